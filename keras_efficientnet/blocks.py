@@ -1,0 +1,217 @@
+"""The parts of the network: tensors in, tensors out.
+
+Layer names are those of keras.applications, because weight files depend on them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from keras import layers
+
+from .architecture import Block
+
+# Source: tensorflow/tpu, efficientnet_model.py: normal, not truncated.
+_CONV_INIT: dict[str, Any] = {
+    "class_name": "VarianceScaling",
+    "config": {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"},
+}
+# Uniform in +-1 / sqrt(classes).
+_DENSE_INIT: dict[str, Any] = {
+    "class_name": "VarianceScaling",
+    "config": {"scale": 1 / 3, "mode": "fan_out", "distribution": "uniform"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """What all blocks of one network share."""
+
+    activation: str = "swish"  # or "relu6"
+    padding: str = "same"  # TensorFlow's; "symmetric": PyTorch's
+    bn_momentum: float = 0.99
+    bn_epsilon: float = 1e-3
+
+
+def stem(x: Any, filters: int, style: Style) -> Any:
+    """Halves the image's sides and makes `filters` channels.
+
+    Args:
+        x: Normalised images, (batch, height, width, channels), float.
+        filters: Output channels.
+        style: What the blocks share.
+
+    Returns:
+        Features, (batch, ceil(height / 2), ceil(width / 2), filters).
+    """
+    x, padding = _pad(x, kernel=3, stride=2, style=style, name="stem_conv")
+    x = _conv(x, filters, "stem_conv", kernel=3, stride=2, padding=padding)
+    return _bn_act(x, "stem_bn", "stem_activation", style)
+
+
+def mbconv(x: Any, block: Block, style: Style) -> Any:
+    """Applies one mobile inverted bottleneck.
+
+    Args:
+        x: Features, (batch, height, width, block.filters_in).
+        block: The block's numbers.
+        style: What the blocks share.
+
+    Returns:
+        Features, (batch, ceil(height / stride), ceil(width / stride),
+        block.filters_out).
+
+    Source:
+        arXiv:1801.04381, figure 3b; arXiv:1905.11946, section 4.
+    """
+    name = block.name
+    inputs = x
+    if block.expand != 1:
+        x = _conv(x, block.expanded, f"{name}_expand_conv")
+        x = _bn_act(x, f"{name}_expand_bn", f"{name}_expand_activation", style)
+    x, padding = _pad(x, block.kernel, block.stride, style, f"{name}_dwconv")
+    x = layers.DepthwiseConv2D(
+        block.kernel,
+        strides=block.stride,
+        padding=padding,
+        use_bias=False,
+        depthwise_initializer=_CONV_INIT,
+        name=f"{name}_dwconv",
+    )(x)
+    x = _bn_act(x, f"{name}_bn", f"{name}_activation", style)
+    if block.se_filters:
+        x = squeeze_excite(x, block, style)
+    x = _conv(x, block.filters_out, f"{name}_project_conv")
+    x = _bn(x, f"{name}_project_bn", style)
+    if block.has_skip:
+        if block.drop_rate > 0:
+            x = layers.Dropout(
+                block.drop_rate,
+                noise_shape=(None, 1, 1, 1),  # one decision per image
+                name=f"{name}_drop",
+            )(x)
+        x = layers.Add(name=f"{name}_add")([x, inputs])
+    return x
+
+
+def squeeze_excite(x: Any, block: Block, style: Style) -> Any:
+    """Weighs each channel by a function of all channels' means.
+
+    Args:
+        x: Features, (batch, height, width, block.expanded).
+        block: The block's numbers.
+        style: What the blocks share.
+
+    Returns:
+        Features of the same shape.
+
+    Source:
+        arXiv:1709.01507.
+    """
+    name = block.name
+    s = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_se_squeeze")(x)
+    s = layers.Conv2D(
+        block.se_filters,
+        1,
+        activation=style.activation,
+        kernel_initializer=_CONV_INIT,
+        name=f"{name}_se_reduce",
+    )(s)
+    s = layers.Conv2D(
+        block.expanded,
+        1,
+        activation="sigmoid",
+        kernel_initializer=_CONV_INIT,
+        name=f"{name}_se_expand",
+    )(s)
+    return layers.Multiply(name=f"{name}_se_excite")([x, s])
+
+
+def head(x: Any, filters: int, style: Style) -> Any:
+    """Applies the last 1x1 convolution.
+
+    Args:
+        x: Features of the last block, (batch, height, width, channels).
+        filters: Output channels.
+        style: What the blocks share.
+
+    Returns:
+        Features, (batch, height, width, filters).
+    """
+    x = _conv(x, filters, "top_conv")
+    return _bn_act(x, "top_bn", "top_activation", style)
+
+
+def pool(x: Any, pooling: str) -> Any:
+    """Pools features over all positions, in float32 under any dtype policy.
+
+    Args:
+        x: Features, (batch, height, width, channels).
+        pooling: "avg" or "max".
+
+    Returns:
+        Pooled features, (batch, channels), float32.
+    """
+    kinds = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
+    return kinds[pooling](dtype="float32", name=f"{pooling}_pool")(x)
+
+
+def classifier(x: Any, classes: int, dropout: float, activation: Any) -> Any:
+    """Turns pooled features into one score per class.
+
+    Args:
+        x: Pooled features, (batch, channels), float32.
+        classes: Number of classes.
+        dropout: Rate of the dropout before the dense layer; 0: no such layer.
+        activation: Of the dense layer; None gives logits.
+
+    Returns:
+        Scores, (batch, classes), float32.
+    """
+    if dropout > 0:
+        x = layers.Dropout(dropout, dtype="float32", name="top_dropout")(x)
+    return layers.Dense(
+        classes,
+        activation=activation,
+        kernel_initializer=_DENSE_INIT,
+        dtype="float32",
+        name="predictions",
+    )(x)
+
+
+def _conv(
+    x: Any,
+    filters: int,
+    name: str,
+    kernel: int = 1,
+    stride: int = 1,
+    padding: str = "same",
+) -> Any:
+    return layers.Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        padding=padding,
+        use_bias=False,
+        kernel_initializer=_CONV_INIT,
+        name=name,
+    )(x)
+
+
+def _pad(x: Any, kernel: int, stride: int, style: Style, name: str) -> tuple[Any, str]:
+    # With odd kernels the two conventions differ only where the stride is not 1.
+    if style.padding == "same" or stride == 1:
+        return x, "same"
+    return layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
+
+
+def _bn(x: Any, name: str, style: Style) -> Any:
+    return layers.BatchNormalization(
+        momentum=style.bn_momentum, epsilon=style.bn_epsilon, name=name
+    )(x)
+
+
+def _bn_act(x: Any, bn_name: str, activation_name: str, style: Style) -> Any:
+    x = _bn(x, bn_name, style)
+    return layers.Activation(style.activation, name=activation_name)(x)

@@ -1,0 +1,408 @@
+"""The builder and the factories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from . import blocks
+from .architecture import (
+    MIN_IMAGE_SIZE,
+    VARIANTS,
+    Variant,
+    block_plan,
+    did_you_mean,
+    reduction_blocks,
+)
+from .preprocessing import NORMALIZATIONS, channel_statistics
+from .scaling import compound
+from .weights import load_weights
+
+
+def build(
+    variant: Variant,
+    *,
+    include_top: bool = True,
+    input_tensor: Any = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: Any = "softmax",
+    name: str = "efficientnet",
+    dropout: float | None = None,
+    drop_connect: float = 0.2,
+    in_channels: int | None = None,
+    normalization: str | None = None,
+    padding: str = "same",
+    bn_momentum: float = 0.99,
+    bn_epsilon: float = 1e-3,
+    features: Sequence[int] | None = None,
+) -> keras.Model:
+    """Builds the network that `variant` describes, with random weights.
+
+    Args:
+        variant: Width, depth, resolution, dropout and whether it is a Lite net.
+        include_top: Whether the network ends in a classifier.
+        input_tensor: Keras tensor to build on, (batch, height, width, channels).
+        input_shape: (height, width, channels); height and width may be None.
+            Without it: the variant's resolution with a top, any size without.
+        pooling: "avg", "max" or None: pooling of a network without top.
+        classes: Number of classes of the classifier.
+        classifier_activation: Of the classifier; None gives logits.
+        name: Name of the model.
+        dropout: Rate before the classifier; None takes the variant's.
+        drop_connect: Rate that stochastic depth rises to, towards the output.
+        in_channels: Channels of the input; None takes them from `input_shape` or
+            `input_tensor`, else 3.
+        normalization: "imagenet", "inception", "lite" or "none"; None takes what
+            the variant's published weights expect.
+        padding: "same" (TensorFlow's) or "symmetric" (PyTorch's).
+        bn_momentum: Momentum of the moving statistics.
+        bn_epsilon: Added to the variance.
+        features: Reduction levels out of 1 to 5. The outputs are then a dict with
+            keys "reduction_1" ..., there is no top, and `include_top`, `pooling`
+            and `classes` are not used.
+
+    Returns:
+        A functional model. Its input is RGB, 0 to 255, of any float dtype or
+        uint8. Its output is (batch, classes) float32; without top, (batch, height
+        / 32, width / 32, channels), or (batch, channels) float32 when pooled.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Source:
+        arXiv:1905.11946, section 4; tensorflow/tpu, efficientnet_model.py.
+    """
+    _check_choice("padding", padding, ("same", "symmetric"))
+    _check_choice("pooling", pooling, (None, "avg", "max"))
+    normalization = normalization or variant.normalization
+    _check_choice("normalization", normalization, NORMALIZATIONS)
+    dropout = variant.dropout if dropout is None else dropout
+    if not 0 <= dropout < 1:
+        raise ValueError(
+            f"`dropout` must be at least 0 and under 1. Received: dropout={dropout}"
+        )
+    if not isinstance(classes, int) or classes < 1:
+        raise ValueError(
+            f"`classes` must be an integer of at least 1. Received: classes={classes}"
+        )
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            "`keras.config.image_data_format()` must be 'channels_last'. "
+            f"Received: {keras.config.image_data_format()!r}"
+        )
+    levels = _feature_levels(features)
+    plan = block_plan(variant, drop_connect)
+    if levels or not include_top:
+        default_size = None
+    else:
+        default_size = variant.resolution
+    image = _image_input(input_tensor, input_shape, in_channels, default_size)
+    style = blocks.Style(
+        activation="relu6" if variant.lite else "swish",
+        padding=padding,
+        bn_momentum=bn_momentum,
+        bn_epsilon=bn_epsilon,
+    )
+    x = _normalize(image, normalization)
+    x = blocks.stem(x, variant.stem_filters, style)
+    ends = {}
+    for block in plan:
+        x = blocks.mbconv(x, block, style)
+        ends[block.name] = x
+    if levels:
+        by_level = reduction_blocks(plan)
+        x = {f"reduction_{level}": ends[by_level[level]] for level in levels}
+    else:
+        x = blocks.head(x, variant.head_filters, style)
+        if include_top:
+            x = blocks.pool(x, "avg")
+            x = blocks.classifier(x, classes, dropout, classifier_activation)
+        elif pooling:
+            x = blocks.pool(x, pooling)
+    inputs = image if input_tensor is None else keras.utils.get_source_inputs(image)
+    return keras.Model(inputs, x, name=name)
+
+
+def EfficientNet(
+    width: float,
+    depth: float,
+    resolution: int,
+    include_top: bool = True,
+    weights: str | None = None,
+    input_tensor: Any = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: Any = "softmax",
+    name: str = "efficientnet",
+    *,
+    lite: bool = False,
+    dropout: float = 0.2,
+    drop_connect: float = 0.2,
+    in_channels: int | None = None,
+    normalization: str | None = None,
+    padding: str = "same",
+    bn_momentum: float = 0.99,
+    bn_epsilon: float = 1e-3,
+    features: Sequence[int] | None = None,
+) -> keras.Model:
+    """Builds an EfficientNet of any width, depth and resolution.
+
+    Args:
+        width: Channels, a ratio to B0's.
+        depth: Blocks, a ratio to B0's.
+        resolution: Image side that the network is meant for, pixels, at least 32.
+        weights: Path of a weight file of this very architecture, or None for
+            random weights.
+        lite: Whether to build a Lite net: ReLU6, no squeeze-excite, stem and head
+            not scaled.
+
+    The other arguments are those of `build`.
+
+    Returns:
+        A model as `build` describes it.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Source:
+        arXiv:1905.11946, section 3.3; Lite, tensorflow/tpu, efficientnet/lite.
+    """
+    if not isinstance(resolution, int) or resolution < MIN_IMAGE_SIZE:
+        raise ValueError(
+            f"`resolution` must be an integer of at least {MIN_IMAGE_SIZE} pixels; "
+            "`Scaling(...).image_size()` turns a ratio into one. "
+            f"Received: resolution={resolution}"
+        )
+    model = build(
+        Variant(width, depth, resolution, dropout, lite),
+        include_top=include_top,
+        input_tensor=input_tensor,
+        input_shape=input_shape,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        name=name,
+        drop_connect=drop_connect,
+        in_channels=in_channels,
+        normalization=normalization,
+        padding=padding,
+        bn_momentum=bn_momentum,
+        bn_epsilon=bn_epsilon,
+        features=features,
+    )
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+def from_phi(
+    phi: float,
+    *,
+    alpha: float = 1.2,
+    beta: float = 1.1,
+    gamma: float = 1.15,
+    **options: Any,
+) -> keras.Model:
+    """Builds the network that compound scaling gives for `phi`.
+
+    Args:
+        phi: Compound coefficient; 0 is B0. May be fractional.
+        alpha: Depth ratio of one step of `phi`.
+        beta: Width ratio of one step of `phi`.
+        gamma: Resolution ratio of one step of `phi`.
+        **options: Of `EfficientNet`. `dropout` defaults to the paper's: rising
+            linearly from 0.2 at phi = 0 to 0.5 at phi = 7.
+
+    Returns:
+        A model as `build` describes it.
+
+    Raises:
+        ValueError: `phi` makes the image smaller than 32 pixels, or an argument is
+            out of its range.
+
+    Source:
+        arXiv:1905.11946, equation 3 and section 5.2 (dropout).
+    """
+    scaling = compound(phi, alpha, beta, gamma)
+    options.setdefault("dropout", 0.2 + 0.3 * min(max(phi / 7, 0.0), 1.0))
+    return EfficientNet(
+        scaling.width, scaling.depth, scaling.image_size(), **options
+    )
+
+
+_FACTORY_DOC = """Builds {name}, meant for images of {size} x {size} pixels.
+
+    Args:
+        include_top: Whether the network ends in a classifier.
+        weights: Family of published weights ("imagenet"), path of a weight file,
+            or None for random weights.
+        input_tensor: Keras tensor to build on, (batch, height, width, channels).
+        input_shape: (height, width, channels); height and width may be None.
+        pooling: "avg", "max" or None: pooling of a network without top.
+        classes: Number of classes of the classifier.
+        classifier_activation: Of the classifier; None gives logits.
+        name: Name of the model.
+        dropout: Rate before the classifier. Defaults to {dropout}.
+        drop_connect: Rate that stochastic depth rises to, towards the output.
+        in_channels: Channels of the input.
+        normalization: "imagenet", "inception", "lite" or "none". Defaults to
+            "{normalization}".
+        padding: "same" (TensorFlow's) or "symmetric" (PyTorch's).
+        bn_momentum: Momentum of the moving statistics.
+        bn_epsilon: Added to the variance.
+        features: Reduction levels out of 1 to 5, for a dict of features.
+
+    Returns:
+        A functional model. Its input is RGB, 0 to 255, of any float dtype or
+        uint8. Its output is (batch, classes) float32; without top, (batch, height
+        / 32, width / 32, channels), or (batch, channels) float32 when pooled.
+
+    Raises:
+        ValueError: An argument is out of its range, or the weights do not fit.
+
+    Source:
+        arXiv:1905.11946; coefficients, tensorflow/tpu, efficientnet_builder.py.
+    """
+
+
+def _factory(key: str) -> Callable[..., keras.Model]:
+    variant = VARIANTS[key]
+
+    def factory(
+        include_top: bool = True,
+        weights: str | None = "imagenet",
+        input_tensor: Any = None,
+        input_shape: Sequence[int | None] | None = None,
+        pooling: str | None = None,
+        classes: int = 1000,
+        classifier_activation: Any = "softmax",
+        name: str = key.lower(),
+        *,
+        dropout: float | None = None,
+        drop_connect: float = 0.2,
+        in_channels: int | None = None,
+        normalization: str | None = None,
+        padding: str = "same",
+        bn_momentum: float = 0.99,
+        bn_epsilon: float = 1e-3,
+        features: Sequence[int] | None = None,
+    ) -> keras.Model:
+        model = build(
+            variant,
+            include_top=include_top,
+            input_tensor=input_tensor,
+            input_shape=input_shape,
+            pooling=pooling,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            name=name,
+            dropout=dropout,
+            drop_connect=drop_connect,
+            in_channels=in_channels,
+            normalization=normalization,
+            padding=padding,
+            bn_momentum=bn_momentum,
+            bn_epsilon=bn_epsilon,
+            features=features,
+        )
+        if weights is not None:
+            load_weights(model, weights, variant=key)
+        return model
+
+    factory.__name__ = factory.__qualname__ = key
+    factory.__doc__ = _FACTORY_DOC.format(
+        name=key,
+        size=variant.resolution,
+        dropout=variant.dropout,
+        normalization=variant.normalization,
+    )
+    return factory
+
+
+EfficientNetB0 = _factory("EfficientNetB0")
+EfficientNetB1 = _factory("EfficientNetB1")
+EfficientNetB2 = _factory("EfficientNetB2")
+EfficientNetB3 = _factory("EfficientNetB3")
+EfficientNetB4 = _factory("EfficientNetB4")
+EfficientNetB5 = _factory("EfficientNetB5")
+EfficientNetB6 = _factory("EfficientNetB6")
+EfficientNetB7 = _factory("EfficientNetB7")
+EfficientNetB8 = _factory("EfficientNetB8")
+EfficientNetL2 = _factory("EfficientNetL2")
+EfficientNetLite0 = _factory("EfficientNetLite0")
+EfficientNetLite1 = _factory("EfficientNetLite1")
+EfficientNetLite2 = _factory("EfficientNetLite2")
+EfficientNetLite3 = _factory("EfficientNetLite3")
+EfficientNetLite4 = _factory("EfficientNetLite4")
+
+
+def _normalize(x: Any, kind: str) -> Any:
+    if kind == "none":
+        return x
+    mean, std = channel_statistics(kind, x.shape[-1])
+    return layers.Rescaling(
+        [1 / s for s in std],
+        offset=[-m / s for m, s in zip(mean, std, strict=True)],
+        dtype="float32",  # bfloat16 would round the pixels before the subtraction
+        name="normalization",
+    )(x)
+
+
+def _image_input(
+    tensor: Any,
+    shape: Sequence[int | None] | None,
+    in_channels: int | None,
+    default_size: int | None,
+) -> Any:
+    if tensor is not None:
+        _check_input_shape(tuple(tensor.shape[1:]), in_channels)
+        return tensor
+    if shape is None:
+        shape = (default_size, default_size, in_channels or 3)
+    _check_input_shape(tuple(shape), in_channels)
+    return keras.Input(tuple(shape))
+
+
+def _check_input_shape(shape: tuple[Any, ...], in_channels: int | None) -> None:
+    if len(shape) != 3 or not shape[-1]:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels), with channels known. "
+            f"Received: input_shape={shape}"
+        )
+    if in_channels is not None and shape[-1] != in_channels:
+        raise ValueError(
+            "`in_channels` must equal the channels of `input_shape`. "
+            f"Received: in_channels={in_channels}, input_shape={shape}"
+        )
+    if any(side is not None and side < MIN_IMAGE_SIZE for side in shape[:2]):
+        raise ValueError(
+            f"`input_shape` must be at least {MIN_IMAGE_SIZE} pixels high and wide. "
+            f"Received: input_shape={shape}"
+        )
+
+
+def _feature_levels(features: Sequence[int] | None) -> tuple[int, ...]:
+    if features is None:
+        return ()
+    levels = tuple(features)
+    if not levels or not set(levels) <= {1, 2, 3, 4, 5}:
+        raise ValueError(
+            "`features` must name at least one reduction level, out of 1 to 5. "
+            f"Received: features={features}"
+        )
+    return levels
+
+
+def _check_choice(name: str, value: Any, choices: Any) -> None:
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        near = did_you_mean(value, [c for c in choices if c])
+        raise ValueError(
+            f"`{name}` must be one of {listed}.{near} Received: {name}={value!r}"
+        )

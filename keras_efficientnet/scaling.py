@@ -1,0 +1,132 @@
+"""The compound scaling law and the rounding rules that go with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """How much deeper, wider and finer a network is than its base.
+
+    Attributes:
+        depth: Layers, a ratio to the base network's.
+        width: Channels, a ratio to the base network's.
+        resolution: Image side, a ratio to the base network's.
+
+    Raises:
+        ValueError: A ratio is not a finite number above 0.
+
+    Source:
+        arXiv:1905.11946, section 3.2.
+    """
+
+    depth: float = 1.0
+    width: float = 1.0
+    resolution: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_positive(field.name, getattr(self, field.name))
+
+    def image_size(self, base: int = 224) -> int:
+        """Returns the image side in pixels, rounded to the nearest integer.
+
+        Args:
+            base: Image side of the base network, pixels.
+
+        Example:
+            >>> Scaling(resolution=1.15).image_size()
+            258
+        """
+        return round(base * self.resolution)
+
+
+def compound(
+    phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15
+) -> Scaling:
+    """Scales depth, width and resolution together by one coefficient.
+
+    Multiply-adds grow by about `(alpha * beta**2 * gamma**2) ** phi`, which the
+    default coefficients make about `2 ** phi`.
+
+    Args:
+        phi: Compound coefficient; 0 is the base network. May be fractional, and
+            negative for networks smaller than the base.
+        alpha: Depth ratio of one step of `phi`.
+        beta: Width ratio of one step of `phi`.
+        gamma: Resolution ratio of one step of `phi`.
+
+    Raises:
+        ValueError: `phi` is not finite, or a coefficient is not above 0.
+
+    Source:
+        arXiv:1905.11946, equation 3; the coefficients, section 4, step 1.
+
+    Example:
+        >>> compound(1)
+        Scaling(depth=1.2, width=1.1, resolution=1.15)
+    """
+    if not math.isfinite(phi):
+        raise ValueError(f"`phi` must be a finite number. Received: phi={phi}")
+    for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
+        _check_positive(name, value)
+    return Scaling(depth=alpha**phi, width=beta**phi, resolution=gamma**phi)
+
+
+def round_filters(filters: int, width: float, divisor: int = 8) -> int:
+    """Scales a channel count and rounds it to a multiple of `divisor`.
+
+    Takes the nearest multiple, or the next one if that loses over 10%.
+
+    Args:
+        filters: Channels of the unscaled network, at least 1.
+        width: Width multiplier w, a ratio above 0; 1.0 is B0.
+        divisor: Channels in one rounding unit.
+
+    Raises:
+        ValueError: `filters`, `width` or `divisor` is not above 0.
+
+    Source:
+        arXiv:1801.04381 (rounding); arXiv:1905.11946, section 3.3 (w).
+
+    Example:
+        >>> round_filters(32, 1.1), round_filters(320, 4.3)
+        (32, 1376)
+    """
+    _check_positive("filters", filters)
+    _check_positive("width", width)
+    _check_positive("divisor", divisor)
+    scaled = filters * width
+    rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * scaled else rounded
+
+
+def round_repeats(repeats: int, depth: float) -> int:
+    """Scales the number of blocks of a stage, rounding up.
+
+    Args:
+        repeats: Blocks of the unscaled stage, at least 1.
+        depth: Depth multiplier d, a ratio above 0; 1.0 is B0.
+
+    Raises:
+        ValueError: `repeats` or `depth` is not above 0.
+
+    Source:
+        tensorflow/tpu, models/official/efficientnet/efficientnet_model.py.
+
+    Example:
+        >>> round_repeats(3, 1.1)
+        4
+    """
+    _check_positive("repeats", repeats)
+    _check_positive("depth", depth)
+    return math.ceil(repeats * depth)
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(
+            f"`{name}` must be a finite number above 0. Received: {name}={value}"
+        )
