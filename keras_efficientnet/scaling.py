@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .cost import Cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +127,118 @@ def round_repeats(repeats: int, depth: float) -> int:
     _check_positive("repeats", repeats)
     _check_positive("depth", depth)
     return math.ceil(repeats * depth)
+
+
+@dataclasses.dataclass(frozen=True)
+class BudgetFit:
+    """The network that `fit_budget` found.
+
+    Attributes:
+        phi: Compound coefficient, a multiple of 0.01.
+        scaling: What `phi` scales depth, width and resolution by.
+        resolution: Image side, pixels.
+        cost: Parameters, multiply-adds and activation memory.
+    """
+
+    phi: float
+    scaling: Scaling
+    resolution: int
+    cost: Cost
+
+
+def fit_budget(
+    flops: float | None = None,
+    params: float | None = None,
+    *,
+    alpha: float = 1.2,
+    beta: float = 1.1,
+    gamma: float = 1.15,
+    classes: int = 1000,
+    lite: bool = False,
+) -> BudgetFit:
+    """Finds the largest `phi` whose network stays within a budget.
+
+    Nothing is built. `from_phi(fit.phi)` builds the result.
+
+    Args:
+        flops: Most multiply-adds for one image.
+        params: Most trainable parameters.
+        alpha: Depth ratio of one step of `phi`.
+        beta: Width ratio of one step of `phi`.
+        gamma: Resolution ratio of one step of `phi`.
+        classes: Number of classes of the classifier.
+        lite: Whether to fit a Lite net.
+
+    Returns:
+        The coefficient, to 0.01, with its scaling and cost. Where both budgets are
+        given the network meets both. Rounding makes costs rise in steps, now and
+        then back by one, so the network just above may be within the budget in
+        one respect; the result is the largest that is within in all.
+
+    Raises:
+        ValueError: No budget is given, it is not above 0, or no network with
+            images of at least 32 pixels is that small.
+
+    Source:
+        arXiv:1905.11946, section 3.3, equation 2: maximise under a budget.
+    """
+    limits = {"flops": flops, "params": params}
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    if not given:
+        raise ValueError(
+            "`flops` or `params` must be given. Received: flops=None, params=None"
+        )
+    for name, limit in given.items():
+        _check_positive(name, limit)
+
+    def fit(step: int) -> BudgetFit:
+        return _fit_of(step / 100, (alpha, beta, gamma), classes, lite)
+
+    def overrun(step: int) -> float:
+        cost = fit(step).cost
+        spent = {"flops": cost.multiply_adds, "params": cost.trainable_params}
+        return max(spent[name] / limit for name, limit in given.items())
+
+    smallest, largest = _step_bounds(alpha, gamma)
+    if overrun(smallest) > 1:
+        least = fit(smallest).cost
+        raise ValueError(
+            f"A network of at least {least.multiply_adds:,} multiply-adds and "
+            f"{least.trainable_params:,} parameters must fit the budget. "
+            f"Received: flops={flops}, params={params}"
+        )
+    low, high = smallest, largest
+    while high - low > 1:  # overrun(low) <= 1 < overrun(high), or high is the end
+        middle = (low + high) // 2
+        low, high = (middle, high) if overrun(middle) <= 1 else (low, middle)
+    # Costs are not quite monotonic: look for a later one, as far as one step of
+    # rounding can reach.
+    later = range(low + 1, min(low + _ROUNDING_REACH, largest) + 1)
+    return fit(max([low, *(step for step in later if overrun(step) <= 1)]))
+
+
+_ROUNDING_REACH = 50  # steps of 0.01: multiply-adds grow by over a third
+
+
+def _step_bounds(alpha: float, gamma: float) -> tuple[int, int]:
+    # From 32 pixels up to 26 blocks in the largest stage (of 4 in the base).
+    from .architecture import MIN_IMAGE_SIZE
+
+    smallest = math.ceil(100 * math.log(MIN_IMAGE_SIZE / 224) / math.log(gamma))
+    return smallest, math.floor(100 * math.log(26 / 4) / math.log(alpha))
+
+
+def _fit_of(
+    phi: float, coefficients: tuple[float, float, float], classes: int, lite: bool
+) -> BudgetFit:
+    # Imported here, because the tables themselves are built with this module.
+    from .architecture import Variant
+    from .cost import plan_cost
+
+    scaling = compound(phi, *coefficients)
+    resolution = scaling.image_size()
+    variant = Variant(scaling.width, scaling.depth, resolution, 0.2, lite)
+    return BudgetFit(phi, scaling, resolution, plan_cost(variant, classes))
 
 
 def _check_positive(name: str, value: float) -> None:

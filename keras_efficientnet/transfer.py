@@ -1,0 +1,164 @@
+"""What transfer learning does to a built model."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import keras
+import numpy as np
+
+from . import blocks
+
+T = TypeVar("T")
+
+
+def feature_extractor(model: keras.Model) -> keras.Model:
+    """Returns the part of `model` that turns images into pooled features.
+
+    Shares its layers, and so its weights, with `model`.
+
+    Args:
+        model: Built by a factory of this package, with or without top.
+
+    Returns:
+        A model from images to features, (batch, channels), float32.
+
+    Raises:
+        ValueError: `model` has no `top_activation` layer to pool.
+    """
+    return keras.Model(model.inputs, _pooled(model), name=f"{model.name}_features")
+
+
+def reset_classifier(
+    model: keras.Model,
+    classes: int,
+    *,
+    dropout: float = 0.2,
+    classifier_activation: Any = "softmax",
+) -> keras.Model:
+    """Returns `model` with a new, randomly initialised classifier.
+
+    Shares all other layers, and so their weights, with `model`.
+
+    Args:
+        model: Built by a factory of this package, with or without top.
+        classes: Number of classes of the new classifier, at least 1.
+        dropout: Rate before the classifier.
+        classifier_activation: Of the classifier; None gives logits.
+
+    Returns:
+        A model from images to (batch, classes), float32.
+
+    Raises:
+        ValueError: `classes` or `dropout` is out of range, or `model` has no
+            `top_activation` layer to pool.
+    """
+    if not isinstance(classes, int) or classes < 1:
+        raise ValueError(
+            f"`classes` must be an integer of at least 1. Received: classes={classes}"
+        )
+    if not 0 <= dropout < 1:
+        raise ValueError(
+            f"`dropout` must be at least 0 and under 1. Received: dropout={dropout}"
+        )
+    x = blocks.classifier(_pooled(model), classes, dropout, classifier_activation)
+    return keras.Model(model.inputs, x, name=model.name)
+
+
+def freeze(
+    model: keras.Model, up_to: int | str = "top", batch_norm: bool = True
+) -> None:
+    """Keeps the early part of `model` from being trained.
+
+    Args:
+        model: Built by a factory of this package.
+        up_to: Last frozen part: 0 (the stem), a stage 1 to 7, or "top" (everything
+            but the classifier). Later parts become trainable.
+        batch_norm: Whether to freeze every BatchNormalization layer, past `up_to`
+            too. Frozen ones use and keep the moving statistics, which is what
+            small data sets and small batches need.
+
+    Raises:
+        ValueError: `up_to` is none of these.
+    """
+    if up_to not in (*range(8), "top"):
+        raise ValueError(
+            f"`up_to` must be 0 (the stem) to 7, or 'top'. Received: up_to={up_to!r}"
+        )
+    last = 8 if up_to == "top" else int(up_to)
+    for layer in model.layers:
+        is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
+        frozen = _part(layer.name) <= last or (batch_norm and is_batch_norm)
+        layer.trainable = not frozen
+
+
+def check_input_range(data: T) -> T:
+    """Warns when a first batch of images looks scaled to 0..1 or -1..1.
+
+    The networks take pixels 0 to 255; images divided by 255 train badly without
+    any error. Wrap what you pass to `fit`: `model.fit(check_input_range(data))`.
+
+    Args:
+        data: Images, (batch, height, width, channels); or a tuple or dict of them
+            with labels; or a dataset, generator or iterable of such batches, of
+            which only the first is looked at.
+
+    Returns:
+        `data`, or for an iterator an equivalent one that still has the first batch.
+    """
+    if isinstance(data, Iterator):
+        first = next(data, None)
+        if first is None:
+            return data
+        _warn_if_scaled(first)
+        return itertools.chain([first], data)  # type: ignore[return-value]
+    is_batch = isinstance(data, tuple | list | Mapping) or hasattr(data, "shape")
+    if is_batch:
+        _warn_if_scaled(data)
+    else:
+        for batch in data:  # type: ignore[attr-defined]
+            _warn_if_scaled(batch)
+            break
+    return data
+
+
+def _warn_if_scaled(batch: Any) -> None:
+    while isinstance(batch, tuple | list | Mapping):
+        batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
+    images = keras.ops.convert_to_numpy(batch).astype(np.float32)
+    low, high = float(images.min()), float(images.max())
+    if 0 < high <= 1 and low >= -1:
+        warnings.warn(
+            "Images must be pixels from 0 to 255, because the network normalises them "
+            "itself; these look divided already. "
+            f"Received: images from {low:.3g} to {high:.3g}",
+            stacklevel=3,
+        )
+
+
+def _pooled(model: keras.Model) -> Any:
+    names = {layer.name for layer in model.layers}
+    for name in ("avg_pool", "max_pool"):
+        if name in names:
+            return model.get_layer(name).output
+    if "top_activation" not in names:
+        raise ValueError(
+            "`model` must be one of this package's networks with its last "
+            "convolution, `top_activation`. "
+            f"Received: a model whose last layer is {model.layers[-1].name!r}"
+        )
+    return blocks.pool(model.get_layer("top_activation").output, "avg")
+
+
+def _part(layer_name: str) -> int:
+    """Places a layer: 0 stem, 1 to 7 stages, 8 head, 9 classifier."""
+    block = re.match(r"block([1-7])[a-z]_", layer_name)
+    if block:
+        return int(block[1])
+    if layer_name.startswith("top_") and layer_name != "top_dropout":
+        return 8
+    return 9 if layer_name in ("predictions", "top_dropout") else 0
