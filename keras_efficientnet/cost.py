@@ -162,13 +162,13 @@ def _plan_block(rows: _Rows, block: Block, *, lite: bool) -> None:
         rows.pool(f"{name}_se_squeeze", keepdims=True)
         rows.conv(f"{name}_se_reduce", block.se_filters, bias=True)
         rows.conv(f"{name}_se_expand", block.expanded, bias=True)
-        rows.join(f"{name}_se_excite", "Multiply", excited)
+        rows.join(f"{name}_se_excite", "Multiply", excited, rows.last)
     rows.conv(f"{name}_project_conv", block.filters_out)
     rows.bn(f"{name}_project_bn")
     if block.has_skip:
         if block.drop_rate > 0:
             rows.free(f"{name}_drop", "Dropout")
-        rows.join(f"{name}_add", "Add", entry)
+        rows.join(f"{name}_add", "Add", rows.last, entry)
 
 
 class _Rows:
@@ -216,10 +216,9 @@ class _Rows:
         shape = (1, 1, channels) if keepdims else (channels,)
         self._add(name, "GlobalAveragePooling2D", shape)
 
-    def join(self, name: str, kind: str, other: LayerCost) -> None:
-        # The other branch is the larger one where shapes differ (squeeze-excite).
-        inputs = (other.name, self.last.name)
-        self._add(name, kind, other.output_shape, inputs=inputs)
+    def join(self, name: str, kind: str, first: LayerCost, second: LayerCost) -> None:
+        inputs = (first.name, second.name)
+        self._add(name, kind, first.output_shape, inputs=inputs)
 
     def free(self, name: str, kind: str) -> None:
         self._add(name, kind, self.last.output_shape)

@@ -124,8 +124,7 @@ def build(
             x = blocks.classifier(x, classes, dropout, classifier_activation)
         elif pooling:
             x = blocks.pool(x, pooling)
-    inputs = image if input_tensor is None else keras.utils.get_source_inputs(image)
-    return keras.Model(inputs, x, name=name)
+    return keras.Model(_source(image), x, name=name)
 
 
 def EfficientNet(
@@ -367,6 +366,12 @@ def _image_input(
         shape = (default_size, default_size, in_channels or 3)
     _check_input_shape(tuple(shape), in_channels)
     return keras.Input(tuple(shape))
+
+
+def _source(image: Any) -> Any:
+    """Returns the input or inputs that `image` is computed from."""
+    sources = keras.utils.get_source_inputs(image)
+    return sources[0] if len(sources) == 1 else sources
 
 
 def _check_input_shape(shape: tuple[Any, ...], in_channels: int | None) -> None:

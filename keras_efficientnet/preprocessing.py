@@ -118,7 +118,7 @@ def eval_crop(height: int, width: int, spec: EvalPreprocessing) -> tuple[int, in
 
     Example:
         >>> eval_crop(375, 500, EvalPreprocessing(224))
-        (23, 86, 328)
+        (24, 86, 328)
     """
     share = np.float32(spec.image_size / (spec.image_size + spec.crop_padding))
     side = max(1, int(share * np.float32(min(height, width))))

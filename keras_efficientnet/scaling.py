@@ -190,6 +190,12 @@ def fit_budget(
         )
     for name, limit in given.items():
         _check_positive(name, limit)
+    for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
+        if not (math.isfinite(value) and value >= 1):
+            raise ValueError(
+                f"`{name}` must be a finite number of at least 1, so that cost grows "
+                f"with `phi`. Received: {name}={value}"
+            )
 
     def fit(step: int) -> BudgetFit:
         return _fit_of(step / 100, (alpha, beta, gamma), classes, lite)
@@ -218,14 +224,17 @@ def fit_budget(
 
 
 _ROUNDING_REACH = 50  # steps of 0.01: multiply-adds grow by over a third
+_STEP_LIMIT = 2000  # bound where a coefficient of 1 gives none
 
 
 def _step_bounds(alpha: float, gamma: float) -> tuple[int, int]:
     # From 32 pixels up to 26 blocks in the largest stage (of 4 in the base).
-    from .architecture import MIN_IMAGE_SIZE
-
-    smallest = math.ceil(100 * math.log(MIN_IMAGE_SIZE / 224) / math.log(gamma))
-    return smallest, math.floor(100 * math.log(26 / 4) / math.log(alpha))
+    smallest, largest = -_STEP_LIMIT, _STEP_LIMIT
+    if gamma > 1:
+        smallest = max(smallest, math.ceil(100 * math.log(32 / 224) / math.log(gamma)))
+    if alpha > 1:
+        largest = min(largest, math.floor(100 * math.log(26 / 4) / math.log(alpha)))
+    return smallest, largest
 
 
 def _fit_of(

@@ -30,7 +30,8 @@ def feature_extractor(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: `model` has no `top_activation` layer to pool.
     """
-    return keras.Model(model.inputs, _pooled(model), name=f"{model.name}_features")
+    features = _pooled(model)
+    return keras.Model(model.input, features, name=f"{model.name}_features")
 
 
 def reset_classifier(
@@ -66,7 +67,7 @@ def reset_classifier(
             f"`dropout` must be at least 0 and under 1. Received: dropout={dropout}"
         )
     x = blocks.classifier(_pooled(model), classes, dropout, classifier_activation)
-    return keras.Model(model.inputs, x, name=model.name)
+    return keras.Model(model.input, x, name=model.name)
 
 
 def freeze(

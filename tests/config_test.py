@@ -1,0 +1,101 @@
+import dataclasses
+
+import pytest
+
+from training import config
+from training.config import TrainConfig
+
+
+def valid(**changes):
+    return dataclasses.replace(TrainConfig(data="digits"), **changes)
+
+
+def test_defaults_are_valid_and_the_paper_s():
+    run = valid(batch_size=2048)
+    run.validate()
+    assert run.peak_lr == pytest.approx(0.128)
+    # Source: tensorflow/tpu, main.py: train_steps of 350 epochs.
+    assert run.total_steps(1_281_167) == 218_949
+
+
+@pytest.mark.parametrize("spelling", ["EfficientNetB3", "efficientnet-b3", "b3"])
+def test_model_may_be_spelled_in_many_ways(spelling):
+    run = valid(model=spelling)
+    run.validate()
+    assert run.variant == "EfficientNetB3"
+    assert run.resolution == 300
+
+
+def test_image_size_overrides_the_variant():
+    assert valid(image_size=64).preprocessing.image_size == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "b33"}, "Did you mean"),
+        ({"model": "EfficientNet"}, "at least 32 pixels with 'EfficientNet'"),
+        ({"width": 0.5}, "`width` must stay 1.0 unless .* Received: width=0.5"),
+        ({"lite": True}, "`lite` must stay False unless"),
+        ({"model": "EfficientNet", "image_size": 32, "depth": 0}, "`depth` must be ab"),
+        ({"model": "EfficientNet", "image_size": 32, "width": -1}, "`width` must be a"),
+        ({"image_size": 16}, "`image_size` must be 0 .* Received: image_size=16"),
+        ({"resize": "bilinaer"}, "Did you mean 'bilinear'"),
+        ({"schedule": "cosin"}, "Did you mean 'cosine'"),
+        ({"optimizer": "adam"}, "`optimizer` must be one of rmsprop, sgd, adamw"),
+        ({"augment": "flip"}, "`augment` must be one of none, crop_flip, shift"),
+        ({"precision": "float16"}, "Did you mean 'mixed_float16'"),
+        ({"strategy": "mirror"}, "Did you mean 'mirrored'"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"keep_checkpoints": 0}, "`keep_checkpoints` must be at least 1"),
+        ({"epochs": 0}, "`epochs` must be a finite number above 0"),
+        ({"lr_per_256": float("inf")}, "`lr_per_256` must be a finite number"),
+        ({"weight_decay": -1e-5}, "`weight_decay` must be at least 0"),
+        ({"seed": -1}, "`seed` must be at least 0"),
+        ({"label_smoothing": 1.0}, "`label_smoothing` must be at least 0 and under 1"),
+        ({"ema_decay": 1.0}, "`ema_decay` must be at least 0 and under 1"),
+        ({"dropout": -0.1}, "`dropout` must be at least 0 and under 1"),
+    ],
+)
+def test_fields_out_of_range_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        valid(**changes).validate()
+
+
+def test_json_holds_every_field():
+    run = valid(model="lite0", dropout=None, epochs=2.5)
+    assert TrainConfig.from_json(run.to_json()) == run
+
+
+def test_json_with_an_unknown_field_names_the_nearest():
+    with pytest.raises(ValueError, match="Did you mean 'batch_size'"):
+        TrainConfig.from_json('{"batchsize": 3}')
+
+
+def test_recipe_is_found_by_name_and_by_path():
+    by_path = config.load(str(config.RECIPES / "digits.py"))
+    assert config.load("digits") == by_path
+    by_path.validate()
+
+
+def test_copied_recipe_works_elsewhere_and_takes_an_argument(tmp_path):
+    recipe = tmp_path / "mine.py"
+    recipe.write_text(
+        "from ..config import TrainConfig\n"
+        "def get_config(size='32'):\n"
+        "    return TrainConfig(image_size=int(size))\n"
+    )
+    assert config.load(f"{recipe}:64").image_size == 64
+    assert config.load(str(recipe)).image_size == 32
+
+
+def test_unknown_recipe_names_the_nearest():
+    with pytest.raises(ValueError, match="Did you mean 'digits'"):
+        config.load("digit")
+
+
+def test_recipe_must_return_a_config(tmp_path):
+    recipe = tmp_path / "wrong.py"
+    recipe.write_text("def get_config():\n    return {}\n")
+    with pytest.raises(TypeError, match="must return a TrainConfig"):
+        config.load(str(recipe))

@@ -1,0 +1,24 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import pytest
+
+import keras_efficientnet
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A network with every kind of layer, small enough to build in a second.
+
+    Tests must not change it.
+    """
+    return keras_efficientnet.EfficientNet(0.25, 0.3, 32, classes=4)
+
+
+@pytest.fixture
+def policy():
+    """Sets the dtype policy for one test."""
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy("float32")

@@ -1,0 +1,360 @@
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from keras.src.applications import efficientnet as peer
+
+import keras_efficientnet
+from keras_efficientnet import efficientnet
+from keras_efficientnet.architecture import VARIANTS
+
+B_NETS = [f"EfficientNetB{i}" for i in range(8)]
+
+
+def test_positional_arguments_are_those_of_keras_applications():
+    theirs = inspect.signature(keras.applications.EfficientNetB0).parameters
+    for key in VARIANTS:
+        ours = inspect.signature(getattr(keras_efficientnet, key)).parameters
+        positional = [p for p in ours.values() if p.kind is not p.KEYWORD_ONLY]
+        assert [p.name for p in positional] == list(theirs)
+        for mine in positional:
+            if mine.name != "name":
+                assert mine.default == theirs[mine.name].default, mine.name
+
+
+@pytest.mark.parametrize("key", B_NETS)
+def test_outputs_equal_keras_applications(key):
+    """Golden: keras.applications with random weights and statistics, copied over."""
+    size = VARIANTS[key].resolution
+    options = {"weights": None, "classifier_activation": None}
+    theirs = getattr(keras.applications, key)(**options)
+    ours = getattr(keras_efficientnet, key)(**options)
+    _randomize(theirs)
+    _copy_by_name(theirs, ours)
+    _assert_same_outputs(theirs, ours, size)
+    headless = {"weights": None, "include_top": False, "pooling": "avg"}
+    shape = (95, 77, 3)
+    their_odd = getattr(keras.applications, key)(**headless, input_shape=shape)
+    our_odd = getattr(keras_efficientnet, key)(**headless, input_shape=shape)
+    _copy_by_name(theirs, their_odd)
+    _copy_by_name(ours, our_odd)
+    _assert_same_outputs(their_odd, our_odd, *shape[:2])
+
+
+NATIVE_SIZES = sorted({variant.resolution for variant in VARIANTS.values()})
+
+
+@pytest.mark.parametrize(
+    ("include_top", "sizes"),
+    [(False, range(32, 65)), (True, NATIVE_SIZES)],
+    ids=["small", "native"],
+)
+def test_open_input_shape_equals_every_static_shape(include_top, sizes):
+    """Golden: keras.applications built anew for each size, where its padding is
+    right."""
+    options = {"include_top": include_top, "classes": 5, "weights": None}
+    options |= {"classifier_activation": None, "name": "tiny"}
+    ours = keras_efficientnet.EfficientNet(
+        0.25, 0.3, 32, input_shape=(None, None, 3), **options
+    )
+    rng = np.random.default_rng(0)
+    source = None
+    for size in sizes:
+        static = peer.EfficientNet(
+            0.25, 0.3, size, input_shape=(size, size, 3), **options
+        )
+        if source is None:
+            source = static
+            _randomize(source)
+            _copy_by_name(source, ours)
+        _copy_by_name(source, static)
+        images = rng.uniform(0, 255, (1, size, size, 3)).astype("float32")
+        expected = keras.ops.convert_to_numpy(static(images))
+        actual = keras.ops.convert_to_numpy(ours(images))
+        assert actual.shape == expected.shape, size
+        np.testing.assert_allclose(actual, expected, atol=1e-4, err_msg=str(size))
+
+
+def test_weighted_layer_names_are_those_of_keras_applications():
+    ours = keras_efficientnet.EfficientNetB1(weights=None)
+    theirs = keras.applications.EfficientNetB1(weights=None)
+    names = [layer.name for layer in ours.layers if layer.weights]
+    assert names == [la.name for la in theirs.layers if la.weights and la.name[:4] != "norm"]
+    kept = {layer.name for layer in theirs.layers}
+    added = {layer.name for layer in ours.layers} - kept
+    assert added <= {"normalization", ours.layers[0].name}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64"])
+def test_any_dtype_of_pixels_is_taken(tiny, dtype):
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3))
+    expected = tiny.predict(pixels.astype("float32"), verbose=0)
+    actual = tiny.predict(pixels.astype(dtype), verbose=0)
+    assert actual.dtype == np.float32
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("kind", ["imagenet", "inception", "lite", "none"])
+def test_normalization_is_one_stateless_layer(kind):
+    """Golden: the formulas of the original, in float64."""
+    model = keras_efficientnet.EfficientNet(
+        0.25, 0.3, 32, normalization=kind, include_top=False
+    )
+    pixels = np.linspace(0, 255, 3 * 32 * 32).reshape(1, 32, 32, 3)
+    mean, std = {
+        "imagenet": (
+            255 * np.array([0.485, 0.456, 0.406]),
+            255 * np.array([0.229, 0.224, 0.225]),
+        ),
+        "inception": (127.5, 127.5),
+        "lite": (127, 128),
+        "none": (0, 1),
+    }[kind]
+    stem_input = model.get_layer("stem_conv").input
+    normalized = keras.Model(model.input, stem_input)(pixels.astype("float32"))
+    np.testing.assert_allclose(normalized, (pixels - mean) / std, atol=2e-6, rtol=2e-6)
+    assert sum(isinstance(la, keras.layers.Rescaling) for la in model.layers) == (
+        kind != "none"
+    )
+    assert not any(la.weights for la in model.layers if la.name == "normalization")
+
+
+def test_the_graph_does_not_depend_on_the_weights(tiny, tmp_path):
+    path = tmp_path / "tiny.weights.h5"
+    tiny.save_weights(path)
+    loaded = keras_efficientnet.EfficientNet(0.25, 0.3, 32, classes=4, weights=str(path))
+
+    def graph(model):
+        return [(layer.name, type(layer)) for layer in model.layers[1:]]
+
+    assert graph(loaded) == graph(tiny)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), tiny.predict(images, verbose=0)
+    )
+
+
+def test_only_built_in_layers(tiny):
+    assert all(type(la).__module__.startswith("keras.") for la in tiny.layers)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channel_counts(channels):
+    model = keras_efficientnet.EfficientNet(0.25, 0.3, 32, in_channels=channels)
+    assert model.input_shape == (None, 32, 32, channels)
+    by_shape = keras_efficientnet.EfficientNet(
+        0.25, 0.3, 32, input_shape=(32, 32, channels)
+    )
+    assert by_shape.count_params() == model.count_params()
+
+
+def test_features_are_a_dict_of_reductions():
+    model = keras_efficientnet.EfficientNet(0.25, 0.3, 65, features=(1, 2, 3, 4, 5))
+    maps = model(np.zeros((2, 65, 65, 3), "float32"))
+    # 65 is halved and rounded up five times.
+    assert {k: tuple(v.shape[:3]) for k, v in maps.items()} == {
+        "reduction_1": (2, 33, 33),
+        "reduction_2": (2, 17, 17),
+        "reduction_3": (2, 9, 9),
+        "reduction_4": (2, 5, 5),
+        "reduction_5": (2, 3, 3),
+    }
+
+
+def test_features_of_b0_have_the_originals_shapes():
+    """Source: endpoints reduction_1 ... of the original: 112x16 ... 7x320."""
+    model = keras_efficientnet.EfficientNetB0(
+        weights=None, input_shape=(224, 224, 3), features=(1, 2, 3, 4, 5)
+    )
+    assert [v.shape[1:] for v in model.output.values()] == [
+        (112, 112, 16),
+        (56, 56, 24),
+        (28, 28, 40),
+        (14, 14, 112),
+        (7, 7, 320),
+    ]
+
+
+def test_features_leave_out_what_they_do_not_need():
+    model = keras_efficientnet.EfficientNet(0.25, 0.3, 32, features=[3])
+    assert not any(la.name.startswith(("block4", "top")) for la in model.layers)
+
+
+def test_input_tensor_keeps_what_comes_before():
+    inputs = keras.Input((32, 32, 3))
+    flipped = keras.layers.Rescaling(-1.0, offset=255.0)(inputs)
+    model = keras_efficientnet.EfficientNet(0.25, 0.3, 32, input_tensor=flipped)
+    assert model.inputs[0] is inputs
+    plain = keras_efficientnet.EfficientNet(0.25, 0.3, 32)
+    plain.set_weights(model.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(model(images), plain(255 - images), atol=1e-6)
+
+
+def test_symmetric_padding_is_pytorchs():
+    """Golden by hand: kernel 3, stride 2, ones; PyTorch pads one pixel on each side,
+    so the first window of an even image holds 4 pixels; TensorFlow's holds 9."""
+    pixels = np.ones((1, 32, 32, 3), "float32")
+    for padding, ones in (("symmetric", 4), ("same", 9)):
+        model = keras_efficientnet.EfficientNet(
+            0.25, 0.3, 32, padding=padding, normalization="none", include_top=False
+        )
+        conv = model.get_layer("stem_conv")
+        conv.set_weights([np.ones_like(conv.get_weights()[0])])
+        stem = keras.Model(model.input, conv.output)(pixels)
+        assert float(stem[0, 0, 0, 0]) == ones * 3
+        assert stem.shape[1:3] == (16, 16)
+
+
+def test_dropout_and_batch_norm_arguments_reach_the_layers():
+    model = keras_efficientnet.EfficientNet(
+        0.25, 1.0, 32, dropout=0.35, drop_connect=0.4, bn_momentum=0.9, bn_epsilon=1e-5
+    )
+    assert model.get_layer("top_dropout").rate == 0.35
+    drops = [la for la in model.layers if la.name.endswith("_drop")]
+    assert [la.rate for la in drops] == sorted(la.rate for la in drops)
+    assert drops[-1].rate == pytest.approx(0.4 * 14 / 16)  # 6d, of 16 blocks
+    bn = model.get_layer("block3a_bn")
+    assert (bn.momentum, bn.epsilon) == (0.9, 1e-5)
+
+
+def test_drop_connect_drops_whole_images_and_rescales_the_others():
+    layer = keras_efficientnet.EfficientNet(
+        0.25, 1.0, 32, drop_connect=0.5
+    ).get_layer("block6d_drop")
+    out = np.asarray(layer(np.ones((400, 2, 2, 3), "float32"), training=True))
+    kept = out[:, 0, 0, 0] > 0
+    assert (out == out[:, :1, :1, :1]).all()
+    np.testing.assert_allclose(out[kept], 1 / (1 - layer.rate), rtol=1e-6)
+    assert 1 - kept.mean() == pytest.approx(layer.rate, abs=0.1)
+
+
+def test_initializers_follow_the_original():
+    """Source: tensorflow/tpu, efficientnet_model.py: N(0, sqrt(2 / fan_out)), not
+    truncated; dense kernels uniform in +-1 / sqrt(classes)."""
+    model = keras_efficientnet.EfficientNet(1.0, 0.3, 32, classes=64)
+    kernel = np.asarray(model.get_layer("top_conv").kernel)
+    deviation = (2 / 1280) ** 0.5
+    assert kernel.std() == pytest.approx(deviation, rel=0.02)
+    assert np.abs(kernel).max() > 2.5 * deviation  # truncation would cut at 2
+    depthwise = np.asarray(model.get_layer("block6a_dwconv").weights[0])
+    assert depthwise.std() == pytest.approx((2 / 25) ** 0.5, rel=0.05)
+    dense = np.asarray(model.get_layer("predictions").kernel)
+    assert np.abs(dense).max() == pytest.approx(1 / 8, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_trains_and_ends_in_float32(name, policy):
+    policy(name)
+    model = keras_efficientnet.EfficientNet(0.25, 0.3, 32, classes=4)
+    assert model.get_layer("block6a_expand_conv").compute_dtype == name[6:]
+    for layer in ("avg_pool", "top_dropout", "predictions"):
+        assert model.get_layer(layer).compute_dtype == "float32"
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (160, 32, 32, 3)).astype("float32")
+    labels = rng.integers(0, 4, 160)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    history = model.fit(images, labels, batch_size=8, verbose=0)  # 20 steps
+    assert np.isfinite(history.history["loss"]).all()
+    scores = model(images[:2])
+    assert keras.backend.standardize_dtype(scores.dtype) == "float32"
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_from_phi_builds_the_compound_scaling():
+    model = keras_efficientnet.from_phi(-7, weights=None, classes=3)
+    scaling = keras_efficientnet.compound(-7)
+    assert model.input_shape == (None, *[round(224 * 1.15**-7)] * 2, 3)
+    planned = efficientnet.Variant(
+        scaling.width, scaling.depth, scaling.image_size(), 0.2
+    )
+    counted = keras_efficientnet.profile(model)
+    assert counted.params == keras_efficientnet.plan_cost(planned, classes=3).params
+
+
+def test_from_phi_raises_dropout_with_size(monkeypatch):
+    """Source: arXiv:1905.11946, section 5.2: from 0.2 for B0 to 0.5 for B7."""
+    seen = []
+    monkeypatch.setattr(
+        efficientnet, "EfficientNet", lambda *a, **k: seen.append(k["dropout"])
+    )
+    for phi in (-1, 0, 3.5, 7, 9):
+        efficientnet.from_phi(phi)
+    assert seen == pytest.approx([0.2, 0.2, 0.35, 0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"padding": "valid"}, "`padding` must be one of 'same', 'symmetric'"),
+        ({"padding": "symetric"}, "Did you mean 'symmetric'"),
+        ({"pooling": "mean"}, "`pooling` must be .* Received: pooling='mean'"),
+        ({"normalization": "imagenett"}, "Did you mean 'imagenet'"),
+        ({"dropout": 1.0}, "`dropout` must be .* Received: dropout=1.0"),
+        ({"drop_connect": -0.1}, "`drop_connect` must .* drop_connect=-0.1"),
+        ({"classes": 0}, "`classes` must be .* Received: classes=0"),
+        ({"features": (0, 1)}, r"`features` must .* Received: features=\(0, 1\)"),
+        ({"features": ()}, r"`features` must .* Received: features=\(\)"),
+        ({"input_shape": (31, 32, 3)}, r"at least 32 pixels .* input_shape=\(31"),
+        ({"input_shape": (32, 32)}, r"must be \(height, width, channels\)"),
+        ({"input_shape": (32, 32, None)}, "with channels known"),
+        ({"input_shape": (32, 32, 3), "in_channels": 1}, "`in_channels` must equal"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        keras_efficientnet.EfficientNet(0.25, 0.3, 32, **options)
+
+
+@pytest.mark.parametrize("resolution", [31, 1.15])
+def test_resolution_is_in_pixels(resolution):
+    with pytest.raises(ValueError, match=f"pixels.*Received: resolution={resolution}"):
+        keras_efficientnet.EfficientNet(1.0, 1.0, resolution)
+
+
+def test_channels_first_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(ValueError, match="must be 'channels_last'"):
+        keras_efficientnet.EfficientNet(0.25, 0.3, 32)
+
+
+def _randomize(model):
+    """Gives BatchNormalization random statistics, and Normalization ImageNet's."""
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            gamma, beta, mean, variance = (w.shape for w in layer.weights)
+            layer.set_weights(
+                [
+                    rng.uniform(0.8, 1.2, gamma),
+                    rng.normal(0, 0.1, beta),
+                    rng.normal(0, 0.1, mean),
+                    rng.uniform(0.5, 1.5, variance),
+                ]
+            )
+        elif isinstance(layer, keras.layers.Normalization):
+            _set_imagenet_statistics(layer)
+
+
+def _copy_by_name(source, target):
+    for layer in target.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            _set_imagenet_statistics(layer)
+        elif layer.weights:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
+
+
+def _set_imagenet_statistics(layer):
+    # keras.applications scales pixels to 0..1 before this layer.
+    std = np.array([0.229, 0.224, 0.225])
+    layer.set_weights([np.array([0.485, 0.456, 0.406]), std**2, np.array(0)])
+    layer.finalize_state()
+
+
+def _assert_same_outputs(theirs, ours, height, width=None):
+    images = np.random.default_rng(1).uniform(0, 255, (1, height, width or height, 3))
+    expected = theirs.predict(images.astype("float32"), verbose=0)
+    actual = ours.predict(images.astype("float32"), verbose=0)
+    assert np.abs(expected).max() > 0.1  # the comparison means something
+    np.testing.assert_allclose(actual, expected, atol=1e-4)

@@ -1,0 +1,157 @@
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import keras_efficientnet
+from keras_efficientnet import transfer
+
+
+@pytest.fixture
+def headless():
+    return keras_efficientnet.EfficientNet(0.25, 0.3, 32, include_top=False)
+
+
+def test_reset_classifier_keeps_the_backbone(tiny):
+    reset = keras_efficientnet.reset_classifier(tiny, 7)
+    assert reset.output_shape == (None, 7)
+    for layer in reset.layers:
+        if layer.name not in ("predictions", "top_dropout"):
+            assert layer is tiny.get_layer(layer.name)
+    scores = np.asarray(reset(np.zeros((2, 32, 32, 3), "float32")))
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-6)
+    assert tiny.output_shape == (None, 4)
+
+
+def test_reset_classifier_gives_a_headless_model_a_head(headless):
+    reset = keras_efficientnet.reset_classifier(headless, 3, dropout=0.4)
+    assert [layer.name for layer in reset.layers[-3:]] == [
+        "avg_pool",
+        "top_dropout",
+        "predictions",
+    ]
+    assert reset.get_layer("top_dropout").rate == 0.4
+
+
+def test_reset_classifier_can_be_trained_and_saved(headless, tmp_path):
+    reset = keras_efficientnet.reset_classifier(headless, 2)
+    keras_efficientnet.freeze(reset)
+    before = [w.copy() for w in headless.get_weights()]
+    reset.compile("sgd", "sparse_categorical_crossentropy")
+    reset.fit(np.zeros((4, 32, 32, 3)), np.array([0, 1, 0, 1]), verbose=0)
+    for old, new in zip(before, headless.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    reset.save(tmp_path / "reset.keras")
+    again = keras.saving.load_model(tmp_path / "reset.keras")
+    images = np.full((1, 32, 32, 3), 99.0)
+    np.testing.assert_array_equal(
+        again.predict(images, verbose=0), reset.predict(images, verbose=0)
+    )
+
+
+def test_feature_extractor_gives_pooled_features(tiny):
+    extractor = keras_efficientnet.feature_extractor(tiny)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))
+    features = extractor.predict(images, verbose=0)
+    kernel, bias = tiny.get_layer("predictions").get_weights()
+    logits = features @ kernel + bias
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(tiny.predict(images, verbose=0), scores, atol=1e-6)
+
+
+def test_feature_extractor_of_a_headless_model_pools(headless):
+    extractor = keras_efficientnet.feature_extractor(headless)
+    maps = np.asarray(headless(np.full((1, 32, 32, 3), 9.0, "float32")))
+    pooled = np.asarray(extractor(np.full((1, 32, 32, 3), 9.0, "float32")))
+    np.testing.assert_allclose(pooled, maps.mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_freeze_up_to_a_stage(headless):
+    keras_efficientnet.freeze(headless, up_to=3, batch_norm=False)
+    frozen = {layer.name for layer in headless.layers if not layer.trainable}
+    for name in ("stem_conv", "stem_bn", "block1a_dwconv", "block3a_project_bn"):
+        assert name in frozen
+    for name in ("block4a_expand_conv", "block4a_bn", "block7a_bn", "top_conv"):
+        assert name not in frozen
+
+
+def test_freeze_batch_norm_everywhere(headless):
+    keras_efficientnet.freeze(headless, up_to=0, batch_norm=True)
+    for layer in headless.layers:
+        is_bn = isinstance(layer, keras.layers.BatchNormalization)
+        is_stem = layer.name.startswith("stem") or layer is headless.layers[0]
+        assert layer.trainable == (not (is_bn or is_stem or "norm" in layer.name))
+
+
+def test_freeze_can_be_taken_back(headless):
+    keras_efficientnet.freeze(headless, up_to="top")
+    assert not headless.trainable_weights
+    keras_efficientnet.freeze(headless, up_to=0, batch_norm=False)
+    assert headless.get_layer("block1a_bn").trainable
+
+
+@pytest.mark.parametrize("up_to", [8, -1, "head"])
+def test_freeze_rejects_unknown_parts(headless, up_to):
+    with pytest.raises(ValueError, match=f"`up_to` must be .* Received: up_to={up_to!r}"):
+        keras_efficientnet.freeze(headless, up_to=up_to)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": 0}, "`classes` must be .* Received: classes=0"),
+        ({"classes": 2, "dropout": 1}, "`dropout` must be .* Received: dropout=1"),
+    ],
+)
+def test_reset_classifier_rejects(tiny, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        keras_efficientnet.reset_classifier(tiny, **arguments)
+
+
+def test_models_of_others_are_refused():
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="out")])
+    with pytest.raises(ValueError, match="last layer is 'out'"):
+        keras_efficientnet.feature_extractor(other)
+
+
+SCALED = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 3)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        SCALED,
+        SCALED * 2 - 1,
+        (SCALED, np.zeros(2)),
+        {"image": SCALED, "label": np.zeros(2)},
+        [(SCALED, np.zeros(2)), (SCALED, np.zeros(2))],
+    ],
+    ids=["array", "minus one to one", "tuple", "dict", "list of batches"],
+)
+def test_check_input_range_warns_of_scaled_images(data):
+    with pytest.warns(UserWarning, match="must be pixels from 0 to 255"):
+        assert transfer.check_input_range(data) is data
+
+
+def test_check_input_range_is_silent_for_pixels():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        transfer.check_input_range(SCALED * 255)
+        transfer.check_input_range(np.zeros((1, 8, 8, 3)))  # a black image is one
+
+
+def test_check_input_range_keeps_the_first_batch_of_a_generator():
+    batches = [(SCALED, 0), (SCALED, 1), (SCALED, 2)]
+    with pytest.warns(UserWarning, match="Received: images from"):
+        checked = transfer.check_input_range(iter(batches))
+    assert [label for _, label in checked] == [0, 1, 2]
+    assert list(transfer.check_input_range(iter([]))) == []
+
+
+def test_check_input_range_takes_a_tf_dataset():
+    import tensorflow as tf
+
+    dataset = tf.data.Dataset.from_tensor_slices((SCALED, [0, 1])).batch(2)
+    with pytest.warns(UserWarning, match="0 to 255"):
+        assert transfer.check_input_range(dataset) is dataset

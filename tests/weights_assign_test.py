@@ -1,0 +1,253 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_efficientnet import efficientnet
+from keras_efficientnet.weights import assign
+
+
+def build(depth=0.7, **options):
+    options = {"classes": 7, **options}
+    return efficientnet.EfficientNet(0.25, depth, 32, **options)
+
+
+def values(model, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        f"{layer.name}/{weight.name}": rng.random(weight.shape, np.float32)
+        for layer in model.layers
+        for weight in layer.weights
+    }
+
+
+def current(model):
+    return {
+        f"{layer.name}/{weight.name}": weight.numpy()
+        for layer in model.layers
+        for weight in layer.weights
+    }
+
+
+def assert_holds(model, arrays):
+    for name, array in current(model).items():
+        np.testing.assert_array_equal(array, arrays[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def headless():
+    return build(include_top=False)
+
+
+@pytest.fixture
+def arrays(model):
+    return values(model)
+
+
+def refuse(model, arrays, match, ignored=()):
+    """Expects an error, and that it changed nothing."""
+    before = current(model)
+    with pytest.raises(ValueError, match=match) as caught:
+        assign.assign(model, arrays, ignored, source="net.h5")
+    assert_holds(model, before)
+    return str(caught.value)
+
+
+def test_every_weight_is_set(model, arrays):
+    assign.assign(model, arrays)
+    assert_holds(model, arrays)
+
+
+def test_missing_array_is_told(model, arrays):
+    del arrays["block2a_bn/gamma"]
+    text = refuse(model, arrays, r"missing \(1\): block2a_bn/gamma")
+    assert "'efficientnet'" in text
+    assert "Received: net.h5" in text
+
+
+def test_long_lists_are_cut(model, arrays):
+    for name in [name for name in arrays if name.startswith("block4")]:
+        del arrays[name]
+    refuse(model, arrays, r"missing \(\d\d\): (block4\w+/\w+, ){5}.* and \d\d more")
+
+
+def test_unexpected_array_is_told(model, arrays):
+    arrays["block2a_bn/delta"] = np.zeros(3)
+    arrays["count"] = np.zeros(())
+    refuse(model, arrays, r"unexpected \(2\): block2a_bn/delta, count")
+
+
+def test_misshapen_array_is_told_with_both_shapes(model, arrays):
+    arrays["stem_bn/beta"] = np.zeros((4, 2))
+    refuse(model, arrays, r"shape \(1\): stem_bn/beta \(8,\), not \(4, 2\)")
+
+
+def test_right_size_in_another_layout_is_told(model, arrays):
+    name = "block2a_project_conv/kernel"
+    arrays[name] = arrays[name].transpose(3, 2, 0, 1)
+    refuse(model, arrays, name)
+
+
+def test_text_is_told(model, arrays):
+    arrays["top_bn/beta"] = np.full(arrays["top_bn/beta"].shape, "x")
+    refuse(model, arrays, r"top_bn/beta must hold real numbers. Received: <U1")
+
+
+def test_ignored_names_are_left_alone(model, arrays):
+    assign.assign(model, {**arrays, "step": np.zeros(2)}, ignored=["step"])
+    assert_holds(model, arrays)
+
+
+def test_ignoring_a_weight_does_not_hide_that_it_is_missing(model, arrays):
+    refuse(model, arrays, r"missing \(1\): top_bn/beta", ignored=["top_bn/beta"])
+
+
+@pytest.mark.parametrize(("depth", "other"), [(0.7, 1.1), (1.1, 0.7)])
+def test_another_depth_is_refused_both_ways(depth, other):
+    text = refuse(build(depth), values(build(other)), "Weights must be those")
+    assert ("unexpected" if other > depth else "missing") in text
+
+
+def test_another_width_is_refused():
+    wide = efficientnet.EfficientNet(0.5, 0.7, 32, classes=7)
+    refuse(build(), values(wide), "of another shape")
+
+
+def test_lite_and_not_lite_are_refused_both_ways(model):
+    lite = build(lite=True)
+    refuse(model, values(lite), "missing")
+    refuse(lite, values(model), "unexpected")
+
+
+# Blocks, channels of the stem, of the last block and of the head.
+# Source: arXiv:1905.11946, Table 1, scaled; tensorflow/tpu, efficientnet_builder.py.
+@pytest.mark.parametrize(
+    ("variant", "marks"),
+    [
+        ("EfficientNetB0", (16, 32, 320, 1280)),
+        ("EfficientNetB7", (55, 64, 640, 2560)),
+        ("EfficientNetLite1", (21, 32, 320, 1280)),
+        ("EfficientNetLite2", (21, 32, 352, 1280)),
+    ],
+)
+def test_the_variant_of_a_wrong_file_is_guessed(model, variant, marks):
+    blocks, stem, last, head = marks
+    arrays = {f"block{i}a_dwconv/kernel": np.zeros(1) for i in range(blocks)}
+    arrays["stem_conv/kernel"] = np.zeros((3, 3, 3, stem))
+    arrays["top_conv/kernel"] = np.zeros((1, 1, last, head))
+    if "Lite" not in variant:
+        arrays["block1a_se_reduce/kernel"] = np.zeros(1)
+    refuse(model, arrays, f"looks like {variant}")
+
+
+def test_headless_network_leaves_the_classifier(headless, arrays):
+    assign.assign(headless, arrays)
+    assert_holds(headless, arrays)
+
+
+def test_headless_network_leaves_nothing_else(headless, arrays):
+    refuse(headless, {**arrays, "block7b_bn/beta": np.zeros(8)}, "block7b_bn/beta")
+    refuse(headless, {**arrays, "block8a_bn/beta": np.zeros(8)}, "block8a_bn/beta")
+
+
+def test_file_without_classifier_is_told(model, headless):
+    refuse(model, values(headless), r"no classifier: build with `include_top=False`")
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
+def test_feature_network_leaves_what_comes_after_it(arrays, level):
+    model = build(features=(level,))
+    assign.assign(model, arrays)
+    assert_holds(model, arrays)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
+def test_feature_network_refuses_a_deeper_file(level):
+    model = build(features=(level,))
+    refuse(model, values(build(1.1)), "unexpected")
+
+
+def test_feature_network_refuses_a_shallower_file(arrays):
+    refuse(build(1.1, features=(2,)), arrays, "missing")
+
+
+def test_other_classes_are_told_with_both_numbers(arrays):
+    text = refuse(build(classes=5), arrays, "model has 5 classes, the file has 7")
+    assert "`reset_classifier`" in text
+    assert "`include_top=False`" in text
+
+
+def test_stem_for_one_channel_is_the_sum(arrays):
+    model = build(in_channels=1)
+    assign.assign(model, arrays)
+    expected = arrays["stem_conv/kernel"].sum(axis=2, keepdims=True)
+    actual = current(model)["stem_conv/kernel"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5, 7])
+def test_stem_for_more_channels_repeats_rgb(arrays, channels):
+    model = build(in_channels=channels)
+    assign.assign(model, arrays)
+    rgb = arrays["stem_conv/kernel"]
+    for i, kernel in enumerate(np.moveaxis(current(model)["stem_conv/kernel"], 2, 0)):
+        expected = rgb[:, :, i % 3] * 3 / channels
+        np.testing.assert_allclose(kernel, expected, rtol=1e-6)
+
+
+def test_stem_of_other_channels_is_adapted_from_rgb_only():
+    four = values(build(in_channels=4))
+    refuse(
+        build(in_channels=5), four, r"stem_conv/kernel \(3, 3, 5, 8\), not \(3, 3, 4"
+    )
+    refuse(build(), four, "stem_conv/kernel")
+
+
+def test_values_that_are_not_finite_are_told(model, arrays):
+    arrays["block3a_bn/beta"][:2] = np.nan, np.inf
+    with pytest.warns(UserWarning, match=r"net.h5: 2 of \d+ values of block3a_bn/beta"):
+        assign.assign(model, arrays, source="net.h5")
+    assert_holds(model, arrays)
+
+
+def test_double_precision_is_rounded(model, arrays):
+    assign.assign(model, {k: v.astype(np.float64) for k, v in arrays.items()})
+    assert_holds(model, arrays)
+
+
+def test_layers_before_the_network_are_left_alone(arrays):
+    inputs = keras.Input((32, 32, 1))
+    colours = keras.layers.Conv2D(3, 1, name="colours")(inputs)
+    model = build(input_tensor=colours)
+    before = current(model)["colours/kernel"]
+    assign.assign(model, arrays)
+    after = current(model)
+    np.testing.assert_array_equal(after.pop("colours/kernel"), before)
+    np.testing.assert_array_equal(after["top_bn/beta"], arrays["top_bn/beta"])
+
+
+def test_layers_after_the_network_need_weights_too(headless, arrays):
+    pooled = keras.layers.GlobalAveragePooling2D()(headless.output)
+    outputs = keras.layers.Dense(2, name="mine")(pooled)
+    refuse(keras.Model(headless.input, outputs), arrays, "missing .2.: mine/kernel")
+
+
+def test_other_models_are_told(model):
+    inputs = keras.Input((32, 32, 3))
+    outer = keras.Model(inputs, model(inputs), name="outer")
+    with pytest.raises(ValueError, match="a network of this package.*model 'outer'"):
+        assign.assign(outer, {})
+
+
+def test_model_with_a_model_inside_is_told(headless):
+    inner = keras.Sequential(
+        [keras.Input((5,)), keras.layers.Dense(5), keras.layers.Dense(5)]
+    )
+    pooled = keras.layers.GlobalAveragePooling2D()(headless.output)
+    outputs = inner(keras.layers.Dense(5)(pooled))
+    with pytest.raises(ValueError, match="must not hold a model"):
+        assign.assign(keras.Model(headless.input, outputs), {})

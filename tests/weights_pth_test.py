@@ -1,0 +1,337 @@
+import collections
+import io
+import pickle
+import struct
+import sys
+import types
+import zipfile
+
+import numpy as np
+import pytest
+
+from keras_efficientnet.weights import reading
+
+NUMPY_TYPES = {
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "BFloat16Storage": "u2",
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+
+
+class Storage:
+    def __init__(self, key, kind, array, view=None):
+        self.key, self.kind, self.array, self.view = key, kind, array, view
+
+
+class Tensor:
+    """What torch pickles of a tensor: a call, and a reference to its storage."""
+
+    call = "_rebuild_tensor_v2"
+    state = None
+
+    def __init__(self, storage, shape, strides, offset=0):
+        self.args = (storage, offset, shape, strides, False, collections.OrderedDict())
+
+
+class Parameter(Tensor):
+    call = "_rebuild_parameter"
+
+    def __init__(self, tensor):
+        self.args = (tensor, True, collections.OrderedDict())
+
+
+class Call:
+    """A call of any function, as only a malicious file has."""
+
+    def __init__(self, function, *args):
+        self.function, self.args = function, args
+
+    def __reduce__(self):
+        return self.function, self.args
+
+
+def tensor(key, array, kind="FloatStorage"):
+    array = np.ascontiguousarray(array)
+    strides = tuple(s // array.itemsize for s in array.strides)
+    return Tensor(Storage(key, kind, array.ravel()), array.shape, strides)
+
+
+def fake_torch():
+    """Makes modules whose functions and classes have torch's names."""
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    for kind in NUMPY_TYPES:
+        setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
+    for name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
+        function = types.FunctionType((lambda: None).__code__, {}, name)
+        function.__module__, function.__qualname__ = "torch._utils", name
+        setattr(utils, name, function)
+    return {"torch": torch, "torch._utils": utils}
+
+
+class TorchPickler(pickle.Pickler):
+    def __init__(self, stream, modules, legacy):
+        super().__init__(stream, protocol=2)
+        self.modules, self.legacy, self.storages = modules, legacy, {}
+
+    def persistent_id(self, obj):
+        if not isinstance(obj, Storage):
+            return None
+        self.storages[obj.key] = obj.array
+        kind = getattr(self.modules["torch"], obj.kind)
+        pid = ("storage", kind, obj.key, "cpu", len(obj.array))
+        return (*pid, obj.view) if self.legacy else pid
+
+    def reducer_override(self, obj):
+        if not isinstance(obj, Tensor):
+            return NotImplemented
+        function = getattr(self.modules["torch._utils"], obj.call)
+        return (function, obj.args, obj.state) if obj.state else (function, obj.args)
+
+
+@pytest.fixture
+def save(tmp_path, monkeypatch):
+    """Returns a function that writes a file as `torch.save` does."""
+
+    def write(content, layout, order="<"):
+        path = tmp_path / f"{layout}.pth"
+        stream = io.BytesIO()
+        modules = fake_torch()
+        with monkeypatch.context() as patch:
+            for name, module in modules.items():
+                patch.setitem(sys.modules, name, module)
+            if layout == "legacy":
+                pickle.dump(0x1950A86A20F9469CFC6C, stream, protocol=2)
+                pickle.dump(1001, stream, protocol=2)
+                pickle.dump({"little_endian": True}, stream, protocol=2)
+            pickler = TorchPickler(stream, modules, layout == "legacy")
+            pickler.dump(content)
+        if layout == "legacy":
+            pickle.dump(sorted(pickler.storages), stream, protocol=2)
+            for key in sorted(pickler.storages):
+                stream.write(struct.pack("<q", len(pickler.storages[key])))
+                stream.write(pickler.storages[key].tobytes())
+            path.write_bytes(stream.getvalue())
+            return path
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", stream.getvalue())
+            archive.writestr("archive/byteorder", {"<": "little", ">": "big"}[order])
+            for key, array in pickler.storages.items():
+                data = array.astype(array.dtype.newbyteorder(order)).tobytes()
+                archive.writestr(f"archive/data/{key}", data)
+            archive.writestr("archive/version", "3\n")
+        return path
+
+    return write
+
+
+layouts = pytest.mark.parametrize("layout", ["legacy", "zip"])
+
+
+@layouts
+@pytest.mark.parametrize("kind", NUMPY_TYPES)
+def test_every_type_is_read_exactly(save, layout, kind):
+    rng = np.random.default_rng(0)
+    expected = rng.integers(0, 2**16, (3, 4, 5)).astype(NUMPY_TYPES[kind])
+    path = save({"a": tensor("7", expected, kind)}, layout)
+    (array,) = reading.read(path, []).values()
+    if kind == "BFloat16Storage":
+        assert array.dtype == np.float32
+        bits = array.view(np.uint32)
+        np.testing.assert_array_equal(bits >> 16, expected)
+        assert not np.any(bits & 0xFFFF)
+    else:
+        assert array.dtype == expected.dtype
+        np.testing.assert_array_equal(array, expected)
+
+
+@layouts
+def test_views_of_one_storage(save, layout):
+    numbers = np.arange(24, dtype=np.float32)
+    whole = Storage("0", "FloatStorage", numbers)
+    path = save(
+        {
+            "rows": Tensor(whole, (2, 3), (3, 1), offset=6),
+            "transposed": Tensor(whole, (3, 2), (1, 3), offset=6),
+            "scalar": Tensor(whole, (), (), offset=23),
+            "none": Tensor(whole, (0, 4), (4, 1)),
+            "strided": Tensor(whole, (4,), (6,), offset=5),
+        },
+        layout,
+    )
+    arrays = reading.read(path, [])
+    np.testing.assert_array_equal(arrays["rows"], numbers[6:12].reshape(2, 3))
+    np.testing.assert_array_equal(arrays["transposed"], arrays["rows"].T)
+    assert arrays["scalar"] == 23
+    assert arrays["none"].shape == (0, 4)
+    np.testing.assert_array_equal(arrays["strided"], [5, 11, 17, 23])
+
+
+def test_storage_that_views_another(save):
+    numbers = np.arange(10, dtype=np.float32)
+    view = Storage("0", "FloatStorage", numbers, view=("1", 4, 5))
+    path = save({"a": Tensor(view, (2,), (1,), offset=1)}, "legacy")
+    np.testing.assert_array_equal(reading.read(path, [])["a"], [5, 6])
+    path = save({"a": Tensor(view, (2,), (1,), offset=4)}, "legacy")
+    with pytest.raises(ValueError, match="outside its storage"):
+        reading.read(path, [])
+
+
+def test_big_endian(save):
+    expected = np.array([1.5, -2.5], np.float32)
+    path = save({"a": tensor("0", expected)}, "zip", order=">")
+    np.testing.assert_array_equal(reading.read(path, [])["a"], expected)
+
+
+@layouts
+def test_checkpoint_of_a_training_script(save, layout):
+    expected = np.arange(3, dtype=np.float32)
+    state = collections.OrderedDict(
+        {"module.a": Parameter(tensor("0", expected)), "module.b": tensor("1", [[1.0]])}
+    )
+    state._metadata = collections.OrderedDict({"": {"version": 1}})
+    path = save({"epoch": 3, "state_dict": state, "note": "x"}, layout)
+    arrays = reading.read(path, [])
+    assert list(arrays) == ["a", "b"]
+    np.testing.assert_array_equal(arrays["a"], expected)
+
+
+def test_averaged_weights_count_before_raw_ones(save):
+    raw, ema = ({"a": tensor(key, np.float32([value]))} for key, value in ("01", "12"))
+    path = save({"state_dict": raw, "state_dict_ema": ema}, "zip")
+    assert reading.read(path, [])["a"] == 2
+
+
+@layouts
+@pytest.mark.parametrize(
+    ("function", "argument", "name"),
+    [
+        (__import__("os").system, "touch {}", r"(posix|nt)\.system"),
+        (eval, "open({!r}, 'w')", r"__builtin__\.eval"),
+        (exec, "open({!r}, 'w')", r"__builtin__\.exec"),
+        (getattr, "{}", r"__builtin__\.getattr"),
+    ],
+)
+def test_code_is_refused_by_name_and_not_run(
+    save, tmp_path, layout, function, argument, name
+):
+    touched = tmp_path / "touched"
+    content = {
+        "a": tensor("0", np.float32([1])),
+        "b": Call(function, argument.format(str(touched))),
+    }
+    path = save(content, layout)
+    with pytest.raises(ValueError, match=rf"{path.name}.*refers to {name}"):
+        reading.read(path, [])
+    assert not touched.exists()
+
+
+@layouts
+def test_whole_models_are_refused_by_their_class(save, layout):
+    path = save({"model": zipfile.Path}, layout)
+    with pytest.raises(ValueError, match=r"zipfile\.Path.*state_dict"):
+        reading.read(path, [])
+
+
+@layouts
+def test_tensors_cannot_be_changed_after_they_were_checked(save, layout):
+    forged = tensor("0", np.float32([1, 2]))
+    forged.state = {"strides": (-1000,)}
+    with pytest.raises(ValueError, match="it changes _Tensor"):
+        reading.read(save({"a": forged}, layout), [])
+
+
+@layouts
+def test_classes_of_storages_cannot_be_called(save, layout, monkeypatch):
+    for name, module in fake_torch().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    content = {"a": Call(sys.modules["torch"].FloatStorage)}
+    stream = io.BytesIO()
+    pickle.dump(content, stream, protocol=2)
+    path = save({"a": tensor("0", np.float32([1]))}, layout)
+    data = path.read_bytes()
+    if layout == "legacy":
+        start = data.index(b"}q\x00X\x01\x00\x00\x00a")
+        path.write_bytes(data[: start - 2] + stream.getvalue())
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", stream.getvalue())
+    with pytest.raises(ValueError, match="it calls FloatStorage"):
+        reading.read(path, [])
+
+
+@layouts
+@pytest.mark.parametrize(
+    ("shape", "strides", "offset"),
+    [((9,), (1,), 0), ((4,), (1,), 5), ((2, 2), (8, 1), 0), ((100, 100), (0, 0), 0)],
+)
+def test_tensors_outside_their_storage(save, layout, shape, strides, offset):
+    storage = Storage("0", "FloatStorage", np.zeros(8, np.float32))
+    path = save({"a": Tensor(storage, shape, strides, offset)}, layout)
+    with pytest.raises(ValueError, match="outside its storage '0' of 8 elements"):
+        reading.read(path, [])
+
+
+@layouts
+@pytest.mark.parametrize("shape", [(-1,), (1.5,), "a"])
+def test_shapes_of_anything_but_sizes(save, layout, shape):
+    storage = Storage("0", "FloatStorage", np.zeros(8, np.float32))
+    with pytest.raises(ValueError, match="describes a tensor by"):
+        reading.read(save({"a": Tensor(storage, shape, (1,))}, layout), [])
+
+
+@layouts
+def test_content_without_tensors(save, layout):
+    with pytest.raises(ValueError, match=r"holds no tensors, only \['epoch'\]"):
+        reading.read(save({"epoch": 1}, layout), [])
+    with pytest.raises(ValueError, match="must hold a dict of tensors, not a list"):
+        reading.read(save([1], layout), [])
+
+
+@layouts
+def test_every_truncation_is_told(save, layout):
+    path = save({"a": tensor("0", np.arange(50, dtype=np.float32))}, layout)
+    data = path.read_bytes()
+    for size in range(0, len(data) - 22, 7):
+        path.write_bytes(data[:size])
+        with pytest.raises(ValueError, match=path.name):
+            reading.read(path, [])
+
+
+@layouts
+def test_damage_is_a_value_error_or_harmless(save, layout):
+    path = save({"a": tensor("0", np.arange(9, dtype=np.float32))}, layout)
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[rng.integers(len(data))] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            reading.read(path, [])
+        except ValueError as error:
+            assert path.name in str(error)
+
+
+def test_storage_missing_from_the_archive(save):
+    path = save({"a": tensor("0", np.float32([1]))}, "zip")
+    with zipfile.ZipFile(path) as archive:
+        pickled = archive.read("archive/data.pkl")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+    with pytest.raises(ValueError, match="storage '0' is missing"):
+        reading.read(path, [])
+
+
+def test_entry_that_explodes(tmp_path):
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(50_000_000))
+    with pytest.raises(ValueError, match="would grow from"):
+        reading.read(path, [])
