@@ -262,6 +262,27 @@ def test_mixed_precision_trains_and_ends_in_float32(name, policy):
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
+def test_initial_weights_follow_the_random_seed():
+    def weights():
+        keras.utils.set_random_seed(3)
+        return keras_efficientnet.EfficientNet(0.25, 0.3, 32).get_weights()
+
+    first, again = weights(), weights()
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    kernels = [w for w in first if w.ndim == 4]
+    assert len({w.ravel()[0] for w in kernels}) == len(kernels)  # all drawn anew
+
+
+def test_files_name_keras_own_initializers(tiny):
+    for layer in tiny.layers:
+        config = layer.get_config()
+        for key in ("kernel_initializer", "depthwise_initializer"):
+            if config.get(key):
+                assert config[key]["module"] == "keras.initializers"
+                assert config[key]["class_name"] == "VarianceScaling"
+
+
 def test_from_phi_builds_the_compound_scaling():
     model = keras_efficientnet.from_phi(-7, weights=None, classes=3)
     scaling = keras_efficientnet.compound(-7)
