@@ -33,6 +33,9 @@ from .transfer import check_input_range as check_input_range
 from .transfer import feature_extractor as feature_extractor
 from .transfer import freeze as freeze
 from .transfer import reset_classifier as reset_classifier
+from .weights import WeightFile as WeightFile
+from .weights import list_weights as list_weights
 from .weights import load_weights as load_weights
+from .weights import weights_info as weights_info
 
 __version__ = "0.1.0"

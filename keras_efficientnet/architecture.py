@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import string
 from collections.abc import Iterable
 
@@ -166,7 +167,7 @@ def reduction_blocks(plan: tuple[Block, ...]) -> dict[int, str]:
     Source:
         tensorflow/tpu, efficientnet_model.py (endpoints `reduction_1` ...).
     """
-    last = [a.name for a, b in zip(plan, plan[1:], strict=False) if b.stride == 2]
+    last = [a.name for a, b in itertools.pairwise(plan) if b.stride == 2]
     return dict(enumerate([*last, plan[-1].name], start=1))
 
 

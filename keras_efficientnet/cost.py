@@ -183,7 +183,12 @@ class _Rows:
         return self.rows[-1]
 
     def conv(
-        self, name: str, filters: int, kernel: int = 1, stride: int = 1, bias: bool = False
+        self,
+        name: str,
+        filters: int,
+        kernel: int = 1,
+        stride: int = 1,
+        bias: bool = False,
     ) -> None:
         height, width, channels = self.last.output_shape
         shape = (-(-height // stride), -(-width // stride), filters)
@@ -258,7 +263,8 @@ class _Walk:
     ) -> list[tuple[str, Shape]]:
         """Adds the rows of `model`, returns (row name, shape) of its outputs."""
         known = {
-            id(tensor): given for tensor, given in zip(model.inputs, inputs, strict=True)
+            id(tensor): given
+            for tensor, given in zip(model.inputs, inputs, strict=True)
         }
         if not prefix:
             name, shape = inputs[0]
@@ -360,10 +366,32 @@ _MULTIPLY_ADDS: dict[str, Callable[[Any, Shape, Shape], int]] = {
     "Conv2DTranspose": _transposed_conv,
     "Dense": _conv,
 }
-_FREE = frozenset(
-    """Activation Add AveragePooling2D BatchNormalization Concatenate Cropping2D
-    Dropout ELU Flatten GlobalAveragePooling2D GlobalMaxPooling2D Identity
-    LayerNormalization LeakyReLU MaxPooling2D Multiply Normalization PReLU Permute
-    ReLU Rescaling Reshape Softmax SpatialDropout2D Subtract UpSampling2D
-    ZeroPadding2D""".split()
-)
+_FREE = {
+    "Activation",
+    "Add",
+    "AveragePooling2D",
+    "BatchNormalization",
+    "Concatenate",
+    "Cropping2D",
+    "Dropout",
+    "ELU",
+    "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "Identity",
+    "LayerNormalization",
+    "LeakyReLU",
+    "MaxPooling2D",
+    "Multiply",
+    "Normalization",
+    "PReLU",
+    "Permute",
+    "ReLU",
+    "Rescaling",
+    "Reshape",
+    "Softmax",
+    "SpatialDropout2D",
+    "Subtract",
+    "UpSampling2D",
+    "ZeroPadding2D",
+}

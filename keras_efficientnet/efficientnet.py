@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -132,7 +133,7 @@ def EfficientNet(
     depth: float,
     resolution: int,
     include_top: bool = True,
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     input_tensor: Any = None,
     input_shape: Sequence[int | None] | None = None,
     pooling: str | None = None,
@@ -230,9 +231,7 @@ def from_phi(
     """
     scaling = compound(phi, alpha, beta, gamma)
     options.setdefault("dropout", 0.2 + 0.3 * min(max(phi / 7, 0.0), 1.0))
-    return EfficientNet(
-        scaling.width, scaling.depth, scaling.image_size(), **options
-    )
+    return EfficientNet(scaling.width, scaling.depth, scaling.image_size(), **options)
 
 
 _FACTORY_DOC = """Builds {name}, meant for images of {size} x {size} pixels.
@@ -275,7 +274,7 @@ def _factory(key: str) -> Callable[..., keras.Model]:
 
     def factory(
         include_top: bool = True,
-        weights: str | None = "imagenet",
+        weights: str | os.PathLike[str] | None = "imagenet",
         input_tensor: Any = None,
         input_shape: Sequence[int | None] | None = None,
         pooling: str | None = None,

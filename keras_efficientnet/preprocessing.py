@@ -125,9 +125,7 @@ def eval_crop(height: int, width: int, spec: EvalPreprocessing) -> tuple[int, in
     return (height - side + 1) // 2, (width - side + 1) // 2, side
 
 
-def train_crop(
-    height: int, width: int, uniforms: Any
-) -> tuple[int, int, int, int]:
+def train_crop(height: int, width: int, uniforms: Any) -> tuple[int, int, int, int]:
     """Finds the random rectangle that training looks at.
 
     Draws width / height uniformly in 3/4 to 4/3, then an integer height uniformly
@@ -177,9 +175,7 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
     return _read_classes()
 
 
-def decode_predictions(
-    preds: Any, top: int = 5
-) -> list[list[tuple[str, str, float]]]:
+def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
     """Names the most probable ImageNet classes, without any download.
 
     Args:

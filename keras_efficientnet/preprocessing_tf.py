@@ -55,7 +55,9 @@ def resize(image: tf.Tensor, size: int, method: str) -> tf.Tensor:
     return tf.image.resize(image, (size, size), method=method, antialias=True)
 
 
-def eval_crop(height: tf.Tensor, width: tf.Tensor, spec: EvalPreprocessing) -> tf.Tensor:
+def eval_crop(
+    height: tf.Tensor, width: tf.Tensor, spec: EvalPreprocessing
+) -> tf.Tensor:
     """Finds the central square, as `preprocessing.eval_crop` does.
 
     Args:

@@ -33,7 +33,7 @@ def test_image_size_overrides_the_variant():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "b33"}, "Did you mean"),
+        ({"model": "b33"}, "one of EfficientNetB0, .* Received: name='b33'"),
         ({"model": "EfficientNet"}, "at least 32 pixels with 'EfficientNet'"),
         ({"width": 0.5}, "`width` must stay 1.0 unless .* Received: width=0.5"),
         ({"lite": True}, "`lite` must stay False unless"),
@@ -44,7 +44,7 @@ def test_image_size_overrides_the_variant():
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
         ({"optimizer": "adam"}, "`optimizer` must be one of rmsprop, sgd, adamw"),
         ({"augment": "flip"}, "`augment` must be one of none, crop_flip, shift"),
-        ({"precision": "float16"}, "Did you mean 'mixed_float16'"),
+        ({"precision": "mixed_float"}, "Did you mean 'mixed_float16'"),
         ({"strategy": "mirror"}, "Did you mean 'mirrored'"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
         ({"keep_checkpoints": 0}, "`keep_checkpoints` must be at least 1"),

@@ -64,21 +64,23 @@ def test_augmentation_changes_from_epoch_to_epoch():
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.uint8)
     part = (image, [0])
     split = sources.arrays({"train": part, "validation": part}, ["a"]).split("train")
-    epochs = train_batches(split, 0, 8, batch=1, augment="shift")
+    epochs = train_batches(split, 0, 8, batch=1, augment="crop_flip")
     assert len({epoch.tobytes() for epoch in epochs}) > 2
 
 
 def test_shift_moves_and_repeats_the_border():
-    image = tf.constant(np.arange(64, dtype=np.uint8).reshape(8, 8, 1).repeat(3, 2))
+    # One pixel at most, a sixteenth of 16; each pixel tells its own place.
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    spec = EvalPreprocessing(image_size=16, crop_padding=0, resize="bilinear")
     seen = set()
-    for seed in range(40):
-        moved = AUGMENTATIONS["shift"](image, SPEC, tf.constant([0, seed])).numpy()
-        rows, columns = np.divmod(moved[:, :, 0].astype(int), 8)
-        down, right = rows[4, 4] - 4, columns[4, 4] - 4
-        expected = np.clip(np.arange(8) + down, 0, 7)
-        np.testing.assert_array_equal(rows[:, 0], expected)
-        np.testing.assert_array_equal(columns[0], np.clip(np.arange(8) + right, 0, 7))
-        seen.add((down, right))
+    for seed in range(60):
+        moved = AUGMENTATIONS["shift"](tf.constant(image), spec, (0, seed)).numpy()
+        rows, columns = np.divmod(moved[:, :, 0].astype(int), 16)
+        down, right = rows[8, 8] - 8, columns[8, 8] - 8
+        places = np.arange(16)
+        np.testing.assert_array_equal(rows[:, 0], np.clip(places + down, 0, 15))
+        np.testing.assert_array_equal(columns[0], np.clip(places + right, 0, 15))
+        seen.add((int(down), int(right)))
     assert seen == {(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)}
 
 

@@ -80,7 +80,9 @@ def test_weighted_layer_names_are_those_of_keras_applications():
     ours = keras_efficientnet.EfficientNetB1(weights=None)
     theirs = keras.applications.EfficientNetB1(weights=None)
     names = [layer.name for layer in ours.layers if layer.weights]
-    assert names == [la.name for la in theirs.layers if la.weights and la.name[:4] != "norm"]
+    assert names == [
+        la.name for la in theirs.layers if la.weights and la.name[:4] != "norm"
+    ]
     kept = {layer.name for layer in theirs.layers}
     added = {layer.name for layer in ours.layers} - kept
     assert added <= {"normalization", ours.layers[0].name}
@@ -123,7 +125,9 @@ def test_normalization_is_one_stateless_layer(kind):
 def test_the_graph_does_not_depend_on_the_weights(tiny, tmp_path):
     path = tmp_path / "tiny.weights.h5"
     tiny.save_weights(path)
-    loaded = keras_efficientnet.EfficientNet(0.25, 0.3, 32, classes=4, weights=str(path))
+    loaded = keras_efficientnet.EfficientNet(
+        0.25, 0.3, 32, classes=4, weights=str(path)
+    )
 
     def graph(model):
         return [(layer.name, type(layer)) for layer in model.layers[1:]]
@@ -220,9 +224,9 @@ def test_dropout_and_batch_norm_arguments_reach_the_layers():
 
 
 def test_drop_connect_drops_whole_images_and_rescales_the_others():
-    layer = keras_efficientnet.EfficientNet(
-        0.25, 1.0, 32, drop_connect=0.5
-    ).get_layer("block6d_drop")
+    layer = keras_efficientnet.EfficientNet(0.25, 1.0, 32, drop_connect=0.5).get_layer(
+        "block6d_drop"
+    )
     out = np.asarray(layer(np.ones((400, 2, 2, 3), "float32"), training=True))
     kept = out[:, 0, 0, 0] > 0
     assert (out == out[:, :1, :1, :1]).all()

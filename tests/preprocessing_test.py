@@ -73,7 +73,9 @@ def test_eval_crop_agrees_in_tensorflow():
         spec = EvalPreprocessing(size, crop_padding=padding)
         for height, width in rng.integers(1, 2000, (100, 2)):
             top, left, side = preprocessing.eval_crop(int(height), int(width), spec)
-            box = crop(tf.constant(height, tf.int32), tf.constant(width, tf.int32), spec)
+            box = crop(
+                tf.constant(height, tf.int32), tf.constant(width, tf.int32), spec
+            )
             assert box.numpy().tolist() == [top, left, side, side]
 
 
@@ -210,7 +212,10 @@ def test_decode_image_gives_rgb(tmp_path):
     ("options", "message"),
     [
         ({"image_size": 0}, "`image_size` must .* Received: image_size=0"),
-        ({"image_size": 9, "crop_padding": -1}, "`crop_padding` must .*crop_padding=-1"),
+        (
+            {"image_size": 9, "crop_padding": -1},
+            "`crop_padding` must .*crop_padding=-1",
+        ),
         ({"image_size": 9, "resize": "cubic"}, "`resize` must .* resize='cubic'"),
     ],
 )

@@ -93,7 +93,9 @@ def test_freeze_can_be_taken_back(headless):
 
 @pytest.mark.parametrize("up_to", [8, -1, "head"])
 def test_freeze_rejects_unknown_parts(headless, up_to):
-    with pytest.raises(ValueError, match=f"`up_to` must be .* Received: up_to={up_to!r}"):
+    with pytest.raises(
+        ValueError, match=f"`up_to` must be .* Received: up_to={up_to!r}"
+    ):
         keras_efficientnet.freeze(headless, up_to=up_to)
 
 

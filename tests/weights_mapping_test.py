@@ -17,7 +17,7 @@ PARTS |= {"dwconv": "_depthwise_conv", "project_conv": "_project_conv"}
 PARTS |= {"se_reduce": "_se_reduce", "se_expand": "_se_expand", "project_bn": "_bn2"}
 
 
-def build(width=0.25, depth=0.7, **options):
+def build(width=0.25, depth=0.3, **options):
     options = {"classes": 7, **options}
     return efficientnet.EfficientNet(width, depth, 32, **options)
 
@@ -60,7 +60,7 @@ def same(actual, expected):
     )
 
 
-@pytest.mark.parametrize("options", [{}, {"lite": True}, {"depth": 1.3}])
+@pytest.mark.parametrize("options", [{}, {"lite": True}, {"depth": 1.1}])
 def test_lukemelas_names_become_ours(options):
     model = build(**options)
     expected = values(model)
@@ -69,9 +69,18 @@ def test_lukemelas_names_become_ours(options):
     assert "_bn0.num_batches_tracked" in mapped.ignored
 
 
+@pytest.fixture(scope="module")
+def whole():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def deeper():
+    return build(depth=1.1)
+
+
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
-def test_file_of_the_whole_network_fits_a_feature_model(level):
-    whole = build()
+def test_file_of_the_whole_network_fits_a_feature_model(whole, level):
     arrays = values(whole)
     model = build(features=(level,))
     mapped = mapping.to_model_names(to_lukemelas(whole, arrays), model)
@@ -80,48 +89,43 @@ def test_file_of_the_whole_network_fits_a_feature_model(level):
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
-def test_file_of_a_deeper_network_does_not_fit_a_feature_model(level):
-    deeper = build(depth=1.1)
+def test_file_of_a_deeper_network_does_not_fit_a_feature_model(deeper, level):
     renamed = to_lukemelas(deeper, values(deeper))
-    model = build(features=(level,), depth=0.9)
+    model = build(features=(level,))
     mapped = mapping.to_model_names(renamed, model)
     with pytest.raises(ValueError, match="Weights must be those of the network"):
         assign.assign(model, mapped.arrays, mapped.ignored)
 
 
-def test_names_of_keras_stay_and_the_input_layer_is_ignored():
-    model = build()
-    expected = values(model)
+def test_names_of_keras_stay_and_the_input_layer_is_ignored(whole):
+    expected = values(whole)
     extra = {"normalization/mean": np.zeros(3), "normalization_2/0": np.zeros(3)}
-    mapped = mapping.to_model_names({**extra, **expected}, model)
+    mapped = mapping.to_model_names({**extra, **expected}, whole)
     assert same(mapped.arrays, expected)
     assert mapped.ignored == tuple(extra)
 
 
-def test_qubvel_calls_the_classifier_probs():
-    model = build()
-    expected = values(model)
+def test_qubvel_calls_the_classifier_probs(whole):
+    expected = values(whole)
     arrays = {k.replace("predictions/", "probs/"): v for k, v in expected.items()}
-    assert same(mapping.to_model_names(arrays, model).arrays, expected)
+    assert same(mapping.to_model_names(arrays, whole).arrays, expected)
 
 
-def test_one_weight_under_two_names_is_told():
-    model = build()
-    arrays = {**values(model), "probs/kernel": np.zeros(1)}
+def test_one_weight_under_two_names_is_told(whole):
+    arrays = {**values(whole), "probs/kernel": np.zeros(1)}
     with pytest.raises(ValueError, match="not hold predictions/kernel under two"):
-        mapping.to_model_names(arrays, model)
+        mapping.to_model_names(arrays, whole)
 
 
-def test_unknown_names_of_a_known_scheme_are_kept():
-    model = build()
+def test_unknown_names_of_a_known_scheme_are_kept(whole):
     odd = {"_conv_stem.weight": np.zeros(1), "_blocks.99._bn0.weight": np.zeros(1)}
     odd |= {"_extra.weight": np.zeros(1), "_blocks.0._attention.weight": np.zeros(1)}
-    assert set(mapping.to_model_names(odd, model).arrays) == {
+    assert set(mapping.to_model_names(odd, whole).arrays) == {
         "stem_conv/kernel",
         *list(odd)[1:],
     }
 
 
-def test_unknown_scheme_is_told_with_some_names():
+def test_unknown_scheme_is_told_with_some_names(whole):
     with pytest.raises(ValueError, match=r"'stem_conv/kernel' \(keras\).* conv1.w, b"):
-        mapping.to_model_names({"conv1.w": np.zeros(1), "b": np.zeros(1)}, build())
+        mapping.to_model_names({"conv1.w": np.zeros(1), "b": np.zeros(1)}, whole)

@@ -1,3 +1,8 @@
 """Published weight files: which exist, how to get, read and assign them."""
-def load_weights(model, weights, variant=None):
-    raise NotImplementedError
+
+from .load import load_weights as load_weights
+from .table import WeightFile as WeightFile
+from .table import list_weights as list_weights
+from .table import weights_info as weights_info
+
+__all__ = ["WeightFile", "list_weights", "load_weights", "weights_info"]

@@ -1,0 +1,219 @@
+"""Setting a model's weights from arrays: all of them, or none."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..architecture import VARIANTS, block_plan
+from .h5 import variable_name
+
+_LISTED = 6  # names per kind of complaint
+
+
+def assign(
+    model: Any,
+    arrays: Mapping[str, np.ndarray],
+    ignored: Iterable[str] = (),
+    source: str = "arrays",
+) -> None:
+    """Sets every weight of a network, each from exactly one array.
+
+    Weights of layers before `stem_conv`, which a network built on an `input_tensor`
+    may have, are left alone. A stem kernel for RGB is adapted to another number of
+    input channels. Arrays of the classifier are left over when the model has none; so
+    are the head and whole later stages when the model ends in a feature level.
+
+    Args:
+        model: Network of this package.
+        arrays: Values by "layer/variable", in Keras' layout.
+        ignored: Names in `arrays` that are not weights.
+        source: Where the arrays are from, for messages.
+
+    Raises:
+        ValueError: A weight has no array or one of another shape, or an array has no
+            weight. No weight has been changed then.
+    """
+    variables = _variables(model)
+    leftover = set(ignored)
+    given = {k: np.asarray(v) for k, v in arrays.items() if k not in leftover}
+    _adapt_stem(given, variables)
+    missing = [name for name in variables if name not in given]
+    unexpected = [
+        name
+        for name in given
+        if name not in variables and not _is_pruned(name, variables)
+    ]
+    misshapen = [
+        name
+        for name, variable in variables.items()
+        if name in given and tuple(variable.shape) != given[name].shape
+    ]
+    if missing or unexpected or misshapen:
+        shapes = {
+            name: f"{name} {tuple(variables[name].shape)}, not {given[name].shape}"
+            for name in misshapen
+        }
+        complaints = (
+            _complaint("missing", missing),
+            _complaint("unexpected", unexpected),
+            _complaint("of another shape", list(shapes.values())),
+            _advice(missing, unexpected, misshapen, variables, given),
+        )
+        raise ValueError(
+            f"Weights must be those of the network {model.name!r}, each once. "
+            f"Received: {source}\n" + "\n".join(filter(None, complaints))
+        )
+    values = {name: _as_float(name, given[name], source) for name in variables}
+    for name, variable in variables.items():
+        variable.assign(values[name])
+
+
+def check_network(model: Any) -> None:
+    """Checks that a model is a network of this package, by its first layers.
+
+    Args:
+        model: Keras model.
+
+    Raises:
+        ValueError: It has no layers "stem_conv" and "stem_bn".
+    """
+    names = [layer.name for layer in model.layers]
+    if not {"stem_conv", "stem_bn"} <= set(names):
+        raise ValueError(
+            "`model` must be a network of this package, with a layer 'stem_conv'. "
+            f"Received: model {model.name!r} with layers {', '.join(names[:5])} ..."
+        )
+
+
+def _variables(model: Any) -> dict[str, Any]:
+    check_network(model)
+    names = [layer.name for layer in model.layers]
+    variables: dict[str, Any] = {}
+    for layer in model.layers[names.index("stem_conv") :]:
+        for weight in layer.weights:
+            name = f"{layer.name}/{variable_name(weight.name)}"
+            if name in variables:
+                raise ValueError(
+                    "`model` must not hold a model with weights of its own; load "
+                    f"weights before composing. Received: layer {layer.name!r}"
+                )
+            variables[name] = weight
+    return variables
+
+
+def _is_pruned(name: str, variables: Mapping[str, Any]) -> bool:
+    """Tells whether the array belongs to a part that `features` or `top` cut off."""
+    layers = {v.split("/")[0] for v in variables}
+    layer = name.split("/")[0]
+    if layer == "predictions":
+        return "predictions" not in layers
+    if "top_conv" in layers:
+        return False
+    if layer in ("top_conv", "top_bn"):
+        return True
+    # A feature level ends with its stage, so blocks of a stage that the model has
+    # are no leftovers: they are the mark of a deeper network.
+    stage = _stage(layer)
+    return stage is not None and stage > max(_stage(la) or 0 for la in layers)
+
+
+def _stage(layer: str) -> int | None:
+    match = re.match(r"block(\d+)[a-z]_", layer)
+    return int(match[1]) if match else None
+
+
+def _adapt_stem(given: dict[str, np.ndarray], variables: Mapping[str, Any]) -> None:
+    """Fits an RGB kernel to other input channels, keeping the response to grey.
+
+    Source:
+        timm, models/_manipulate.py: `adapt_input_conv`.
+    """
+    name = "stem_conv/kernel"
+    kernel, variable = given.get(name), variables.get(name)
+    if kernel is None or variable is None or kernel.ndim != 4 or kernel.shape[2] != 3:
+        return
+    channels = int(variable.shape[2])
+    if channels == 3:
+        return
+    if channels == 1:
+        adapted = kernel.sum(axis=2, keepdims=True, dtype=np.float64)
+    else:
+        adapted = kernel[:, :, np.arange(channels) % 3] * (3 / channels)
+    given[name] = adapted.astype(np.float32)
+
+
+def _as_float(name: str, array: np.ndarray, source: str) -> np.ndarray:
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold real numbers. Received: {array.dtype}")
+    with np.errstate(over="ignore"):  # told below, as a value that is not finite
+        value = array.astype(np.float32)
+    bad = value.size - np.count_nonzero(np.isfinite(value))
+    if bad:
+        warnings.warn(
+            f"{source}: {bad} of {value.size} values of {name} are not finite.",
+            stacklevel=4,
+        )
+    return value
+
+
+def _complaint(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"  {what} ({len(names)}): {', '.join(names[:_LISTED])}{more}"
+
+
+def _advice(
+    missing: list[str],
+    unexpected: list[str],
+    misshapen: list[str],
+    variables: Mapping[str, Any],
+    given: Mapping[str, np.ndarray],
+) -> str:
+    head = {"predictions/kernel", "predictions/bias"}
+    if set(missing) == head and not unexpected and not misshapen:
+        return (
+            "  The file has no classifier: build with `include_top=False`, load, then "
+            "add a classifier."
+        )
+    if misshapen and set(misshapen) <= head and not missing and not unexpected:
+        return "  " + classes_advice(
+            int(variables["predictions/bias"].shape[-1]),
+            given["predictions/bias"].size,
+        )
+    variant = _guess_variant(given)
+    return f"  The file looks like {variant}." if variant else ""
+
+
+def classes_advice(model_classes: int, file_classes: int) -> str:
+    """Tells how to use weights that were trained on other classes.
+
+    Args:
+        model_classes: Number of classes of the model.
+        file_classes: Number of classes of the weights.
+    """
+    return (
+        f"The model has {model_classes} classes, the file has {file_classes}: build "
+        f"with `classes={file_classes}` and replace the classifier with "
+        "`reset_classifier`, or build with `include_top=False`."
+    )
+
+
+def _guess_variant(given: Mapping[str, np.ndarray]) -> str | None:
+    stem, top = given.get("stem_conv/kernel"), given.get("top_conv/kernel")
+    if stem is None or top is None:
+        return None
+    blocks = [name for name in given if name.endswith("_dwconv/kernel")]
+    lite = not any("_se_reduce/" in name for name in given)
+    marks = (lite, len(blocks), stem.shape[3:], top.shape[2:])
+    for key, row in VARIANTS.items():
+        plan = block_plan(row)
+        head = (plan[-1].filters_out, row.head_filters)
+        if marks == (row.lite, len(plan), (row.stem_filters,), head):
+            return key
+    return None

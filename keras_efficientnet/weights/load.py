@@ -1,0 +1,175 @@
+"""From `weights=` to a model that has them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..architecture import did_you_mean
+from ..preprocessing import NORMALIZATIONS, channel_statistics
+from .table import WeightFile, find, known_families
+
+_SUFFIXES = (".h5", ".hdf5", ".keras", ".pth", ".pt", ".bin")
+
+
+def load_weights(
+    model: Any,
+    weights: str | os.PathLike[str],
+    variant: str | None = None,
+    checksum: str | None = None,
+) -> None:
+    """Sets all weights of a network from published weights or a file.
+
+    Published weights are downloaded on first use, and their checksum is verified on
+    each. The format of a file is told by its content: Keras (`.h5`, `.weights.h5`,
+    `.keras`) or PyTorch (`.pth`, `.pt`; nothing in it is executed).
+
+    Args:
+        model: Network that a factory of this package has built.
+        weights: Family of published weights, such as "imagenet", or path of a file. A
+            file that is called like a family is meant by "./imagenet".
+        variant: Which network `model` is, such as "EfficientNetB0"; needed for a
+            family.
+        checksum: "md5:..." or "sha256:..." that the file at a path must have.
+
+    Raises:
+        FileNotFoundError: There is no file at the path.
+        OSError: The download failed.
+        ValueError: The weights are unknown, damaged, or of another network than
+            `model`, or were trained with another normalisation or padding. The model's
+            weights are then unchanged.
+    """
+    # Imported here, so that `import keras_efficientnet` stays fast.
+    from . import assign, mapping, reading
+
+    assign.check_network(model)
+    if isinstance(weights, str) and weights in known_families():
+        if checksum is not None:
+            raise ValueError(
+                "`checksum` must be None for published weights, whose checksum is "
+                f"always verified. Received: checksum={checksum!r}"
+            )
+        path = _published(model, weights, variant)
+    else:
+        path = _existing_file(weights)
+        if checksum is not None:
+            from . import fetch
+
+            fetch.verify(path, checksum)
+    order = [(type(layer).__name__, layer.name) for layer in model.layers]
+    if "predictions" not in (name for _, name in order):
+        order.append(("Dense", "predictions"))  # which the file may have all the same
+    arrays = reading.read(path, order)
+    try:
+        mapped = mapping.to_model_names(arrays, model)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+    assign.assign(model, mapped.arrays, mapped.ignored, source=str(path))
+
+
+def _published(model: Any, family: str, variant: str | None) -> Path:
+    from . import fetch
+
+    if variant is None:
+        raise ValueError(
+            f"`variant` must name the network that weights {family!r} are wanted for, "
+            "such as 'EfficientNetB0'. A network of your own scaling has no published "
+            "weights. Received: variant=None"
+        )
+    names = {layer.name for layer in model.layers}
+    record = find(family, variant, include_top="predictions" in names)
+    check_record(model, record)
+    return fetch.fetch(record)
+
+
+def check_record(model: Any, record: WeightFile) -> None:
+    """Checks that a model computes what published weights were trained for.
+
+    Shapes are not looked at: assigning does that.
+
+    Args:
+        model: Network of this package.
+        record: Row of the table of published files.
+
+    Raises:
+        ValueError: The model differs in the normalisation of its input, in padding, in
+            the epsilon of batch normalisation, or in the number of classes.
+    """
+    layers = {layer.name: layer for layer in model.layers}
+    padding = "symmetric" if "stem_conv_pad" in layers else "same"
+    epsilon = layers["stem_bn"].epsilon
+    for argument, received, wanted, equal in (
+        (
+            "normalization",
+            _normalization(layers),
+            record.normalization,
+            _normalizes_like(layers, record.normalization),
+        ),
+        ("padding", padding, record.padding, padding == record.padding),
+        ("bn_epsilon", epsilon, record.bn_epsilon, epsilon == record.bn_epsilon),
+    ):
+        if not equal:
+            raise ValueError(
+                f"`{argument}` must be {wanted!r} for weights {record.family!r} of "
+                f"{record.variant}. Received: {argument}={received!r}"
+            )
+    head = layers.get("predictions")
+    if head is not None and head.units != record.classes:
+        from .assign import classes_advice
+
+        raise ValueError(
+            f"`classes` must be {record.classes} for weights {record.family!r} of "
+            f"{record.variant}. {classes_advice(head.units, record.classes)} "
+            f"Received: classes={head.units}"
+        )
+
+
+def _normalization(layers: dict[str, Any]) -> str:
+    for kind in NORMALIZATIONS:
+        if _normalizes_like(layers, kind):
+            return kind
+    return "another"
+
+
+def _normalizes_like(layers: dict[str, Any], kind: str) -> bool:
+    layer = layers.get("normalization")
+    if layer is None:
+        return kind == "none"
+    channels = layers["stem_conv"].kernel.shape[2]
+    mean, std = map(np.array, channel_statistics(kind, channels))
+    scale, offset = np.array(layer.scale), np.array(layer.offset)
+    # Broadcast: a hand-made layer may hold one number for all channels.
+    return bool(
+        np.allclose(scale, 1 / std, rtol=1e-5)
+        and np.allclose(offset, -mean / std, rtol=1e-5)
+    )
+
+
+def _existing_file(weights: str | os.PathLike[str]) -> Path:
+    if not isinstance(weights, (str, os.PathLike)):
+        raise TypeError(
+            "`weights` must be a family of published weights, a path, or None. "
+            f"Received: weights={weights!r}"
+        )
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise ValueError(
+            f"`weights` must be a file, not a folder. Received: weights={path}"
+        )
+    text = os.fspath(weights)
+    is_path = path.suffix in _SUFFIXES or "/" in text or os.sep in text
+    if is_path or isinstance(weights, os.PathLike):
+        raise FileNotFoundError(
+            f"`weights` must be the path of a file. Received: weights={text!r}, which "
+            "does not exist"
+        )
+    families = known_families()
+    raise ValueError(
+        f"`weights` must be one of {', '.join(map(repr, families))}, the path of a "
+        f"file, or None.{did_you_mean(text, families)} Received: weights={text!r}"
+    )

@@ -1,0 +1,269 @@
+"""PyTorch's `.pth` and `.pt` files, read without torch and without running them.
+
+Such a file is a pickle, which may call any function of any module. Here it may call
+only the few stand-ins below, which note down what a tensor is; anything else is
+refused by name. The numbers themselves lie beside the pickle.
+
+Source: torch/serialization.py (layouts), torch/_utils.py (arguments of the calls).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .reading import Arrays, bfloat16_to_float32, read_entry
+
+_PROTOCOL_VERSION = 1001
+
+# Bytes on disk per storage class, as a NumPy type without its byte order.
+_DTYPES = {
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "BFloat16Storage": "u2",
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+# Where training scripts keep the weights among other things; the first counts.
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+
+
+def read(path: Path) -> Arrays:
+    """Reads the tensors of a state dict, saved by any version of torch.
+
+    A state dict inside a dict ("state_dict", "model" ...) is found, averaged weights
+    (EMA) before the raw ones. The prefix "module." of data-parallel training is
+    removed.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        Arrays by the name they have in the file; bfloat16 widened to float32.
+
+    Raises:
+        ValueError: The file is damaged, or holds anything but plain tensors.
+    """
+    with path.open("rb") as stream:
+        is_zip = stream.read(2) == b"PK"
+    load = _load_zip if is_zip else _load_legacy
+    content, storages = load(path)
+    tensors = _state_dict(content)
+    prefix = "module."
+    if all(name.startswith(prefix) for name in tensors):
+        tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
+    return {name: _to_array(t, storages) for name, t in tensors.items()}
+
+
+class _Sealed:
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError(f"it changes {self!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage(_Sealed):
+    kind: str  # key of _DTYPES
+    key: str
+    numel: int
+    start: int = 0  # elements before it in the storage `key`, which it is a view of
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor(_Sealed):
+    storage: _Storage
+    offset: int  # elements
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]  # elements
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bytes:
+    data: bytes | memoryview
+    order: str  # "<" or ">"
+
+
+class _Dict(dict):
+    def __setstate__(self, state: Any) -> None:
+        """Drops the `_metadata` that torch hangs on its state dicts."""
+
+
+class _StandIn(_Sealed):
+    """What a global name in the pickle becomes: callable, and nothing else."""
+
+    def __init__(self, name: str, function: Callable[..., Any] | None = None) -> None:
+        self.name = name
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        if self._function is None:
+            raise pickle.UnpicklingError(f"it calls {self.name}")
+        return self._function(*args)
+
+
+def _rebuild_tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any
+) -> _Tensor:
+    del unused  # requires_grad, hooks, metadata
+    numbers = (offset, *shape, *strides)
+    if not isinstance(storage, _Storage) or len(shape) != len(strides):
+        raise pickle.UnpicklingError("it describes a tensor in an unknown way")
+    if not all(type(n) is int and n >= 0 for n in numbers):
+        raise pickle.UnpicklingError(f"it describes a tensor by {numbers}")
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+def _rebuild_parameter(data: Any, *unused: Any) -> Any:
+    del unused  # requires_grad, hooks
+    return data
+
+
+_CALLS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _Dict,
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO) -> None:
+        super().__init__(stream)
+        self.kinds: dict[str, str] = {}  # types of the storages, by their keys
+
+    def find_class(self, module: str, name: str) -> _StandIn:
+        dotted = f"{module}.{name}"
+        if dotted in _CALLS:
+            return _StandIn(dotted, _CALLS[dotted])
+        if module in ("torch", "torch.storage") and name in _DTYPES:
+            return _StandIn(name)
+        raise pickle.UnpicklingError(
+            f"it refers to {dotted}, which is not allowed in a weight file; a file "
+            "from `torch.save(model.state_dict(), path)` holds tensors only"
+        )
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        # ("storage", class, key, device, elements[, (view key, start, elements)])
+        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
+            raise pickle.UnpicklingError(f"it refers to {pid!r} as data")
+        kind, key, numel = pid[1], pid[2], pid[4]
+        view = pid[5] if len(pid) > 5 else None
+        start, numel = (0, numel) if view is None else view[1:]
+        if not isinstance(kind, _StandIn) or kind.name not in _DTYPES:
+            raise pickle.UnpicklingError("it refers to a storage of unknown type")
+        if not all(type(n) is int and n >= 0 for n in (start, numel)):
+            raise pickle.UnpicklingError(f"it refers to a storage as {pid[2:]}")
+        if self.kinds.setdefault(str(key), kind.name) != kind.name:
+            raise pickle.UnpicklingError(f"it refers to storage {key!r} as two types")
+        return _Storage(kind.name, str(key), numel, start)
+
+
+def _unpickle(stream: io.BytesIO) -> tuple[Any, dict[str, str]]:
+    """Returns the object, and the type of each storage that it refers to."""
+    # A memo's number makes the unpickler allocate as many entries, however short the
+    # file is, so the numbers are looked at first.
+    start = stream.tell()
+    size = stream.getbuffer().nbytes
+    for opcode, number, _ in pickletools.genops(stream):
+        if opcode.name in ("PUT", "LONG_BINPUT") and int(number or 0) > size:
+            raise pickle.UnpicklingError(f"it numbers an object {number}")
+    stream.seek(start)
+    unpickler = _Unpickler(stream)
+    return unpickler.load(), unpickler.kinds
+
+
+def _load_zip(path: Path) -> tuple[Any, dict[str, _Bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        pickled = next(name for name in names if name.split("/")[-1] == "data.pkl")
+        root = pickled.removesuffix("data.pkl")
+        order = "<"
+        if f"{root}byteorder" in names:
+            big = read_entry(archive, f"{root}byteorder").strip() == b"big"
+            order = ">" if big else "<"
+        content, _ = _unpickle(io.BytesIO(read_entry(archive, pickled)))
+        folder = f"{root}data/"
+        storages = {
+            name.removeprefix(folder): _Bytes(read_entry(archive, name), order)
+            for name in names
+            if name.startswith(folder)
+        }
+    return content, storages
+
+
+def _load_legacy(path: Path) -> tuple[Any, dict[str, _Bytes]]:
+    # Reads of a BytesIO end at its end, whatever size the pickle claims.
+    data = path.read_bytes()
+    stream = io.BytesIO(data)
+    _unpickle(stream)  # the magic number, which has been looked at
+    version, _ = _unpickle(stream)
+    if version != _PROTOCOL_VERSION:
+        raise ValueError(f"its protocol must be {_PROTOCOL_VERSION}, not {version!r}")
+    _unpickle(stream)  # facts about the machine; the data are little-endian
+    content, kinds = _unpickle(stream)
+    keys, _ = _unpickle(stream)
+    storages: dict[str, _Bytes] = {}
+    for key in keys:
+        numel = int.from_bytes(stream.read(8), "little")
+        start = stream.tell()
+        kind = kinds.get(str(key))
+        if kind is None:
+            raise ValueError(f"its storage {key!r} belongs to no tensor")
+        end = start + numel * np.dtype(_DTYPES[kind]).itemsize
+        if end > len(data):
+            raise ValueError(
+                f"it ends {end - len(data)} bytes before the storage {key!r} does"
+            )
+        storages[str(key)] = _Bytes(memoryview(data)[start:end], "<")
+        stream.seek(end)
+    return content, storages
+
+
+def _state_dict(content: Any) -> dict[str, _Tensor]:
+    if isinstance(content, dict):
+        tensors = {str(k): v for k, v in content.items() if isinstance(v, _Tensor)}
+        if tensors:
+            return tensors
+        for key in _WRAPPERS:
+            if isinstance(content.get(key), dict):
+                return _state_dict(content[key])
+        raise ValueError(f"its dict holds no tensors, only {list(content)[:5]}")
+    raise ValueError(f"it must hold a dict of tensors, not a {type(content).__name__}")
+
+
+def _to_array(tensor: _Tensor, storages: dict[str, _Bytes]) -> np.ndarray:
+    storage = tensor.storage
+    if storage.key not in storages:
+        raise ValueError(f"its storage {storage.key!r} is missing; it may be truncated")
+    raw = storages[storage.key]
+    dtype = np.dtype(raw.order + _DTYPES[storage.kind])
+    flat = np.frombuffer(raw.data, dtype, count=len(raw.data) // dtype.itemsize)
+    flat = flat[storage.start :][: storage.numel]
+    spans = zip(tensor.shape, tensor.strides, strict=True)
+    last = tensor.offset + sum((size - 1) * stride for size, stride in spans)
+    count = math.prod(tensor.shape)
+    if len(flat) < storage.numel or count > len(flat) or (count and last >= len(flat)):
+        raise ValueError(
+            f"its tensor of shape {tensor.shape} lies outside its storage "
+            f"{storage.key!r} of {len(flat)} elements; it may be truncated"
+        )
+    view = np.lib.stride_tricks.as_strided(
+        flat[tensor.offset :] if count else flat[:0],
+        tensor.shape,
+        tuple(stride * dtype.itemsize for stride in tensor.strides),
+    )
+    array = np.array(view, dtype.newbyteorder("="), order="C")
+    return bfloat16_to_float32(array) if storage.kind == "BFloat16Storage" else array

@@ -1,0 +1,169 @@
+"""Reading a weight file of any format into arrays by name."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+# (class name, layer name) of layers, in the order of `model.layers`.
+LayerOrder = list[tuple[str, str]]
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+# A pickle of protocol 2 that starts with torch's magic number.
+TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+def read(path: Path, layer_order: LayerOrder) -> Arrays:
+    """Reads the weights in a file, whose format its content tells.
+
+    Args:
+        path: Of the file.
+        layer_order: Of the network that the file is meant for. Used only for Keras
+            files that number the layers of each class.
+
+    Returns:
+        Arrays by the name they have in the file; for Keras formats, "layer/variable".
+
+    Raises:
+        ValueError: The format is unknown, or the file is damaged or truncated.
+    """
+    with naming_file(path, "a weight file"):
+        reader = _find_reader(path)
+    return reader(path, layer_order)
+
+
+@contextlib.contextmanager
+def naming_file(path: Path, kind: str) -> Iterator[None]:
+    """Turns any error into a ValueError that names the file.
+
+    Args:
+        path: Of the file.
+        kind: What the file must be, for the message.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} cannot be read as {kind}: {reason}") from error
+
+
+def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Reads one file of a zip archive, unless it grows suspiciously on the way.
+
+    Args:
+        archive: Opened for reading.
+        name: Of the entry.
+
+    Raises:
+        ValueError: There is no such entry, or it is damaged, or far larger than
+            its compressed size.
+    """
+    if name not in archive.NameToInfo:
+        raise ValueError(f"it has no entry {name!r}; it may be truncated")
+    entry = archive.getinfo(name)
+    if entry.file_size > _bound(entry.compress_size):
+        raise ValueError(
+            f"its entry {name!r} would grow from {entry.compress_size} to "
+            f"{entry.file_size} bytes"
+        )
+    return archive.read(entry)
+
+
+def _bound(stored: int) -> int:
+    # Trained weights hardly compress; a file that claims more is broken, or bait.
+    return 100 * max(stored, 10_000)
+
+
+def _find_reader(path: Path) -> Callable[[Path, LayerOrder], Arrays]:
+    with path.open("rb") as stream:
+        start = stream.read(16)
+    if start.startswith(HDF5_MAGIC):
+        return _read_hdf5
+    if start.startswith(TORCH_LEGACY_MAGIC):
+        return _read_torch
+    if start.startswith(b"PK\x03\x04"):
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is a truncated or damaged zip archive")
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if "model.weights.h5" in names:
+            return _read_keras_archive
+        if any(name.split("/")[-1] == "data.pkl" for name in names):
+            return _read_torch
+        held = ", ".join(names[:5])
+        raise ValueError(f"it is a zip archive, but neither Keras' nor torch's: {held}")
+    raise ValueError(
+        "its content must be HDF5 (.h5), a Keras archive (.keras) or a torch file "
+        f"(.pth, .pt). It begins with {start!r}"
+    )
+
+
+# Each reader is imported when a file needs it, so that `import keras_efficientnet`
+# stays fast.
+def _read_hdf5(path: Path, layer_order: LayerOrder) -> Arrays:
+    import h5py
+
+    from . import h5, keras3
+
+    with naming_file(path, "Keras weights in HDF5"), h5py.File(path, "r") as file:
+        if h5.is_legacy(file):
+            return h5.read(file)
+        return keras3.read(file, layer_order)
+
+
+def _read_keras_archive(path: Path, layer_order: LayerOrder) -> Arrays:
+    del layer_order  # the archive's own tells more
+    import h5py
+
+    from . import keras3
+
+    with naming_file(path, "a Keras archive"), zipfile.ZipFile(path) as archive:
+        order = keras3.layer_order(read_entry(archive, "config.json"))
+        content = io.BytesIO(read_entry(archive, "model.weights.h5"))
+        with h5py.File(content, "r") as file:
+            return keras3.read(file, order)
+
+
+def _read_torch(path: Path, layer_order: LayerOrder) -> Arrays:
+    del layer_order
+    from . import pth
+
+    with naming_file(path, "a torch file"):
+        return pth.read(path)
+
+
+def dataset_array(dataset: Any) -> np.ndarray:
+    """Reads one HDF5 dataset, bounded by the size of the file.
+
+    Args:
+        dataset: An h5py Dataset.
+
+    Raises:
+        ValueError: The data lie outside the file, are not numbers, or claim to be
+            far more than what is stored.
+    """
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{dataset.name} refers to another file")
+    stored = dataset.id.get_storage_size()
+    if dataset.nbytes > _bound(stored):
+        raise ValueError(
+            f"{dataset.name} claims {dataset.nbytes} bytes; {stored} are stored"
+        )
+    array = np.asarray(dataset[()])
+    if dataset.attrs.get("dtype") == "bfloat16":
+        return bfloat16_to_float32(array.view(np.uint16))
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{dataset.name} must hold numbers, not {array.dtype}")
+    return array
+
+
+def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
+    """Widens bfloat16 numbers, given as uint16 bit patterns, without loss."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)

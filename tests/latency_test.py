@@ -1,0 +1,28 @@
+import time
+
+import numpy as np
+
+from export import latency
+
+
+class Slow:
+    input_shape = (32, 32, 3)
+    classes = 1
+    calls = 0
+
+    def __call__(self, images):
+        assert images.shape == (1, 32, 32, 3)
+        self.calls += 1
+        time.sleep(0.01 if self.calls != 5 else 0.5)
+        return np.ones((1, 1), np.float32)
+
+
+def test_median_ignores_one_slow_run():
+    assert 10 <= latency.median_ms(Slow(), 32) < 100
+
+
+def test_slow_network_gets_three_runs(monkeypatch):
+    monkeypatch.setattr(latency, "MAX_SECONDS", 0.0)
+    runner = Slow()
+    latency.median_ms(runner, 32)
+    assert runner.calls == latency.WARM_UP + 3

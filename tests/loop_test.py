@@ -1,0 +1,300 @@
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_efficientnet import EvalPreprocessing
+from training import evaluate, loop, optimizer, run_folder, sources, strategy
+from training.config import TrainConfig
+from training.state import TrainState
+
+# 20 images at 8 a step: epochs end at steps 2, 5 and 6, and batches span epochs.
+TINY = TrainConfig(
+    model="EfficientNet",
+    width=0.25,
+    depth=0.3,
+    image_size=32,
+    crop_padding=0,
+    resize="bilinear",
+    batch_size=8,
+    epochs=2.4,
+    lr_per_256=0.1,
+    warmup_epochs=1,
+    dropout=0.2,
+    drop_connect=0.4,
+    export_samples=4,
+)
+# Quicker to trace.
+LITE = dataclasses.replace(TINY, lite=True, drop_connect=0.0, depth=0.25)
+WALL_CLOCK = {"seconds", "seconds_to_first_step"}
+
+
+def tiny_source(test=True):
+    rng = np.random.default_rng(0)
+    splits = {"train": 20, "validation": 11, **({"test": 9} if test else {})}
+    parts = {
+        name: (
+            rng.integers(0, 256, (count, 40, 36, 3)).astype(np.uint8),
+            np.arange(count) % 3,
+        )
+        for name, count in splits.items()
+    }
+    return sources.arrays(parts, ["apple", "pear", "plum"])
+
+
+@pytest.fixture(scope="module")
+def source():
+    return tiny_source()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, source):
+    """The folder and the figures of an uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("finished")
+    return workdir, loop.train(TINY, workdir, source, show=False)
+
+
+def last_checkpoint(workdir):
+    reader = tf.train.load_checkpoint(str(workdir / "checkpoints"))
+    names = reader.get_variable_to_shape_map()
+    skipped = ("save_counter", "seconds", "_CHECKPOINTABLE")
+    return {n: reader.get_tensor(n) for n in names if not n.startswith(skipped)}
+
+
+def read_metrics(workdir):
+    with (workdir / "metrics.csv").open(newline="") as file:
+        return [
+            {k: v for k, v in row.items() if k not in WALL_CLOCK}
+            for row in csv.DictReader(file)
+        ]
+
+
+def test_run_that_was_interrupted_ends_the_same_to_the_bit(tmp_path, source, finished):
+    assert loop.train(TINY, tmp_path, source, stop_at_step=3, show=False) is None
+    summary = loop.train(TINY, tmp_path, source, show=False)
+    workdir, straight = finished
+    expected, found = last_checkpoint(workdir), last_checkpoint(tmp_path)
+    assert expected.keys() == found.keys()
+    assert any("model" in name for name in found)
+    for name, tensor in expected.items():
+        np.testing.assert_array_equal(tensor, found[name], err_msg=name)
+    assert read_metrics(workdir) == read_metrics(tmp_path)
+    for key in straight.keys() - WALL_CLOCK:
+        assert straight[key] == summary[key]
+
+
+def test_finished_run_returns_its_figures_without_training(finished):
+    workdir, summary = finished
+    before = (workdir / "model.keras").stat().st_mtime_ns
+    # No source: it does not even look at the data.
+    assert loop.train(TINY, workdir) == summary
+    assert (workdir / "model.keras").stat().st_mtime_ns == before
+
+
+def test_run_folder_holds_what_it_promises(finished):
+    workdir, summary = finished
+    folder = run_folder.RunFolder(workdir)
+    for path in vars(folder).values():
+        assert path.exists(), path
+    assert summary["steps"] == 6
+    assert summary["final_images"] == 9
+    assert folder.read_labels() == ("apple", "pear", "plum")
+    assert folder.read_preprocessing() == EvalPreprocessing(32, 0, "bilinear")
+    assert TrainConfig.from_json(folder.config.read_text()) == TINY
+    assert "keras" in folder.environment.read_text()
+    samples = [p.relative_to(folder.samples) for p in folder.samples.rglob("*.png")]
+    counts = {}
+    for path in samples:
+        key = path.parts[:2]
+        counts[key] = counts.get(key, 0) + 1
+    assert {k[1]: v for k, v in counts.items() if k[0] == "verification"} == {
+        "apple": 3,
+        "pear": 3,
+        "plum": 3,
+    }
+    assert sum(v for k, v in counts.items() if k[0] == "calibration") == 4
+    assert len(read_metrics(workdir)) == 3
+
+
+def test_samples_are_the_source_s_images(finished, source):
+    workdir, _ = finished
+    path = workdir / "samples" / "verification" / "pear" / "0000001.png"
+    image = tf.io.decode_png(path.read_bytes())
+    np.testing.assert_array_equal(image, source.split("test").read(1))
+
+
+def test_model_file_opens_without_this_package(finished, tmp_path):
+    workdir, _ = finished
+    images = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3))
+    np.save(tmp_path / "x.npy", images.astype(np.float32))
+    code = (
+        "import keras, numpy as np, sys\n"
+        f"m = keras.saving.load_model({str(workdir / 'model.keras')!r})\n"
+        "np.save('y.npy', m(np.load('x.npy'), training=False))\n"
+        "assert not any('keras_efficientnet' in name for name in sys.modules)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        check=True,
+        capture_output=True,
+    )
+    found = np.load(tmp_path / "y.npy")
+    net, _ = evaluate.load_model(str(workdir))
+    np.testing.assert_array_equal(found, net(images, training=False))
+    np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_final_figures_are_those_of_the_model_file(finished, source):
+    workdir, summary = finished
+    net, spec = evaluate.load_model(str(workdir))
+    scores = evaluate.evaluate(net, source.split("test"), spec)
+    assert scores.top1 == summary["final_top1"]
+    assert scores.images == summary["final_images"]
+
+
+def test_folder_of_another_config_is_refused(finished, source):
+    workdir, _ = finished
+    other = dataclasses.replace(TINY, seed=1, epochs=3)
+    with pytest.raises(ValueError, match="differs in epochs: 2.4 -> 3; seed: 0 -> 1"):
+        loop.train(other, workdir, source)
+
+
+def test_unusable_config_is_refused_before_anything_is_written(tmp_path, source):
+    with pytest.raises(ValueError, match="`epochs`"):
+        loop.train(dataclasses.replace(TINY, epochs=0), tmp_path / "run", source)
+    assert not (tmp_path / "run").exists()
+
+
+def test_loss_that_is_not_finite_stops_the_run(tmp_path, source):
+    wild = dataclasses.replace(LITE, lr_per_256=1e30, schedule="constant", epochs=8)
+    with pytest.raises(FloatingPointError, match=r"It became nan in steps [23] to \d+"):
+        loop.train(wild, tmp_path, source, show=False)
+
+
+def test_images_scaled_to_one_are_warned_of_and_other_classes_refused(tmp_path):
+    whole = tiny_source(test=False)
+    parts = {
+        name: (np.ones((len(split), 32, 32, 3), np.uint8), split.labels)
+        for name, split in whole.splits.items()
+    }
+    scaled = sources.arrays(parts, whole.class_names)
+    with pytest.warns(UserWarning, match="0 to 255"):
+        loop.train(LITE, tmp_path, scaled, stop_at_step=1, show=False)
+    renamed = dataclasses.replace(scaled, class_names=("a", "b", "c"))
+    with pytest.raises(ValueError, match=r"labels.txt lists. Received: classes a, b"):
+        loop.train(LITE, tmp_path, renamed)
+
+
+def test_epochs_may_be_shorter_than_a_step():
+    config = dataclasses.replace(TINY, batch_size=32, epochs=5)
+    # 0.625 steps an epoch: the first one is no step, the second ends at step 1.
+    assert loop.epoch_ends(config, 20) == {1: 3.0, 2: 4.0, 3: 5}
+    assert loop.epoch_ends(TINY, 20) == {2: 1.0, 5: 2.0, 6: 2.4}
+
+
+def tiny_net():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.Conv2D(4, 3, name="conv")(inputs)
+    x = keras.layers.BatchNormalization(name="bn")(x)
+    x = keras.layers.Dropout(0.3)(keras.layers.Flatten()(x))
+    return keras.Model(inputs, keras.layers.Dense(3, name="dense")(x))
+
+
+def make_step(coupled_decay=0.0):
+    state = TrainState(tiny_net(), keras.optimizers.SGD(0.1), 0.99)
+    step = loop.make_train_step(
+        state,
+        strategy.make("one_device"),
+        batch_size=8,
+        label_smoothing=0.1,
+        coupled_decay=coupled_decay,
+    )
+    return state, step
+
+
+def random_batch(seed):
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(8, 4, 4, 3)).astype(np.float32)
+    return tf.constant(images), tf.constant(rng.integers(0, 3, 8).astype(np.int32))
+
+
+def test_step_equals_that_of_keras():
+    state, step = make_step()
+    reference = tiny_net()
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    reference.compile(keras.optimizers.SGD(0.1), loss)
+    for seed in range(3):
+        images, labels = random_batch(seed)
+        step(images, labels)
+        reference.train_on_batch(images, tf.one_hot(labels, 3))
+    pairs = zip(state.model.get_weights(), reference.get_weights(), strict=True)
+    assert max(np.abs(a - b).max() for a, b in pairs) < 1e-5
+
+
+def test_coupled_decay_shrinks_what_decays():
+    images, labels = random_batch(0)
+    steps = [make_step(), make_step(coupled_decay=0.5)]
+    before = steps[0][0].model.get_weights()
+    for _, step in steps:
+        step(images, labels)
+    free, decayed = (state.model for state, _ in steps)
+    shrinks = [w.name in ("kernel", "bias") for w in free.weights]
+    assert sum(shrinks) == len(optimizer.decays(free)) == 4
+    for a, b, start, yes in zip(free.weights, decayed.weights, before, shrinks):
+        # SGD's step, rate 0.1, on the penalty's gradient, 0.5 * w.
+        expected = 0.1 * 0.5 * start if yes else 0.0 * start
+        np.testing.assert_allclose(a.numpy() - b.numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "precision",
+    ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)],
+)
+def test_half_precision_trains(tmp_path, source, precision):
+    half = dataclasses.replace(LITE, precision=precision, lr_per_256=0.01)
+    before = keras.config.dtype_policy()
+    summary = loop.train(half, tmp_path, source, show=False)
+    assert np.isfinite(summary["final_loss"])
+    assert keras.config.dtype_policy() == before
+    net, _ = evaluate.load_model(str(tmp_path))
+    assert {layer.compute_dtype for layer in net.layers} == {"float32"}
+
+
+MIRRORED = """
+import json, sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+pair = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, pair)
+sys.path.insert(0, "tests")
+import dataclasses, loop_test
+from training import loop
+config = dataclasses.replace(loop_test.TINY, strategy="mirrored")
+source = loop_test.tiny_source()
+loop.train(config, sys.argv[1], source, stop_at_step=3, show=False)
+print(json.dumps(loop.train(config, sys.argv[1], source, show=False)))
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_train_and_resume(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", MIRRORED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["steps"] == 6
+    assert summary["final_images"] == 9

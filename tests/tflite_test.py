@@ -1,0 +1,100 @@
+import export_run
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from export import tflite
+from export.quiet import quiet_stderr
+
+
+def artefact(name):
+    export_run.exported()
+    path = export_run.run_folder() / "export" / name
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    return path.read_bytes(), interpreter
+
+
+def small_model(function):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(function(inputs))
+    return keras.Model(inputs, keras.layers.Softmax()(x))
+
+
+def test_float32_takes_float_pixels_and_names_its_ends():
+    content, interpreter = artefact("model_float32.tflite")
+    (image,), (scores,) = (
+        interpreter.get_input_details(),
+        interpreter.get_output_details(),
+    )
+    assert image["shape"].tolist() == [1, 32, 32, 3]
+    assert image["dtype"] == np.float32
+    assert scores["shape"].tolist() == [1, 4]
+    signatures = interpreter.get_signature_list()
+    assert signatures == {
+        "serving_default": {"inputs": ["images"], "outputs": ["probabilities"]}
+    }
+    tflite.check_builtin(content)
+
+
+def test_int8_takes_the_very_pixels_and_gives_steps_of_one_in_256():
+    content, interpreter = artefact("model_int8.tflite")
+    (image,) = interpreter.get_input_details()
+    (scores,) = interpreter.get_output_details()
+    assert image["dtype"] == scores["dtype"] == np.uint8
+    assert image["quantization"] == (1.0, 0)
+    assert scores["quantization"] == (1 / 256, 0)
+    tflite.check_builtin(content)
+    tflite.check_integer(content)
+
+
+def test_int8_has_a_scale_per_channel():
+    _, interpreter = artefact("model_int8.tflite")
+    scales = [
+        len(tensor["quantization_parameters"]["scales"])
+        for tensor in interpreter.get_tensor_details()
+    ]
+    assert max(scales) == 1280  # the head's convolution
+
+
+def test_int8_is_about_a_quarter_of_float32():
+    sizes = {result.format: result.megabytes for result in export_run.exported()}
+    assert sizes["tflite_int8"] < 0.35 * sizes["tflite"]
+
+
+def test_float_tensors_are_not_integers():
+    content, _ = artefact("model_float32.tflite")
+    with pytest.raises(ValueError, match=r"no float tensors. Received: "):
+        tflite.check_integer(content)
+
+
+def test_operation_that_only_tensorflow_has_is_refused(tmp_path):
+    model = small_model(keras.ops.erfinv)
+    with pytest.raises(ValueError, match=r"(?s)TFLite has builtin.*Erfinv"):
+        tflite.write_float32(model, 8, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_flex_operation_is_refused():
+    converter = tflite._converter(small_model(keras.ops.tan), 8)
+    converter.target_spec.supported_ops = [
+        tf.lite.OpsSet.TFLITE_BUILTINS,
+        tf.lite.OpsSet.SELECT_TF_OPS,
+    ]
+    with quiet_stderr():
+        content = converter.convert()
+    with pytest.raises(ValueError, match=r"builtin operations only.*FlexTan"):
+        tflite.check_builtin(content)
+
+
+def test_representative_images_span_all_pixel_values_once():
+    batches = [np.full((2, 4, 4, 3), 99.6, np.float32), np.full((1, 4, 4, 3), -7.0)]
+    first, second, third = (x for (x,) in tflite._representative(batches))
+    assert first.shape == (1, 4, 4, 3)
+    assert first[0, 0, 0].tolist() == [0, 0, 0]
+    assert first[0, 0, 1].tolist() == [255, 255, 255]
+    assert np.unique(first[0, 1:]).tolist() == [100]
+    assert np.unique(second).tolist() == [100]
+    assert np.unique(third).tolist() == [0]
