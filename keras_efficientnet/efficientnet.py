@@ -98,10 +98,8 @@ def build(
         )
     levels = _feature_levels(features)
     plan = block_plan(variant, drop_connect)
-    if levels or not include_top:
-        default_size = None
-    else:
-        default_size = variant.resolution
+    has_top = include_top and not levels
+    default_size = variant.resolution if has_top else None
     image = _image_input(input_tensor, input_shape, in_channels, default_size)
     style = blocks.Style(
         activation="relu6" if variant.lite else "swish",
@@ -120,7 +118,7 @@ def build(
         x = {f"reduction_{level}": ends[by_level[level]] for level in levels}
     else:
         x = blocks.head(x, variant.head_filters, style)
-        if include_top:
+        if has_top:
             x = blocks.pool(x, "avg")
             x = blocks.classifier(x, classes, dropout, classifier_activation)
         elif pooling:
@@ -157,12 +155,25 @@ def EfficientNet(
         width: Channels, a ratio to B0's.
         depth: Blocks, a ratio to B0's.
         resolution: Image side that the network is meant for, pixels, at least 32.
+        include_top: As in `build`.
         weights: Path of a weight file of this very architecture, or None for
             random weights.
+        input_tensor: As in `build`.
+        input_shape: As in `build`.
+        pooling: As in `build`.
+        classes: As in `build`.
+        classifier_activation: As in `build`.
+        name: As in `build`.
         lite: Whether to build a Lite net: ReLU6, no squeeze-excite, stem and head
             not scaled.
-
-    The other arguments are those of `build`.
+        dropout: As in `build`.
+        drop_connect: As in `build`.
+        in_channels: As in `build`.
+        normalization: As in `build`.
+        padding: As in `build`.
+        bn_momentum: As in `build`.
+        bn_epsilon: As in `build`.
+        features: As in `build`.
 
     Returns:
         A model as `build` describes it.

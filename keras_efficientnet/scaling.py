@@ -242,7 +242,7 @@ def _fit_of(
 ) -> BudgetFit:
     # Imported here, because the tables themselves are built with this module.
     from .architecture import Variant
-    from .cost import plan_cost
+    from .planning import plan_cost
 
     scaling = compound(phi, *coefficients)
     resolution = scaling.image_size()

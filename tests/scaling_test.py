@@ -4,7 +4,7 @@ import pytest
 
 from keras_efficientnet import scaling
 from keras_efficientnet.architecture import VARIANTS
-from keras_efficientnet.cost import plan_cost
+from keras_efficientnet.planning import plan_cost
 
 
 def test_compound_doubles_multiply_adds_per_step():
