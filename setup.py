@@ -72,10 +72,10 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [
-            "efficientnet-train=keras_efficientnet.training.main:cli",
-            "efficientnet-evaluate=keras_efficientnet.training.evaluate:cli",
-            "efficientnet-export=keras_efficientnet.export.main:cli",
-            "efficientnet-predict=keras_efficientnet.export.predict:cli",
+            "efficientnet-train=keras_efficientnet.training.main:run",
+            "efficientnet-evaluate=keras_efficientnet.training.evaluate:run",
+            "efficientnet-export=keras_efficientnet.export.main:run",
+            "efficientnet-predict=keras_efficientnet.export.predict:run",
         ]
     },
     classifiers=[

@@ -1,24 +1,42 @@
 import numpy as np
-from PIL import Image, ImageFont
+import tensorflow as tf
 
-from export import pictures
-
-
-def test_sheet_holds_each_image_in_its_place(tmp_path):
-    colours = [(255.4, 0, 0), (0, 255, -9), (0, 0, 255)] * 2
-    cells = [np.broadcast_to(np.float32(c), (32, 32, 3)) for c in colours]
-    captions = [["one"], ["two", "lines"]] * 3
-    pictures.write_sheet(cells, captions, tmp_path / "sheet.png")
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (8 + 5 * 184, 8 + 2 * (184 + 2 * 16))
-        assert sheet.getpixel((90, 90)) == (255, 0, 0)
-        assert sheet.getpixel((90 + 184, 90)) == (0, 255, 0)
-        assert sheet.getpixel((90, 90 + 216)) == (0, 0, 255)
+from training import pictures
 
 
-def test_long_captions_are_cut():
-    font = ImageFont.load_default(pictures.FONT_SIZE)
-    text = pictures._fit("a very long name of a class that does not end soon", font)
-    assert text.startswith("a very long")
-    assert text.endswith("...")
-    assert font.getlength(text) <= pictures.SIDE
+def test_curves_are_drawn_for_one_epoch_and_for_many(tmp_path):
+    for count in (1, 40):
+        rows = [
+            {
+                "epoch": e,
+                "train_loss": 1 / e,
+                "train_top1": 1 - 1 / (e + 1),
+                "validation_loss": 1.2 / e,
+                "validation_top1": 1 - 1 / (e + 2),
+            }
+            for e in range(1, count + 1)
+        ]
+        path = tmp_path / f"{count}.png"
+        pictures.draw_curves(rows, path)
+        height, width, _ = tf.io.decode_png(path.read_bytes()).shape
+        assert width > 2 * height > 600
+
+
+def test_wrong_and_unsure_answers_come_first_then_each_other_image_once():
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.5, 1.0, 100)
+    probabilities = np.stack([sure, 1 - sure], axis=1)
+    labels = np.zeros(100, int)
+    labels[[7, 9]] = 1  # wrong answers
+    order = pictures._order(probabilities, labels)
+    half = pictures.COLUMNS * pictures.ROWS // 2
+    assert set(order[:2]) == {7, 9}
+    assert sorted(order) == list(range(100))
+    doubt = sure[order[2:half]]
+    assert list(doubt) == sorted(doubt)
+    assert doubt.max() <= sure[order[half:]].min()
+
+
+def test_long_names_are_cut():
+    assert pictures._short("a" * 24) == "a" * 24
+    assert len(pictures._short("a" * 25)) == 24

@@ -1,0 +1,29 @@
+"""Turns a model into files for servers and phones, and proves each on real images.
+
+From Python, `export.export_model(...)`; as commands, `python -m export.main` and
+`python -m export.predict`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .exporting import export_model as export_model
+    from .verify import VerificationError as VerificationError
+
+__all__ = ["VerificationError", "export_model"]
+
+
+def __getattr__(name: str) -> Any:
+    # TensorFlow is imported on first use, so that the commands can choose how much
+    # it logs before it starts.
+    if name == "export_model":
+        from .exporting import export_model
+
+        return export_model
+    if name == "VerificationError":
+        from .verify import VerificationError
+
+        return VerificationError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,57 @@
+"""Contact sheets: images in a grid, each with a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+SIDE = 176  # pixels, of each image
+MARGIN = 8  # pixels
+LINE = 16  # pixels, of caption text
+FONT_SIZE = 12  # pixels
+COLUMNS = 5
+
+
+def write_sheet(
+    images: Sequence[np.ndarray], captions: Sequence[Sequence[str]], path: Path
+) -> None:
+    """Writes a contact sheet.
+
+    Args:
+        images: Pixels, (side, side, 3) each, float32, about 0 to 255.
+        captions: Lines of text under each image.
+        path: Picture to write; its suffix tells the format.
+    """
+    columns = min(COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    width = SIDE + MARGIN
+    height = SIDE + MARGIN + LINE * max(len(lines) for lines in captions)
+    sheet = Image.new(
+        "RGB", (columns * width + MARGIN, rows * height + MARGIN), "white"
+    )
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(FONT_SIZE)
+    for i, (image, lines) in enumerate(zip(images, captions, strict=True)):
+        left = MARGIN + i % columns * width
+        top = MARGIN + i // columns * height
+        sheet.paste(_thumbnail(image), (left, top))
+        for j, line in enumerate(lines):
+            place = left, top + SIDE + j * LINE
+            draw.text(place, _fit(line, font), fill="black", font=font)
+    sheet.save(path)
+
+
+def _thumbnail(image: np.ndarray) -> Image.Image:
+    pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels).resize((SIDE, SIDE))
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    if font.getlength(text) <= SIDE:
+        return text
+    while text and font.getlength(text + "...") > SIDE:
+        text = text[:-1]
+    return text + "..."

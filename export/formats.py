@@ -1,0 +1,120 @@
+"""The kinds of artefacts: one row each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_efficientnet.architecture import did_you_mean
+
+from . import saved_model, tflite
+from .runners import Runner, SavedModelRunner, TFLiteRunner
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What an artefact is made from.
+
+    Attributes:
+        model: Network in float32.
+        image_size: Side of its input, pixels.
+        calibration: Images, batches of (batch, image_size, image_size, 3), float32,
+            0 to 255; can be gone through more than once. Empty: none were given.
+    """
+
+    model: keras.Model
+    image_size: int
+    calibration: Iterable[np.ndarray] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One kind of artefact and what it must fulfil.
+
+    Attributes:
+        artefact: Name of the file or folder.
+        about: What it is for, in a few words.
+        write: Makes it.
+        runner: Opens it, to be verified.
+        needs_calibration: Whether it is made with images.
+        max_difference: Allowed between its probabilities and Keras'; None: any.
+        min_agreement: Share of images, 0 to 1, on which its first class must be
+            Keras'.
+        max_top1_loss: Allowed loss of top-1 accuracy against Keras, 0 to 1.
+    """
+
+    artefact: str
+    about: str
+    write: Callable[[Source, Path], None]
+    runner: Callable[[Path], Runner]
+    needs_calibration: bool = False
+    max_difference: float | None = 1e-4
+    min_agreement: float = 1.0
+    max_top1_loss: float = 0.0
+
+
+FORMATS = {
+    "saved_model": Format(
+        artefact="saved_model",
+        about="TensorFlow Serving and TensorFlow in any language",
+        write=lambda source, path: saved_model.write(source.model, path),
+        runner=SavedModelRunner,
+    ),
+    "tflite": Format(
+        artefact="model_float32.tflite",
+        about="phones; the exact answers",
+        write=lambda source, path: tflite.write_float32(
+            source.model, source.image_size, path
+        ),
+        runner=TFLiteRunner,
+    ),
+    # Rounding to 8 bits moves the probabilities of images that the network is
+    # unsure of, and with them some first places; so 3 in 100 may change, but hardly
+    # any right answer may be lost.
+    "tflite_int8": Format(
+        artefact="model_int8.tflite",
+        about="phones and integer accelerators; a quarter of the size",
+        write=lambda source, path: tflite.write_int8(
+            source.model, source.image_size, source.calibration, path
+        ),
+        runner=TFLiteRunner,
+        needs_calibration=True,
+        max_difference=None,
+        min_agreement=0.97,
+        max_top1_loss=0.01,
+    ),
+}
+
+
+def find_formats(names: Sequence[str]) -> dict[str, Format]:
+    """Returns the rows of `FORMATS` that a user asks for, in the table's order.
+
+    Args:
+        names: Keys of `FORMATS`; "all" stands for every one.
+
+    Raises:
+        ValueError: A name is not in the table, or there is none.
+    """
+    choices = [*FORMATS, "all"]
+    for name in names:
+        if name not in choices:
+            raise ValueError(
+                f"`formats` must be out of {', '.join(choices)}."
+                f"{did_you_mean(name, choices)} Received: {name!r}"
+            )
+    if not names:
+        raise ValueError(
+            f"`formats` must name at least one of {', '.join(choices)}. Received: none"
+        )
+    return {k: row for k, row in FORMATS.items() if k in names or "all" in names}
+
+
+def describe_formats() -> str:
+    """Returns a line per format, for help texts."""
+    rows = [(key, f"{row.artefact}: {row.about}") for key, row in FORMATS.items()]
+    width = max(len(key) for key, _ in rows)
+    return "\n".join(f"{key:<{width}}  {text}" for key, text in rows)

@@ -1,0 +1,92 @@
+"""Exports a model: flags only.
+
+python -m export.main --model=runs/digits --formats=saved_model,tflite,tflite_int8
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the command's flags.
+
+    Args:
+        values: Where to; `flags.FLAGS` for the command itself.
+    """
+    from .exporting import CALIBRATION_IMAGES
+    from .formats import FORMATS, describe_formats
+
+    def string(name: str, default: str | None, text: str) -> None:
+        flags.DEFINE_string(name, default, text, flag_values=values)
+
+    def integer(name: str, default: int | None, text: str) -> None:
+        flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
+
+    string("model", None, "A run folder, a .keras file or a variant (EfficientNetB0).")
+    string("weights", None, "Of a variant: a published family (imagenet) or a file.")
+    flags.DEFINE_list(
+        "formats",
+        list(FORMATS),
+        f"Artefacts to make; all, or out of:\n{describe_formats()}",
+        flag_values=values,
+    )
+    string(
+        "calibration", None, "Folder of images to quantise with; default: the run's."
+    )
+    integer("calibration_images", CALIBRATION_IMAGES, "How many of them to use.")
+    string("verify", None, "Folder of images to compare on; default: the run's.")
+    string("output_dir", None, "Where to; default: the folder export of a run folder.")
+    integer("image_size", None, "Side of the input, pixels; default: the model's.")
+    integer("crop_padding", None, "Of the central crop, pixels; default: the model's.")
+    string("resize", None, "Resize method; default: the model's.")
+    flags.mark_flag_as_required("model", flag_values=values)
+
+
+def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
+    """Exports as the flags say.
+
+    Returns:
+        Exit code: 0 for good artefacts only, 1 when one failed, 2 for bad input.
+    """
+    from .exporting import export_model
+    from .verify import VerificationError
+
+    if len(argv) > 1:
+        print(f"error: all input goes into flags. Received: {argv[1]}", file=sys.stderr)
+        return 2
+    try:
+        export_model(
+            values.model,
+            values.formats,
+            weights=values.weights,
+            calibration=values.calibration,
+            calibration_images=values.calibration_images,
+            verify=values.verify,
+            output_dir=values.output_dir,
+            image_size=values.image_size,
+            crop_padding=values.crop_padding,
+            resize=values.resize,
+        )
+    except VerificationError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run() -> None:
+    """Starts the command."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    define_flags(flags.FLAGS)
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

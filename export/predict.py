@@ -1,0 +1,239 @@
+"""Classifies images with a model of any kind.
+
+python -m export.predict EfficientNetLite0 photo.jpg holiday/ 'shots/*.png' --top=3
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import app, flags
+
+if TYPE_CHECKING:
+    from .loading import Loaded
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The most probable classes of an image.
+
+    Attributes:
+        path: Of the image.
+        indices: Of the classes, the most probable first.
+        labels: Their names.
+        probabilities: 0 to 1.
+    """
+
+    path: Path
+    indices: tuple[int, ...]
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+def find_images(names: Sequence[str]) -> list[Path]:
+    """Lists the files that a user means.
+
+    Args:
+        names: Files, folders (all images in them, at any depth) and globs.
+
+    Returns:
+        Paths in the order given, each once; a name that matches nothing stays as it is.
+    """
+    from .images import SUFFIXES
+
+    paths: list[Path] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            inside = sorted(path.rglob("*"))
+            paths += [p for p in inside if p.suffix.lower() in SUFFIXES]
+        elif path.exists():
+            paths.append(path)
+        else:
+            paths += [Path(p) for p in sorted(glob.glob(name))] or [path]
+    return list(dict.fromkeys(paths))
+
+
+def predict(
+    loaded: Loaded, paths: Sequence[Path], top: int = 5
+) -> Iterator[Prediction]:
+    """Classifies images; reports those it cannot read on standard error.
+
+    Args:
+        loaded: Model of any kind.
+        paths: Of the images.
+        top: Classes per image, at least 1; fewer where the model gives fewer a
+            probability above 0.
+
+    Yields:
+        A prediction per readable image, in the order of `paths`.
+
+    Raises:
+        ValueError: `top` is under 1.
+    """
+    if top < 1:
+        raise ValueError(f"`top` must be at least 1. Received: top={top}")
+    from .images import BATCH_SIZE, read_image
+
+    for start in range(0, len(paths), BATCH_SIZE):
+        read: dict[Path, np.ndarray] = {}
+        for path in paths[start : start + BATCH_SIZE]:
+            try:
+                read[path] = read_image(path, loaded.preprocessing)
+            except ValueError as error:
+                print(f"skipped: {error}", file=sys.stderr)
+        if read:
+            scores = loaded.runner(np.stack(list(read.values())))
+            for path, row in zip(read, scores, strict=True):
+                yield _best(path, row, loaded.labels, top)
+
+
+def format_text(predictions: Sequence[Prediction]) -> str:
+    """Returns predictions for people: a paragraph each, columns aligned."""
+    width = max(len(label) for p in predictions for label in p.labels)
+    blocks = [
+        "\n".join(
+            [
+                str(p.path),
+                *(
+                    f"  {label:<{width}}  {share:>6.1%}"
+                    for label, share in zip(p.labels, p.probabilities, strict=True)
+                ),
+            ]
+        )
+        for p in predictions
+    ]
+    return "\n".join(blocks)
+
+
+def format_json(predictions: Sequence[Prediction]) -> str:
+    """Returns predictions for programs: a list with an object per image."""
+    return json.dumps(
+        [
+            {
+                "image": str(p.path),
+                "classes": [
+                    {"index": index, "label": label, "probability": round(share, 6)}
+                    for index, label, share in zip(
+                        p.indices, p.labels, p.probabilities, strict=True
+                    )
+                ],
+            }
+            for p in predictions
+        ],
+        indent=2,
+        ensure_ascii=False,
+    )
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the command's flags.
+
+    Args:
+        values: Where to; `flags.FLAGS` for the command itself.
+    """
+
+    def string(name: str, text: str) -> None:
+        flags.DEFINE_string(name, None, text, flag_values=values)
+
+    def integer(name: str, default: int | None, text: str) -> None:
+        flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
+
+    string("weights", "Of a variant: a published family (imagenet) or a file.")
+    integer("top", 5, "Classes per image.")
+    flags.DEFINE_bool("json", False, "Print JSON.", flag_values=values)
+    string("picture", "Contact sheet to write as well (a .png or .jpg file).")
+    integer("image_size", None, "Side of the input, pixels; default: the model's.")
+    integer("crop_padding", None, "Of the central crop, pixels; default: the model's.")
+    string("resize", "Resize method; default: the model's.")
+
+
+def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
+    """Classifies as the arguments and flags say.
+
+    Returns:
+        Exit code: 0 when an image was classified, 1 when none could be read, 2 for
+        a model that cannot be used or other bad input.
+    """
+    if len(argv) < 3:
+        print("usage: predict MODEL IMAGE_OR_FOLDER... [flags]", file=sys.stderr)
+        return 2
+    from .loading import load
+
+    try:
+        loaded = load(
+            argv[1],
+            weights=values.weights,
+            image_size=values.image_size,
+            crop_padding=values.crop_padding,
+            resize=values.resize,
+        )
+        paths = find_images(argv[2:])
+        predictions = list(predict(loaded, paths, values.top))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if not predictions:
+        print(f"error: none of {len(paths)} images could be read", file=sys.stderr)
+        return 1
+    print((format_json if values.json else format_text)(predictions))
+    if values.picture:
+        write_picture(loaded, predictions, Path(values.picture))
+    return 0
+
+
+def write_picture(
+    loaded: Loaded, predictions: Sequence[Prediction], path: Path
+) -> None:
+    """Writes a contact sheet of the images with their most probable classes.
+
+    Args:
+        loaded: The model that was asked.
+        predictions: Its answers.
+        path: Picture to write.
+    """
+    from .contact_sheet import write_sheet
+    from .images import read_image
+
+    captions = [
+        [
+            f"{share:.0%} {label}"
+            for label, share in zip(p.labels[:2], p.probabilities, strict=False)
+        ]
+        for p in predictions
+    ]
+    images = [read_image(p.path, loaded.preprocessing) for p in predictions]
+    write_sheet(images, captions, path)
+
+
+def run() -> None:
+    """Starts the command."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    define_flags(flags.FLAGS)
+    app.run(main)
+
+
+def _best(
+    path: Path, scores: np.ndarray, labels: Sequence[str], top: int
+) -> Prediction:
+    ranking = np.argsort(-scores, kind="stable")[:top]
+    # An integer model rounds most classes to nothing; their order means nothing.
+    order = [int(i) for i in ranking if scores[i] > 0]
+    return Prediction(
+        path,
+        tuple(order),
+        tuple(labels[i] for i in order),
+        tuple(float(scores[i]) for i in order),
+    )
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,184 @@
+"""What an export came to: a table, report.json and report.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .contact_sheet import write_sheet
+from .images import read_image
+from .loading import Loaded
+from .verify import Comparison, Reference
+
+REPORT_JSON = "report.json"
+REPORT_MD = "report.md"
+PICTURE = "verification.png"
+MAX_PICTURES = 20  # images on the contact sheet
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One artefact.
+
+    Attributes:
+        format: Key of the table of formats.
+        path: The artefact; with the suffix .failed when it missed a threshold.
+        seconds: Time it took to make.
+        megabytes: Its size, in 1e6 bytes.
+        latency_ms: Median for one image on one thread, milliseconds.
+        comparison: With the Keras model.
+        problems: Thresholds that it missed, a sentence each.
+    """
+
+    format: str
+    path: Path
+    seconds: float
+    megabytes: float
+    latency_ms: float
+    comparison: Comparison
+    problems: tuple[str, ...]
+
+
+def format_table(results: Sequence[Result]) -> str:
+    """Returns the results as an aligned table, a line each."""
+    rows = [_cells(result) for result in results]
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def write_report(
+    loaded: Loaded, reference: Reference, results: Sequence[Result], folder: Path
+) -> None:
+    """Writes report.json, report.md and a contact sheet.
+
+    The sheet shows the images on which an artefact's first class is not Keras', or
+    the first few when there are none.
+
+    Args:
+        loaded: The exported model.
+        reference: What Keras says about the verification images.
+        results: The artefacts.
+        folder: Where to.
+    """
+    summary = {
+        "model": loaded.name,
+        "classes": len(loaded.labels),
+        "preprocessing": dataclasses.asdict(loaded.preprocessing),
+        "verification_images": len(reference.paths),
+        "artefacts": [_as_json(result, reference, loaded.labels) for result in results],
+    }
+    text = json.dumps(summary, indent=2) + "\n"
+    (folder / REPORT_JSON).write_text(text, encoding="utf-8")
+    (folder / REPORT_MD).write_text(
+        _markdown(loaded, reference, results), encoding="utf-8"
+    )
+    _write_picture(loaded, reference, results, folder / PICTURE)
+
+
+def _cells(result: Result) -> dict[str, str]:
+    found = result.comparison
+    return {
+        "artefact": result.path.name,
+        "seconds": f"{result.seconds:.1f}",
+        "MB": f"{result.megabytes:.2f}",
+        "max difference": f"{found.max_difference:.1e}",
+        "top-1 Keras": _percent(found.keras_top1),
+        "top-1": _percent(found.top1),
+        "agreement": _percent(found.agreement),
+        "ms": f"{result.latency_ms:.2f}",
+        "verdict": "FAILED" if result.problems else "ok",
+    }
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _as_json(
+    result: Result, reference: Reference, labels: Sequence[str]
+) -> dict[str, Any]:
+    found = result.comparison
+    return {
+        "format": result.format,
+        "artefact": result.path.name,
+        "seconds": round(result.seconds, 3),
+        "megabytes": round(result.megabytes, 6),
+        "latency_ms": round(result.latency_ms, 4),
+        "max_difference": found.max_difference,
+        "keras_top1": found.keras_top1,
+        "top1": found.top1,
+        "agreement": found.agreement,
+        "disagreements": [
+            {
+                "image": str(reference.paths[i]),
+                "keras": _keras_label(reference, labels, i),
+                "artefact": labels[found.predictions[i]],
+            }
+            for i in found.disagreements
+        ],
+        "problems": list(result.problems),
+    }
+
+
+def _markdown(loaded: Loaded, reference: Reference, results: Sequence[Result]) -> str:
+    spec = loaded.preprocessing
+    rows = [_cells(result) for result in results]
+    lines = [
+        f"# Export of {loaded.name}",
+        "",
+        f"{len(loaded.labels)} classes, images of {spec.image_size} x "
+        f"{spec.image_size} pixels, central crop with padding {spec.crop_padding}, "
+        f"{spec.resize} resize. Compared with the Keras model on "
+        f"{len(reference.paths)} images. Milliseconds: median for one image on one "
+        "thread.",
+        "",
+        "| " + " | ".join(rows[0]) + " |",
+        "|---" + "|---:" * (len(rows[0]) - 1) + "|",
+        *("| " + " | ".join(row.values()) + " |" for row in rows),
+        "",
+        *(f"- {r.path.name}: {problem}." for r in results for problem in r.problems),
+    ]
+    disagreements = [
+        f"| {result.path.name} | {reference.paths[i]} | "
+        f"{_keras_label(reference, loaded.labels, i)} | "
+        f"{loaded.labels[result.comparison.predictions[i]]} |"
+        for result in results
+        for i in result.comparison.disagreements
+    ]
+    if disagreements:
+        lines += ["", "Images with another first class than Keras':", ""]
+        lines += ["| artefact | image | Keras | artefact's |", "|---|---|---|---|"]
+        lines += disagreements
+    lines += ["", f"![Verification images and first classes]({PICTURE})", ""]
+    return "\n".join(lines)
+
+
+def _keras_label(reference: Reference, labels: Sequence[str], index: int) -> str:
+    return labels[int(reference.probabilities[index].argmax())]
+
+
+def _write_picture(
+    loaded: Loaded, reference: Reference, results: Sequence[Result], path: Path
+) -> None:
+    differing = sorted({i for r in results for i in r.comparison.disagreements})
+    shown = (differing or list(range(len(reference.paths))))[:MAX_PICTURES]
+    captions = []
+    for i in shown:
+        lines = [f"Keras: {_keras_label(reference, loaded.labels, i)}"]
+        for result in results:
+            if i in result.comparison.disagreements:
+                label = loaded.labels[result.comparison.predictions[i]]
+                lines.append(f"{result.format}: {label}")
+        captions.append(lines)
+    images = [read_image(reference.paths[i], loaded.preprocessing) for i in shown]
+    write_sheet(images, captions, path)

@@ -1,0 +1,34 @@
+"""SavedModel: for TensorFlow Serving, and for every language TensorFlow speaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from .quiet import quiet_stderr
+
+
+def write(model: keras.Model, path: Path) -> None:
+    """Writes a SavedModel that plain TensorFlow loads, without Keras.
+
+    Its signature `serving_default` takes `images`, (batch, height, width, 3),
+    float32, 0 to 255, of any batch size, and returns `probabilities`, (batch,
+    classes), float32.
+
+    Args:
+        model: Network in float32.
+        path: Folder to make.
+    """
+    images = tf.TensorSpec(model.inputs[0].shape, tf.float32, name="images")
+
+    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": model(images, training=False)}
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    # The first endpoint is also what `serving_default` calls.
+    archive.add_endpoint("classify", classify, input_signature=[images])
+    with quiet_stderr():
+        archive.write_out(str(path), verbose=False)

@@ -1,0 +1,170 @@
+"""Artefacts against the Keras model, on real images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_efficientnet.preprocessing import EvalPreprocessing
+
+from .formats import Format
+from .images import Example, class_indices, read_batches
+from .runners import Runner
+
+
+class VerificationError(RuntimeError):
+    """An artefact does not answer as the Keras model does."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What the Keras model says about the verification images.
+
+    Attributes:
+        paths: Of the images.
+        probabilities: (images, classes), float32.
+        labels: Right classes, (images,), int64; None when they are not known.
+    """
+
+    paths: tuple[Path, ...]
+    probabilities: np.ndarray
+    labels: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What verification found out about an artefact.
+
+    Attributes:
+        images: Number of images compared on.
+        max_difference: Largest absolute difference of a probability.
+        agreement: Share of images with the same first class, 0 to 1. Where Keras'
+            own margin is within what rounding may move, either class counts.
+        disagreements: Indices of the images with another first class.
+        predictions: First class of each image, the artefact's.
+        top1: Share of images it gets right, 0 to 1; None without labels.
+        keras_top1: The same of the Keras model.
+    """
+
+    images: int
+    max_difference: float
+    agreement: float
+    disagreements: tuple[int, ...]
+    predictions: tuple[int, ...]
+    top1: float | None
+    keras_top1: float | None
+
+
+def ask_keras(
+    runner: Runner,
+    examples: Sequence[Example],
+    labels: Sequence[str],
+    spec: EvalPreprocessing,
+) -> Reference:
+    """Runs the Keras model on the verification images.
+
+    Args:
+        runner: Of the Keras model.
+        examples: Images.
+        labels: Class names in index order.
+        spec: What evaluation does to an image.
+
+    Raises:
+        ValueError: An image cannot be read, a class folder is not named like a
+            class, or the model's output is no probabilities.
+    """
+    paths = tuple(example.path for example in examples)
+    indices = class_indices(examples, labels)
+    probabilities = _run(runner, paths, spec)
+    sums = probabilities.sum(axis=1)
+    if not np.allclose(sums, 1, atol=1e-3):
+        raise ValueError(
+            "A model must end in class probabilities, which sum to 1. "
+            f"Received: sums from {sums.min():.3g} to {sums.max():.3g}"
+        )
+    return Reference(paths, probabilities, indices)
+
+
+def compare(
+    row: Format, artefact: Path, reference: Reference, spec: EvalPreprocessing
+) -> Comparison:
+    """Compares an artefact with the Keras model.
+
+    Args:
+        row: Its format.
+        artefact: The file or folder.
+        reference: What Keras says.
+        spec: What evaluation does to an image.
+    """
+    wanted = reference.probabilities
+    found = _run(row.runner(artefact), reference.paths, spec)
+    rows = np.arange(len(wanted))
+    keras_first, first = wanted.argmax(axis=1), found.argmax(axis=1)
+    margin = wanted[rows, keras_first] - wanted[rows, first]
+    # Both of two probabilities may move by the allowed difference.
+    tie = 2 * (row.max_difference or 0)
+    (differing,) = np.nonzero((keras_first != first) & (margin > tie))
+    return Comparison(
+        images=len(rows),
+        max_difference=float(np.abs(found - wanted).max()),
+        agreement=1 - len(differing) / len(rows),
+        disagreements=tuple(int(i) for i in differing),
+        predictions=tuple(int(i) for i in first),
+        top1=_share_right(first, reference.labels),
+        keras_top1=_share_right(keras_first, reference.labels),
+    )
+
+
+def find_problems(found: Comparison, wanted: Format) -> list[str]:
+    """Lists the thresholds that an artefact misses, and by how much.
+
+    Shares are rounded to whole images, so that one in 24 counts as 3%.
+
+    Args:
+        found: What verification found out.
+        wanted: The format's thresholds.
+
+    Returns:
+        A sentence each; none for a good artefact.
+    """
+    problems = []
+    limit = wanted.max_difference
+    # Negated, so that NaN is a problem too.
+    if limit is not None and not found.max_difference <= limit:
+        problems.append(
+            f"probabilities differ by {found.max_difference:.2g}, "
+            f"must be at most {limit:.0e}"
+        )
+    differing = len(found.disagreements)
+    allowed = _whole_images(1 - wanted.min_agreement, found.images)
+    if differing > allowed:
+        problems.append(
+            f"the first class is not Keras' on {differing} of {found.images} images, "
+            f"may be on {allowed} ({1 - wanted.min_agreement:.0%})"
+        )
+    if found.top1 is not None and found.keras_top1 is not None:
+        lost = round((found.keras_top1 - found.top1) * found.images)
+        allowed = _whole_images(wanted.max_top1_loss, found.images)
+        if lost > allowed:
+            problems.append(
+                f"top-1 falls from {found.keras_top1:.1%} to {found.top1:.1%}, by "
+                f"{lost} of {found.images} images, may fall by {allowed} "
+                f"({wanted.max_top1_loss:.0%})"
+            )
+    return problems
+
+
+def _whole_images(share: float, images: int) -> int:
+    # Rounded: of 24 images, 3% is one.
+    return int(share * images + 0.5)
+
+
+def _run(runner: Runner, paths: Sequence[Path], spec: EvalPreprocessing) -> np.ndarray:
+    return np.concatenate([runner(batch) for batch in read_batches(paths, spec)])
+
+
+def _share_right(first: np.ndarray, labels: np.ndarray | None) -> float | None:
+    return None if labels is None else float(np.mean(first == labels))
