@@ -23,12 +23,13 @@ def write(model: keras.Model, path: Path) -> None:
     """
     images = tf.TensorSpec(model.inputs[0].shape, tf.float32, name="images")
 
+    @tf.function(input_signature=[images], autograph=False)
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": model(images, training=False)}
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    # The first endpoint is also what `serving_default` calls.
-    archive.add_endpoint("classify", classify, input_signature=[images])
+    # Not Keras' ExportArchive: it writes every weight twice.
+    module = tf.Module()
+    module.weights = [weight.value for weight in model.weights]
+    module.classify = classify
     with quiet_stderr():
-        archive.write_out(str(path), verbose=False)
+        tf.saved_model.save(module, str(path), signatures={"serving_default": classify})

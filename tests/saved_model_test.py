@@ -3,6 +3,7 @@ import sys
 
 import export_run
 import numpy as np
+import tensorflow as tf
 
 # What a serving machine does not have cannot be imported.
 PLAIN_TENSORFLOW = """
@@ -27,3 +28,12 @@ def test_plain_tensorflow_gives_keras_answers_at_any_batch_size(tmp_path):
     subprocess.run([sys.executable, "-c", PLAIN_TENSORFLOW, *files], check=True)
     wanted = export_run.fitted_network().predict_on_batch(images)
     np.testing.assert_allclose(np.load(files[2]), wanted, atol=1e-5)
+
+
+def test_every_weight_is_saved_once():
+    export_run.exported()
+    folder = export_run.run_folder() / "export" / "saved_model"
+    saved = tf.train.list_variables(str(folder / "variables" / "variables"))
+    shapes = sorted(tuple(shape) for name, shape in saved if name[0] != "_")
+    weights = export_run.fitted_network().weights
+    assert shapes == sorted(tuple(weight.shape) for weight in weights)
