@@ -43,7 +43,9 @@ def main() -> None:
             for _ in range(args.repeats)
         ]
         ratio = statistics.median(a / b for a, b in pairs)
-        mean_a, mean_b = (statistics.median(column) for column in zip(*pairs, strict=True))
+        mean_a, mean_b = (
+            statistics.median(column) for column in zip(*pairs, strict=True)
+        )
         print(f"{variant:<8} {mean_a:8.2f} {mean_b:21.2f} {ratio:6.2f}")
 
 

@@ -69,17 +69,17 @@ def test_augmentation_changes_from_epoch_to_epoch():
 
 
 def test_shift_moves_and_repeats_the_border():
-    # One pixel at most, a sixteenth of 16; each pixel tells its own place.
-    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    spec = EvalPreprocessing(image_size=16, crop_padding=0, resize="bilinear")
+    # One pixel at most, 1/32 of 32; each pixel tells its own row and column.
+    grid = np.stack([*np.indices((32, 32)), np.zeros((32, 32))], axis=-1)
+    image = tf.constant(grid.astype(np.uint8))
+    spec = EvalPreprocessing(image_size=32, crop_padding=0, resize="bilinear")
     seen = set()
     for seed in range(60):
-        moved = AUGMENTATIONS["shift"](tf.constant(image), spec, (0, seed)).numpy()
-        rows, columns = np.divmod(moved[:, :, 0].astype(int), 16)
-        down, right = rows[8, 8] - 8, columns[8, 8] - 8
-        places = np.arange(16)
-        np.testing.assert_array_equal(rows[:, 0], np.clip(places + down, 0, 15))
-        np.testing.assert_array_equal(columns[0], np.clip(places + right, 0, 15))
+        moved = AUGMENTATIONS["shift"](image, spec, (0, seed)).numpy().astype(int)
+        rows, columns = moved[:, 0, 0], moved[0, :, 1]
+        down, right = rows[16] - 16, columns[16] - 16
+        np.testing.assert_array_equal(rows, np.clip(np.arange(32) + down, 0, 31))
+        np.testing.assert_array_equal(columns, np.clip(np.arange(32) + right, 0, 31))
         seen.add((int(down), int(right)))
     assert seen == {(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)}
 

@@ -100,7 +100,7 @@ def test_scores_print_what_people_look_for():
 
 
 def test_model_must_be_a_run_or_a_keras_file(tmp_path):
-    with pytest.raises(ValueError, match="run folder or a .keras file"):
+    with pytest.raises(ValueError, match=r"run folder or a \.keras file"):
         evaluate.load_model(str(tmp_path / "missing.keras"))
     with pytest.raises(ValueError, match=r"finished run: .*model.keras is missing"):
         evaluate.load_model(str(tmp_path))

@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -153,18 +154,24 @@ def test_model_file_opens_without_this_package(finished, tmp_path):
     np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-5)
 
 
-def test_final_figures_are_those_of_the_model_file(finished, source):
-    workdir, summary = finished
-    net, spec = evaluate.load_model(str(workdir))
+def test_run_killed_after_its_last_step_is_finished(finished, tmp_path, source):
+    workdir, expected = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    for name in ("summary.json", "model.keras", "report.md"):
+        (tmp_path / "run" / name).unlink()
+    summary = loop.train(TINY, tmp_path / "run", source, show=False)
+    assert summary["seconds_to_first_step"] is None
+    for key in expected.keys() - WALL_CLOCK:
+        assert summary[key] == expected[key]
+    net, spec = evaluate.load_model(str(tmp_path / "run"))
     scores = evaluate.evaluate(net, source.split("test"), spec)
-    assert scores.top1 == summary["final_top1"]
-    assert scores.images == summary["final_images"]
+    assert (scores.top1, scores.images) == (expected["final_top1"], 9)
 
 
 def test_folder_of_another_config_is_refused(finished, source):
     workdir, _ = finished
     other = dataclasses.replace(TINY, seed=1, epochs=3)
-    with pytest.raises(ValueError, match="differs in epochs: 2.4 -> 3; seed: 0 -> 1"):
+    with pytest.raises(ValueError, match=r"differs in epochs: 2\.4 -> 3; seed: 0 -> 1"):
         loop.train(other, workdir, source)
 
 
@@ -250,7 +257,8 @@ def test_coupled_decay_shrinks_what_decays():
     free, decayed = (state.model for state, _ in steps)
     shrinks = [w.name in ("kernel", "bias") for w in free.weights]
     assert sum(shrinks) == len(optimizer.decays(free)) == 4
-    for a, b, start, yes in zip(free.weights, decayed.weights, before, shrinks):
+    rows = zip(free.weights, decayed.weights, before, shrinks, strict=True)
+    for a, b, start, yes in rows:
         # SGD's step, rate 0.1, on the penalty's gradient, 0.5 * w.
         expected = 0.1 * 0.5 * start if yes else 0.0 * start
         np.testing.assert_allclose(a.numpy() - b.numpy(), expected, atol=1e-6)

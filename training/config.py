@@ -1,0 +1,280 @@
+"""What a training run is told, and how that is written down."""
+
+import dataclasses
+import importlib.util
+import json
+import math
+import pathlib
+from collections.abc import Iterable
+from typing import Any, Self
+
+from keras_efficientnet import VARIANTS
+from keras_efficientnet.architecture import MIN_IMAGE_SIZE, did_you_mean, find_variant
+from keras_efficientnet.preprocessing import RESIZE_METHODS, EvalPreprocessing
+
+from .augment import AUGMENTATIONS
+from .optimizer import OPTIMIZERS
+from .schedule import SCHEDULES
+from .strategy import STRATEGIES
+
+ANY_SCALING = "EfficientNet"
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+RECIPES = pathlib.Path(__file__).parent / "configs"
+
+
+@dataclasses.dataclass
+class TrainConfig:
+    """Everything that decides the outcome of a run, and where its parts come from.
+
+    Not frozen, so that command-line flags can override fields; what follows from
+    the fields is a property, so that no override leaves it stale. The flags also
+    need the field types as they are: no `from __future__ import annotations` here.
+
+    Attributes:
+        model: A variant ("EfficientNetB0", "lite0"), or "EfficientNet" together
+            with `width`, `depth` and `lite`.
+        width: Channels, a ratio to B0's; with "EfficientNet" only.
+        depth: Blocks, a ratio to B0's; with "EfficientNet" only.
+        lite: ReLU6 and no squeeze-excite; with "EfficientNet" only.
+        weights: What training starts from: a published family or a path; empty:
+            random weights.
+        data: "digits" or "folder:DIR".
+        image_size: Side of the network's input, pixels; 0: the variant's.
+        crop_padding: Of evaluation's central crop, pixels; see `EvalPreprocessing`.
+        resize: Resize method, as for `EvalPreprocessing`.
+        batch_size: Images per step, over all replicas.
+        epochs: Passes over the training images; may be fractional.
+        lr_per_256: Learning rate for a batch of 256 images; it grows linearly with
+            the batch.
+        warmup_epochs: Linear rise of the learning rate, counted inside `epochs`.
+        schedule: Key of `schedule.SCHEDULES`.
+        optimizer: Key of `optimizer.OPTIMIZERS`.
+        weight_decay: Coupled with "rmsprop" and "sgd": weight_decay * sum of
+            0.5 * w**2 joins the loss. Decoupled with "adamw". BatchNorm has none.
+        label_smoothing: Share of each label spread evenly over all classes.
+        ema_decay: Of the weights' moving average, per step.
+        augment: Key of `augment.AUGMENTATIONS`.
+        dropout: Rate before the classifier; None: the variant's, or 0.2.
+        drop_connect: Rate that stochastic depth rises to.
+        bn_momentum: Of BatchNorm's moving statistics; a run of a few hundred steps
+            needs less than 0.99 for them to catch up.
+        precision: Keras dtype policy of training; evaluation uses the same, the
+            final model is float32.
+        strategy: Key of `strategy.STRATEGIES`.
+        seed: Of weights, order, augmentation and dropout.
+        checkpoint_every_steps: Steps between checkpoints; 0: at epoch ends only.
+        keep_checkpoints: How many of the latest checkpoints stay on disk.
+        export_samples: Most training images copied into the run folder for the
+            calibration of int8 exports.
+    """
+
+    model: str = "EfficientNetB0"
+    width: float = 1.0
+    depth: float = 1.0
+    lite: bool = False
+    weights: str = ""
+    data: str = ""
+    image_size: int = 0
+    crop_padding: int = 32
+    resize: str = "bicubic_legacy"
+    batch_size: int = 256
+    epochs: float = 350.0
+    lr_per_256: float = 0.016
+    warmup_epochs: float = 5.0
+    schedule: str = "exponential"
+    optimizer: str = "rmsprop"
+    weight_decay: float = 1e-5
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.9999
+    augment: str = "crop_flip"
+    dropout: float | None = None
+    drop_connect: float = 0.2
+    bn_momentum: float = 0.99
+    precision: str = "float32"
+    strategy: str = "auto"
+    seed: int = 0
+    checkpoint_every_steps: int = 0
+    keep_checkpoints: int = 3
+    export_samples: int = 200
+
+    @property
+    def variant(self) -> str:
+        """Factory name of the model, or "EfficientNet"."""
+        is_general = self.model.lower() == ANY_SCALING.lower()
+        return ANY_SCALING if is_general else find_variant(self.model)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the network's input, pixels."""
+        if self.image_size:
+            return self.image_size
+        return VARIANTS[self.variant].resolution
+
+    @property
+    def preprocessing(self) -> EvalPreprocessing:
+        """How evaluation prepares an image."""
+        return EvalPreprocessing(self.resolution, self.crop_padding, self.resize)
+
+    @property
+    def peak_lr(self) -> float:
+        """Learning rate at the end of the warmup, before any decay."""
+        return self.lr_per_256 * self.batch_size / 256
+
+    def steps_per_epoch(self, images: int) -> float:
+        """Returns the steps of one pass over `images`, a fraction as a rule."""
+        return images / self.batch_size
+
+    def total_steps(self, images: int) -> int:
+        """Returns the steps of the whole run, at least 1."""
+        return max(1, int(self.epochs * self.steps_per_epoch(images)))
+
+    def validate(self) -> None:
+        """Checks each field, and that the fields go together.
+
+        Raises:
+            ValueError: A field is out of its range; the message names it.
+        """
+        if self.variant == ANY_SCALING:
+            _check(self.width > 0, "be above 0", width=self.width)
+            _check(self.depth > 0, "be above 0", depth=self.depth)
+            rule = f"be at least {MIN_IMAGE_SIZE} pixels with 'EfficientNet'"
+            _check(self.image_size >= MIN_IMAGE_SIZE, rule, image_size=self.image_size)
+        else:
+            for name, neutral in (("width", 1.0), ("depth", 1.0), ("lite", False)):
+                value = getattr(self, name)
+                rule = f"stay {neutral} unless `model` is 'EfficientNet'"
+                _check(value == neutral, rule, **{name: value})
+            rule = f"be 0 (the variant's) or at least {MIN_IMAGE_SIZE} pixels"
+            ok = self.image_size == 0 or self.image_size >= MIN_IMAGE_SIZE
+            _check(ok, rule, image_size=self.image_size)
+        for name, choices in _CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
+        for name in ("batch_size", "keep_checkpoints"):
+            value = getattr(self, name)
+            _check(value >= 1, "be at least 1", **{name: value})
+        for name in ("epochs", "lr_per_256"):
+            value = getattr(self, name)
+            ok = value > 0 and math.isfinite(value)
+            _check(ok, "be a finite number above 0", **{name: value})
+        for name in _NOT_NEGATIVE:
+            value = getattr(self, name)
+            ok = value >= 0 and math.isfinite(value)
+            _check(ok, "be at least 0", **{name: value})
+        for name in _UNDER_ONE:
+            value = getattr(self, name)
+            ok = value is None or 0 <= value < 1
+            _check(ok, "be at least 0 and under 1", **{name: value})
+
+    def to_json(self) -> str:
+        """Returns the fields as JSON text, one per line."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: A JSON object; fields that it lacks take their defaults.
+
+        Raises:
+            ValueError: A key is not a field; the message names the nearest.
+        """
+        fields = json.loads(text)
+        for name in fields:
+            check_field(name)
+        return cls(**fields)
+
+
+_CHOICES: dict[str, Iterable[str]] = {
+    "resize": RESIZE_METHODS,
+    "schedule": SCHEDULES,
+    "optimizer": OPTIMIZERS,
+    "augment": AUGMENTATIONS,
+    "precision": PRECISIONS,
+    "strategy": STRATEGIES,
+}
+_UNDER_ONE = ("label_smoothing", "ema_decay", "drop_connect", "bn_momentum", "dropout")
+_NOT_NEGATIVE = (
+    "crop_padding",
+    "warmup_epochs",
+    "weight_decay",
+    "seed",
+    "checkpoint_every_steps",
+    "export_samples",
+)
+
+
+def load(recipe: str) -> TrainConfig:
+    """Runs a recipe's `get_config`.
+
+    Args:
+        recipe: "NAME[:ARG]" for a recipe of this package ("digits"), or
+            "PATH.py[:ARG]" for any file. ARG is passed to `get_config`.
+
+    Returns:
+        The configuration, not validated yet: flags may still change it.
+
+    Raises:
+        ValueError: There is no such recipe.
+        TypeError: `get_config` returns something else.
+    """
+    name, _, argument = recipe.partition(":")
+    path = pathlib.Path(name) if name.endswith(".py") else RECIPES / f"{name}.py"
+    if not path.is_file():
+        names = [p.stem for p in sorted(RECIPES.glob("[!_]*.py"))]
+        raise ValueError(
+            "A recipe must be the path of a .py file or one of "
+            f"{', '.join(names)}.{did_you_mean(name, names)} Received: {recipe!r}"
+        )
+    config = _run(path).get_config(*([argument] if argument else []))
+    if not isinstance(config, TrainConfig):
+        raise TypeError(
+            f"`get_config` of {path} must return a TrainConfig. Received: {config!r}"
+        )
+    return config
+
+
+def check_field(name: str) -> None:
+    """Checks that `name` is a field of `TrainConfig`.
+
+    Raises:
+        ValueError: It is not; the message names the nearest.
+    """
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    if name not in names:
+        raise ValueError(
+            f"A config field must be one of {', '.join(names)}."
+            f"{did_you_mean(name, names)} Received: {name!r}"
+        )
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Checks that `value` is one of `choices`.
+
+    Raises:
+        ValueError: It is not; the message lists the choices and names the nearest.
+    """
+    if value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(choices)}."
+            f"{did_you_mean(value, choices)} Received: {name}={value!r}"
+        )
+
+
+def _check(holds: bool, rule: str, **field: Any) -> None:
+    if not holds:
+        ((name, value),) = field.items()
+        raise ValueError(f"`{name}` must {rule}. Received: {name}={value!r}")
+
+
+def _run(path: pathlib.Path) -> Any:
+    # Under this name `from ..config import TrainConfig` works in a recipe wherever
+    # the file lies, and whether this package is `training` or is installed as
+    # `keras_efficientnet.training`.
+    name = f"{__package__}.configs.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"A recipe must be a Python file. Received: {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,1 @@
+"""One recipe per file; `config.load` reads them by name or by path."""

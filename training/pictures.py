@@ -1,0 +1,134 @@
+"""Pictures of a run: its curves, and what the network says about images."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from keras_efficientnet import preprocessing_tf
+from keras_efficientnet.preprocessing import EvalPreprocessing
+
+from .sources import Split
+
+DRAWN_FROM = 1000  # images at most, of which the predictions' picture shows some
+COLUMNS, ROWS = 8, 4
+_TRAIN, _VALIDATION = "#c05a00", "#005ab5"  # told apart by colour-blind people too
+_RIGHT, _WRONG = "#1a1a1a", "#c00000"
+
+
+def draw_curves(rows: Sequence[dict[str, float]], path: pathlib.Path) -> None:
+    """Draws loss and top-1 by epoch, of training and validation.
+
+    Args:
+        rows: One per epoch, as in metrics.csv.
+        path: Of the PNG.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, name, factor in ((left, "loss", 1.0), (right, "top1", 100.0)):
+        for part, color in (("train", _TRAIN), ("validation", _VALIDATION)):
+            epochs = [row["epoch"] for row in rows]
+            values = [factor * row[f"{part}_{name}"] for row in rows]
+            marker = "o" if len(rows) < 20 else ""
+            axes.plot(epochs, values, color=color, marker=marker, label=part)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_title("Loss, nats, logarithmic", loc="left")
+    left.set_yscale("log")  # the first epochs would flatten all later ones
+    left.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_locator(ticker.NullLocator())
+    left.legend(frameon=False, loc="upper right")
+    right.set_title("Top-1 accuracy, %", loc="left")
+    best = max(rows, key=lambda row: row["validation_top1"])
+    share, epoch = best["validation_top1"], best["epoch"]
+    label = f"best validation: {share:.1%}, epoch {epoch:g}"
+    right.plot(epoch, 100 * share, "o", color=_VALIDATION, label=label)
+    right.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=120)
+
+
+def draw_predictions(
+    model: keras.Model,
+    split: Split,
+    spec: EvalPreprocessing,
+    class_names: Sequence[str],
+    seed: int,
+    path: pathlib.Path,
+) -> None:
+    """Draws images with what the network says about them.
+
+    The first half are those that it is least sure of, wrong answers before right
+    ones; the second half are drawn at random from the others.
+
+    Args:
+        model: From images, 0 to 255, to probabilities, (batch, classes).
+        split: Images and labels.
+        spec: Resolution, padding and resize method.
+        class_names: In the order of the class indices.
+        seed: Of the random half.
+        path: Of the PNG.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(split))[:DRAWN_FROM]
+    probabilities = _predict(model, split, spec, chosen)
+    order = _order(probabilities, split.labels[chosen])[: COLUMNS * ROWS]
+    rows = -(-len(order) // COLUMNS)
+    figure = Figure(figsize=(1.6 * COLUMNS, 1.95 * rows + 0.6), layout="constrained")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, i in zip(grid, order, strict=False):
+        position = tf.constant(chosen[i], tf.int64)
+        label = class_names[split.labels[chosen[i]]]
+        guess = class_names[int(np.argmax(probabilities[i]))]
+        _draw_one(axes, split.read(position), label, guess, probabilities[i].max())
+    wrong = np.argmax(probabilities, axis=1) != split.labels[chosen]
+    figure.suptitle(
+        f"{wrong.sum()} of {len(chosen)} images wrong (red). "
+        "Upper half: the least sure answers; lower half: at random.",
+        fontsize=12,
+    )
+    figure.savefig(path, dpi=100)
+
+
+def _predict(
+    model: keras.Model, split: Split, spec: EvalPreprocessing, chosen: np.ndarray
+) -> np.ndarray:
+    images = tf.data.Dataset.from_tensor_slices(chosen).map(
+        lambda i: preprocessing_tf.eval_image(split.read(i), spec),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    step = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    return np.concatenate([step(batch).numpy() for batch in images.batch(64)])
+
+
+def _order(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
+    """Puts wrong and unsure answers first, then the others at random."""
+    right = np.argmax(probabilities, axis=1) == labels
+    doubtful = np.lexsort((probabilities.max(axis=1), right))[: COLUMNS * ROWS // 2]
+    # The images come in random order already.
+    others = np.setdiff1d(np.arange(len(labels)), doubtful)
+    return [*doubtful.tolist(), *others.tolist()]
+
+
+def _draw_one(axes: Axes, image: Any, label: str, guess: str, sure: float) -> None:
+    axes.imshow(np.asarray(image), interpolation="nearest")
+    is_right = guess == label
+    text = guess if is_right else f"{guess}, not {label}"
+    axes.set_title(
+        f"{_short(text)}\n{sure:.0%}", color=_RIGHT if is_right else _WRONG, fontsize=10
+    )
+
+
+def _short(text: str, most: int = 24) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

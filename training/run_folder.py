@@ -1,0 +1,170 @@
+"""The files of a run, and what others may rely on."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import platform
+import sys
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_efficientnet.preprocessing import EvalPreprocessing
+
+from .config import TrainConfig
+from .sources import Source, Split
+
+VERIFICATION_SAMPLES = 1000  # at most; exports are compared on them
+_PACKAGES = ("keras", "tensorflow", "tensorflow_cpu", "numpy", "ml_collections")
+
+
+class RunFolder:
+    """A folder that holds one run.
+
+    Exports need model.keras, labels.txt (a class name per line, in index order),
+    preprocessing.json (the fields of `EvalPreprocessing`), and samples/calibration
+    and samples/verification (raw images, a subfolder per class).
+
+    Args:
+        root: The folder; need not exist yet.
+    """
+
+    def __init__(self, root: pathlib.Path | str) -> None:
+        self.root = pathlib.Path(root).expanduser()
+        self.config = self.root / "config.json"
+        self.environment = self.root / "environment.txt"
+        self.labels = self.root / "labels.txt"
+        self.preprocessing = self.root / "preprocessing.json"
+        self.metrics = self.root / "metrics.csv"
+        self.curves = self.root / "curves.png"
+        self.predictions = self.root / "predictions.png"
+        self.report = self.root / "report.md"
+        self.summary = self.root / "summary.json"
+        self.model = self.root / "model.keras"
+        self.tensorboard = self.root / "tensorboard"
+        self.samples = self.root / "samples"
+        self.checkpoints = self.root / "checkpoints"
+        self.best_weights = self.checkpoints / "best.weights.h5"
+
+    def check_config(self, config: TrainConfig) -> None:
+        """Checks that a run in this folder, if there is one, is of this config.
+
+        Raises:
+            ValueError: It is of another; the message names the fields.
+        """
+        if not self.config.is_file():
+            return
+        old = dataclasses.asdict(TrainConfig.from_json(_read(self.config)))
+        new = dataclasses.asdict(config)
+        changes = [f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k]]
+        if changes:
+            raise ValueError(
+                f"`workdir` must be new or hold a run of the same config; {self.root} "
+                f"holds one that differs in {'; '.join(changes)}"
+            )
+
+    def begin(self, config: TrainConfig, class_names: tuple[str, ...]) -> None:
+        """Writes what is known before the first step.
+
+        Raises:
+            ValueError: The folder holds a run with other classes.
+        """
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        if self.labels.is_file() and self.read_labels() != class_names:
+            raise ValueError(
+                f"`data` must have the classes that {self.labels} lists. "
+                f"Received: classes {', '.join(class_names)}"
+            )
+        self.labels.write_text("\n".join(class_names) + "\n", encoding="utf-8")
+        spec = dataclasses.asdict(config.preprocessing)
+        _write_json(self.preprocessing, spec)
+        self.environment.write_text(describe_environment(), encoding="utf-8")
+        # Last, because it marks the folder as taken.
+        self.config.write_text(config.to_json(), encoding="utf-8")
+
+    def read_labels(self) -> tuple[str, ...]:
+        """Returns the class names, in index order."""
+        return tuple(_read(self.labels).splitlines())
+
+    def read_preprocessing(self) -> EvalPreprocessing:
+        """Returns how evaluation prepares an image."""
+        return EvalPreprocessing(**json.loads(_read(self.preprocessing)))
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """Returns the final figures; None while the run is not finished."""
+        return json.loads(_read(self.summary)) if self.summary.is_file() else None
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Writes the final figures, which marks the run as finished."""
+        _write_json(self.summary, summary)
+
+    def write_samples(self, source: Source, calibration: int) -> None:
+        """Copies the images that exports need.
+
+        Args:
+            source: Of the run.
+            calibration: Most images for the calibration of int8 exports.
+        """
+        held_out = "test" if "test" in source.splits else "validation"
+        parts = {
+            "calibration": (source.split("train"), calibration),
+            "verification": (source.split(held_out), VERIFICATION_SAMPLES),
+        }
+        for name, (split, most) in parts.items():
+            for i in balanced(split.labels, most):
+                class_name = source.class_names[split.labels[i]]
+                path = self.samples / name / class_name / f"{i:07d}.png"
+                _write_png(path, split, i)
+
+
+def balanced(labels: np.ndarray, most: int) -> list[int]:
+    """Chooses images so that the classes are as even as can be.
+
+    Args:
+        labels: Class index of each image, (images,).
+        most: How many to choose, if there are so many.
+
+    Returns:
+        Positions in rising order.
+
+    Example:
+        >>> balanced(np.array([0, 0, 0, 0, 1, 2]), 4)
+        [0, 1, 4, 5]
+    """
+    # Place of each image within its class: first all firsts, then all seconds.
+    place = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[members] = np.arange(len(members))
+    return sorted(np.argsort(place, kind="stable")[:most].tolist())
+
+
+def describe_environment() -> str:
+    """Returns Python, platform, devices and package versions, one per line."""
+    lines = [f"python {sys.version.split()[0]}", f"platform {platform.platform()}"]
+    devices = tf.config.list_logical_devices()
+    lines.append(f"devices {', '.join(device.name for device in devices)}")
+    for package in _PACKAGES:
+        try:
+            lines.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "\n".join(lines) + "\n"
+
+
+def _write_png(path: pathlib.Path, split: Split, index: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = split.read(tf.constant(index, tf.int64))
+    path.write_bytes(tf.io.encode_png(image).numpy())
+
+
+def _write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _read(path: pathlib.Path) -> str:
+    return path.read_text(encoding="utf-8")
