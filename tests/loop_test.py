@@ -20,7 +20,8 @@ from training.state import TrainState
 TINY = TrainConfig(
     model="EfficientNet",
     width=0.25,
-    depth=0.3,
+    depth=0.3,  # one block with a skip, for drop_connect
+    lite=True,  # quicker to trace
     image_size=32,
     crop_padding=0,
     resize="bilinear",
@@ -32,8 +33,6 @@ TINY = TrainConfig(
     drop_connect=0.4,
     export_samples=4,
 )
-# Quicker to trace.
-LITE = dataclasses.replace(TINY, lite=True, drop_connect=0.0, depth=0.25)
 WALL_CLOCK = {"seconds", "seconds_to_first_step"}
 
 
@@ -182,7 +181,7 @@ def test_unusable_config_is_refused_before_anything_is_written(tmp_path, source)
 
 
 def test_loss_that_is_not_finite_stops_the_run(tmp_path, source):
-    wild = dataclasses.replace(LITE, lr_per_256=1e30, schedule="constant", epochs=8)
+    wild = dataclasses.replace(TINY, lr_per_256=1e30, schedule="constant", epochs=8)
     with pytest.raises(FloatingPointError, match=r"It became nan in steps [23] to \d+"):
         loop.train(wild, tmp_path, source, show=False)
 
@@ -195,10 +194,10 @@ def test_images_scaled_to_one_are_warned_of_and_other_classes_refused(tmp_path):
     }
     scaled = sources.arrays(parts, whole.class_names)
     with pytest.warns(UserWarning, match="0 to 255"):
-        loop.train(LITE, tmp_path, scaled, stop_at_step=1, show=False)
+        loop.train(TINY, tmp_path, scaled, stop_at_step=1, show=False)
     renamed = dataclasses.replace(scaled, class_names=("a", "b", "c"))
     with pytest.raises(ValueError, match=r"labels.txt lists. Received: classes a, b"):
-        loop.train(LITE, tmp_path, renamed)
+        loop.train(TINY, tmp_path, renamed)
 
 
 def test_epochs_may_be_shorter_than_a_step():
@@ -269,13 +268,14 @@ def test_coupled_decay_shrinks_what_decays():
     ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)],
 )
 def test_half_precision_trains(tmp_path, source, precision):
-    half = dataclasses.replace(LITE, precision=precision, lr_per_256=0.01)
+    half = dataclasses.replace(TINY, precision=precision, lr_per_256=0.01)
     before = keras.config.dtype_policy()
-    summary = loop.train(half, tmp_path, source, show=False)
-    assert np.isfinite(summary["final_loss"])
+    # Loss scaling begins at 2**15 and may have to fall; no step may be poisoned.
+    loop.train(half, tmp_path, source, stop_at_step=2, show=False)
+    (row,) = read_metrics(tmp_path)
+    assert np.isfinite(float(row["train_loss"]))
+    assert np.isfinite(float(row["validation_loss"]))
     assert keras.config.dtype_policy() == before
-    net, _ = evaluate.load_model(str(tmp_path))
-    assert {layer.compute_dtype for layer in net.layers} == {"float32"}
 
 
 MIRRORED = """
