@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import sys
 from typing import Any
 
 import keras
@@ -225,7 +226,7 @@ def _main(argv: list[str]) -> None:
         _check_classes(model, source)
         scores = evaluate(model, source.split(args.split), spec, args.batch_size)
     except ValueError as error:
-        raise app.UsageError(str(error)) from error
+        sys.exit(f"Error: {error}")
     print(scores)
     if args.output_dir:
         folder = pathlib.Path(args.output_dir)

@@ -44,7 +44,7 @@ def _main(argv: list[str]) -> None:
             return
         summary = loop.train(args.config, args.workdir)
     except ValueError as error:
-        raise app.UsageError(str(error)) from error
+        sys.exit(f"Error: {error}")
     if summary:
         print(
             f"{summary['final_split']} top-1 {summary['final_top1']:.2%}, "
@@ -96,7 +96,7 @@ def run() -> None:
     try:
         _check_overrides(sys.argv)
     except ValueError as error:
-        sys.exit(f"FATAL Flags parsing error: {error}")
+        sys.exit(f"Error: {error}")
     _define_flags()
     app.run(_main)
 
