@@ -99,3 +99,12 @@ def test_recipe_must_return_a_config(tmp_path):
     recipe.write_text("def get_config():\n    return {}\n")
     with pytest.raises(TypeError, match="must return a TrainConfig"):
         config.load(str(recipe))
+
+
+RECIPES = sorted(path.stem for path in config.RECIPES.glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_usable(name):
+    recipe = config.load(name)
+    dataclasses.replace(recipe, data=recipe.data or "folder:photos").validate()

@@ -13,7 +13,7 @@ def get_config() -> TrainConfig:
     """Returns the recipe."""
     return TrainConfig(
         model="EfficientNet",
-        width=0.5,
+        width=0.75,
         depth=0.3,
         lite=True,  # ReLU6 and no squeeze-excite keep int8 accurate
         data="digits",
@@ -22,7 +22,7 @@ def get_config() -> TrainConfig:
         resize="bilinear",
         batch_size=32,
         epochs=30,
-        lr_per_256=0.032,
+        lr_per_256=0.016,
         warmup_epochs=2,
         schedule="cosine",
         optimizer="rmsprop",
