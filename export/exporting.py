@@ -21,7 +21,7 @@ from .images import Example, choose_balanced, list_images, read_batches
 from .inference import inference_model
 from .latency import latency_ms
 from .loading import Loaded, load, write_sidecars
-from .report import REPORT_MD, Result, format_table, write_report
+from .report import REPORT_MD, Result, format_table, link_from_run, write_report
 from .runners import KerasRunner
 from .verify import Reference, VerificationError, ask_keras, compare, find_problems
 
@@ -97,6 +97,8 @@ def export_model(
     results = _make_all(rows, source, reference, spec, folder)
     write_sidecars(loaded, folder)
     write_report(loaded, reference, results, folder)
+    if loaded.run_folder is not None:
+        link_from_run(loaded.run_folder, results, folder)
     print(format_table(results))
     print(f"Report: {folder / REPORT_MD}")
     _raise_on_problems(results)

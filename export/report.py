@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ REPORT_JSON = "report.json"
 REPORT_MD = "report.md"
 PICTURE = "verification.png"
 MAX_PICTURES = 20  # images on the contact sheet
+_RUN_SECTION = "\n## Artefacts\n"  # the last one in a run's report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,43 @@ def write_report(
     _write_picture(loaded, reference, results, folder / PICTURE)
 
 
+def link_from_run(run_folder: Path, results: Sequence[Result], folder: Path) -> None:
+    """Ends the report of a training run with its artefacts, each linked.
+
+    Args:
+        run_folder: Of the run; one without a report.md stays as it is.
+        results: The artefacts; those of an earlier export give way.
+        folder: Where they are.
+    """
+    report = run_folder / REPORT_MD
+    if not report.is_file():
+        return
+    there = os.path.relpath(folder, run_folder).replace(os.sep, "/")
+    lines = [
+        "",
+        f"Each was compared with the Keras model: [{there}/{REPORT_MD}]"
+        f"({there}/{REPORT_MD}).",
+        "",
+        *_table(results, lambda name: f"[{name}]({there}/{name})"),
+        "",
+    ]
+    before = report.read_text(encoding="utf-8").partition(_RUN_SECTION)[0]
+    text = before.rstrip("\n") + "\n" + _RUN_SECTION + "\n".join(lines)
+    report.write_text(text, encoding="utf-8")
+
+
+def _table(results: Sequence[Result], link: Callable[[str], str] = str) -> list[str]:
+    """Returns the results as the lines of a Markdown table."""
+    rows = [_cells(result) for result in results]
+    for row in rows:
+        row["artefact"] = link(row["artefact"])
+    return [
+        "| " + " | ".join(rows[0]) + " |",
+        "|---" + "|---:" * (len(rows[0]) - 1) + "|",
+        *("| " + " | ".join(row.values()) + " |" for row in rows),
+    ]
+
+
 def _cells(result: Result) -> dict[str, str]:
     found = result.comparison
     return {
@@ -132,7 +171,6 @@ def _as_json(
 
 def _markdown(loaded: Loaded, reference: Reference, results: Sequence[Result]) -> str:
     spec = loaded.preprocessing
-    rows = [_cells(result) for result in results]
     lines = [
         f"# Export of {loaded.name}",
         "",
@@ -142,9 +180,7 @@ def _markdown(loaded: Loaded, reference: Reference, results: Sequence[Result]) -
         f"{len(reference.paths)} images. Milliseconds: median for one image on one "
         "thread.",
         "",
-        "| " + " | ".join(rows[0]) + " |",
-        "|---" + "|---:" * (len(rows[0]) - 1) + "|",
-        *("| " + " | ".join(row.values()) + " |" for row in rows),
+        *_table(results),
         "",
         *(f"- {r.path.name}: {problem}." for r in results for problem in r.problems),
     ]

@@ -61,3 +61,22 @@ def test_picture_shows_disagreeing_images_only(tmp_path):
     write(tmp_path)
     with Image.open(tmp_path / "verification.png") as picture:
         assert picture.width == 8 + 184  # one column
+
+
+def test_run_report_links_its_artefacts_once(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "report.md").write_text("# A run\n\nIts figures.\n")
+    results = export_run.exported()
+    for _ in range(2):
+        report.link_from_run(run, results, run / "export")
+    text = (run / "report.md").read_text()
+    assert text.startswith("# A run\n\nIts figures.\n\n## Artefacts\n")
+    assert text.count("## Artefacts") == 1
+    assert "| [model_int8.tflite](export/model_int8.tflite) |" in text
+    assert "(export/report.md)" in text
+
+
+def test_folder_without_a_report_is_left_alone(tmp_path):
+    report.link_from_run(tmp_path, export_run.exported(), tmp_path / "export")
+    assert list(tmp_path.iterdir()) == []
