@@ -1,11 +1,12 @@
 """A tiny run folder on real photos, and its export, made once for all tests."""
 
 import atexit
+import contextlib
 import functools
+import io
 import json
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
 
 import keras
@@ -91,15 +92,6 @@ def fitted_network(seed=2):
     return model
 
 
-def save(model, path):
-    with warnings.catch_warnings():
-        # NumPy 2 on TensorFlow's variables, inside Keras.
-        warnings.filterwarnings(
-            "ignore", "__array__ implementation", DeprecationWarning
-        )
-        model.save(path)
-
-
 def write_pictures(folder, count, seed):
     """Writes `count` images per class into class folders."""
     for label in LABELS:
@@ -114,7 +106,7 @@ def run_folder():
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
     model = fitted_network()
-    save(model, folder / "model.keras")
+    model.save(folder / "model.keras")
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
     spec = {"image_size": SIZE, "crop_padding": 8, "resize": "bicubic_legacy"}
     (folder / "preprocessing.json").write_text(json.dumps(spec))
@@ -125,5 +117,9 @@ def run_folder():
 
 @functools.cache
 def exported():
-    """Exports the run in every format; returns the results."""
-    return export.export_model(run_folder(), ["all"])
+    """Exports the run in every format; returns the results.
+
+    Silent, because it happens within whichever test comes first.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        return export.export_model(run_folder(), ["all"])

@@ -97,7 +97,7 @@ def test_variant_with_a_weight_file_takes_its_resolution(monkeypatch, tmp_path):
 def test_sidecars_are_read_back(tmp_path):
     loaded = loading.load(any_size_network(), image_size=48, labels=["è", "b", "c d"])
     loading.write_sidecars(loaded, tmp_path)
-    export_run.save(any_size_network(), tmp_path / "model.keras")
+    any_size_network().save(tmp_path / "model.keras")
     again = loading.load(tmp_path)
     assert (again.labels, again.preprocessing) == (loaded.labels, loaded.preprocessing)
     scores = again.runner(np.zeros((1, 48, 48, 3), np.float32))
