@@ -14,9 +14,12 @@ import tensorflow as tf
 
 from keras_efficientnet import preprocessing_tf
 from keras_efficientnet.architecture import did_you_mean
-from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
+from keras_efficientnet.preprocessing import (
+    IMAGE_SUFFIXES,
+    EvalPreprocessing,
+    imagenet_classes,
+)
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 BATCH_SIZE = 32  # images
 
 
@@ -55,7 +58,7 @@ def list_images(folder: str | Path) -> list[Example]:
         )
     if not flat and not sorted_in:
         raise ValueError(
-            f"A folder of images must hold some ({', '.join(SUFFIXES)}). "
+            f"A folder of images must hold some ({', '.join(IMAGE_SUFFIXES)}). "
             f"Received: {root}"
         )
     return flat or sorted_in
@@ -165,7 +168,7 @@ def read_batches(
 
 
 def _image_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _unique_names(labels: Sequence[str]) -> dict[str, int]:

@@ -47,14 +47,14 @@ def find_images(names: Sequence[str]) -> list[Path]:
     Returns:
         Paths in the order given, each once; a name that matches nothing stays as it is.
     """
-    from .images import SUFFIXES
+    from keras_efficientnet.preprocessing import IMAGE_SUFFIXES
 
     paths: list[Path] = []
     for name in names:
         path = Path(name)
         if path.is_dir():
             inside = sorted(path.rglob("*"))
-            paths += [p for p in inside if p.suffix.lower() in SUFFIXES]
+            paths += [p for p in inside if p.suffix.lower() in IMAGE_SUFFIXES]
         elif path.exists():
             paths.append(path)
         else:

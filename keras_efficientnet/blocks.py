@@ -174,6 +174,27 @@ def classifier(x: Any, classes: int, dropout: float, activation: Any) -> Any:
     )(x)
 
 
+def check_classifier(classes: int, dropout: float) -> None:
+    """Checks what `classifier` will be given, before anything is built.
+
+    Args:
+        classes: Number of classes.
+        dropout: Rate of the dropout before the dense layer.
+
+    Raises:
+        ValueError: `classes` is no integer of at least 1, or `dropout` is not in
+            [0, 1).
+    """
+    if not 0 <= dropout < 1:
+        raise ValueError(
+            f"`dropout` must be at least 0 and under 1. Received: dropout={dropout}"
+        )
+    if not isinstance(classes, int) or classes < 1:
+        raise ValueError(
+            f"`classes` must be an integer of at least 1. Received: classes={classes}"
+        )
+
+
 def _conv(
     x: Any,
     filters: int,

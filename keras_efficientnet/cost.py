@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 import re
@@ -124,6 +125,7 @@ class _Walk:
     def __init__(self) -> None:
         self.rows: list[LayerCost] = []
         self._counted: set[int] = set()  # weights, so that shared ones count once
+        self._calls: collections.Counter[str] = collections.Counter()  # by layer
 
     def visit(
         self, model: Any, inputs: list[tuple[str, Shape]], prefix: str
@@ -161,7 +163,8 @@ class _Walk:
         macs = 0
         if kind in _MULTIPLY_ADDS:
             macs = _MULTIPLY_ADDS[kind](layer, shapes[0][1:], shape[1:])
-        calls = sum(row.name.split(":")[0] == label for row in self.rows)
+        calls = self._calls[label]
+        self._calls[label] += 1
         name = f"{label}:{calls}" if calls else label
         names = [source for source, _ in sources]
         itemsize = _bytes(layer.compute_dtype)

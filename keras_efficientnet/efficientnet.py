@@ -83,14 +83,7 @@ def build(
     normalization = normalization or variant.normalization
     _check_choice("normalization", normalization, NORMALIZATIONS)
     dropout = variant.dropout if dropout is None else dropout
-    if not 0 <= dropout < 1:
-        raise ValueError(
-            f"`dropout` must be at least 0 and under 1. Received: dropout={dropout}"
-        )
-    if not isinstance(classes, int) or classes < 1:
-        raise ValueError(
-            f"`classes` must be an integer of at least 1. Received: classes={classes}"
-        )
+    blocks.check_classifier(classes, dropout)
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(
             "`keras.config.image_data_format()` must be 'channels_last'. "

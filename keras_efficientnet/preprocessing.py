@@ -29,6 +29,9 @@ ASPECT_RANGE = (np.float32(3 / 4), np.float32(4 / 3))
 AREA_RANGE = (np.float32(0.08), np.float32(1.0))
 MIN_COVERED = np.float32(0.1)
 
+# Of the files that `preprocessing_tf.decode_image` reads.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+
 RESIZE_METHODS = ("bicubic_legacy", "bicubic", "bilinear")
 
 

@@ -58,14 +58,7 @@ def reset_classifier(
         ValueError: `classes` or `dropout` is out of range, or `model` has no
             `top_activation` layer to pool.
     """
-    if not isinstance(classes, int) or classes < 1:
-        raise ValueError(
-            f"`classes` must be an integer of at least 1. Received: classes={classes}"
-        )
-    if not 0 <= dropout < 1:
-        raise ValueError(
-            f"`dropout` must be at least 0 and under 1. Received: dropout={dropout}"
-        )
+    blocks.check_classifier(classes, dropout)
     x = blocks.classifier(_pooled(model), classes, dropout, classifier_activation)
     return keras.Model(model.input, x, name=model.name)
 

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from keras_efficientnet import preprocessing_tf
 from keras_efficientnet.architecture import did_you_mean
+from keras_efficientnet.preprocessing import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 # Ratios to all images, where the source itself does not say.
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 HELD_OUT = 0.1  # of the training images, where only "train" exists
