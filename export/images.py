@@ -121,7 +121,7 @@ def read_image(path: str | Path, spec: EvalPreprocessing) -> np.ndarray:
     """Reads an image the way evaluation does.
 
     Args:
-        path: Of a JPEG, PNG, BMP or GIF file.
+        path: Of a JPEG, PNG, WebP, BMP or GIF file.
         spec: Crop, size and resize method.
 
     Returns:
@@ -137,8 +137,8 @@ def read_image(path: str | Path, spec: EvalPreprocessing) -> np.ndarray:
     except (tf.errors.OpError, ValueError) as error:
         reason = str(getattr(error, "message", error)).splitlines()[0]
         raise ValueError(
-            f"An image must be a readable JPEG, PNG, BMP or GIF file. Received: {path} "
-            f"({reason})"
+            "An image must be a readable JPEG, PNG, WebP, BMP or GIF file. "
+            f"Received: {path} ({reason})"
         ) from error
 
 

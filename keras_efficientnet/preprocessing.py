@@ -30,7 +30,7 @@ AREA_RANGE = (np.float32(0.08), np.float32(1.0))
 MIN_COVERED = np.float32(0.1)
 
 # Of the files that `preprocessing_tf.decode_image` reads.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 RESIZE_METHODS = ("bicubic_legacy", "bicubic", "bilinear")
 

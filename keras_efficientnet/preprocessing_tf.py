@@ -5,9 +5,13 @@ For tf.data pipelines and exported models; nothing else in the library imports i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
+from .decoding_tf import decode_image as decode_image
+from .decoding_tf import is_plain_jpeg as is_plain_jpeg
 from .preprocessing import (
     AREA_RANGE,
     ASPECT_RANGE,
@@ -16,20 +20,7 @@ from .preprocessing import (
 )
 
 CROP_ATTEMPTS = 10  # source: tensorflow/tpu, preprocessing.py
-
-
-def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG, PNG, BMP or GIF (its first frame).
-
-    Args:
-        encoded: The file's bytes, a string scalar.
-
-    Returns:
-        RGB pixels, (height, width, 3), uint8.
-    """
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    image.set_shape((None, None, 3))
-    return image
+CROP_MARGIN = 2  # columns
 
 
 def resize(image: tf.Tensor, size: int, method: str) -> tf.Tensor:
@@ -105,19 +96,32 @@ def train_crop(height: tf.Tensor, width: tf.Tensor, uniforms: tf.Tensor) -> tf.T
     return tf.where(tf.reduce_any(fits), boxes[first], whole)
 
 
+def pixels(image: tf.Tensor) -> tf.Tensor:
+    """Returns the pixels of an image that may still be an encoded file.
+
+    Args:
+        image: (height, width, 3), or a file's bytes, a string scalar.
+
+    Returns:
+        (height, width, 3); of a file, uint8.
+    """
+    image = tf.convert_to_tensor(image)
+    return decode_image(image) if image.dtype == tf.string else image
+
+
 def eval_image(image: tf.Tensor, spec: EvalPreprocessing) -> tf.Tensor:
     """Crops the centre and resizes it, as in evaluation.
 
     Args:
-        image: (height, width, 3), uint8 or float, 0 to 255.
+        image: (height, width, 3), uint8 or float, 0 to 255; or a file's bytes, a
+            string scalar.
         spec: Resolution, padding and resize method.
 
     Returns:
         (image_size, image_size, 3), float32, 0 to 255.
     """
-    shape = tf.shape(image)
-    box = eval_crop(shape[0], shape[1], spec)
-    return resize(_cut(image, box), spec.image_size, spec.resize)
+    cropped = _crop(image, lambda height, width: eval_crop(height, width, spec))
+    return resize(cropped, spec.image_size, spec.resize)
 
 
 def train_image(
@@ -126,7 +130,8 @@ def train_image(
     """Crops at random, resizes and flips at random, as in training.
 
     Args:
-        image: (height, width, 3), uint8 or float, 0 to 255.
+        image: (height, width, 3), uint8 or float, 0 to 255; or a file's bytes, a
+            string scalar.
         spec: Resolution and resize method.
         seed: (2,), int32; the same seed gives the same result.
 
@@ -136,15 +141,47 @@ def train_image(
     Source:
         tensorflow/tpu, preprocessing.py: `_decode_and_random_crop`.
     """
-    shape = tf.shape(image)
     crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
     uniforms = tf.random.stateless_uniform((CROP_ATTEMPTS, 4), crop_seed)
-    box = train_crop(shape[0], shape[1], uniforms)
-    # A crop that takes in everything gives way to the central one.
-    is_whole = tf.reduce_all(box[2:] == shape[:2])
-    box = tf.where(is_whole, eval_crop(shape[0], shape[1], spec), box)
-    image = resize(_cut(image, box), spec.image_size, spec.resize)
-    return tf.image.stateless_random_flip_left_right(image, flip_seed)
+
+    def find_box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        box = train_crop(height, width, uniforms)
+        # A crop that takes in everything gives way to the central one.
+        is_whole = tf.reduce_all(box[2:] == tf.stack([height, width]))
+        return tf.where(is_whole, eval_crop(height, width, spec), box)
+
+    cropped = resize(_crop(image, find_box), spec.image_size, spec.resize)
+    return tf.image.stateless_random_flip_left_right(cropped, flip_seed)
+
+
+def _crop(
+    image: tf.Tensor, find_box: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
+    """Cuts out what `find_box` tells from height and width.
+
+    Of a plain JPEG file little more than that is decoded; the pixels are those of the
+    whole image, cut.
+    """
+    image = tf.convert_to_tensor(image)
+    if image.dtype != tf.string:
+        return _cut(image, find_box(*tf.unstack(tf.shape(image)[:2])))
+
+    def decode_crop() -> tf.Tensor:
+        height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(image))
+        top, left, rows, columns = tf.unstack(find_box(height, width))
+        # Colours next to the edge of what is decoded lack a neighbour to be
+        # interpolated with, so that some more columns are decoded.
+        begin = tf.maximum(left - CROP_MARGIN, 0)
+        end = tf.minimum(left + columns + CROP_MARGIN, width)
+        window = tf.stack([top, begin, rows, end - begin])
+        decoded = tf.io.decode_and_crop_jpeg(image, window, channels=3)
+        return decoded[:, left - begin : left - begin + columns]
+
+    def decode_whole() -> tf.Tensor:
+        decoded = decode_image(image)
+        return _cut(decoded, find_box(*tf.unstack(tf.shape(decoded)[:2])))
+
+    return tf.cond(is_plain_jpeg(image), decode_crop, decode_whole)
 
 
 def _cut(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:

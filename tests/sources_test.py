@@ -1,7 +1,10 @@
+import hashlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_efficientnet import preprocessing_tf
 from training import sources
 
 
@@ -16,7 +19,8 @@ def write_images(root, counts):
 
 
 def read_all(split):
-    return np.stack([split.read(tf.constant(i, tf.int64)) for i in range(len(split))])
+    positions = tf.data.Dataset.range(len(split))
+    return np.stack([*positions.map(lambda i: preprocessing_tf.pixels(split.read(i)))])
 
 
 def test_digits_are_all_there_once_and_split_evenly():
@@ -86,9 +90,11 @@ def test_folder_parts_must_have_the_same_classes(tmp_path):
         sources.folder(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["", "digit", "digits:3", "folder", "folder:"])
+@pytest.mark.parametrize(
+    "name", ["", "digit", "digits:3", "folder", "folder:", "tfrecord"]
+)
 def test_unknown_source_lists_the_known(name):
-    with pytest.raises(ValueError, match="one of digits, folder:DIR"):
+    with pytest.raises(ValueError, match="one of digits, folder:DIR, tfds:NAME"):
         sources.load(name)
 
 
@@ -125,3 +131,77 @@ def test_class_names_must_fit_as_folders(names):
     part = (np.zeros((1, 2, 2, 3), np.uint8), [0])
     with pytest.raises(ValueError, match="fit as folder names"):
         sources.arrays({"train": part, "validation": part}, names)
+
+
+def three_parts(count=40, **parts):
+    values = np.arange(count, dtype=np.uint8)
+    images = np.broadcast_to(values[:, None, None, None], (count, 4, 4, 3))
+    part = (images, values.astype(np.int32) % 2)
+    return sources.arrays({"train": part, "validation": part, **parts}, ["a", "b"])
+
+
+def test_hold_out_takes_images_from_train_by_a_fixed_rule():
+    source = three_parts()
+    held = sources.hold_out(source, 10)
+    parts = [read_all(held.split(n))[:, 0, 0, 0] for n in ("train", "minival")]
+    assert [len(part) for part in parts] == [30, 10]
+    assert sorted(np.concatenate(parts)) == list(range(40))
+    for name in ("train", "minival"):
+        split = held.split(name)
+        pixels = read_all(split)[:, 0, 0, 0]
+        np.testing.assert_array_equal(split.labels, pixels % 2)
+        assert [split.names[i] for i in range(len(split))] == [
+            f"train[{i}]" for i in pixels
+        ]
+    # By hand: the ten lowest SHA-256 of "train[0]" to "train[39]".
+    digests = {i: hashlib.sha256(f"train[{i}]".encode()).digest() for i in range(40)}
+    assert parts[1].tolist() == sorted(sorted(digests, key=digests.get)[:10])
+
+
+def test_hold_out_does_not_depend_on_where_the_files_lie(tmp_path):
+    chosen = []
+    for place in (tmp_path / "here", tmp_path / "over" / "there"):
+        write_images(place, {"cat": 12, "dog": 12})
+        minival = sources.hold_out(sources.folder(str(place)), 5).split("minival")
+        chosen.append([name.removeprefix(str(place)) for name in minival.names])
+    assert chosen[0] == chosen[1]
+    assert len(set(chosen[0])) == 5
+
+
+@pytest.mark.parametrize("count", [0, 40, 41, -1])
+def test_hold_out_must_leave_training_images(count):
+    with pytest.raises(ValueError, match=f"under the 40 .* minival={count}"):
+        sources.hold_out(three_parts(), count)
+
+
+def test_which_split_chooses_and_which_is_scored_at_the_end():
+    plain, test = three_parts(), (np.zeros((1, 4, 4, 3), np.uint8), [0])
+    with_test = three_parts(test=test)
+    found = [
+        (source.selection_split, source.final_split)
+        for source in (
+            plain,
+            with_test,
+            sources.hold_out(plain, 5),
+            sources.hold_out(with_test, 5),
+        )
+    ]
+    assert found == [
+        ("validation", "validation"),
+        ("validation", "test"),
+        ("minival", "validation"),
+        ("minival", "validation"),
+    ]
+
+
+def test_unlabelled_images_are_found_at_any_depth(tmp_path):
+    write_images(tmp_path, {"x/y": 2, "z": 1})
+    split = sources.unlabelled(str(tmp_path))
+    assert [name.removeprefix(f"{tmp_path}/") for name in split.names] == [
+        "x/y/0.png",
+        "x/y/1.png",
+        "z/0.png",
+    ]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="must hold images"):
+        sources.unlabelled(str(tmp_path / "empty"))

@@ -1,0 +1,132 @@
+"""Files of images to pixels, inside tf.data.
+
+TensorFlow decodes what it decodes right; the few files that it would turn, refuse or
+misread go to Pillow, so that no plain file waits for Python.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# Of a JPEG; its segments before the picture, where Exif data is, are hardly longer.
+SEARCHED = 1 << 18  # bytes
+_EXIF = "Exif\\x00\\x00"
+_ORIENTATION = 0x0112  # source: Exif 2.32, section 4.6.4
+
+
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG, PNG, WebP, BMP or GIF file as an image viewer shows it.
+
+    Grey, palette, CMYK and 16-bit images become 8-bit RGB, Exif's orientation is
+    applied, of an animation the first frame is taken. Transparency is left out: the
+    colours under it show, as with Pillow's `convert("RGB")`.
+
+    Works eagerly and in tf.data, but not in a SavedModel, because it may call Python.
+
+    Args:
+        encoded: The file's bytes, a string scalar.
+
+    Returns:
+        RGB pixels, (height, width, 3), uint8.
+
+    Raises:
+        tf.errors.OpError: It is no such file, or is damaged. In a graph, when it runs.
+    """
+    # A tf.function, so that eager callers too get TensorFlow's errors for Pillow's.
+    image = tf.cond(
+        _is_odd(encoded),
+        lambda: tf.numpy_function(_decode_odd, [encoded], tf.uint8, stateful=False),
+        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    )
+    image.set_shape((None, None, 3))
+    return image
+
+
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+def is_plain_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    """Tells whether `tf.io.decode_and_crop_jpeg` with 3 channels is right for a file.
+
+    Args:
+        encoded: The file's bytes, a string scalar.
+
+    Returns:
+        A bool scalar: whether it is a JPEG that is not turned by its Exif data.
+    """
+    return tf.cond(_is_jpeg(encoded), lambda: ~_is_turned(encoded), lambda: False)
+
+
+def _is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"
+
+
+def _is_odd(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.cond(
+        _is_jpeg(encoded), lambda: _is_turned(encoded), lambda: _is_other_odd(encoded)
+    )
+
+
+def _is_turned(encoded: tf.Tensor) -> tf.Tensor:
+    """Tells whether a JPEG has Exif data, and with it another orientation than 1."""
+    searched = tf.strings.substr(encoded, 0, SEARCHED)
+    return tf.cond(
+        _contains(searched, _EXIF),
+        lambda: tf.numpy_function(_is_turned_by, [encoded], tf.bool, stateful=False),
+        lambda: False,
+    )
+
+
+def _is_other_odd(encoded: tf.Tensor) -> tf.Tensor:
+    """Tells whether a file that is no JPEG has to go to Pillow.
+
+    TensorFlow refuses WebP with an alpha channel and corrupts memory on an animated
+    one; takes a BMP's palette indices for grey; paints black what is transparent in a
+    GIF; does not know Exif data.
+    """
+    head = tf.strings.substr(encoded, 0, 34)
+
+    def starts(pattern: str) -> tf.Tensor:
+        return tf.strings.regex_full_match(head, pattern + r"\C*")
+
+    is_odd_webp = starts(r"RIFF\C{4}WEBP") & ~starts(r"\C{12}VP8 ")
+    # 24 or 32 bits per pixel, not compressed.
+    is_odd_bmp = starts("BM") & ~starts(r"\C{28}[\x18\x20]\x00{5}")
+    has_exif = starts(r"\CPNG") & _contains(encoded, "eXIf")
+    return is_odd_webp | is_odd_bmp | has_exif | starts("GIF")
+
+
+def _contains(text: tf.Tensor, pattern: str) -> tf.Tensor:
+    # Replacing finds the pattern with memchr, which matching the whole does not.
+    rest = tf.strings.regex_replace(text, pattern, "", replace_global=False)
+    return tf.strings.length(rest) < tf.strings.length(text)
+
+
+def _is_turned_by(encoded: bytes) -> Any:
+    with _open(encoded) as image:
+        return np.bool_(image.getexif().get(_ORIENTATION, 1) in range(2, 9))
+
+
+def _decode_odd(encoded: bytes) -> np.ndarray:
+    from PIL import ImageOps
+
+    with _open(encoded) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I;16"):  # Pillow would clip, TensorFlow shifts
+            grey = (np.asarray(image) >> 8).astype(np.uint8)
+            return np.repeat(grey[..., np.newaxis], 3, axis=-1)
+        return np.asarray(image.convert("RGB"))
+
+
+def _open(encoded: bytes) -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            "A turned, animated, transparent or indexed image needs Pillow: "
+            "pip install pillow"
+        ) from error
+    return Image.open(io.BytesIO(encoded))

@@ -1,0 +1,82 @@
+"""Images that cannot be decoded: named, counted, and an error when they are many."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from .sources import Split
+
+MOST = 0.01  # of the images of an epoch
+
+
+class BadImages:
+    """Lets batches skip the undecodable images of a split, and remembers them.
+
+    Args:
+        split: Whose images these are.
+    """
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+        self._found: dict[int, None] = {}  # a set that keeps its order
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the images found so far, each once, in the order of finding."""
+        with self._lock:
+            return [self._split.names[position] for position in self._found]
+
+    def check(self, images: int) -> None:
+        """Checks that few images were bad.
+
+        Args:
+            images: Of an epoch.
+
+        Raises:
+            ValueError: More than 1% of them were; the message names some.
+        """
+        names = self.names
+        if len(names) > MOST * images:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            raise ValueError(
+                f"At most {MOST:.0%} of the images may be undecodable under "
+                f"on_bad_image='skip', {math.floor(MOST * images)} of {images}. "
+                f"Received: {len(names)} undecodable images: {shown}"
+            )
+
+    def guard(
+        self, example: Callable[..., Any], blank: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Makes a function that gives `blank` where `example` fails.
+
+        Args:
+            example: From the tensors of an element, of which the last is the
+                position of the image, to an example.
+            blank: From the same to an example of the same shapes.
+        """
+
+        def recorded(*element: tf.Tensor) -> Any:
+            with tf.control_dependencies(
+                [tf.numpy_function(self._record, [element[-1]], [])]
+            ):
+                return tf.nest.map_structure(tf.identity, blank(*element))
+
+        def guarded(*element: tf.Tensor) -> Any:
+            # A data set of one element is what TensorFlow has for try and except.
+            one = tf.data.Dataset.from_tensors(element)
+            found = one.map(example).ignore_errors()
+            found = found.concatenate(one.map(recorded)).take(1)
+            return found.get_single_element()
+
+        return guarded
+
+    def _record(self, position: np.ndarray) -> None:
+        with self._lock:
+            self._found[int(position)] = None

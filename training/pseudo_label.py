@@ -1,0 +1,195 @@
+r"""Lets a teacher label images: the step between two generations of Noisy Student.
+
+python -m training.pseudo_label --teacher=runs/b0 --data=/data/unlabelled \
+    --output=pseudo.npz
+python -m training.main --config=noisy_student --config.pseudo_labels=pseudo.npz ...
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from keras_efficientnet.preprocessing import EvalPreprocessing
+
+from . import data, evaluate, strategy
+from .sources import Split, pseudo
+
+
+def probabilities(
+    teacher: keras.Model,
+    split: Split,
+    spec: EvalPreprocessing,
+    batch_size: int,
+    bad_images: data.BadImages | None = None,
+) -> np.ndarray:
+    """Asks the teacher, without augmentation or dropout.
+
+    Args:
+        teacher: From images, 0 to 255, to probabilities, (batch, classes).
+        split: Images.
+        spec: Resolution, padding and resize method.
+        batch_size: Images per step.
+        bad_images: Takes note of images that cannot be decoded; None: they are an
+            error.
+
+    Returns:
+        (images, classes), float16; zeros for an image that could not be decoded.
+
+    Raises:
+        ValueError: An image cannot be read; the message names it.
+    """
+    batches = data.eval_batches(
+        split,
+        spec,
+        batch_size=batch_size,
+        strategy=strategy.make("one_device"),
+        bad_images=bad_images,
+    )
+    step = tf.function(lambda images: teacher(images, training=False))
+    found = []
+    with data.naming_unreadable(split):
+        for images, _, mask in batches:
+            rows = step(images) * mask[:, tf.newaxis]
+            found.append(rows.numpy().astype(np.float16))
+    return np.concatenate(found)[: len(split)]
+
+
+def choose(found: np.ndarray, min_confidence: float, per_class: int) -> np.ndarray:
+    """Chooses the images to train on, as many of every class.
+
+    An image belongs to its most probable class. A class takes its most confident
+    images; where it has too few, they repeat. It is filled up to `per_class`, but
+    to no more than the fullest class has.
+
+    Args:
+        found: Probabilities, (images, classes).
+        min_confidence: The highest probability of an image must be above this.
+        per_class: Images of each class.
+
+    Returns:
+        Positions, (chosen,), int64, by class; some repeat. A class that the teacher
+        sees nowhere has none.
+
+    Source:
+        arXiv:1911.04252, section 3.1.
+
+    Example:
+        >>> found = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.2, 0.8]])
+        >>> choose(found, min_confidence=0.3, per_class=2).tolist()
+        [0, 2, 3, 3]
+    """
+    confidence, answers = found.max(axis=1), found.argmax(axis=1)
+    sure = confidence > min_confidence
+    counts = np.bincount(answers[sure], minlength=found.shape[1])
+    target = min(per_class, counts.max(initial=0))
+    chosen = [np.zeros(0, np.int64)]
+    for label in np.flatnonzero(counts):
+        members = np.flatnonzero(sure & (answers == label))
+        members = members[np.argsort(-confidence[members], kind="stable")]
+        chosen.append(np.resize(members, target))
+    return np.concatenate(chosen)
+
+
+def label(
+    teacher: keras.Model,
+    spec: EvalPreprocessing,
+    images: str,
+    *,
+    data_dir: str = "",
+    min_confidence: float = 0.3,
+    per_class: int = 130_000,
+    batch_size: int = 64,
+) -> pseudo.PseudoLabels:
+    """Labels images with a teacher and chooses those to train on.
+
+    Args:
+        teacher: From images, 0 to 255, to probabilities, (batch, classes).
+        spec: How the teacher's images are prepared.
+        images: A folder, or a source of which the training images are taken.
+        data_dir: Where TFDS keeps its data sets; empty: its default.
+        min_confidence: The highest probability of an image must be above this.
+        per_class: Most images of each class.
+        batch_size: Images per step.
+
+    Raises:
+        ValueError: There are no images, over 1% of them cannot be read, or the
+            teacher is sure of none.
+    """
+    if os.path.isdir(images):
+        images = os.path.abspath(images)  # for a trainer that starts elsewhere
+    split = pseudo.open_images(images, data_dir)
+    bad_images = data.BadImages(split)
+    found = probabilities(teacher, split, spec, batch_size, bad_images)
+    bad_images.check(len(split))
+    chosen = choose(found, min_confidence, per_class)
+    if not len(chosen):
+        raise ValueError(
+            "`min_confidence` must be under the teacher's confidence in some image, "
+            f"at most {found.max():.3f}. Received: min_confidence={min_confidence}"
+        )
+    kept, rows = np.unique(chosen, return_inverse=True)
+    return pseudo.PseudoLabels(
+        data=images,
+        data_dir=data_dir,
+        names=[split.names[i] for i in kept],
+        positions=kept,
+        probabilities=found[kept],
+        rows=rows.reshape(-1),
+    )
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("teacher", None, "Run folder or .keras file.", required=True)
+    flags.DEFINE_string(
+        "data", None, "Folder of images, or a source as for training.", required=True
+    )
+    flags.DEFINE_string("data_dir", "", "Where TFDS keeps its data sets.")
+    flags.DEFINE_string("output", None, "The .npz file to write.", required=True)
+    flags.DEFINE_float("min_confidence", 0.3, "Of the images that are kept.", 0.0, 1.0)
+    flags.DEFINE_integer("per_class", 130_000, "Images of each class.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 64, "Images per step.", lower_bound=1)
+
+
+def _main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Not understood: {' '.join(argv[1:])}")
+    args = flags.FLAGS
+    try:
+        if not args.output.endswith(".npz"):
+            raise ValueError(
+                f"`output` must end in .npz. Received: output={args.output!r}"
+            )
+        teacher, spec = evaluate.load_model(args.teacher)
+        found = label(
+            teacher,
+            spec or EvalPreprocessing(teacher.input_shape[1]),
+            args.data,
+            data_dir=args.data_dir,
+            min_confidence=args.min_confidence,
+            per_class=args.per_class,
+            batch_size=args.batch_size,
+        )
+        found.save(args.output)
+    except (ValueError, OSError) as error:
+        sys.exit(f"Error: {error}")
+    used = np.unique(found.probabilities.argmax(axis=1))
+    print(
+        f"{args.output}: {len(found.rows)} images, {len(found.positions)} of them "
+        f"distinct, in {len(used)} of {found.probabilities.shape[1]} classes"
+    )
+
+
+def run() -> None:
+    """Runs the command line."""
+    _define_flags()
+    app.run(_main)
+
+
+if __name__ == "__main__":
+    run()

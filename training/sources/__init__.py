@@ -1,0 +1,62 @@
+"""Where labelled images come from: one interface over folders, records and arrays."""
+
+from __future__ import annotations
+
+from keras_efficientnet.architecture import did_you_mean
+
+from .arrays import DIGIT_SIZE, arrays, digits
+from .base import HELD_OUT, SHARES, Source, Split, hold_out, stratify
+from .folders import folder, folders, unlabelled
+from .pseudo import with_pseudo_labels
+from .tfds import tfds
+from .tfrecord import tfrecord
+
+__all__ = [
+    "DIGIT_SIZE",
+    "HELD_OUT",
+    "SHARES",
+    "Source",
+    "Split",
+    "arrays",
+    "digits",
+    "folder",
+    "folders",
+    "hold_out",
+    "load",
+    "stratify",
+    "tfds",
+    "tfrecord",
+    "unlabelled",
+    "with_pseudo_labels",
+]
+
+# Kind -> how it is written.
+KINDS = {
+    "digits": "digits",
+    "folder": "folder:DIR",
+    "tfds": "tfds:NAME[:VERSION]",
+    "tfrecord": "tfrecord:GLOB",
+}
+
+
+def load(name: str, *, data_dir: str = "") -> Source:
+    """Opens a source by name.
+
+    Args:
+        name: "digits", "folder:DIR", "tfds:NAME[:VERSION]" or "tfrecord:GLOB".
+        data_dir: Where TFDS keeps its data sets; empty: its default.
+
+    Raises:
+        ValueError: There is no such source, or it holds no usable images.
+        ImportError: The package that holds the images is missing.
+    """
+    kind, _, argument = name.partition(":")
+    if KINDS.get(kind) is None or bool(argument) != (":" in KINDS[kind]):
+        raise ValueError(
+            f"`data` must be one of {', '.join(KINDS.values())}."
+            f"{did_you_mean(kind, KINDS)} Received: data={name!r}"
+        )
+    if kind == "tfds":
+        return tfds(argument, data_dir)
+    openers = {"folder": folder, "tfrecord": tfrecord}
+    return openers[kind](argument) if argument else digits()

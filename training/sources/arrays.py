@@ -1,0 +1,91 @@
+"""Images in memory: one's own arrays, and scikit-learn's digits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from .base import SHARES, Source, Split, stratify
+
+DIGIT_SIZE = 32  # pixels; the originals have 8
+
+
+def arrays(splits: Mapping[str, tuple[Any, Any]], class_names: Sequence[str]) -> Source:
+    """Makes a source of images in memory.
+
+    Args:
+        splits: Split name -> (images, labels): (images, height, width, 3) uint8, 0
+            to 255, and (images,) integers. "train" and "validation" must be there.
+        class_names: In the order of the class indices.
+
+    Raises:
+        ValueError: A split is missing or empty, or an array has another shape or
+            dtype, or a label is out of range.
+    """
+    for name in ("train", "validation"):
+        if name not in splits:
+            raise ValueError(
+                f"`splits` must hold {name!r}. Received: splits with {list(splits)}"
+            )
+    checked = {
+        name: _split(name, np.asarray(images), np.asarray(labels), class_names)
+        for name, (images, labels) in splits.items()
+    }
+    return Source(tuple(class_names), checked)
+
+
+def digits() -> Source:
+    """Opens scikit-learn's 1,797 handwritten digits, 10 classes.
+
+    They are 8 x 8 pixels there and are held here as 32 x 32. The split, 60% / 20% /
+    20% of each class, is always the same.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+
+    Source:
+        E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI
+        Machine Learning Repository, 1998 (its test part).
+    """
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ImportError(
+            "The source 'digits' needs scikit-learn: pip install scikit-learn"
+        ) from error
+    found = datasets.load_digits()
+    pixels = found.images[..., np.newaxis] * (255 / 16)  # 0 to 16 in the original
+    pixels = tf.image.resize(pixels, (DIGIT_SIZE, DIGIT_SIZE), "bicubic")
+    pixels = np.clip(np.rint(pixels.numpy()), 0, 255).astype(np.uint8)
+    images = np.repeat(pixels, 3, axis=-1)
+    labels = found.target.astype(np.int32)
+    parts = stratify([str(i) for i in range(len(labels))], labels, SHARES)
+    splits = {name: (images[at], labels[at]) for name, at in parts.items()}
+    return arrays(splits, [str(digit) for digit in range(10)])
+
+
+def _split(
+    name: str, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> Split:
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise ValueError(
+            "Images must be (images, height, width, 3), uint8. "
+            f"Received: {images.dtype} of shape {images.shape} as {name!r}"
+        )
+    if labels.shape != images.shape[:1] or not len(labels):
+        raise ValueError(
+            "There must be one label per image, and at least one image. "
+            f"Received: {len(images)} images and labels of shape {labels.shape} "
+            f"as {name!r}"
+        )
+    if labels.min() < 0 or labels.max() >= len(class_names):
+        raise ValueError(
+            f"Labels must be 0 to {len(class_names) - 1}, one per class name. "
+            f"Received: {labels.min()} to {labels.max()} as {name!r}"
+        )
+    held = tf.constant(images)
+    names = [f"{name}[{i}]" for i in range(len(labels))]
+    return Split(labels.astype(np.int32), lambda i: tf.gather(held, i), names)

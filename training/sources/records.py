@@ -1,0 +1,337 @@
+"""Files of records (TFRecord, ArrayRecord): an index, and reading by position.
+
+Training asks for images by position, so that any step can be entered; such files can
+only be read from front to back, or by record number. One pass finds out where each
+image lies; what it found is kept in a cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from .base import Split
+
+_FORMAT = 1  # of the cached index; a new number leaves old files unread
+_AT_ONCE = 8  # files being indexed
+_BATCH = 1024  # records
+_MOST_OPEN = 256  # files; systems often allow 1024 per process
+
+
+class UnlabelledError(ValueError):
+    """All labels are -1, which is how TFDS says that they are not published."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where a record, a serialized tf.train.Example, holds what.
+
+    Attributes:
+        image: Feature with the encoded image.
+        label: Feature with the label.
+        first_label: The label that stands for class 0.
+        classes: Number of classes.
+    """
+
+    image: str
+    label: str
+    first_label: int
+    classes: int
+
+    def parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the encoded image and the label of a serialized record."""
+        features = {
+            self.image: tf.io.FixedLenFeature((), tf.string),
+            self.label: tf.io.FixedLenFeature((), tf.int64),
+        }
+        parsed = tf.io.parse_single_example(record, features)
+        return parsed[self.image], parsed[self.label]
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordIndex:
+    """Where the images of some files lie.
+
+    Attributes:
+        paths: Of the files.
+        file: Position in `paths` of each image's file, (images,), int32.
+        place: First byte of the image in its file; of an ArrayRecord, the record's
+            number, (images,), int64.
+        length: Of the image, bytes; of an ArrayRecord 0, (images,), int64.
+        label: Class index, (images,), int32.
+    """
+
+    paths: tuple[str, ...]
+    file: np.ndarray
+    place: np.ndarray
+    length: np.ndarray
+    label: np.ndarray
+
+
+class RecordNames(Sequence[str]):
+    """Names of the images, made when asked for: "train-00003-of-01024#17"."""
+
+    def __init__(self, index: RecordIndex) -> None:
+        self._stems = [os.path.basename(path) for path in index.paths]
+        self._file = index.file
+        counts = np.bincount(index.file, minlength=len(index.paths))
+        self._first = np.concatenate([[0], np.cumsum(counts)])
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __getitem__(self, position: Any) -> Any:
+        if isinstance(position, slice):
+            return [self[i] for i in range(*position.indices(len(self)))]
+        at = range(len(self))[position]
+        file = int(self._file[at])
+        return f"{self._stems[file]}#{at - int(self._first[file])}"
+
+
+def record_split(paths: Sequence[str], layout: Layout) -> Split:
+    """Opens TFRecord files as a split.
+
+    Args:
+        paths: Of uncompressed TFRecord files; local, or any that tf.io.gfile reads.
+        layout: Of their records.
+
+    Raises:
+        ValueError: A file is damaged, lacks a feature or has a label out of range.
+    """
+    index = find_index(paths, layout, _index_tfrecord)
+    read = _Reader(index).read
+    return Split(index.label, _by_python(read), RecordNames(index))
+
+
+def array_record_split(paths: Sequence[str], layout: Layout) -> Split:
+    """Opens ArrayRecord files as a split.
+
+    Args:
+        paths: Of the files.
+        layout: Of their records.
+
+    Raises:
+        ValueError: A file is damaged, lacks a feature or has a label out of range.
+        ImportError: The package array_record is not installed.
+    """
+    index = find_index(paths, layout, _index_array_record)
+    source, lock = _open_array_record(paths), threading.Lock()
+
+    def read_record(position: np.ndarray) -> bytes:
+        with lock:
+            return source[int(position)]
+
+    read = _by_python(read_record)
+    return Split(index.label, lambda i: layout.parse(read(i))[0], RecordNames(index))
+
+
+def find_index(
+    paths: Sequence[str],
+    layout: Layout,
+    index_file: Callable[[str, Layout], np.ndarray],
+) -> RecordIndex:
+    """Reads the index of some files from the cache, or makes it.
+
+    Args:
+        paths: Of the files.
+        layout: Of their records.
+        index_file: From a path and a layout to (images, 3) int64: place, length and
+            label of each image.
+
+    Raises:
+        ValueError: A file is damaged, lacks a feature or has a label out of range.
+    """
+    cached = _cache_path(paths, layout)
+    found = _read_cache(cached)
+    if found is None:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            parts = list(pool.map(lambda path: index_file(path, layout), paths))
+        file = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        rows = np.concatenate(parts)
+        found = np.concatenate([file[:, np.newaxis], rows], axis=1)
+        _write_cache(cached, found)
+    file, place, length, label = found.T
+    return RecordIndex(
+        tuple(paths), file.astype(np.int32), place, length, label.astype(np.int32)
+    )
+
+
+def _index_tfrecord(path: str, layout: Layout) -> np.ndarray:
+    def row(record: tf.Tensor) -> tf.Tensor:
+        image, label = layout.parse(record)
+        # The image's bytes are in the record as they are; what is before them:
+        before = tf.raw_ops.StringSplitV2(input=[record], sep=image, maxsplit=1)
+        lengths = tf.strings.length([record, image, before.values[0]])
+        return tf.concat([tf.cast(lengths, tf.int64), [label]], 0)
+
+    records = tf.data.TFRecordDataset(path, buffer_size=8 << 20)
+    rows = _collect(records.map(row, tf.data.AUTOTUNE), path, layout)
+    record, image, before, label = rows.T
+    # Each record has 12 bytes before it and 4 behind: its length and two checksums.
+    start = np.cumsum(record + 16) - record - 4
+    return np.stack([start + before, image, label], axis=1)
+
+
+def _index_array_record(path: str, layout: Layout) -> np.ndarray:
+    source = _open_array_record([path])
+
+    def batches() -> Iterator[list[bytes]]:
+        for first in range(0, len(source), _BATCH):
+            yield source.__getitems__(range(first, min(first + _BATCH, len(source))))
+
+    records = tf.data.Dataset.from_generator(
+        batches, output_signature=tf.TensorSpec((None,), tf.string)
+    ).unbatch()
+
+    def row(record: tf.Tensor) -> tf.Tensor:
+        image, label = layout.parse(record)
+        length = tf.strings.length(image, "BYTE")
+        return tf.stack([tf.cast(length, tf.int64), label])
+
+    rows = _collect(records.map(row, tf.data.AUTOTUNE), path, layout)
+    image, label = rows[:, 0], rows[:, 1]
+    return np.stack([np.arange(len(rows)), 0 * image, label], axis=1)
+
+
+def _collect(rows: tf.data.Dataset, path: str, layout: Layout) -> np.ndarray:
+    """Reads all rows, of which the last number is the label, and checks them.
+
+    The label comes back as the class index.
+    """
+    try:
+        parts = list(rows.batch(_BATCH).as_numpy_iterator())
+    except tf.errors.DataLossError as error:
+        raise ValueError(
+            "A TFRecord file must be whole and not compressed. "
+            f"Received: {path} ({_reason(error)})"
+        ) from error
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(
+            f"Each record must be a tf.train.Example with {layout.image!r}, bytes, and "
+            f"{layout.label!r}, an integer. Received: {path} ({_reason(error)})"
+        ) from error
+    if not parts:
+        raise ValueError(f"A file of records must hold some. Received: {path}")
+    found = np.concatenate(parts)
+    labels = found[:, -1]
+    if (labels == -1).all():
+        raise UnlabelledError(f"Images must have labels. Received: {path}, with none")
+    last = layout.first_label + layout.classes - 1
+    bad = np.flatnonzero((labels < layout.first_label) | (labels > last))
+    if len(bad):
+        raise ValueError(
+            f"{layout.label!r} must be {layout.first_label} to {last}. "
+            f"Received: {labels[bad[0]]} in record {bad[0]} of {path}"
+        )
+    found[:, -1] -= layout.first_label
+    return found
+
+
+class _Reader:
+    """Reads the bytes of an image; other Python code goes on meanwhile."""
+
+    def __init__(self, index: RecordIndex) -> None:
+        self._index = index
+        self._lock = threading.Lock()
+        self._open: dict[int, int] = {}  # position in paths -> file descriptor
+        weakref.finalize(self, _close_all, self._open)
+
+    def read(self, position: np.ndarray) -> bytes:
+        index, i = self._index, int(position)
+        file, place, length = int(index.file[i]), int(index.place[i]), index.length[i]
+        path = index.paths[file]
+        if "://" in path:
+            with tf.io.gfile.GFile(path, "rb") as stream:
+                stream.seek(place)
+                found = stream.read(int(length))
+        else:
+            found = self._pread(file, path, int(length), place)
+        if len(found) != length:
+            raise OSError(f"{path} has become shorter since it was indexed")
+        return found
+
+    def _pread(self, file: int, path: str, length: int, place: int) -> bytes:
+        with self._lock:
+            descriptor = self._open.get(file)
+            if descriptor is None and len(self._open) < _MOST_OPEN:
+                descriptor = self._open[file] = os.open(path, os.O_RDONLY)
+        if descriptor is not None:
+            return os.pread(descriptor, length, place)
+        with open(path, "rb") as stream:
+            stream.seek(place)
+            return stream.read(length)
+
+
+def _close_all(opened: dict[int, int]) -> None:
+    for descriptor in opened.values():
+        os.close(descriptor)
+
+
+def _by_python(read: Callable[[np.ndarray], bytes]) -> Callable[[Any], tf.Tensor]:
+    def read_in_graph(position: tf.Tensor) -> tf.Tensor:
+        found = tf.numpy_function(read, [position], tf.string, stateful=False)
+        found.set_shape(())
+        return found
+
+    return read_in_graph
+
+
+def _open_array_record(paths: Sequence[str]) -> Any:
+    try:
+        from array_record.python import array_record_data_source
+    except ImportError as error:
+        raise ImportError(
+            "ArrayRecord files need array_record: "
+            "pip install 'keras-efficientnet[tfds]'"
+        ) from error
+    return array_record_data_source.ArrayRecordDataSource(list(paths))
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    return str(error.message).splitlines()[0].split("} ")[-1].split(" [Op:")[0]
+
+
+def _cache_path(paths: Sequence[str], layout: Layout) -> pathlib.Path:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        stats = list(pool.map(tf.io.gfile.stat, paths))
+    files = [(p, s.length, s.mtime_nsec) for p, s in zip(paths, stats, strict=True)]
+    told = json.dumps([_FORMAT, dataclasses.astuple(layout), files])
+    home = pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    name = f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npy"
+    return home / "keras_efficientnet" / "indexes" / name
+
+
+def _read_cache(path: pathlib.Path) -> np.ndarray | None:
+    try:
+        found = np.load(path)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.ndim == 2 and found.shape[1] == 4 else None
+
+
+def _write_cache(path: pathlib.Path, found: np.ndarray) -> None:
+    """Writes the index, if that is possible: without it the pass is made again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                np.save(stream, found)
+            os.replace(part, path)
+        except BaseException:
+            os.unlink(part)
+            raise
+    except OSError:
+        return
