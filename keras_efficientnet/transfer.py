@@ -64,14 +64,14 @@ def reset_classifier(
 
 
 def freeze(
-    model: keras.Model, up_to: int | str = "top", batch_norm: bool = True
+    model: keras.Model, up_to: int | str | None = "top", batch_norm: bool = True
 ) -> None:
     """Keeps the early part of `model` from being trained.
 
     Args:
         model: Built by a factory of this package.
         up_to: Last frozen part: 0 (the stem), a stage 1 to 7, or "top" (everything
-            but the classifier). Later parts become trainable.
+            but the classifier). Later parts become trainable; with None, all.
         batch_norm: Whether to freeze every BatchNormalization layer, past `up_to`
             too. Frozen ones use and keep the moving statistics, which is what
             small data sets and small batches need.
@@ -79,14 +79,15 @@ def freeze(
     Raises:
         ValueError: `up_to` is none of these.
     """
-    if up_to not in (*range(8), "top"):
+    if up_to not in (None, *range(8), "top"):
         raise ValueError(
-            f"`up_to` must be 0 (the stem) to 7, or 'top'. Received: up_to={up_to!r}"
+            "`up_to` must be None, 0 (the stem) to 7, or 'top'. "
+            f"Received: up_to={up_to!r}"
         )
-    last = 8 if up_to == "top" else int(up_to)
+    last = -1 if up_to is None else 8 if up_to == "top" else int(up_to)
     for layer in model.layers:
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
-        frozen = _part(layer.name) <= last or (batch_norm and is_batch_norm)
+        frozen = part_of(layer.name) <= last or (batch_norm and is_batch_norm)
         layer.trainable = not frozen
 
 
@@ -148,7 +149,7 @@ def _pooled(model: keras.Model) -> Any:
     return blocks.pool(model.get_layer("top_activation").output, "avg")
 
 
-def _part(layer_name: str) -> int:
+def part_of(layer_name: str) -> int:
     """Places a layer: 0 stem, 1 to 7 stages, 8 head, 9 classifier."""
     block = re.match(r"block([1-7])[a-z]_", layer_name)
     if block:

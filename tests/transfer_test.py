@@ -84,6 +84,16 @@ def test_freeze_batch_norm_everywhere(headless):
         assert layer.trainable == (not (is_bn or is_stem or "norm" in layer.name))
 
 
+def test_freeze_of_nothing_leaves_batch_norm_to_its_argument(headless):
+    keras_efficientnet.freeze(headless, up_to=None, batch_norm=False)
+    assert all(layer.trainable for layer in headless.layers)
+    keras_efficientnet.freeze(headless, up_to=None, batch_norm=True)
+    frozen = [layer for layer in headless.layers if not layer.trainable]
+    assert frozen
+    for layer in frozen:
+        assert isinstance(layer, keras.layers.BatchNormalization)
+
+
 def test_freeze_can_be_taken_back(headless):
     keras_efficientnet.freeze(headless, up_to="top")
     assert not headless.trainable_weights

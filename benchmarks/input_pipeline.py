@@ -1,0 +1,135 @@
+"""Times the training input with AutoAugment at 224 against PyTorch's and bare decoding.
+
+python -m benchmarks.input_pipeline [--photos=DIR] [--repeats=5] [--no_peer]
+
+Photos become JPEG files of 500 x 375 pixels, quality 90, in a temporary folder. The
+three take turns in one process, so that a machine whose speed drifts slows all; the
+ratios printed are the medians of the turns' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import tensorflow as tf
+from PIL import Image
+
+from benchmarks import pillow_loader
+from keras_efficientnet.preprocessing import EvalPreprocessing
+from training import augment, data, sources
+
+SIZE = (500, 375)  # of the files, pixels
+PHOTOS = pathlib.Path(__file__).parents[1] / "examples" / "photos"
+
+
+def write_photos(photos: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Writes a folder of two classes, for which each photo is resized and halved.
+
+    Args:
+        photos: Folder of JPEG files.
+        folder: Where to write.
+
+    Returns:
+        The files.
+    """
+    written = []
+    for path in sorted(photos.glob("*.jpg")):
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+        width, height = image.size
+        boxes = {
+            "whole": (0, 0, width, height),
+            "part": (width // 8, height // 8, width * 7 // 8, height * 7 // 8),
+        }
+        for name, box in boxes.items():
+            (folder / name).mkdir(exist_ok=True)
+            target = folder / name / path.name
+            resized = image.resize(SIZE, Image.Resampling.BICUBIC, box)
+            resized.save(target, quality=90)
+            written.append(target)
+    return written
+
+
+def ours(folder: pathlib.Path, *, images: int, batch_size: int) -> Iterable[Any]:
+    """Makes the batches that training would get from a folder."""
+    source = sources.folder(str(folder))
+    return data.train_batches(
+        source.split("train"),
+        EvalPreprocessing(224),
+        augment.make("autoaugment"),
+        classes=len(source.class_names),
+        batch_size=batch_size,
+        seed=0,
+        first_step=0,
+        last_step=images // batch_size,
+        strategy=tf.distribute.get_strategy(),
+    )
+
+
+def decoding(
+    paths: list[pathlib.Path], *, images: int, batch_size: int
+) -> Iterable[Any]:
+    """Decodes whole files and makes nothing of them; batches of one value each."""
+    files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
+    decoded = files.repeat().map(
+        lambda path: tf.io.decode_jpeg(tf.io.read_file(path), channels=3)[0, 0],
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return decoded.batch(batch_size).take(images // batch_size).prefetch(2)
+
+
+def images_per_second(batches: Iterable[Any], batch_size: int, warm_up: int) -> float:
+    """Goes through batches; the first `warm_up` of them are not timed."""
+    iterator: Iterator[Any] = iter(batches)
+    for _ in range(warm_up):
+        next(iterator)
+    start, images = time.perf_counter(), 0
+    for _ in iterator:
+        images += batch_size
+    return images / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=pathlib.Path, default=PHOTOS)
+    parser.add_argument("--images", type=int, default=2560, help="of one turn")
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--warm_up", type=int, default=8, help="batches, not timed")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--no_peer", action="store_true")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        paths = write_photos(args.photos, folder)
+        size = {"images": args.images, "batch_size": args.batch_size}
+        turns: dict[str, Callable[[], Iterable[Any]]] = {
+            "ours": lambda: ours(folder, **size),
+            "decoding": lambda: decoding(paths, **size),
+        }
+        if not args.no_peer:
+            turns["peer"] = lambda: pillow_loader.batches(
+                paths, workers=args.workers, **size
+            )
+        rates: dict[str, list[float]] = {name: [] for name in turns}
+        for i in range(args.repeats):
+            for name, make in turns.items():
+                rate = images_per_second(make(), args.batch_size, args.warm_up)
+                rates[name].append(rate)
+            turn = ", ".join(f"{name} {r[-1]:.0f}" for name, r in rates.items())
+            print(f"turn {i + 1}, images/s: {turn}", flush=True)
+    for name in [name for name in turns if name != "ours"]:
+        pairs = zip(rates["ours"], rates[name], strict=True)
+        ratio = statistics.median(a / b for a, b in pairs)
+        print(f"ours / {name}: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()

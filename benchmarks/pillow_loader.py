@@ -1,0 +1,128 @@
+"""The peer of `input_pipeline`: PyTorch's DataLoader over Pillow, as torchvision does.
+
+Only this file's `batches` imports PyTorch.
+"""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from training.policies import AUTOAUGMENT_V0
+
+SIZE = 224  # pixels
+AREA_RANGE = (0.08, 1.0)
+ASPECT_RANGE = (3 / 4, 4 / 3)
+ATTEMPTS = 10
+GREY = (128, 128, 128)
+
+
+class Photos:
+    """A map-style data set: from a position to a float tensor and a label."""
+
+    def __init__(self, paths: Sequence[pathlib.Path], length: int) -> None:
+        self._paths = paths
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Any:
+        import torch
+
+        with Image.open(self._paths[index % len(self._paths)]) as file:
+            image = file.convert("RGB")
+        pixels = np.array(train_image(image))
+        tensor = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        return tensor.to(torch.float32).div(255), 0
+
+
+def batches(
+    paths: Sequence[pathlib.Path], *, images: int, batch_size: int, workers: int
+) -> Iterator[Any]:
+    """Makes batches in worker processes.
+
+    Args:
+        paths: Image files, taken in turn.
+        images: How many to load.
+        batch_size: Images per batch; a rest is left out.
+        workers: Processes.
+
+    Raises:
+        ImportError: PyTorch is not installed.
+    """
+    try:
+        from torch.utils.data import DataLoader
+    except ImportError as error:
+        raise ImportError(
+            "The peer needs PyTorch for CPU: pip install torch==2.13.0, or leave it "
+            "out with --no_peer"
+        ) from error
+    loader = DataLoader(
+        Photos(paths, images),
+        batch_size=batch_size,
+        num_workers=workers,
+        drop_last=True,
+        # The default, fork, is not safe beside TensorFlow's threads.
+        multiprocessing_context="spawn",
+    )
+    return iter(loader)
+
+
+def train_image(image: Image.Image) -> Image.Image:
+    """Crops at random, resizes, flips and applies AutoAugment v0."""
+    left, top, width, height = _find_box(*image.size)
+    image = image.crop((left, top, left + width, top + height))
+    image = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    if random.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    for step in random.choice(AUTOAUGMENT_V0):
+        if random.random() < step.probability:
+            image = apply(image, step.op, step.level)
+    return image
+
+
+def apply(image: Image.Image, op: str, level: float) -> Image.Image:
+    """Applies one operation of AutoAugment v0, either way with equal probability."""
+    sign = random.choice((-1, 1))
+    if op == "Rotate":
+        return image.rotate(sign * level * 3, fillcolor=GREY)
+    if op in ("ShearX", "ShearY", "TranslateY"):
+        matrix = {
+            "ShearX": (1, sign * level * 0.03, 0, 0, 1, 0),
+            "ShearY": (1, 0, 0, sign * level * 0.03, 1, 0),
+            "TranslateY": (1, 0, 0, 0, 1, sign * level * 25),
+        }[op]
+        affine = Image.Transform.AFFINE
+        return image.transform(image.size, affine, matrix, fillcolor=GREY)
+    if op == "SolarizeAdd":
+        more = int(level * 11)
+        table = [min(v + more, 255) if v < 128 else v for v in range(256)]
+        return image.point(table * 3)
+    return {
+        "AutoContrast": lambda: ImageOps.autocontrast(image),
+        "Color": lambda: ImageEnhance.Color(image).enhance(level * 0.18 + 0.1),
+        "Equalize": lambda: ImageOps.equalize(image),
+        "Invert": lambda: ImageOps.invert(image),
+        "Posterize": lambda: ImageOps.posterize(image, max(int(level * 0.4), 1)),
+        "Solarize": lambda: ImageOps.solarize(image, int(level * 25.6)),
+    }[op]()
+
+
+def _find_box(width: int, height: int) -> tuple[int, int, int, int]:
+    """Finds (left, top, width, height), as torchvision's RandomResizedCrop does."""
+    low, high = (math.log(ratio) for ratio in ASPECT_RANGE)
+    for _ in range(ATTEMPTS):
+        area = width * height * random.uniform(*AREA_RANGE)
+        aspect = math.exp(random.uniform(low, high))
+        columns, rows = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+        if columns <= width and rows <= height:
+            left = random.randint(0, width - columns)
+            return left, random.randint(0, height - rows), columns, rows
+    return 0, 0, width, height

@@ -1,0 +1,59 @@
+"""The benchmark's parts, on a few small batches; PyTorch is left out."""
+
+import builtins
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import input_pipeline, pillow_loader
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    return folder, input_pipeline.write_photos(input_pipeline.PHOTOS, folder)
+
+
+def test_photos_are_written_as_two_classes(photos):
+    _, paths = photos
+    assert {path.parent.name for path in paths} == {"whole", "part"}
+    assert len(paths) == 2 * len(list(input_pipeline.PHOTOS.glob("*.jpg")))
+    with Image.open(paths[0]) as image:
+        assert image.size == (500, 375)
+        assert image.format == "JPEG"
+
+
+def test_ours_and_decoding_are_timed(photos):
+    folder, paths = photos
+    size = {"images": 12, "batch_size": 4}
+    images, labels, mask = next(iter(input_pipeline.ours(folder, **size)))
+    assert images.shape == (4, 224, 224, 3)
+    assert labels.shape == mask.shape == (4,)
+    decoded = list(input_pipeline.decoding(paths, **size))
+    assert [batch.shape for batch in decoded] == [(4, 3)] * 3
+    rate = input_pipeline.images_per_second(
+        input_pipeline.decoding(paths, **size), batch_size=4, warm_up=1
+    )
+    assert rate > 0
+
+
+def test_the_peer_does_the_same_work(photos):
+    _, paths = photos
+    with Image.open(paths[0]) as file:
+        outs = [np.asarray(pillow_loader.train_image(file)) for _ in range(8)]
+    assert {out.shape for out in outs} == {(224, 224, 3)}
+    assert len(np.unique(outs, axis=0)) == 8
+
+
+def test_peer_without_pytorch_says_what_to_install(photos, monkeypatch):
+    real = builtins.__import__
+
+    def without_torch(name, *arguments, **options):
+        if name.split(".")[0] == "torch":
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without_torch)
+    with pytest.raises(ImportError, match="pip install torch==.* --no_peer"):
+        pillow_loader.batches(photos[1], images=4, batch_size=4, workers=1)
