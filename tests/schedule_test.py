@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import tensorflow as tf
 
 from training.schedule import SCHEDULES, Schedule
 
@@ -40,6 +41,21 @@ def test_cosine_falls_from_peak_to_zero_over_the_run():
     for step in (0, 25, 50, 100):
         expected = 0.25 * (1 + math.cos(math.pi * step / 100))
         assert float(schedule(step)) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("peak", [9.0, 0.02])
+def test_poly_equals_the_original_after_the_warmup(peak):
+    # tensorflow/tpu hands TensorFlow 1 the steps since the warmup, and one more step
+    # than there are. It takes no peak under its end.
+    schedule = Schedule(
+        "poly", peak_lr=peak, steps_per_epoch=10, warmup_epochs=1.55, total_steps=100
+    )
+    assert float(schedule(5)) == pytest.approx(peak * 5 / 15)
+    for step in (15, 16, 60, 99, 100):
+        expected = tf.compat.v1.train.polynomial_decay(
+            peak, max(1, step - 15), 100 - 15 + 1, min(peak, 0.1), power=2.0
+        )()
+        assert float(schedule(step)) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_constant_stays_at_the_peak_after_warmup():

@@ -64,3 +64,23 @@ def test_general_network_follows_width_and_depth(name):
     net = model.build(dataclasses.replace(SMALL, model=name), 3)
     assert net.input_shape == (None, 32, 32, 3)
     assert net.get_layer("block7a_project_conv").filters == 80  # 320 * 0.25
+
+
+def test_network_for_several_sizes_takes_any_and_its_twin_the_last():
+    several = dataclasses.replace(SMALL, image_size=48, progressive_sizes="32,40,48")
+    net = model.build(several, 3)
+    assert net.input_shape == (None, None, None, 3)
+    for size in several.sizes:
+        assert net(np.ones((1, size, size, 3), np.float32)).shape == (1, 3)
+    twin = model.with_softmax(several, net)
+    assert twin.input_shape == (None, 48, 48, 3)
+    fixed = model.build(dataclasses.replace(several, progressive_sizes=""), 3)
+    assert [w.path for w in fixed.weights] == [w.path for w in net.weights]
+
+
+def test_batch_norm_is_synchronised_in_training_only():
+    together = dataclasses.replace(SMALL, sync_batch_norm=True)
+    net = model.build(together, 3)
+    twin = model.with_softmax(together, net)
+    for found, expected in ((net, True), (twin, False)):
+        assert found.get_layer("stem_bn").synchronized is expected

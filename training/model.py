@@ -21,13 +21,19 @@ def build(config: TrainConfig, classes: int) -> keras.Model:
 
     Returns:
         A model from (batch, resolution, resolution, 3), 0 to 255, to logits,
-        (batch, classes), float32.
+        (batch, classes), float32. Where `config.sizes` are several, it takes images
+        of any size. A classifier that is new to given weights starts at zero.
 
     Raises:
         ValueError: The weights do not fit.
     """
+    size = None if len(set(config.sizes)) > 1 else config.sizes[0]
     with _dtype_policy(config.precision):
-        return _build(config, classes, None, config.weights or None)
+        net = _build(config, classes, size, weights=config.weights or None)
+    for layer in net.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = config.sync_batch_norm
+    return net
 
 
 def with_softmax(config: TrainConfig, model: keras.Model) -> keras.Model:
@@ -42,49 +48,62 @@ def with_softmax(config: TrainConfig, model: keras.Model) -> keras.Model:
         probabilities, (batch, classes), float32. It has built-in layers only.
     """
     with _dtype_policy("float32"):
-        twin = _build(config, model.output_shape[-1], "softmax", None)
+        classes, size = model.output_shape[-1], config.resolution
+        twin = _build(config, classes, size, activation="softmax")
     twin.set_weights(model.get_weights())
     return twin
 
 
 def _build(
-    config: TrainConfig, classes: int, activation: str | None, weights: str | None
+    config: TrainConfig,
+    classes: int,
+    size: int | None,
+    activation: str | None = None,
+    weights: str | None = None,
 ) -> keras.Model:
-    shape = (config.resolution, config.resolution, 3)
     if config.variant == ANY_SCALING:
         return keras_efficientnet.EfficientNet(
             config.width,
             config.depth,
             config.resolution,
             weights=weights,
+            input_shape=(size, size, 3),
             classes=classes,
             classifier_activation=activation,
             lite=config.lite,
             dropout=_dropout(config),
             drop_connect=config.drop_connect,
+            normalization=config.normalization or None,
             bn_momentum=config.bn_momentum,
         )
     factory = getattr(keras_efficientnet, config.variant)
     if weights is None:
         return factory(
             weights=None,
-            input_shape=shape,
+            input_shape=(size, size, 3),
             classes=classes,
             classifier_activation=activation,
             dropout=_dropout(config),
             drop_connect=config.drop_connect,
+            normalization=config.normalization or None,
             bn_momentum=config.bn_momentum,
         )
     features = factory(
         include_top=False,
         weights=weights,
-        input_shape=shape,
+        input_shape=(size, size, 3),
         drop_connect=config.drop_connect,
+        normalization=config.normalization or None,
         bn_momentum=config.bn_momentum,
     )
-    return keras_efficientnet.reset_classifier(
+    net = keras_efficientnet.reset_classifier(
         features, classes, dropout=_dropout(config), classifier_activation=activation
     )
+    # The usual start of a classifier suits a thousand classes: with ten, on trained
+    # features, its first loss is five times that of a plain guess.
+    kernel = net.get_layer("predictions").kernel
+    kernel.assign(keras.ops.zeros_like(kernel))
+    return net
 
 
 def _dropout(config: TrainConfig) -> float:

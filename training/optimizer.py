@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+# Of LARS: how far a layer moves at rate 1, relative to the size of its weights.
+TRUST = 0.001
 
-class TF1RMSprop(keras.optimizers.Optimizer):
+
+class _Summed:
+    """Takes gradients that are summed over the replicas already.
+
+    Keras would sum them itself, but after clipping, so that the outcome would
+    depend on the number of replicas, and after the search for overflow.
+    """
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
+        return list(grads_and_vars)
+
+
+class SGD(_Summed, keras.optimizers.SGD):
+    """Keras' SGD for summed gradients."""
+
+
+class AdamW(_Summed, keras.optimizers.AdamW):
+    """Keras' AdamW for summed gradients."""
+
+
+class TF1RMSprop(_Summed, keras.optimizers.Optimizer):
     """RMSProp as in TensorFlow 1, which the published networks were trained with.
 
     Differs from `keras.optimizers.RMSprop` where it matters most, in the first
@@ -77,18 +99,156 @@ class TF1RMSprop(keras.optimizers.Optimizer):
         return {**super().get_config(), **own}
 
 
-def make(name: str, learning_rate: Any, weight_decay: float = 0.0) -> Any:
-    """Makes an optimizer by name.
+class LARS(_Summed, keras.optimizers.Optimizer):
+    """Momentum whose rate is set layer by layer, for large batches.
+
+    For matrices and convolutions, with norms over the whole weight:
+    trust = TRUST * |w| / (|g| + decay * |w|), or 1 where a norm is 0
+    mom = momentum * mom + lr * trust * (g + decay * w)
+    w = w - mom
+    Biases and the weights of BatchNorm take plain momentum, without decay.
+
+    Args:
+        learning_rate: A float or a schedule; about a thousand times that of SGD.
+        decay: Weight decay.
+        momentum: Decay of the step.
+        name: Of the optimizer.
+        **kwargs: Of `keras.optimizers.Optimizer`.
+
+    Source:
+        arXiv:1708.03888; tensorflow/tpu, models/official/efficientnet,
+        lars_optimizer.py.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        decay: float = 1e-5,
+        momentum: float = 0.9,
+        name: str = "lars",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(learning_rate, name=name, **kwargs)
+        self.decay = decay
+        self.momentum = momentum
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes the slots of `variables`; before this they do not exist."""
+        if self.built:
+            return
+        super().build(variables)
+        self._momentums = self.add_optimizer_variables(variables, "momentum")
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Changes one variable and its slot."""
+        rate = tf.cast(learning_rate, variable.dtype)
+        gradient = tf.cast(gradient, variable.dtype)
+        if _is_layered(variable):
+            size, slope = tf.norm(variable), tf.norm(gradient)
+            trust = TRUST * size / (slope + self.decay * size)
+            rate *= tf.where((size > 0) & (slope > 0), trust, 1.0)
+            gradient += self.decay * variable
+        momentum = self._momentums[self._get_variable_index(variable)].value
+        moved = self.momentum * momentum + rate * gradient
+        momentum.assign(moved)
+        variable.assign_sub(moved)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal optimizer."""
+        own = {"decay": self.decay, "momentum": self.momentum}
+        return {**super().get_config(), **own}
+
+
+class LAMB(_Summed, keras.optimizers.Optimizer):
+    """Adam whose step is as long as the weights are large, for large batches.
+
+    With m and v the bias-corrected means of g and g**2 as in Adam:
+    update = m / (sqrt(v) + epsilon) + decay * w
+    w = w - lr * |w| / |update| * update, with 1 for the ratio where a norm is 0
+    Biases and the weights of BatchNorm have neither the ratio nor decay. Keras'
+    own Lamb leaves the decay out of the ratio, which the paper does not.
+
+    Args:
+        learning_rate: A float or a schedule.
+        decay: Weight decay.
+        beta_1: Decay of the mean of gradients.
+        beta_2: Decay of the mean of squares.
+        epsilon: Added to the root.
+        name: Of the optimizer.
+        **kwargs: Of `keras.optimizers.Optimizer`.
+
+    Source:
+        arXiv:1904.00962, algorithm 2.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        decay: float = 0.01,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        name: str = "lamb",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(learning_rate, name=name, **kwargs)
+        self.decay = decay
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes the slots of `variables`; before this they do not exist."""
+        if self.built:
+            return
+        super().build(variables)
+        self._means = self.add_optimizer_variables(variables, "mean")
+        self._squares = self.add_optimizer_variables(variables, "square")
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Changes one variable and its slots."""
+        index = self._get_variable_index(variable)
+        gradient = tf.cast(gradient, variable.dtype)
+        mean = self._corrected(self._means[index], gradient, self.beta_1)
+        square = self._corrected(self._squares[index], gradient**2, self.beta_2)
+        update = mean / (tf.sqrt(square) + self.epsilon)
+        rate = tf.cast(learning_rate, variable.dtype)
+        if _is_layered(variable):
+            update += self.decay * variable
+            size, length = tf.norm(variable), tf.norm(update)
+            is_usable = (size > 0) & (length > 0)
+            rate *= tf.where(is_usable, tf.math.divide_no_nan(size, length), 1.0)
+        variable.assign_sub(rate * update)
+
+    def _corrected(self, slot: Any, value: Any, beta: float) -> Any:
+        moved = beta * slot.value + (1.0 - beta) * value
+        slot.value.assign(moved)
+        steps = tf.cast(self.iterations + 1, moved.dtype)
+        return moved / (1.0 - tf.pow(tf.cast(beta, moved.dtype), steps))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal optimizer."""
+        names = ("decay", "beta_1", "beta_2", "epsilon")
+        return {**super().get_config(), **{n: getattr(self, n) for n in names}}
+
+
+def make(
+    name: str, learning_rate: Any, weight_decay: float = 0.0, clip_norm: float = 0.0
+) -> Any:
+    """Makes an optimizer by name; it takes gradients summed over the replicas.
 
     Args:
         name: Key of `OPTIMIZERS`.
         learning_rate: A float or a schedule.
-        weight_decay: Used by optimizers that decouple it, see `COUPLED`.
+        weight_decay: Used by all but those of `COUPLED`.
+        clip_norm: Largest global norm of the gradients; 0: not clipped.
 
     Returns:
         A Keras optimizer, not built yet.
     """
-    return OPTIMIZERS[name](learning_rate, weight_decay)
+    optimizer = OPTIMIZERS[name](learning_rate, weight_decay)
+    optimizer.global_clipnorm = clip_norm or None
+    return optimizer
 
 
 def decays(model: keras.Model) -> list[keras.Variable]:
@@ -107,9 +267,24 @@ def decays(model: keras.Model) -> list[keras.Variable]:
     return [v for v in model.trainable_variables if id(v) not in kept]
 
 
-def exclude_batch_norm(optimizer: Any, model: keras.Model) -> None:
-    """Keeps decoupled weight decay off BatchNorm; call it before `build`."""
-    optimizer.exclude_from_weight_decay(var_list=_batch_norm_weights(model))
+def exclude_batch_norm(
+    optimizer: Any, model: keras.Model, auxiliary: Iterable[keras.Layer] = ()
+) -> None:
+    """Keeps decoupled weight decay off BatchNorm; call it before `build`.
+
+    Args:
+        optimizer: A Keras optimizer.
+        model: Any model.
+        auxiliary: BatchNorm layers that are trained with it.
+    """
+    others = [w for layer in auxiliary for w in layer.trainable_weights]
+    kept = [*_batch_norm_weights(model), *others]
+    optimizer.exclude_from_weight_decay(var_list=kept)
+
+
+def _is_layered(variable: Any) -> bool:
+    """Tells a matrix or a convolution from a bias and from BatchNorm's weights."""
+    return len(variable.shape) > 1
 
 
 def _batch_norm_weights(model: keras.Model) -> list[keras.Variable]:
@@ -125,11 +300,11 @@ def _rmsprop(learning_rate: Any, weight_decay: float) -> Any:
 
 def _sgd(learning_rate: Any, weight_decay: float) -> Any:
     del weight_decay
-    return keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True)
+    return SGD(learning_rate, momentum=0.9, nesterov=True)
 
 
 def _adamw(learning_rate: Any, weight_decay: float) -> Any:
-    return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
+    return AdamW(learning_rate, weight_decay=weight_decay)
 
 
 # Name -> maker from (learning rate or schedule, weight decay).
@@ -137,6 +312,8 @@ OPTIMIZERS: dict[str, Callable[[Any, float], Any]] = {
     "rmsprop": _rmsprop,
     "sgd": _sgd,
     "adamw": _adamw,
+    "lamb": LAMB,
+    "lars": LARS,
 }
 # Those whose weight decay is a term of the loss.
 COUPLED = ("rmsprop", "sgd")

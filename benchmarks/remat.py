@@ -1,0 +1,92 @@
+"""Measures what recomputing activations saves, and what it costs in time.
+
+python -m benchmarks.remat [--model=b0] [--batch=16] [--steps=3]
+
+Each setting of `TrainConfig.remat` trains B0 on a fixed batch in a process of its own.
+"peak" is the most memory that the process ever held (its resident set's high-water
+mark), "of the step" what it grew by beyond the built model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+SETTINGS = ("", "1", "1,2", "1,2,3", "all")  # stages; memory is mostly in the first
+CLASSES = 1000
+MIB = 1024  # `ru_maxrss` counts KiB
+
+
+def measure(stages: str, model_name: str, batch: int, steps: int) -> dict[str, float]:
+    """Trains in this process and returns MiB and seconds per step."""
+    import tensorflow as tf
+
+    from training import model, optimizer, state, step, strategy
+    from training.config import TrainConfig
+
+    config = TrainConfig(model=model_name, batch_size=batch, remat=stages)
+    side = config.resolution
+    data = tf.ones((batch, side, side, 3)), tf.zeros(batch, tf.int32), tf.ones(batch)
+    net = model.build(config, CLASSES)
+    optim = optimizer.make("rmsprop", 1e-3)
+    everything = state.TrainState(net, optim, config.ema_decay)
+    take = step.make_train_step(everything, strategy.make("one_device"), config)
+    built = _peak()
+    seconds = []
+    for _ in range(1 + steps):
+        start = time.perf_counter()
+        take(*data)
+        everything.sums.numpy()
+        seconds.append(time.perf_counter() - start)
+    return {
+        "peak": _peak(),
+        "of_step": _peak() - built,
+        "seconds": statistics.median(seconds[1:]),
+    }
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="b0")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker is not None:
+        print(json.dumps(measure(args.worker, args.model, args.batch, args.steps)))
+        return
+    print(f"{args.model}, batch {args.batch}")
+    print(
+        f"{'remat':<8} {'peak MiB':>9} {'of the step':>12} {'saved':>6} {'s/step':>7}"
+    )
+    kept = 0.0
+    for stages in SETTINGS:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.remat", f"--worker={stages}"]
+            + [f"--{k}={getattr(args, k)}" for k in ("model", "batch", "steps")],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        found = json.loads(done.stdout.splitlines()[-1])
+        kept = kept or found["of_step"]
+        print(
+            f"{stages or 'none':<8} {found['peak']:>9.0f} {found['of_step']:>12.0f} "
+            f"{1 - found['of_step'] / kept:>6.0%} {found['seconds']:>7.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Times a training step of B0 against `keras.applications` with `fit`, and PyTorch.
+
+python -m benchmarks.train_step [--rounds=7] [--steps=4] [--starts=3] [--batch=16]
+
+Each contender trains on the same fixed batch in memory, in a process of its own. The
+processes work in turn, a few steps each, so that a machine whose speed drifts slows
+all; the ratio printed is the median of the rounds' ratios. The time to the first step
+is from the start of building the model to the end of the first step, in fresh
+processes, imports not counted. PyTorch, which needs the packages torch and
+efficientnet-pytorch, is left out where it is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+SIZE, CLASSES = 224, 1000
+RATE = 1e-3
+BARS = {"fit": 1.05, "torch": 1.7}  # least ratio of ours to theirs, images per second
+FIRST_STEP_BAR = 0.6  # most, ours to fit's
+
+Steps = Callable[[int], Any]  # trains so many steps and waits for the last
+
+
+def ours(images: Any, labels: Any) -> Callable[[], Steps]:
+    """Returns what builds the steps of this package's training command."""
+    import tensorflow as tf
+
+    from training import model, optimizer, state, step, strategy
+    from training.config import TrainConfig
+
+    batch = tf.constant(images), tf.constant(labels), tf.ones(len(labels))
+
+    def build() -> Steps:
+        config = TrainConfig(batch_size=len(labels))
+        net = model.build(config, CLASSES)
+        optim = optimizer.make("rmsprop", RATE)
+        everything = state.TrainState(net, optim, config.ema_decay)
+        used = strategy.make("one_device")
+        take = step.make_train_step(everything, used, config)
+
+        def steps(count: int) -> None:
+            for _ in range(count):
+                take(*batch)
+            everything.sums.numpy()
+
+        return steps
+
+    return build
+
+
+def fit(images: Any, labels: Any) -> Callable[[], Steps]:
+    """Returns what builds the steps of `model.fit` as its users write it."""
+    import keras
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensors(
+        (images, np.eye(CLASSES, dtype=np.float32)[labels])
+    ).repeat()
+
+    def build() -> Steps:
+        net = keras.applications.EfficientNetB0(weights=None, classes=CLASSES)
+        net.compile(
+            keras.optimizers.RMSprop(RATE, momentum=0.9),
+            keras.losses.CategoricalCrossentropy(label_smoothing=0.1),
+            metrics=["accuracy"],
+        )
+        return lambda count: net.fit(data, steps_per_epoch=count, verbose=0)
+
+    return build
+
+
+def torch(images: Any, labels: Any) -> Callable[[], Steps]:
+    """Returns what builds the steps of efficientnet-pytorch, as fast as it goes."""
+    import efficientnet_pytorch
+    import torch
+
+    x, y = torch.tensor(images).permute(0, 3, 1, 2), torch.tensor(labels).long()
+    x = (x / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+    def build() -> Steps:
+        net = efficientnet_pytorch.EfficientNet.from_name("efficientnet-b0")
+        net.set_swish(memory_efficient=False)
+        net = net.to(memory_format=torch.channels_last).train()
+        loss_of = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+        optim = torch.optim.RMSprop(
+            net.parameters(), RATE, alpha=0.9, momentum=0.9, weight_decay=1e-5
+        )
+
+        def steps(count: int) -> None:
+            for _ in range(count):
+                optim.zero_grad()
+                loss = loss_of(net(x), y)
+                loss.backward()
+                optim.step()
+            loss.item()
+
+        return steps
+
+    return build
+
+
+CONTENDERS = {"ours": ours, "fit": fit, "torch": torch}
+
+
+def work(name: str, batch: int) -> None:
+    """Trains on request: reads numbers of steps from stdin, writes seconds."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (batch, SIZE, SIZE, 3)).astype(np.float32)
+    build = CONTENDERS[name](images, rng.integers(0, CLASSES, batch).astype(np.int32))
+    with _options(name):
+        start = time.perf_counter()
+        steps = build()
+        steps(1)
+        print(json.dumps(time.perf_counter() - start), flush=True)
+        for line in sys.stdin:
+            start = time.perf_counter()
+            steps(int(line))
+            print(json.dumps(time.perf_counter() - start), flush=True)
+
+
+@contextlib.contextmanager
+def _options(name: str) -> Iterator[None]:
+    if name != "ours":
+        yield
+        return
+    from training import step
+
+    with step.quick_start():  # as the training command does
+        yield
+
+
+class Worker:
+    """A contender's process."""
+
+    def __init__(self, name: str, batch: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.train_step"]
+        self._process = subprocess.Popen(
+            [*command, f"--worker={name}", f"--batch={batch}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        self.first_step_s = self._answer()
+
+    def seconds(self, steps: int) -> float:
+        """Trains some steps."""
+        print(steps, file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def stop(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+
+    def _answer(self) -> float:
+        return float(json.loads(self._process.stdout.readline()))
+
+
+def first_steps(batch: int, starts: int) -> None:
+    """Prints the time to the first step, ours and fit's, in turn."""
+    found: dict[str, list[float]] = {"ours": [], "fit": []}
+    for _ in range(starts):
+        for name, seconds in found.items():
+            worker = Worker(name, batch)
+            worker.stop()
+            seconds.append(worker.first_step_s)
+    pairs = zip(found["ours"], found["fit"], strict=True)
+    ratio = statistics.median(a / b for a, b in pairs)
+    print("seconds to the end of the first step")
+    for name, seconds in found.items():
+        print(f"  {name:<6} {statistics.median(seconds):6.1f}")
+    print(f"  ours / fit {ratio:.2f} (bar: at most {FIRST_STEP_BAR})")
+
+
+def throughput(batch: int, rounds: int, steps: int) -> None:
+    """Prints images per second of all contenders, and the ratios of ours."""
+    has_torch = importlib.util.find_spec("efficientnet_pytorch") is not None
+    workers = {n: Worker(n, batch) for n in CONTENDERS if n != "torch" or has_torch}
+    for worker in workers.values():
+        worker.seconds(2)
+    found: dict[str, list[float]] = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            found[name].append(batch * steps / worker.seconds(steps))
+    for worker in workers.values():
+        worker.stop()
+    print(f"images per second, batch {batch}, {rounds} rounds of {steps} steps")
+    for name, rates in found.items():
+        print(f"  {name:<6} {statistics.median(rates):6.2f}")
+    for name in workers.keys() & BARS.keys():
+        pairs = zip(found["ours"], found[name], strict=True)
+        ratio = statistics.median(a / b for a, b in pairs)
+        print(f"  ours / {name} {ratio:.2f} (bar: at least {BARS[name]})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--worker", choices=CONTENDERS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        work(args.worker, args.batch)
+        return
+    throughput(args.batch, args.rounds, args.steps)
+    first_steps(args.batch, args.starts)
+
+
+if __name__ == "__main__":
+    main()
