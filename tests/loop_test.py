@@ -1,6 +1,5 @@
 import csv
 import dataclasses
-import json
 import os
 import shutil
 import subprocess
@@ -10,43 +9,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_run import TINY, read_checkpoint, tiny_source
 
 from keras_efficientnet import EvalPreprocessing
-from training import evaluate, loop, optimizer, run_folder, sources, strategy
+from training import evaluate, loop, run_folder, sources
 from training.config import TrainConfig
-from training.state import TrainState
 
-# 20 images at 8 a step: epochs end at steps 2, 5 and 6, and batches span epochs.
-TINY = TrainConfig(
-    model="EfficientNet",
-    width=0.25,
-    depth=0.3,  # one block with a skip, for drop_connect
-    lite=True,  # quicker to trace
-    image_size=32,
-    crop_padding=0,
-    resize="bilinear",
-    batch_size=8,
-    epochs=2.4,
-    lr_per_256=0.1,
-    warmup_epochs=1,
-    dropout=0.2,
-    drop_connect=0.4,
-    export_samples=4,
-)
 WALL_CLOCK = {"seconds", "seconds_to_first_step"}
-
-
-def tiny_source(test=True):
-    rng = np.random.default_rng(0)
-    splits = {"train": 20, "validation": 11, **({"test": 9} if test else {})}
-    parts = {
-        name: (
-            rng.integers(0, 256, (count, 40, 36, 3)).astype(np.uint8),
-            np.arange(count) % 3,
-        )
-        for name, count in splits.items()
-    }
-    return sources.arrays(parts, ["apple", "pear", "plum"])
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +30,6 @@ def finished(tmp_path_factory, source):
     return workdir, loop.train(TINY, workdir, source, show=False)
 
 
-def last_checkpoint(workdir):
-    reader = tf.train.load_checkpoint(str(workdir / "checkpoints"))
-    names = reader.get_variable_to_shape_map()
-    skipped = ("save_counter", "seconds", "_CHECKPOINTABLE")
-    return {n: reader.get_tensor(n) for n in names if not n.startswith(skipped)}
-
-
 def read_metrics(workdir):
     with (workdir / "metrics.csv").open(newline="") as file:
         return [
@@ -80,7 +42,7 @@ def test_run_that_was_interrupted_ends_the_same_to_the_bit(tmp_path, source, fin
     assert loop.train(TINY, tmp_path, source, stop_at_step=3, show=False) is None
     summary = loop.train(TINY, tmp_path, source, show=False)
     workdir, straight = finished
-    expected, found = last_checkpoint(workdir), last_checkpoint(tmp_path)
+    expected, found = read_checkpoint(workdir), read_checkpoint(tmp_path)
     assert expected.keys() == found.keys()
     assert any("model" in name for name in found)
     for name, tensor in expected.items():
@@ -207,62 +169,6 @@ def test_epochs_may_be_shorter_than_a_step():
     assert loop.epoch_ends(TINY, 20) == {2: 1.0, 5: 2.0, 6: 2.4}
 
 
-def tiny_net():
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((4, 4, 3))
-    x = keras.layers.Conv2D(4, 3, name="conv")(inputs)
-    x = keras.layers.BatchNormalization(name="bn")(x)
-    x = keras.layers.Dropout(0.3)(keras.layers.Flatten()(x))
-    return keras.Model(inputs, keras.layers.Dense(3, name="dense")(x))
-
-
-def make_step(coupled_decay=0.0):
-    state = TrainState(tiny_net(), keras.optimizers.SGD(0.1), 0.99)
-    step = loop.make_train_step(
-        state,
-        strategy.make("one_device"),
-        batch_size=8,
-        label_smoothing=0.1,
-        coupled_decay=coupled_decay,
-    )
-    return state, step
-
-
-def random_batch(seed):
-    rng = np.random.default_rng(seed)
-    images = rng.normal(size=(8, 4, 4, 3)).astype(np.float32)
-    return tf.constant(images), tf.constant(rng.integers(0, 3, 8).astype(np.int32))
-
-
-def test_step_equals_that_of_keras():
-    state, step = make_step()
-    reference = tiny_net()
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
-    reference.compile(keras.optimizers.SGD(0.1), loss)
-    for seed in range(3):
-        images, labels = random_batch(seed)
-        step(images, labels)
-        reference.train_on_batch(images, tf.one_hot(labels, 3))
-    pairs = zip(state.model.get_weights(), reference.get_weights(), strict=True)
-    assert max(np.abs(a - b).max() for a, b in pairs) < 1e-5
-
-
-def test_coupled_decay_shrinks_what_decays():
-    images, labels = random_batch(0)
-    steps = [make_step(), make_step(coupled_decay=0.5)]
-    before = steps[0][0].model.get_weights()
-    for _, step in steps:
-        step(images, labels)
-    free, decayed = (state.model for state, _ in steps)
-    shrinks = [w.name in ("kernel", "bias") for w in free.weights]
-    assert sum(shrinks) == len(optimizer.decays(free)) == 4
-    rows = zip(free.weights, decayed.weights, before, shrinks, strict=True)
-    for a, b, start, yes in rows:
-        # SGD's step, rate 0.1, on the penalty's gradient, 0.5 * w.
-        expected = 0.1 * 0.5 * start if yes else 0.0 * start
-        np.testing.assert_allclose(a.numpy() - b.numpy(), expected, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     "precision",
     ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)],
@@ -276,33 +182,3 @@ def test_half_precision_trains(tmp_path, source, precision):
     assert np.isfinite(float(row["train_loss"]))
     assert np.isfinite(float(row["validation_loss"]))
     assert keras.config.dtype_policy() == before
-
-
-MIRRORED = """
-import json, sys
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-pair = [tf.config.LogicalDeviceConfiguration()] * 2
-tf.config.set_logical_device_configuration(cpu, pair)
-sys.path.insert(0, "tests")
-import dataclasses, loop_test
-from training import loop
-config = dataclasses.replace(loop_test.TINY, strategy="mirrored")
-source = loop_test.tiny_source()
-loop.train(config, sys.argv[1], source, stop_at_step=3, show=False)
-print(json.dumps(loop.train(config, sys.argv[1], source, show=False)))
-"""
-
-
-@pytest.mark.slow
-def test_two_replicas_train_and_resume(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", MIRRORED, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout.splitlines()[-1])
-    assert summary["steps"] == 6
-    assert summary["final_images"] == 9

@@ -2,8 +2,10 @@ import contextlib
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from training.checkpoints import Checkpoints
 from training.state import TrainState
 
 
@@ -65,9 +67,9 @@ def test_checkpoint_restores_everything_and_training_goes_on_the_same(tmp_path):
     straight = make_state()
     for step in range(3):
         train_one(straight, step)
-    straight.checkpoints(tmp_path, keep=2).save()
+    straight.save(Checkpoints(tmp_path, keep=2))
     restored = make_state()
-    assert restored.checkpoints(tmp_path, keep=2).restore()
+    assert restored.restore(Checkpoints(tmp_path, keep=2))
     for old, new in zip(everything(straight), everything(restored), strict=True):
         np.testing.assert_array_equal(old, new)
     # Dropout's seed is in the checkpoint too, or these would part.
@@ -77,14 +79,29 @@ def test_checkpoint_restores_everything_and_training_goes_on_the_same(tmp_path):
         np.testing.assert_array_equal(old, new)
 
 
-def test_only_the_latest_checkpoints_stay(tmp_path):
-    state = make_state()
-    checkpoints = state.checkpoints(tmp_path, keep=2)
-    assert not checkpoints.restore()
-    for step in (1, 2, 3):
-        state.step.assign(step)
-        checkpoints.save()
-    assert sorted(p.stem for p in tmp_path.glob("*.index")) == ["step-2", "step-3"]
+def test_average_and_checkpoints_take_no_weight_that_is_not_finite(tmp_path):
+    state, saved = make_state(), Checkpoints(tmp_path, keep=2)
+    train_one(state, 0)
+    state.save(saved)
+    good = everything(state)
+    kernel = state.model.get_layer("dense").kernel
+    with state.ema_weights():
+        average = kernel.numpy()
+    kernel.assign(np.array([[np.nan, 1.0], [np.inf, 1.0], [-np.inf, 1.0]]))
+    state.step.assign_add(1)
+    state.update_ema()
+    with pytest.raises(FloatingPointError, match=r"model/0 \(.*kernel.* is not finite"):
+        state.save(saved)
+    with state.ema_weights():
+        found = kernel.numpy()
+    np.testing.assert_array_equal(found[:, 0], average[:, 0])
+    decay = 3 / 12  # (1 + t) / (10 + t) after two steps
+    expected = decay * average[:, 1] + (1 - decay)
+    np.testing.assert_allclose(found[:, 1], expected, rtol=1e-6)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-000000001.npz"]
+    state.restore(saved)
+    for old, new in zip(good, everything(state), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_best_is_decided_by_top1_then_by_loss():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from training import config, main
+from training import config, main, plan
 
 
 def run(*arguments):
@@ -32,6 +32,7 @@ def test_dry_run_prints_the_plan_with_overrides(tmp_path):
     # 2 * 1079 / 128 is 16.9 steps.
     assert "16 of 128 images, 8.43 per epoch" in done.stdout
     assert "multiply-adds" in done.stdout
+    assert "checkpoint" in done.stdout
     assert not (tmp_path / "run").exists()
 
 
@@ -45,7 +46,7 @@ def test_recipe_that_does_not_exist_is_told():
 def test_plan_of_a_bad_config_names_the_field():
     bad = dataclasses.replace(config.load("digits"), epochs=0)
     with pytest.raises(ValueError, match="`epochs`"):
-        main.plan(bad)
+        plan.plan(bad)
 
 
 def test_overrides_are_checked_by_name():

@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import keras_efficientnet
 
-from . import augment, data, evaluate, model, optimizer, pictures, schedule, strategy
+from . import (
+    adversarial,
+    augment,
+    data,
+    evaluate,
+    mix,
+    model,
+    optimizer,
+    phases,
+    schedule,
+    sources,
+    strategy,
+)
+from .checkpoints import Checkpoints
 from .config import TrainConfig
-from .report import Metrics, Progress, TensorBoard, write_report
+from .finish import finish
+from .interrupt import Interrupted, Interrupts, lock
+from .report import Metrics, Progress, TensorBoard
+from .run import Run
 from .run_folder import RunFolder
-from .sources import Source, load
-from .state import Checkpoints, TrainState
+from .sources import Source
+from .state import TrainState
+from .step import make_train_step
+from .strategy import Workers
 
 CHECK_EVERY_STEPS = 100  # a loss is fetched; each fetch waits for the device
-
-
-@dataclasses.dataclass
-class _Run:
-    """The parts of a run in progress."""
-
-    config: TrainConfig
-    folder: RunFolder
-    source: Source
-    state: TrainState
-    strategy: tf.distribute.Strategy
-    checkpoints: Checkpoints
-    evaluator: evaluate.Evaluator
-    train_step: Callable[..., None]
-    progress: Progress
-    metrics: Metrics
-    tensorboard: TensorBoard
-    started: float  # seconds of `time.perf_counter`
-    first_step_s: float = math.nan  # from the call to the end of the first step
-    checked_step: int = 0  # up to here the losses are known to be finite
-
-    @property
-    def images(self) -> int:
-        """Images of the training split."""
-        return len(self.source.split("train"))
 
 
 def train(
@@ -60,12 +55,14 @@ def train(
     """Trains a model, or goes on with a run that was interrupted.
 
     Same config and same number of replicas give the same weights, to the bit on
-    processors, however often the run was interrupted.
+    processors, however often the run was interrupted. SIGTERM and SIGINT save after
+    the step that is being made.
 
     Args:
         config: The run.
         workdir: Its folder. New or empty, or holding a run of the same config: an
             unfinished one is resumed, of a finished one the figures are returned.
+            Several workers must share it.
         source: Images; None opens `config.data`.
         stop_at_step: Saves and returns after this many steps, as if interrupted.
         show: Whether to show progress on stderr.
@@ -75,72 +72,36 @@ def train(
 
     Raises:
         ValueError: A config field or the data is not usable, or `workdir` holds
-            another run.
+            another run, or is in use.
+        OSError: `workdir` cannot be written, or not any more; what it held stays.
         FloatingPointError: The loss is not finite any more.
+        Interrupted: A signal came; the run can be resumed.
+        WorkerLostError: Another worker has died; the run can be resumed.
     """
     started = time.perf_counter()
     config.validate()
+    # Before all else: several workers find each other before TensorFlow has begun.
+    used_strategy = strategy.make(config.strategy)
+    workers = Workers(used_strategy)
     folder = RunFolder(workdir)
     folder.check_config(config)
     finished = folder.read_summary()
     if finished:
         return finished
-    source = source or load(config.data)
-    folder.begin(config, source.class_names)
-    run = _set_up(config, folder, source, started, show)
-    with run.progress, run.tensorboard:
-        done = _run_epochs(run, stop_at_step)
-    return _finish(run) if done else None
-
-
-def make_train_step(
-    state: TrainState,
-    used_strategy: tf.distribute.Strategy,
-    *,
-    batch_size: int,
-    label_smoothing: float,
-    coupled_decay: float,
-) -> Callable[..., None]:
-    """Makes the function of one step, traced at its first call only.
-
-    Args:
-        state: What the step changes.
-        used_strategy: That `state` was made under.
-        batch_size: Images per step, over all replicas.
-        label_smoothing: Of the loss.
-        coupled_decay: Factor of the sum of 0.5 * w**2 in the loss.
-
-    Returns:
-        A function of (images, labels) as `data.train_batches` makes them.
-    """
-    net, optim = state.model, state.optimizer
-    decaying = optimizer.decays(net) if coupled_decay else []
-    replicas = used_strategy.num_replicas_in_sync
-
-    def replica_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits = net(images, training=True)
-            losses = evaluate.cross_entropy(labels, logits, label_smoothing)
-            loss = tf.reduce_sum(losses) / batch_size
-            if decaying:
-                # The replicas' gradients are summed, and each adds its share.
-                squares = tf.add_n([tf.nn.l2_loss(w.value) for w in decaying])
-                loss += coupled_decay / replicas * squares
-            loss = optim.scale_loss(loss)
-        weights = net.trainable_variables
-        optim.apply(tape.gradient(loss, weights), weights)
-        hits = evaluate.right_answers(labels, logits, 1)
-        columns = [losses, hits, tf.ones_like(losses)]
-        return tf.stack([tf.reduce_sum(column) for column in columns])
-
-    @tf.function
-    def train_step(images: Any, labels: Any) -> None:
-        sums = used_strategy.run(replica_step, (images, labels))
-        state.sums.assign_add(used_strategy.reduce("SUM", sums, axis=None))
-        state.step.assign_add(1)
-        state.update_ema()
-
-    return train_step
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_naming_lost_workers(workers))
+        interrupts = stack.enter_context(Interrupts())
+        source = _open(config, source)
+        if workers.is_chief:
+            stack.enter_context(lock(folder.lock))
+            folder.begin(config, source.class_names)
+        workers.wait()  # until the folder is there
+        parts = (config, folder, source, used_strategy, workers, interrupts)
+        run = _set_up(*parts, started, show)
+        board = run.tensorboard or contextlib.nullcontext()
+        with run.progress, board, interrupts.postponed():
+            done = _run_epochs(run, stop_at_step)
+        return finish(run) if done else None
 
 
 def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:
@@ -161,199 +122,260 @@ def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:
     return {step: epoch for step, epoch in ends.items() if 0 < step <= total}
 
 
+def _open(config: TrainConfig, source: Source | None) -> Source:
+    source = source or sources.load(config.data, data_dir=config.data_dir)
+    if config.minival:
+        source = sources.hold_out(source, config.minival)
+    if config.pseudo_labels:
+        classes = len(source.class_names)
+        source = sources.with_pseudo_labels(source, config.pseudo_labels, classes)
+    return source
+
+
+@contextlib.contextmanager
+def _naming_lost_workers(workers: Workers) -> Iterator[None]:
+    """Turns TensorFlow's error about a lost worker into one line."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        lost = strategy.explain_loss(error) if workers.count > 1 else None
+        if lost is None:
+            raise
+        raise strategy.WorkerLostError(
+            f"{lost}; start all workers again to resume from the latest checkpoint"
+        ) from error
+
+
 def _set_up(
-    config: TrainConfig, folder: RunFolder, source: Source, started: float, show: bool
-) -> _Run:
+    config: TrainConfig,
+    folder: RunFolder,
+    source: Source,
+    used_strategy: tf.distribute.Strategy,
+    workers: Workers,
+    interrupts: Interrupts,
+    started: float,
+    show: bool,
+) -> Run:
     keras.utils.set_random_seed(config.seed)
     images = len(source.split("train"))
-    used_strategy = strategy.make(config.strategy)
     with used_strategy.scope():
         net = model.build(config, len(source.class_names))
-        state = TrainState(net, _optimizer(config, net, images), config.ema_decay)
-    checkpoints = state.checkpoints(folder.checkpoints, config.keep_checkpoints)
-    checkpoints.restore()
-    is_coupled = config.optimizer in optimizer.COUPLED
+        auxiliary = _auxiliary(config, net)
+        optim = _optimizer(config, net, auxiliary, images)
+        state = TrainState(net, optim, config.ema_decay, auxiliary)
+    checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
+    _restore(state, checkpoints, workers)
     first_step = int(state.step.numpy())
-    return _Run(
+    # The figures of an epoch that is still to be validated are about to be made again.
+    known_step = first_step - 1 if state.sums.numpy().any() else first_step
+    skips = config.on_bad_image == "skip"
+    return Run(
         config=config,
         folder=folder,
         source=source,
         state=state,
         strategy=used_strategy,
+        workers=workers,
         checkpoints=checkpoints,
+        interrupts=interrupts,
         evaluator=evaluate.Evaluator(
             net,
             used_strategy=used_strategy,
             from_logits=True,
             label_smoothing=config.label_smoothing,
         ),
-        train_step=make_train_step(
-            state,
-            used_strategy,
-            batch_size=config.batch_size,
-            label_smoothing=config.label_smoothing,
-            coupled_decay=config.weight_decay if is_coupled else 0.0,
-        ),
-        progress=Progress(config, images, first_step, show),
-        metrics=Metrics(folder.metrics, first_step),
-        tensorboard=TensorBoard(folder.tensorboard),
+        progress=Progress(config, images, first_step, show and workers.is_chief),
+        metrics=Metrics(folder.metrics, known_step),
+        tensorboard=TensorBoard(folder.tensorboard) if workers.is_chief else None,
+        bad_images=data.BadImages(source.split("train")) if skips else None,
         started=started - float(state.seconds.numpy()),
         checked_step=first_step,
     )
 
 
-def _optimizer(config: TrainConfig, net: keras.Model, images: int) -> Any:
+def _restore(state: TrainState, checkpoints: Checkpoints, workers: Workers) -> None:
+    check_sum = state.restore(checkpoints)
+    # All take the same numbers, or their weights would part without a word.
+    found = workers.gather(int(state.step.numpy()), check_sum % 2**31)
+    if (found != found[0]).any():
+        raise ValueError(
+            "`workdir` must be a folder that all workers share. They find different "
+            f"checkpoints in theirs, of the steps {found[:, 0].tolist()}"
+        )
+
+
+def _auxiliary(config: TrainConfig, net: keras.Model) -> dict[int, keras.Layer]:
+    return adversarial.auxiliary_batch_norms(net) if config.adversarial_epsilon else {}
+
+
+def _optimizer(
+    config: TrainConfig,
+    net: keras.Model,
+    auxiliary: dict[int, keras.Layer],
+    images: int,
+) -> Any:
     rate = schedule.Schedule(
         config.schedule,
         peak_lr=config.peak_lr,
         steps_per_epoch=config.steps_per_epoch(images),
         warmup_epochs=config.warmup_epochs,
         total_steps=config.total_steps(images),
+        decay_epochs=config.decay_epochs,
     )
-    optim = optimizer.make(config.optimizer, rate, config.weight_decay)
-    optimizer.exclude_batch_norm(optim, net)
+    optim = optimizer.make(
+        config.optimizer, rate, config.weight_decay, config.clip_norm
+    )
+    optimizer.exclude_batch_norm(optim, net, auxiliary.values())
     if config.precision == "mixed_float16":
         optim = keras.optimizers.LossScaleOptimizer(optim)
     return optim
 
 
-def _run_epochs(run: _Run, stop_at_step: int | None) -> bool:
+def _run_epochs(run: Run, stop_at_step: int | None) -> bool:
     """Trains to the end, or to `stop_at_step`; returns whether to the end."""
-    config, step = run.config, int(run.state.step.numpy())
-    batches = iter(_batches(run, step))
-    ends = epoch_ends(config, run.images)
-    for end, epoch in ends.items():
-        if end <= step:
-            continue  # an earlier sitting finished this epoch
-        while step < end:
-            _step(run, batches, step)
-            step += 1
-            if step % CHECK_EVERY_STEPS == 0:
-                _check_finite(run, step)
-            every = config.checkpoint_every_steps
-            stops = step == stop_at_step
-            if step < end and (stops or (every and step % every == 0)):
-                _check_finite(run, step)
-                _save(run)
-            if stops and step < end:
-                return False
-        _end_epoch(run, step, epoch)
-        if stops and end < max(ends):
+    ends = epoch_ends(run.config, run.images)
+    every = run.config.checkpoint_every_steps
+    step = run.step
+    if step in ends:
+        if run.state.sums.numpy().any():  # the last sitting ended while validating
+            _end_epoch(run, step, ends[step])
+        if _is_stuck(run, step):
+            return True
+    for step in _steps(run):  # finished steps
+        if run.is_told_to_stop(step):
+            run.save(step)
+            run.workers.wait()  # until the chief has saved
+            raise Interrupted(f"at step {step:,}")
+        if step in ends:
+            _end_epoch(run, step, ends[step])
+            if _is_stuck(run, step):
+                return True
+        elif step == stop_at_step or (every and step % every == 0):
+            run.save(step)
+        elif step % CHECK_EVERY_STEPS == 0:
+            run.check_finite(step)
+        if step == stop_at_step and step < max(ends):
+            run.workers.wait()
             return False
     return True
 
 
-def _batches(run: _Run, first_step: int) -> tf.data.Dataset:
+def _steps(run: Run) -> Iterator[int]:
+    """Makes the steps that remain, phase by phase, and counts them."""
+    for phase in phases.plan(run.config, run.images):
+        first = max(phase.first_step, run.step)
+        if first >= phase.last_step:
+            continue  # an earlier sitting finished this phase
+        _freeze(run, phase)
+        train_step = make_train_step(run.state, run.strategy, run.config)
+        batches = iter(_batches(run, phase, first))
+        for step in range(first, phase.last_step):
+            _step(run, train_step, batches, step)
+            yield step + 1
+
+
+def _freeze(run: Run, phase: phases.Phase) -> None:
+    if (
+        phase.frozen is not None
+        or run.config.head_epochs
+        or run.config.freeze_batch_norm
+    ):
+        keras_efficientnet.freeze(
+            run.state.model, phase.frozen, run.config.freeze_batch_norm
+        )
+
+
+def _batches(run: Run, phase: phases.Phase, first_step: int) -> tf.data.Dataset:
+    config = run.config
+    spec = dataclasses.replace(config.preprocessing, image_size=phase.image_size)
+    augmentation = augment.make(
+        config.augment,
+        quirks=config.augment_quirks,
+        layers=config.randaugment_layers,
+        magnitude=config.randaugment_magnitude,
+        erasing=config.random_erasing,
+    )
     return data.train_batches(
         run.source.split("train"),
-        run.config.preprocessing,
-        augment.AUGMENTATIONS[run.config.augment],
-        batch_size=run.config.batch_size,
-        seed=run.config.seed,
+        spec,
+        augmentation,
+        classes=len(run.source.class_names),
+        mix=mix.make(config.mixup_alpha, config.cutmix_alpha),
+        batch_size=config.batch_size,
+        seed=config.seed,
         first_step=first_step,
-        last_step=run.config.total_steps(run.images),
+        last_step=phase.last_step,
         strategy=run.strategy,
+        bad_images=run.bad_images,
     )
 
 
-def _step(run: _Run, batches: Any, step: int) -> None:
-    with data.naming_unreadable(run.source.split("train")):
+def _step(
+    run: Run, train_step: Callable[..., None], batches: Iterator[Any], step: int
+) -> None:
+    with data.naming_unreadable(run.source.split("train"), lambda: _read(run, step)):
         batch = next(batches)
     is_first = math.isnan(run.first_step_s)
     if is_first:
         images = run.strategy.experimental_local_results(batch[0])[0]
         keras_efficientnet.check_input_range(images)
-    run.train_step(*batch)
+    train_step(*batch)
     if is_first:
-        _check_finite(run, step + 1)
-        now = time.perf_counter() - run.started
-        run.first_step_s = now - float(run.state.seconds.numpy())
+        run.check_finite(step + 1)
+        run.first_step_s = run.seconds - float(run.state.seconds.numpy())
     run.progress.step()
 
 
-def _check_finite(run: _Run, step: int) -> float:
-    """Returns the mean loss of the epoch so far, if it is finite."""
-    loss, _, images = run.state.sums.numpy()
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            "The loss must stay finite; lower the learning rate, or look at the data. "
-            f"It became {loss} in steps {run.checked_step + 1} to {step}; the latest "
-            f"checkpoint in {run.folder.checkpoints} is from before"
-        )
-    run.checked_step = step
-    run.progress.loss(loss / images)
-    return loss / images
+def _read(run: Run, step: int) -> np.ndarray:
+    """Returns the positions of the images of a step."""
+    return data.positions(
+        run.images,
+        seed=run.config.seed,
+        batch_size=run.config.batch_size,
+        first_step=step,
+        last_step=step + 1,
+    )
 
 
-def _save(run: _Run) -> None:
-    run.state.seconds.assign(time.perf_counter() - run.started)
-    run.checkpoints.save()
+def _is_stuck(run: Run, step: int) -> bool:
+    """Tells whether validation has not improved for `patience_epochs`."""
+    config = run.config
+    epoch = step / config.steps_per_epoch(run.images)
+    waited = epoch - float(run.state.best_epoch.numpy())
+    return bool(config.patience_epochs) and waited > config.patience_epochs
 
 
-def _end_epoch(run: _Run, step: int, epoch: float) -> None:
-    state = run.state
-    train_loss = _check_finite(run, step)
-    _, hits, images = state.sums.numpy()
-    with state.ema_weights():
-        scores = run.evaluator(
-            run.source.split("validation"),
-            run.config.preprocessing,
-            run.config.batch_size,
-        )
+def _end_epoch(run: Run, step: int, epoch: float) -> None:
+    """Validates the averaged weights, and keeps them if they are the best yet."""
+    state, config = run.state, run.config
+    # Validation may take long; what was trained before it must not depend on it.
+    run.save(step)
+    if run.bad_images:
+        run.bad_images.check(run.images)
+    loss, hits, images = state.sums.numpy()
+    with run.interrupts.at_once(), state.ema_weights():
+        split = run.source.split(run.source.selection_split)
+        scores = run.evaluator(split, config.preprocessing, config.batch_size)
     row = {
         "epoch": epoch,
         "step": step,
         "learning_rate": float(state.optimizer.learning_rate.numpy()),
-        "train_loss": train_loss,
+        "train_loss": float(loss / images),
         "train_top1": float(hits / images),
         "validation_loss": scores.loss,
         "validation_top1": scores.top1,
         "validation_top5": scores.top5,
-        "seconds": time.perf_counter() - run.started,
+        "seconds": run.seconds,
     }
-    run.metrics.add(row)
-    run.tensorboard.add(row)
     run.progress.epoch(row)
+    if run.tensorboard:
+        run.metrics.add(row)
+        run.tensorboard.add(row)
     if state.is_best(scores.top1, scores.loss):
         state.best_top1.assign(scores.top1)
         state.best_loss.assign(scores.loss)
         state.best_epoch.assign(epoch)
-        state.save_ema_weights(run.folder.best_weights)
+        if run.workers.is_chief:
+            state.save_ema_weights(run.folder.best_weights)
     state.sums.assign(tf.zeros(3))
-    _save(run)
-
-
-def _finish(run: _Run) -> dict[str, Any]:
-    """Scores the best weights once on the test split and writes what remains."""
-    state, folder, source = run.state, run.folder, run.source
-    state.model.load_weights(folder.best_weights)
-    final = model.with_softmax(run.config, state.model)
-    seconds = float(state.seconds.numpy())
-    held_out = "test" if "test" in source.splits else "validation"
-    split, spec = source.split(held_out), run.config.preprocessing
-    scores = evaluate.evaluate(final, split, spec, run.config.batch_size)
-    final.save(folder.model)
-    folder.write_samples(source, run.config.export_samples)
-    pictures.draw_curves(run.metrics.rows, folder.curves)
-    pictures.draw_predictions(
-        final, split, spec, source.class_names, run.config.seed, folder.predictions
-    )
-    summary = {
-        "model": run.config.variant,
-        "trainable_parameters": sum(
-            math.prod(v.shape) for v in final.trainable_variables
-        ),
-        "steps": int(state.step.numpy()),
-        "best_epoch": float(state.best_epoch.numpy()),
-        "best_validation_top1": float(state.best_top1.numpy()),
-        "final_split": held_out,
-        **{f"final_{k}": v for k, v in dataclasses.asdict(scores).items()},
-        "seconds": round(seconds, 1),
-        # None when an earlier sitting made all steps but did not get to this line.
-        "seconds_to_first_step": None
-        if math.isnan(run.first_step_s)
-        else round(run.first_step_s, 1),
-    }
-    write_report(folder, run.config, summary)
-    folder.write_summary(summary)
-    return summary
+    run.save(step)

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-import keras_efficientnet
+from . import config, loop, plan
+from .interrupt import Interrupted
+from .strategy import WorkerLostError
 
-from . import config, loop, model, sources
+# Exit codes, as in sysexits.h; 1 is every other error.
+EX_UNAVAILABLE = 69  # another worker was lost: start all again to resume
+EX_IOERR = 74  # the run folder cannot be written: once it can, start again to resume
+EX_TEMPFAIL = 75  # told to stop by a signal: start again to resume
 
 
 def _define_flags() -> None:
@@ -40,11 +46,17 @@ def _main(argv: list[str]) -> None:
         raise app.UsageError("--workdir=DIR must be given.")
     try:
         if args.dry_run:
-            print(plan(args.config))
+            print(plan.plan(args.config))
             return
         summary = loop.train(args.config, args.workdir)
-    except ValueError as error:
+    except (ValueError, FloatingPointError) as error:
         sys.exit(f"Error: {error}")
+    except Interrupted as signal:
+        _exit(EX_TEMPFAIL, f"Stopped ({signal}); the same command resumes the run")
+    except WorkerLostError as error:
+        _exit(EX_UNAVAILABLE, f"Error: {error}")
+    except OSError as error:
+        _exit(EX_IOERR, f"Error: {error}")
     if summary:
         print(
             f"{summary['final_split']} top-1 {summary['final_top1']:.2%}, "
@@ -53,34 +65,9 @@ def _main(argv: list[str]) -> None:
         )
 
 
-def plan(run_config: config.TrainConfig) -> str:
-    """Describes a run without training.
-
-    Args:
-        run_config: The run.
-
-    Returns:
-        Text: model, cost, images, steps, peak learning rate.
-
-    Raises:
-        ValueError: A config field or the data is not usable.
-    """
-    run_config.validate()
-    source = sources.load(run_config.data)
-    images = len(source.split("train"))
-    net = model.build(run_config, len(source.class_names))
-    counts = {name: len(split) for name, split in source.splits.items()}
-    rows = {
-        "model": f"{run_config.variant} at {run_config.resolution} pixels",
-        "cost": str(keras_efficientnet.profile(net)),
-        "classes": len(source.class_names),
-        "images": ", ".join(f"{count:,} {name}" for name, count in counts.items()),
-        "steps": f"{run_config.total_steps(images):,} of {run_config.batch_size} "
-        f"images, {run_config.steps_per_epoch(images):.2f} per epoch",
-        "optimizer": f"{run_config.optimizer}, {run_config.schedule} schedule",
-        "peak learning rate": f"{run_config.peak_lr:g}",
-    }
-    return "\n".join(f"{name:20}{value}" for name, value in rows.items())
+def _exit(code: int, text: str) -> NoReturn:
+    print(text, file=sys.stderr, flush=True)
+    sys.exit(code)
 
 
 def _check_overrides(argv: list[str]) -> None:

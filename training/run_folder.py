@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet import preprocessing_tf
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
+from .checkpoints import write_text
 from .config import TrainConfig
 from .sources import Source, Split
 
@@ -48,6 +50,7 @@ class RunFolder:
         self.tensorboard = self.root / "tensorboard"
         self.samples = self.root / "samples"
         self.checkpoints = self.root / "checkpoints"
+        self.lock = self.root / ".lock"
         self.best_weights = self.checkpoints / "best.weights.h5"
 
     def check_config(self, config: TrainConfig) -> None:
@@ -71,20 +74,22 @@ class RunFolder:
         """Writes what is known before the first step.
 
         Raises:
-            ValueError: The folder holds a run with other classes.
+            ValueError: The folder holds a run of another config or with other
+                classes.
         """
+        self.check_config(config)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         if self.labels.is_file() and self.read_labels() != class_names:
             raise ValueError(
                 f"`data` must have the classes that {self.labels} lists. "
                 f"Received: classes {', '.join(class_names)}"
             )
-        self.labels.write_text("\n".join(class_names) + "\n", encoding="utf-8")
+        write_text(self.labels, "\n".join(class_names) + "\n")
         spec = dataclasses.asdict(config.preprocessing)
         _write_json(self.preprocessing, spec)
-        self.environment.write_text(describe_environment(), encoding="utf-8")
+        write_text(self.environment, describe_environment())
         # Last, because it marks the folder as taken.
-        self.config.write_text(config.to_json(), encoding="utf-8")
+        write_text(self.config, config.to_json())
 
     def read_labels(self) -> tuple[str, ...]:
         """Returns the class names, in index order."""
@@ -158,12 +163,12 @@ def describe_environment() -> str:
 
 def _write_png(path: pathlib.Path, split: Split, index: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = split.read(tf.constant(index, tf.int64))
+    image = preprocessing_tf.pixels(split.read(tf.constant(index, tf.int64)))
     path.write_bytes(tf.io.encode_png(image).numpy())
 
 
 def _write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def _read(path: pathlib.Path) -> str:

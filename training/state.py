@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from .checkpoints import Checkpoints, replacing
 
 
 class TrainState:
@@ -23,6 +25,8 @@ class TrainState:
         model: Built; all its variables count, the seeds of dropout included.
         optimizer: A Keras optimizer for the model's trainable variables.
         ema_decay: Highest decay of the moving average, per step.
+        auxiliary: Layers that are trained and checkpointed with the model without
+            being part of it; see `adversarial.auxiliary_batch_norms`.
 
     Attributes:
         step: Finished steps, int64.
@@ -34,11 +38,18 @@ class TrainState:
         seconds: Spent in training, over all sittings.
     """
 
-    def __init__(self, model: keras.Model, optimizer: Any, ema_decay: float) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: Any,
+        ema_decay: float,
+        auxiliary: Mapping[int, keras.Layer] | None = None,
+    ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.ema_decay = ema_decay
-        optimizer.build(model.trainable_variables)
+        self.auxiliary = auxiliary or {}
+        optimizer.build(self.trainable_variables)
         self._averaged = [
             v.value for v in model.variables if tf.as_dtype(v.dtype).is_floating
         ]
@@ -50,12 +61,19 @@ class TrainState:
         self.best_epoch = _variable(np.float64(0.0))
         self.seconds = _variable(np.float64(0.0))
 
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """The trainable weights of the model and of the auxiliary layers."""
+        others = [w for la in self.auxiliary.values() for w in la.trainable_variables]
+        return [*self.model.trainable_variables, *others]
+
     def update_ema(self) -> None:
         """Moves the average towards the weights; call it after each step.
 
         The decay is min(ema_decay, (1 + t) / (10 + t)) with t finished steps, so
         that the first steps do not hang on to the random start. Moving statistics of
-        BatchNorm are averaged too.
+        BatchNorm are averaged too. A weight that is not finite leaves its average as
+        it is.
 
         Source:
             tensorflow, python/training/moving_averages.py (`num_updates`);
@@ -64,7 +82,33 @@ class TrainState:
         t = tf.cast(self.step, tf.float32)
         rest = 1.0 - tf.minimum(self.ema_decay, (1.0 + t) / (10.0 + t))
         for average, variable in zip(self._ema, self._averaged, strict=True):
-            average.assign_sub((average - variable) * rest)
+            move = (average - variable) * rest
+            average.assign_sub(tf.where(tf.math.is_finite(move), move, 0.0))
+
+    def average_statistics(self) -> None:
+        """Averages BatchNorm's moving statistics over the replicas of a step.
+
+        Call it in each replica, after the model. Without it each replica would keep
+        its own, and a checkpoint those of the first only. Synchronised BatchNorm has
+        equal ones anyway, and frozen BatchNorm does not change them.
+        """
+        context = tf.distribute.get_replica_context()
+        layers = self.model._flatten_layers(include_self=False)
+        moving = [
+            weight.value
+            for layer in layers
+            if isinstance(layer, keras.layers.BatchNormalization)
+            and layer.trainable
+            and not layer.synchronized
+            for weight in layer.non_trainable_weights
+        ]
+        if context.num_replicas_in_sync == 1 or not moving:
+            return
+        # One message instead of hundreds of small ones.
+        flat = tf.concat([tf.reshape(v, [-1]) for v in moving], axis=0)
+        means = tf.split(context.all_reduce("MEAN", flat), [v.shape[0] for v in moving])
+        for variable, mean in zip(moving, means, strict=True):
+            variable.assign(mean)
 
     @contextlib.contextmanager
     def ema_weights(self) -> Iterator[None]:
@@ -82,68 +126,74 @@ class TrainState:
         Args:
             path: Ends in ".weights.h5".
         """
-        unfinished = path.with_name(f"unfinished.{path.name}")
-        with self.ema_weights():
+        with replacing(path) as unfinished, self.ema_weights():
             self.model.save_weights(unfinished)
-        os.replace(unfinished, path)
 
     def is_best(self, top1: float, loss: float) -> bool:
         """Tells whether a validation beats all before; at equal top-1, by its loss."""
         return (top1, -loss) > (self.best_top1.numpy(), -self.best_loss.numpy())
 
-    def checkpoints(self, directory: pathlib.Path, keep: int) -> Checkpoints:
-        """Returns the checkpoints of this state in a folder.
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Writes everything, except when a weight is not finite.
 
-        Args:
-            directory: Made if needed.
-            keep: How many of the latest stay.
+        Raises:
+            FloatingPointError: One is not; the message names it.
         """
-        # Listed one by one: Checkpoint(model=model) would drop the dropout seeds.
-        # By position, because Keras numbers the seeds' names per process.
-        checkpoint = tf.train.Checkpoint(
-            model=[v.value for v in self.model.variables],
-            optimizer=[v.value for v in self.optimizer.variables],
-            ema=self._ema,
-            step=self.step,
-            sums=self.sums,
-            best_top1=self.best_top1,
-            best_loss=self.best_loss,
-            best_epoch=self.best_epoch,
-            seconds=self.seconds,
-        )
-        return Checkpoints(checkpoint, directory, keep, self.step)
+        reads = {
+            name: functools.partial(_read, variable, name)
+            for name, variable in self._variables().items()
+        }
+        checkpoints.save(int(self.step.numpy()), reads)
 
-
-class Checkpoints:
-    """The latest checkpoints of a state in a folder."""
-
-    def __init__(
-        self,
-        checkpoint: tf.train.Checkpoint,
-        directory: pathlib.Path,
-        keep: int,
-        step: tf.Variable,
-    ) -> None:
-        self._step = step
-        self._manager = tf.train.CheckpointManager(
-            checkpoint, str(directory), max_to_keep=keep, checkpoint_name="step"
-        )
-
-    def save(self) -> None:
-        """Writes the state."""
-        self._manager.save(checkpoint_number=int(self._step.numpy()))
-
-    def restore(self) -> bool:
-        """Reads the latest state, if there is one.
+    def restore(self, checkpoints: Checkpoints) -> int:
+        """Reads everything from the latest checkpoint that is whole.
 
         Returns:
-            Whether there was one.
+            Check sum of what was read; 0 when there is no checkpoint.
+
+        Raises:
+            ValueError: There are checkpoints, and none is whole.
         """
-        latest = self._manager.latest_checkpoint
-        if latest:
-            status = self._manager.checkpoint.restore(latest)
-            status.assert_existing_objects_matched()
-        return bool(latest)
+        return checkpoints.restore(
+            {name: variable.assign for name, variable in self._variables().items()}
+        )
+
+    def _variables(self) -> dict[str, tf.Variable]:
+        """Returns name -> variable of all that a checkpoint holds."""
+        # By position, because Keras numbers the seeds' names per process.
+        parts = {
+            "model": [v.value for v in self.model.variables],
+            "optimizer": [v.value for v in self.optimizer.variables],
+            "ema": self._ema,
+            "auxiliary": [
+                v.value for la in self.auxiliary.values() for v in la.variables
+            ],
+        }
+        scores = (
+            "step",
+            "sums",
+            "best_top1",
+            "best_loss",
+            "best_epoch",
+            "seconds",
+        )
+        return {
+            **{
+                f"{part}/{i}": variable
+                for part, variables in parts.items()
+                for i, variable in enumerate(variables)
+            },
+            **{name: getattr(self, name) for name in scores},
+        }
+
+
+def _read(variable: tf.Variable, name: str) -> np.ndarray:
+    array = variable.numpy()
+    # The best loss is infinite before the first validation.
+    is_weight = "/" in name and np.issubdtype(array.dtype, np.floating)
+    if is_weight and not np.isfinite(array).all():
+        raise FloatingPointError(f"{name} ({variable.name}) is not finite")
+    return array
 
 
 def _variable(value: Any) -> tf.Variable:

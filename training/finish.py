@@ -1,0 +1,73 @@
+"""The end of a run: the best weights' scores, the model, the pictures, the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+
+from . import evaluate, model, phases, pictures
+from .checkpoints import replacing
+from .report import write_report
+from .run import Run
+
+
+def finish(run: Run) -> dict[str, Any]:
+    """Scores the best weights once on the final split and writes what remains.
+
+    All workers share the scoring; the chief writes.
+
+    Args:
+        run: All steps are made.
+
+    Returns:
+        The final figures, as in summary.json.
+    """
+    state, folder, source = run.state, run.folder, run.source
+    state.model.load_weights(folder.best_weights)
+    with run.strategy.scope():
+        final = model.with_softmax(run.config, state.model)
+    split, spec = source.split(source.final_split), run.config.preprocessing
+    evaluator = evaluate.Evaluator(final, used_strategy=run.strategy)
+    scores = evaluator(split, spec, run.config.batch_size)
+    summary = _summarize(run, final, scores)
+    if run.workers.is_chief:
+        with replacing(folder.model) as unfinished:
+            final.save(unfinished)
+        folder.write_samples(source, run.config.export_samples)
+        pictures.draw_curves(run.metrics.rows, folder.curves)
+        names, seed = source.class_names, run.config.seed
+        pictures.draw_predictions(final, split, spec, names, seed, folder.predictions)
+        write_report(
+            folder,
+            run.config,
+            summary,
+            run_phases=phases.plan(run.config, run.images),
+            bad_images=run.bad_images.names if run.bad_images else (),
+        )
+        # Last, because it marks the run as finished.
+        folder.write_summary(summary)
+    # A worker that left earlier would look lost to the others.
+    run.workers.wait()
+    return summary
+
+
+def _summarize(run: Run, final: keras.Model, scores: evaluate.Scores) -> dict[str, Any]:
+    state = run.state
+    weights = final.trainable_variables
+    return {
+        "model": run.config.variant,
+        "trainable_parameters": sum(math.prod(v.shape) for v in weights),
+        "steps": run.step,
+        "best_epoch": float(state.best_epoch.numpy()),
+        "best_validation_top1": float(state.best_top1.numpy()),
+        "final_split": run.source.final_split,
+        **{f"final_{k}": v for k, v in dataclasses.asdict(scores).items()},
+        "seconds": round(float(state.seconds.numpy()), 1),
+        # None when an earlier sitting made all steps but did not get to this line.
+        "seconds_to_first_step": None
+        if math.isnan(run.first_step_s)
+        else round(run.first_step_s, 1),
+    }

@@ -1,0 +1,121 @@
+"""Signals that end a run in good order, and the lock on its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was told to end, and can be resumed."""
+
+
+class Interrupts:
+    """Takes SIGTERM and SIGINT for the time of a block. A context manager.
+
+    They raise `Interrupted` at once, but not inside `postponed`: there the loop asks
+    for `requested` between two steps. A second SIGINT ends the process. Outside the
+    main thread, where Python takes no signals, nothing is done.
+
+    Attributes:
+        requested: Name of the signal that has come, such as "SIGTERM"; empty: none.
+    """
+
+    def __init__(self) -> None:
+        self.requested = ""
+        self._is_postponed = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {s: signal.signal(s, self._take) for s in SIGNALS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def postponed(self) -> Iterator[None]:
+        """Holds signals back for the time of a block; one that came is kept."""
+        yield from self._switch(True)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Raises at signals again, inside `postponed`.
+
+        Raises:
+            Interrupted: A signal has come, now or before.
+        """
+        self.check()
+        yield from self._switch(False)
+
+    def check(self) -> None:
+        """Raises if a signal has come.
+
+        Raises:
+            Interrupted: One has.
+        """
+        if self.requested:
+            raise Interrupted(self.requested)
+
+    def _switch(self, is_postponed: bool) -> Iterator[None]:
+        before = self._is_postponed
+        self._is_postponed = is_postponed
+        try:
+            yield
+        finally:
+            self._is_postponed = before
+
+    def _take(self, number: int, frame: object) -> None:
+        del frame
+        self.requested = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+        if not self._is_postponed:
+            self.check()
+        print(
+            f"{self.requested}: saving after this step; Ctrl-C once more quits at once",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+@contextlib.contextmanager
+def lock(path: pathlib.Path) -> Iterator[None]:
+    """Holds a file, so that no other process works in its folder.
+
+    The system releases it when the process ends, however it ends. Between machines
+    it holds as far as the shared file system supports `flock`.
+
+    Args:
+        path: Of the file; made, with its folder, if needed. It stays.
+
+    Raises:
+        ValueError: Another process holds it; the message says which.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not "w": that would empty the holder's file.
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise ValueError(
+                f"`workdir` must not be in use: {path.parent} is held by "
+                f"{file.read().strip() or 'another process'}"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
