@@ -55,6 +55,15 @@ def test_image_size_overrides_the_variant():
         ({"label_smoothing": 1.0}, "`label_smoothing` must be at least 0 and under 1"),
         ({"ema_decay": 1.0}, "`ema_decay` must be at least 0 and under 1"),
         ({"dropout": -0.1}, "`dropout` must be at least 0 and under 1"),
+        ({"accumulate": 0}, "`accumulate` must be at least 1"),
+        ({"minival": -1}, "`minival` must be at least 0"),
+        ({"random_erasing": 1.5}, "`random_erasing` must be 0 to 1"),
+        ({"train_from_stage": 8}, "`train_from_stage` must be 0 to 7"),
+        ({"on_bad_image": "skipp"}, "Did you mean 'skip'"),
+        ({"augment_quirks": "exactly"}, "Did you mean 'exact'"),
+        ({"progressive_sizes": "128,16"}, "at least 32 pixels, as in '128,224'"),
+        ({"progressive_sizes": "128;224"}, "Received: progressive_sizes='128;224'"),
+        ({"remat": "1,8"}, "`remat` must be 'all' or stages 1 to 7"),
     ],
 )
 def test_fields_out_of_range_are_named(changes, message):
@@ -108,3 +117,13 @@ RECIPES = sorted(path.stem for path in config.RECIPES.glob("[!_]*.py"))
 def test_recipes_are_usable(name):
     recipe = config.load(name)
     dataclasses.replace(recipe, data=recipe.data or "folder:photos").validate()
+
+
+def test_lists_are_read_from_text():
+    run = valid(progressive_sizes="128, 160,224", remat="2,3")
+    run.validate()
+    assert run.sizes == (128, 160, 224)
+    assert run.remat_stages == (2, 3)
+    assert valid(remat="all").remat_stages == (1, 2, 3, 4, 5, 6, 7)
+    assert valid(model="b1").sizes == (240,)
+    assert valid().remat_stages == ()

@@ -10,9 +10,13 @@ from typing import Any, Self
 
 from keras_efficientnet import VARIANTS
 from keras_efficientnet.architecture import MIN_IMAGE_SIZE, did_you_mean, find_variant
-from keras_efficientnet.preprocessing import RESIZE_METHODS, EvalPreprocessing
+from keras_efficientnet.preprocessing import (
+    NORMALIZATIONS,
+    RESIZE_METHODS,
+    EvalPreprocessing,
+)
 
-from .augment import AUGMENTATIONS
+from .augment import AUGMENTATIONS, QUIRKS
 from .optimizer import OPTIMIZERS
 from .schedule import SCHEDULES
 from .strategy import STRATEGIES
@@ -38,7 +42,13 @@ class TrainConfig:
         lite: ReLU6 and no squeeze-excite; with "EfficientNet" only.
         weights: What training starts from: a published family or a path; empty:
             random weights.
-        data: "digits" or "folder:DIR".
+        data: "digits", "folder:DIR", "tfds:NAME[:VERSION]" or "tfrecord:GLOB".
+        data_dir: Where TFDS keeps its data sets; empty: its default.
+        minival: Training images held out by a fixed rule; epochs are then validated
+            on them, and the real validation images are scored once, at the end.
+        on_bad_image: "raise" or "skip" an image that cannot be decoded.
+        pseudo_labels: File that `training.pseudo_label` wrote: images with a
+            teacher's probabilities, to be trained on as well; empty: none.
         image_size: Side of the network's input, pixels; 0: the variant's.
         crop_padding: Of evaluation's central crop, pixels; see `EvalPreprocessing`.
         resize: Resize method, as for `EvalPreprocessing`.
@@ -48,16 +58,42 @@ class TrainConfig:
             the batch.
         warmup_epochs: Linear rise of the learning rate, counted inside `epochs`.
         schedule: Key of `schedule.SCHEDULES`.
+        decay_epochs: Length of a stair of the "exponential" schedule.
+        patience_epochs: Ends the run when validation has not improved for so long;
+            0: never.
         optimizer: Key of `optimizer.OPTIMIZERS`.
         weight_decay: Coupled with "rmsprop" and "sgd": weight_decay * sum of
             0.5 * w**2 joins the loss. Decoupled with "adamw". BatchNorm has none.
+        clip_norm: Largest global norm of the gradients; 0: not clipped.
+        accumulate: Parts that a replica's share of a batch is computed in, one after
+            the other, to save memory; the gradients are added up.
         label_smoothing: Share of each label spread evenly over all classes.
         ema_decay: Of the weights' moving average, per step.
         augment: Key of `augment.AUGMENTATIONS`.
+        augment_quirks: "exact" repeats the original implementation's slips, "fixed"
+            does what was meant.
+        randaugment_layers: Operations per image, N of the paper.
+        randaugment_magnitude: Their strength, M of the paper; 10 is the nominal end.
+        random_erasing: Probability that a rectangle of an image is erased.
+        mixup_alpha: Of MixUp's Beta distribution; 0: no MixUp.
+        cutmix_alpha: Of CutMix's Beta distribution; 0: no CutMix. With both, each
+            batch takes one of them.
+        adversarial_epsilon: Of AdvProp's attacker, in pixel values; 0: no AdvProp.
+        adversarial_steps: Of the attacker.
+        progressive_sizes: Image sizes for equal shares of the epochs, such as
+            "128,176,224"; empty: `image_size` throughout.
+        head_epochs: First epochs, in which the new classifier alone is trained.
+        train_from_stage: After them, the first stage of the network that is trained,
+            1 to 7; 0: everything.
+        freeze_batch_norm: Whether BatchNorm uses and keeps its moving statistics.
+        normalization: Of the pixels, key of `NORMALIZATIONS`; empty: the variant's.
         dropout: Rate before the classifier; None: the variant's, or 0.2.
         drop_connect: Rate that stochastic depth rises to.
         bn_momentum: Of BatchNorm's moving statistics; a run of a few hundred steps
             needs less than 0.99 for them to catch up.
+        sync_batch_norm: Whether BatchNorm takes its statistics over all replicas.
+        remat: Stages, such as "1,2,3" or "all", whose activations are computed again
+            in the backward pass instead of being kept.
         precision: Keras dtype policy of training; evaluation uses the same, the
             final model is float32.
         strategy: Key of `strategy.STRATEGIES`.
@@ -74,6 +110,10 @@ class TrainConfig:
     lite: bool = False
     weights: str = ""
     data: str = ""
+    data_dir: str = ""
+    minival: int = 0
+    on_bad_image: str = "raise"
+    pseudo_labels: str = ""
     image_size: int = 0
     crop_padding: int = 32
     resize: str = "bicubic_legacy"
@@ -82,14 +122,33 @@ class TrainConfig:
     lr_per_256: float = 0.016
     warmup_epochs: float = 5.0
     schedule: str = "exponential"
+    decay_epochs: float = 2.4
+    patience_epochs: float = 0.0
     optimizer: str = "rmsprop"
     weight_decay: float = 1e-5
+    clip_norm: float = 0.0
+    accumulate: int = 1
     label_smoothing: float = 0.1
     ema_decay: float = 0.9999
     augment: str = "crop_flip"
+    augment_quirks: str = "exact"
+    randaugment_layers: int = 2
+    randaugment_magnitude: float = 10.0
+    random_erasing: float = 0.0
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+    adversarial_epsilon: float = 0.0
+    adversarial_steps: int = 1
+    progressive_sizes: str = ""
+    head_epochs: float = 0.0
+    train_from_stage: int = 0
+    freeze_batch_norm: bool = False
+    normalization: str = ""
     dropout: float | None = None
     drop_connect: float = 0.2
     bn_momentum: float = 0.99
+    sync_batch_norm: bool = False
+    remat: str = ""
     precision: str = "float32"
     strategy: str = "auto"
     seed: int = 0
@@ -109,6 +168,19 @@ class TrainConfig:
         if self.image_size:
             return self.image_size
         return VARIANTS[self.variant].resolution
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sides of the training images, pixels, each for an equal share of epochs."""
+        listed = tuple(int(size) for size in _items(self.progressive_sizes))
+        return listed or (self.resolution,)
+
+    @property
+    def remat_stages(self) -> tuple[int, ...]:
+        """Stages whose activations are not kept, 1 to 7."""
+        if self.remat == "all":
+            return tuple(range(1, 8))
+        return tuple(int(stage) for stage in _items(self.remat))
 
     @property
     def preprocessing(self) -> EvalPreprocessing:
@@ -149,10 +221,10 @@ class TrainConfig:
             _check(ok, rule, image_size=self.image_size)
         for name, choices in _CHOICES.items():
             check_choice(name, getattr(self, name), choices)
-        for name in ("batch_size", "keep_checkpoints"):
+        for name in _AT_LEAST_ONE:
             value = getattr(self, name)
             _check(value >= 1, "be at least 1", **{name: value})
-        for name in ("epochs", "lr_per_256"):
+        for name in ("epochs", "lr_per_256", "decay_epochs"):
             value = getattr(self, name)
             ok = value > 0 and math.isfinite(value)
             _check(ok, "be a finite number above 0", **{name: value})
@@ -164,6 +236,19 @@ class TrainConfig:
             value = getattr(self, name)
             ok = value is None or 0 <= value < 1
             _check(ok, "be at least 0 and under 1", **{name: value})
+        ok = 0 <= self.random_erasing <= 1
+        _check(ok, "be 0 to 1", random_erasing=self.random_erasing)
+        ok = 0 <= self.train_from_stage <= 7
+        _check(ok, "be 0 to 7", train_from_stage=self.train_from_stage)
+        self._check_lists()
+
+    def _check_lists(self) -> None:
+        sizes, stages = _items(self.progressive_sizes), _items(self.remat)
+        rule = f"be image sizes of at least {MIN_IMAGE_SIZE} pixels, as in '128,224'"
+        ok = all(_is_whole(size) and int(size) >= MIN_IMAGE_SIZE for size in sizes)
+        _check(ok, rule, progressive_sizes=self.progressive_sizes)
+        ok = self.remat == "all" or all(s in {*"1234567"} for s in stages)
+        _check(ok, "be 'all' or stages 1 to 7, as in '1,2,3'", remat=self.remat)
 
     def to_json(self) -> str:
         """Returns the fields as JSON text, one per line."""
@@ -185,17 +270,43 @@ class TrainConfig:
         return cls(**fields)
 
 
+def _items(listed: str) -> list[str]:
+    return [item.strip() for item in listed.split(",")] if listed else []
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
 _CHOICES: dict[str, Iterable[str]] = {
+    "on_bad_image": ("raise", "skip"),
     "resize": RESIZE_METHODS,
+    "normalization": ("", *NORMALIZATIONS),
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,
     "augment": AUGMENTATIONS,
+    "augment_quirks": QUIRKS,
     "precision": PRECISIONS,
     "strategy": STRATEGIES,
 }
 _UNDER_ONE = ("label_smoothing", "ema_decay", "drop_connect", "bn_momentum", "dropout")
+_AT_LEAST_ONE = (
+    "batch_size",
+    "keep_checkpoints",
+    "accumulate",
+    "randaugment_layers",
+    "adversarial_steps",
+)
 _NOT_NEGATIVE = (
     "crop_padding",
+    "minival",
+    "patience_epochs",
+    "clip_norm",
+    "randaugment_magnitude",
+    "mixup_alpha",
+    "cutmix_alpha",
+    "adversarial_epsilon",
+    "head_epochs",
     "warmup_epochs",
     "weight_decay",
     "seed",

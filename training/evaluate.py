@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
 import sys
 from typing import Any
@@ -18,7 +19,9 @@ from absl import app, flags
 
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
-from . import data, run_folder, sources, strategy
+from . import data, opening, pictures, predictions, sources, strategy
+
+Z_95 = 1.959963985  # 97.5% of a normal distribution is under so many deviations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +40,46 @@ class Scores:
     top1: float
     top5: float
 
+    @property
+    def top1_interval(self) -> tuple[float, float]:
+        """95% interval of `top1`, ratios."""
+        return wilson_interval(round(self.top1 * self.images), self.images)
+
+    @property
+    def top5_interval(self) -> tuple[float, float]:
+        """95% interval of `top5`, ratios."""
+        return wilson_interval(round(self.top5 * self.images), self.images)
+
     def __str__(self) -> str:
-        return f"top-1 {self.top1:.2%}  top-5 {self.top5:.2%}  n={self.images}"
+        (low1, high1), (low5, high5) = self.top1_interval, self.top5_interval
+        return (
+            f"top-1 {self.top1:.2%} ({low1:.2%} to {high1:.2%})  "
+            f"top-5 {self.top5:.2%} ({low5:.2%} to {high5:.2%})  n={self.images}"
+        )
+
+
+def wilson_interval(right: int, images: int) -> tuple[float, float]:
+    """Returns the 95% interval of a share, as Wilson's score method gives it.
+
+    Args:
+        right: How many images were answered right.
+        images: Out of how many; at least 1.
+
+    Returns:
+        Lowest and highest ratio.
+
+    Source:
+        E. B. Wilson, Journal of the American Statistical Association 22 (1927).
+
+    Example:
+        >>> [round(share, 4) for share in wilson_interval(81, 263)]
+        [0.2553, 0.3662]
+    """
+    share, rest = right / images, Z_95**2 / images
+    centre = share + rest / 2
+    spread = Z_95 * math.sqrt((share * (1 - share) + rest / 4) / images)
+    low, high = (centre - spread) / (1 + rest), (centre + spread) / (1 + rest)
+    return (low if right else 0.0), (high if right < images else 1.0)
 
 
 class Evaluator:
@@ -119,18 +160,19 @@ def cross_entropy(
     """Returns the cross-entropy of each image, (batch,), float32, nats.
 
     Args:
-        labels: Class indices, (batch,), int32.
+        labels: Class indices, (batch,), int32; or probabilities, (batch, classes),
+            float32.
         logits: (batch, classes), any float; taken as float32.
         label_smoothing: Share of each label spread evenly over all classes.
     """
     logits = tf.cast(logits, tf.float32)
     classes = logits.shape[-1]
-    targets = tf.one_hot(
-        labels,
-        classes,
-        on_value=1.0 - label_smoothing + label_smoothing / classes,
-        off_value=label_smoothing / classes,
-    )
+    low = label_smoothing / classes
+    high = 1.0 - label_smoothing + low
+    if len(labels.shape) == 1:
+        targets = tf.one_hot(labels, classes, on_value=high, off_value=low)
+    else:
+        targets = labels * (1.0 - label_smoothing) + low
     return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 
 
@@ -141,13 +183,16 @@ def right_answers(labels: tf.Tensor, scores: tf.Tensor, top: int) -> tf.Tensor:
     gives the same score to every class gains nothing from that.
 
     Args:
-        labels: Class indices, (batch,), int32.
+        labels: Class indices, (batch,), int32; or probabilities, (batch, classes),
+            float32, of which the highest is the right class.
         scores: (batch, classes), float.
         top: How many answers count; more than there are classes means all.
 
     Returns:
         (batch,), float32, 1 or 0.
     """
+    if len(labels.shape) == 2:
+        labels = tf.argmax(labels, axis=1, output_type=tf.int32)
     top = min(top, scores.shape[-1])
     answers = tf.math.top_k(scores, top).indices
     hits = tf.reduce_any(answers == labels[:, tf.newaxis], axis=1)
@@ -183,33 +228,28 @@ def load_model(path: str) -> tuple[keras.Model, EvalPreprocessing | None]:
     Raises:
         ValueError: There is no model there.
     """
-    place = pathlib.Path(path).expanduser()
-    if place.is_dir():
-        folder = run_folder.RunFolder(place)
-        if not folder.model.is_file():
-            raise ValueError(
-                f"`model` must be a finished run: {folder.model} is missing. "
-                f"Received: model={path!r}"
-            )
-        return keras.saving.load_model(folder.model), folder.read_preprocessing()
-    if place.suffix != ".keras" or not place.is_file():
-        raise ValueError(
-            f"`model` must be a run folder or a .keras file. Received: model={path!r}"
-        )
-    return keras.saving.load_model(place), None
+    opened = opening.open_model(path)
+    return opened.model, opened.preprocessing
 
 
 def _define_flags() -> None:
     default = EvalPreprocessing(1)
-    flags.DEFINE_string("model", None, "Run folder or .keras file.", required=True)
-    flags.DEFINE_string("data", None, "digits or folder:DIR.", required=True)
+    flags.DEFINE_string(
+        "model", None, "Run folder, .keras file or name of a variant.", required=True
+    )
+    flags.DEFINE_string("weights", "", "Of a variant: imagenet, or a file.")
+    flags.DEFINE_string("data", None, "What to score on, as for training.")
+    flags.DEFINE_string("data_dir", "", "Where TFDS keeps its data sets.")
     flags.DEFINE_string("split", "validation", "train, validation or test.")
+    flags.DEFINE_string("images", None, "Or a folder of images without labels.")
     flags.DEFINE_integer("batch_size", 64, "Images per step.", lower_bound=1)
     flags.DEFINE_integer(
-        "crop_padding", None, f"Of a .keras file; else {default.crop_padding} pixels."
+        "crop_padding", None, f"Where not known: {default.crop_padding} pixels."
     )
-    flags.DEFINE_string("resize", None, f"Of a .keras file; else {default.resize}.")
-    flags.DEFINE_string("output_dir", None, "Where scores.json goes, if anywhere.")
+    flags.DEFINE_string("resize", None, f"Where not known: {default.resize}.")
+    flags.DEFINE_string("output_dir", None, "Where tables and pictures go.")
+    flags.DEFINE_string("server_file", None, "Made of --images, for the ILSVRC server.")
+    flags.DEFINE_string("ilsvrc_ids", None, "WordNet ids in the order of its numbers.")
 
 
 def _main(argv: list[str]) -> None:
@@ -217,30 +257,91 @@ def _main(argv: list[str]) -> None:
         raise app.UsageError(f"Not understood: {' '.join(argv[1:])}")
     args = flags.FLAGS
     try:
-        model, spec = load_model(args.model)
-        spec = spec or EvalPreprocessing(model.input_shape[1])
-        given = {"crop_padding": args.crop_padding, "resize": args.resize}
-        changes = {k: v for k, v in given.items() if v is not None}
-        spec = dataclasses.replace(spec, **changes)
-        source = sources.load(args.data)
-        _check_classes(model, source)
-        scores = evaluate(model, source.split(args.split), spec, args.batch_size)
-    except ValueError as error:
+        _run(args)
+    except (ValueError, ImportError) as error:
         sys.exit(f"Error: {error}")
-    print(scores)
-    if args.output_dir:
-        folder = pathlib.Path(args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dataclasses.asdict(scores), indent=2)
-        (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _check_classes(model: keras.Model, source: sources.Source) -> None:
-    if model.output_shape[-1] != len(source.class_names):
+def _run(args: Any) -> None:
+    if (args.data is None) == (args.images is None):
         raise ValueError(
-            "`model` and `data` must have the same number of classes. Received: "
-            f"{model.output_shape[-1]} and {len(source.class_names)}"
+            "One of `data` and `images` must be given. "
+            f"Received: data={args.data!r}, images={args.images!r}"
         )
+    if bool(args.server_file) != bool(args.ilsvrc_ids and args.images):
+        raise ValueError(
+            "`server_file` needs `images` and `ilsvrc_ids`, which need it. Received: "
+            f"server_file={args.server_file!r}, images={args.images!r}, "
+            f"ilsvrc_ids={args.ilsvrc_ids!r}"
+        )
+    # First what may be wrong at once, then what takes time.
+    ids = predictions.read_ilsvrc_ids(args.ilsvrc_ids) if args.ilsvrc_ids else {}
+    opened = opening.open_model(args.model, args.weights)
+    spec = opened.preprocessing or EvalPreprocessing(opened.model.input_shape[1])
+    given = {"crop_padding": args.crop_padding, "resize": args.resize}
+    changes = {k: v for k, v in given.items() if v is not None}
+    spec = dataclasses.replace(spec, **changes)
+    if args.images:
+        names, split = opened.class_names, predictions.image_files(args.images)
+    else:
+        names, split = _labelled(opened, args)
+    if names is None:
+        names = tuple(f"class {i}" for i in range(opened.model.output_shape[-1]))
+    found = predictions.predict(opened.model, split, spec, args.batch_size)
+    shown = predictions.readable(names)
+    if args.images:
+        print(f"{len(split)} images answered")
+    else:
+        print(scores_of(found))
+    if args.server_file:
+        path = pathlib.Path(args.server_file)
+        predictions.write_server_file(found, names, ids, path)
+    if args.output_dir:
+        _write(found, shown, pathlib.Path(args.output_dir), is_labelled=not args.images)
+
+
+def _labelled(
+    opened: opening.OpenedModel, args: Any
+) -> tuple[tuple[str, ...], sources.Split]:
+    """Returns the model's classes and the split with labels that index them."""
+    source = sources.load(args.data, data_dir=args.data_dir)
+    split, outputs = source.split(args.split), opened.model.output_shape[-1]
+    names = opened.class_names
+    places = predictions.match_classes(source.class_names, names, outputs)
+    labels = places[split.labels]
+    return names or source.class_names, dataclasses.replace(split, labels=labels)
+
+
+def scores_of(found: predictions.Predictions) -> Scores:
+    """Returns the scores of answers for images with labels."""
+    return Scores(
+        images=len(found.labels),
+        loss=float(found.losses.mean()),
+        top1=float(found.is_top1.mean()),
+        top5=float(found.is_top5.mean()),
+    )
+
+
+def _write(
+    found: predictions.Predictions,
+    class_names: tuple[str, ...],
+    folder: pathlib.Path,
+    is_labelled: bool,
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    predictions.write_predictions(found, class_names, folder / "predictions.csv")
+    if not is_labelled:
+        return
+    scores = scores_of(found)
+    values = dataclasses.asdict(scores)
+    values["top1_interval"] = scores.top1_interval
+    values["top5_interval"] = scores.top5_interval
+    text = json.dumps(values, indent=2)
+    (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
+    predictions.write_per_class(found, class_names, folder / "per_class.csv")
+    pictures.draw_confusion(
+        found.labels, found.answers[:, 0], class_names, folder / "confusion.png"
+    )
 
 
 def run() -> None:

@@ -20,25 +20,30 @@ from .sources import Split
 
 DRAWN_FROM = 1000  # images at most, of which the predictions' picture shows some
 COLUMNS, ROWS = 8, 4
+MATRIX_CLASSES = 40  # more would not be readable
+PAIRS = 40  # of classes, at most
 _TRAIN, _VALIDATION = "#c05a00", "#005ab5"  # told apart by colour-blind people too
 _RIGHT, _WRONG = "#1a1a1a", "#c00000"
 
 
 def draw_curves(rows: Sequence[dict[str, float]], path: pathlib.Path) -> None:
-    """Draws loss and top-1 by epoch, of training and validation.
+    """Draws loss and top-1 by epoch, of training and validation, and learning rate.
 
     Args:
         rows: One per epoch, as in metrics.csv.
         path: Of the PNG.
     """
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for axes, name, factor in ((left, "loss", 1.0), (right, "top1", 100.0)):
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=(2, 2, 1.2))
+    epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(rows) < 20 else ""
+    for axes, name, factor in ((left, "loss", 1.0), (middle, "top1", 100.0)):
         for part, color in (("train", _TRAIN), ("validation", _VALIDATION)):
-            epochs = [row["epoch"] for row in rows]
             values = [factor * row[f"{part}_{name}"] for row in rows]
-            marker = "o" if len(rows) < 20 else ""
             axes.plot(epochs, values, color=color, marker=marker, label=part)
+    rates = [row["learning_rate"] for row in rows]
+    right.plot(epochs, rates, color=_RIGHT, marker=marker)
+    for axes in (left, middle, right):
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -48,13 +53,101 @@ def draw_curves(rows: Sequence[dict[str, float]], path: pathlib.Path) -> None:
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_locator(ticker.NullLocator())
     left.legend(frameon=False, loc="upper right")
-    right.set_title("Top-1 accuracy, %", loc="left")
+    middle.set_title("Top-1 accuracy, %", loc="left")
     best = max(rows, key=lambda row: row["validation_top1"])
     share, epoch = best["validation_top1"], best["epoch"]
     label = f"best validation: {share:.1%}, epoch {epoch:g}"
-    right.plot(epoch, 100 * share, "o", color=_VALIDATION, label=label)
-    right.legend(frameon=False, loc="lower right")
+    middle.plot(epoch, 100 * share, "o", color=_VALIDATION, label=label)
+    middle.legend(frameon=False, loc="lower right")
+    right.set_title("Learning rate", loc="left")
+    right.set_ylim(bottom=0)
     figure.savefig(path, dpi=120)
+
+
+def draw_confusion(
+    labels: np.ndarray,
+    answers: np.ndarray,
+    class_names: Sequence[str],
+    path: pathlib.Path,
+) -> None:
+    """Draws which classes are taken for which.
+
+    Up to `MATRIX_CLASSES` classes as a matrix, more as the list of the pairs that are
+    confused most often.
+
+    Args:
+        labels: Class index of each image, (images,).
+        answers: The model's first answer for each, (images,).
+        class_names: In index order.
+        path: Of the PNG.
+    """
+    present = np.union1d(labels, answers)
+    if len(present) <= MATRIX_CLASSES:
+        figure = _confusion_matrix(labels, answers, present, class_names)
+    else:
+        figure = _confused_pairs(labels, answers, class_names)
+    figure.savefig(path, dpi=120)
+
+
+def _confusion_matrix(
+    labels: np.ndarray,
+    answers: np.ndarray,
+    present: np.ndarray,
+    class_names: Sequence[str],
+) -> Figure:
+    counts = np.zeros((len(present), len(present)), np.int64)
+    np.add.at(
+        counts, (np.searchsorted(present, labels), np.searchsorted(present, answers)), 1
+    )
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.2 + 0.45 * len(present)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
+    names = [_short(class_names[i]) for i in present]
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("label")
+    axes.set_title("Images of each class by answer", loc="left")
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        color = "white" if shares[row, column] > 0.5 else "black"
+        text = str(counts[row, column])
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+    figure.colorbar(drawn, label="% of the label's images", shrink=0.7)
+    return figure
+
+
+def _confused_pairs(
+    labels: np.ndarray, answers: np.ndarray, class_names: Sequence[str]
+) -> Figure:
+    wrong = np.stack([labels, answers], axis=1)[labels != answers]
+    pairs, counts = np.unique(wrong, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:PAIRS][::-1]  # drawn from below
+    totals = np.bincount(labels, minlength=len(class_names))
+    texts = [
+        f"{_short(class_names[label])} taken for {_short(class_names[answer])}"
+        for label, answer in pairs[order]
+    ]
+    figure = Figure(figsize=(10, 1.4 + 0.27 * max(1, len(order))), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(range(len(order)), counts[order], color=_VALIDATION)
+    notes = [
+        f"{count} of {totals[label]}"
+        for count, (label, _) in zip(counts[order], pairs[order], strict=True)
+    ]
+    axes.bar_label(bars, notes, padding=3)
+    axes.set_yticks(range(len(order)), texts)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    axes.margins(x=0.15, y=0.02)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("images")
+    axes.set_title(
+        f"The pairs confused most often, of {len(pairs):,}; "
+        f"{len(wrong):,} of {len(labels):,} images wrong",
+        loc="left",
+    )
+    return figure
 
 
 def draw_predictions(
@@ -91,7 +184,8 @@ def draw_predictions(
         position = tf.constant(chosen[i], tf.int64)
         label = class_names[split.labels[chosen[i]]]
         guess = class_names[int(np.argmax(probabilities[i]))]
-        _draw_one(axes, split.read(position), label, guess, probabilities[i].max())
+        image = preprocessing_tf.pixels(split.read(position))
+        _draw_one(axes, image, label, guess, probabilities[i].max())
     wrong = np.argmax(probabilities, axis=1) != split.labels[chosen]
     figure.suptitle(
         f"{wrong.sum()} of {len(chosen)} images wrong (red). "

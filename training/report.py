@@ -8,13 +8,18 @@ import math
 import os
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 import tqdm
 
 from .config import TrainConfig
+from .evaluate import wilson_interval
+from .phases import Phase
 from .run_folder import RunFolder
+
+SHOWN_BAD_IMAGES = 100  # names in the report
 
 # What `tf.summary.scalar` writes; that needs TensorBoard installed, this does not.
 _SCALAR = tf.compat.v1.SummaryMetadata(
@@ -39,6 +44,7 @@ class Progress:
     ) -> None:
         self._batch_size = config.batch_size
         self._epochs = config.epochs
+        self._chosen_on = "minival" if config.minival else "validation"
         self._show = show
         self._bar = tqdm.tqdm(
             total=config.total_steps(images) * config.batch_size,
@@ -48,7 +54,7 @@ class Progress:
             dynamic_ncols=True,
             disable=not (show and sys.stderr.isatty()),
         )
-        self._shown = {"loss": math.nan, "validation": math.nan}
+        self._shown = {"loss": math.nan, self._chosen_on: math.nan}
 
     def __enter__(self) -> Progress:
         return self
@@ -67,14 +73,14 @@ class Progress:
 
     def epoch(self, row: dict[str, float]) -> None:
         """Shows the figures of a finished epoch."""
-        self._shown["validation"] = row["validation_top1"]
+        self._shown[self._chosen_on] = row["validation_top1"]
         self._update()
         if self._show and self._bar.disable:
             print(
                 f"epoch {row['epoch']:g}/{self._epochs:g}  "
                 f"loss {row['train_loss']:.4f}  "
                 f"top-1 {row['train_top1']:.2%}  "
-                f"validation loss {row['validation_loss']:.4f}  "
+                f"{self._chosen_on} loss {row['validation_loss']:.4f}  "
                 f"top-1 {row['validation_top1']:.2%}  "
                 f"{row['seconds']:.0f} s",
                 file=sys.stderr,
@@ -143,7 +149,12 @@ class TensorBoard:
 
 
 def write_report(
-    folder: RunFolder, config: TrainConfig, summary: dict[str, Any]
+    folder: RunFolder,
+    config: TrainConfig,
+    summary: dict[str, Any],
+    *,
+    run_phases: Sequence[Phase] = (),
+    bad_images: Sequence[str] = (),
 ) -> None:
     """Writes report.md.
 
@@ -151,14 +162,17 @@ def write_report(
         folder: Of the run; files that exist in it are linked.
         config: The run.
         summary: Final figures, as in summary.json.
+        run_phases: Result of `phases.plan`; told when there are several.
+        bad_images: Names of training images that could not be decoded.
     """
     split = summary["final_split"]
+    chosen_on = "minival" if config.minival else "validation"
     figures = {
-        f"top-1 on {split}": f"{summary['final_top1']:.2%}",
-        f"top-5 on {split}": f"{summary['final_top5']:.2%}",
-        f"images of {split}": summary["final_images"],
+        f"top-1 on {split}": _share(summary, "final_top1"),
+        f"top-5 on {split}": _share(summary, "final_top5"),
+        f"images of {split}": f"{summary['final_images']:,}",
         f"loss on {split}, nats": f"{summary['final_loss']:.4f}",
-        "best validation top-1": f"{summary['best_validation_top1']:.2%}",
+        f"best {chosen_on} top-1": f"{summary['best_validation_top1']:.2%}",
         "at epoch": f"{summary['best_epoch']:g} of {config.epochs:g}",
         "trainable parameters": f"{summary['trainable_parameters']:,}",
         "steps": f"{summary['steps']:,}",
@@ -186,10 +200,13 @@ def write_report(
         "",
         *_table("figure", "value", figures),
         "",
-        "The weights are those of the epoch that was best on validation; "
-        f"{split} was scored once, at the end.",
+        "In brackets: the 95% interval by Wilson's method.",
         "",
-        f"![Loss and accuracy by epoch]({folder.curves.name})",
+        _on_selection(config, split),
+        "",
+        *_on_phases(run_phases),
+        *_on_bad_images(bad_images),
+        f"![Loss, accuracy and learning rate by epoch]({folder.curves.name})",
         "",
         f"![Images with predictions]({folder.predictions.name})",
         "",
@@ -202,6 +219,69 @@ def write_report(
         *_table("field", "value", settings),
     ]
     folder.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _share(summary: dict[str, Any], name: str) -> str:
+    images = summary["final_images"]
+    low, high = wilson_interval(round(summary[name] * images), images)
+    return f"{summary[name]:.2%} ({low:.2%} to {high:.2%})"
+
+
+def _on_selection(config: TrainConfig, split: str) -> str:
+    if config.minival:
+        return (
+            "The weights are those of the epoch that was best on minival, "
+            f"{config.minival:,} training images that were held out; {split} was "
+            "scored once, at the end."
+        )
+    if split == "validation":
+        return (
+            "The weights are those of the epoch that was best on validation. There is "
+            "no test split, so the figures are those of the images that chose the "
+            "epoch, and flatter a little."
+        )
+    return (
+        "The weights are those of the epoch that was best on validation; "
+        f"{split} was scored once, at the end."
+    )
+
+
+def _on_phases(run_phases: Sequence[Phase]) -> list[str]:
+    if len(run_phases) < 2:
+        return []
+    rows = {
+        f"{phase.first_step + 1:,} to {phase.last_step:,}": describe_phase(phase)
+        for phase in run_phases
+    }
+    return ["## Phases", "", *_table("steps", "trained", rows), ""]
+
+
+def describe_phase(phase: Phase) -> str:
+    """Returns what is trained in a phase, and on which image size, in words."""
+    whole = {None: "all weights", "top": "the classifier", 0: "all but the stem"}
+    if phase.frozen in whole:
+        trained = whole[phase.frozen]
+    elif phase.frozen == 7:
+        trained = "the head"
+    else:
+        trained = f"stages from {int(phase.frozen or 0) + 1}"
+    return f"{trained}, {phase.image_size} pixels"
+
+
+def _on_bad_images(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    rest = len(names) - SHOWN_BAD_IMAGES
+    more = [f"- and {rest:,} more"] if rest > 0 else []
+    return [
+        "## Images that could not be decoded",
+        "",
+        f"{len(names):,} training images were left out:",
+        "",
+        *[f"- `{name}`" for name in names[:SHOWN_BAD_IMAGES]],
+        *more,
+        "",
+    ]
 
 
 def _table(left: str, right: str, rows: dict[str, Any]) -> list[str]:

@@ -3,20 +3,29 @@ r"""Fine-tuning on your own images: one folder per class.
 python -m training.main --config=finetune --config.data=folder:DIR \
     --workdir=runs/mine
 
-Starts from EfficientNet-Lite0's ImageNet weights with a new classifier; every weight is
-trained. Takes a few hundred images and up.
+Starts from EfficientNet-Lite0's ImageNet weights with a new classifier, which is
+trained alone at first; then the network's last stages join in. BatchNorm keeps
+ImageNet's statistics, so that a few hundred images and small batches will do.
+`training.fine_tune` is the same from Python.
 """
 
 from ..config import TrainConfig
 
 
-def get_config() -> TrainConfig:
-    """Returns the recipe; `data` has to be set."""
+def get_config(variant: str = "EfficientNetLite0") -> TrainConfig:
+    """Returns the recipe; `data` has to be set.
+
+    Args:
+        variant: Any that has "imagenet" weights.
+    """
     return TrainConfig(
-        model="EfficientNetLite0",
+        model=variant,
         weights="imagenet",
         batch_size=32,
-        epochs=10,
+        epochs=20,
+        head_epochs=8,
+        train_from_stage=5,
+        freeze_batch_norm=True,
         lr_per_256=0.016,
         warmup_epochs=1,
         schedule="cosine",
@@ -25,6 +34,5 @@ def get_config() -> TrainConfig:
         label_smoothing=0.1,
         # A few hundred steps in all: slower averages would not catch up.
         ema_decay=0.98,
-        bn_momentum=0.9,
         augment="crop_flip",
     )

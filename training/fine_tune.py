@@ -1,0 +1,144 @@
+"""Fine-tuning from Python: images in, a model and its scores out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_efficientnet.architecture import find_variant
+from keras_efficientnet.preprocessing import EvalPreprocessing
+
+from . import loop, sources
+from .config import TrainConfig
+from .configs import finetune
+from .evaluate import Scores
+from .run_folder import RunFolder
+
+HELD_OUT = 0.2  # of the images, where none are given for validation
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuned:
+    """What fine-tuning made.
+
+    Attributes:
+        model: From images, 0 to 255, to probabilities, (batch, classes).
+        class_names: In the order of the probabilities.
+        scores: Of the model, on `split`.
+        split: "test" where there is one, else "validation".
+        preprocessing: How the model's images are prepared.
+        workdir: Of the run, with its report and all that exports need.
+    """
+
+    model: keras.Model
+    class_names: tuple[str, ...]
+    scores: Scores
+    split: str
+    preprocessing: EvalPreprocessing
+    workdir: pathlib.Path
+
+
+def fine_tune(
+    model: str | keras.Model,
+    train: Any,
+    validation: Any = None,
+    *,
+    workdir: str | os.PathLike[str],
+    class_names: Sequence[str] | None = None,
+    config: TrainConfig | None = None,
+    show: bool = True,
+) -> FineTuned:
+    """Trains a new classifier on a trained network, then its last stages with it.
+
+    Called again with the same folder, an interrupted run goes on, and a finished one
+    is opened.
+
+    Args:
+        model: A variant's name ("EfficientNetLite0"), which starts from the weights of
+            `config`; or a trained model of this package, which starts from its own.
+        train: A folder with one subfolder per class, such as "photos"; or images and
+            labels: (images, height, width, 3) uint8, 0 to 255, and (images,) integers
+            from 0; or a `sources.Source`, which has its own validation.
+        validation: The same; None: a part of `train` is held out by a fixed rule.
+        workdir: Folder of the run.
+        class_names: Of images and labels, in index order; None: "class 0" and so on.
+        config: How to train; None: the recipe "finetune". `model` and `data` are
+            filled in.
+        show: Whether to show progress on stderr.
+
+    Raises:
+        ValueError: The images or a field of `config` are not usable, or `workdir`
+            holds another run.
+        RuntimeError: Training was interrupted; call again to go on.
+    """
+    source = _source(train, validation, class_names)
+    folder = RunFolder(pathlib.Path(workdir))
+    run_config = _config(model, config or finetune.get_config(), folder)
+    summary = loop.train(run_config, folder.root, source, show=show)
+    if summary is None:
+        raise RuntimeError(f"Training in {folder.root} was interrupted; call again")
+    return FineTuned(
+        model=keras.saving.load_model(folder.model),
+        class_names=folder.read_labels(),
+        scores=Scores(
+            images=summary["final_images"],
+            loss=summary["final_loss"],
+            top1=summary["final_top1"],
+            top5=summary["final_top5"],
+        ),
+        split=summary["final_split"],
+        preprocessing=folder.read_preprocessing(),
+        workdir=folder.root,
+    )
+
+
+def _config(
+    model: str | keras.Model, config: TrainConfig, folder: RunFolder
+) -> TrainConfig:
+    """Returns `config` for a model; writes the weights of a model in memory."""
+    if isinstance(model, str):
+        return dataclasses.replace(config, model=model)
+    try:
+        variant = find_variant(model.name)
+    except ValueError as error:
+        raise ValueError(
+            "`model` must be a variant's name or a model that its factory built, whose "
+            f"name tells the variant. {error}"
+        ) from error
+    start = folder.root / "start.weights.h5"
+    if not start.is_file():  # a run that goes on has begun from these
+        folder.root.mkdir(parents=True, exist_ok=True)
+        model.save_weights(start)
+    return dataclasses.replace(
+        config,
+        model=variant,
+        weights=str(start),
+        image_size=config.image_size or model.input_shape[1] or 0,
+    )
+
+
+def _source(
+    train: Any, validation: Any, class_names: Sequence[str] | None
+) -> sources.Source:
+    if isinstance(train, sources.Source):
+        return train
+    if isinstance(train, str | os.PathLike):
+        if validation is None:
+            return sources.load(f"folder:{os.fspath(train)}")
+        return sources.folders({"train": train, "validation": validation})
+    images, labels = (np.asarray(part) for part in train)
+    if validation is None:
+        keys = [str(i) for i in range(len(labels))]
+        shares = {"train": 1 - HELD_OUT, "validation": HELD_OUT}
+        parts = sources.stratify(keys, labels, shares)
+        splits = {name: (images[at], labels[at]) for name, at in parts.items()}
+    else:
+        splits = {"train": (images, labels), "validation": validation}
+    names = class_names or [f"class {i}" for i in range(int(labels.max()) + 1)]
+    return sources.arrays(splits, names)
