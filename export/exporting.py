@@ -16,13 +16,14 @@ import numpy as np
 
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
-from .formats import Format, Source, find_formats
+from .formats import Format, find_formats
 from .images import Example, choose_balanced, list_images, read_batches
 from .inference import inference_model
 from .latency import latency_ms
 from .loading import Loaded, load, write_sidecars
 from .report import REPORT_MD, Result, format_table, link_from_run, write_report
 from .runners import KerasRunner
+from .source import Source
 from .verify import Reference, VerificationError, ask_keras, compare, find_problems
 
 CALIBRATION_IMAGES = 200
@@ -92,7 +93,9 @@ def export_model(
     folder = _output_dir(output_dir, loaded)
     examples = _verification(verify or loaded.verification)
     images = _calibration(rows, calibration or loaded.calibration, calibration_images)
-    source = Source(network, spec.image_size, _Batches(images, spec))
+    source = Source(
+        network, spec.image_size, loaded.labels, spec, _Batches(images, spec)
+    )
     reference = ask_keras(KerasRunner(network), examples, loaded.labels, spec)
     results = _make_all(rows, source, reference, spec, folder)
     write_sidecars(loaded, folder)
@@ -202,7 +205,7 @@ def _make(
     spec: EvalPreprocessing,
 ) -> Result:
     start = time.perf_counter()
-    row.write(source, path)
+    remarks = tuple(row.write(source, path))
     seconds = time.perf_counter() - start
     comparison = compare(row, path, reference, spec)
     return Result(
@@ -212,6 +215,7 @@ def _make(
         megabytes=_bytes(path) / 1e6,
         latency_ms=latency_ms(row, path, spec.image_size),
         comparison=comparison,
+        remarks=remarks,
         problems=tuple(find_problems(comparison, row)),
     )
 

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import keras
-import numpy as np
 
 from keras_efficientnet.architecture import did_you_mean
 
 from . import saved_model, tflite
 from .runners import Runner, SavedModelRunner, TFLiteRunner
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """What an artefact is made from.
-
-    Attributes:
-        model: Network in float32.
-        image_size: Side of its input, pixels.
-        calibration: Images, batches of (batch, image_size, image_size, 3), float32,
-            0 to 255; can be gone through more than once. Empty: none were given.
-    """
-
-    model: keras.Model
-    image_size: int
-    calibration: Iterable[np.ndarray] = ()
+from .source import Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +20,7 @@ class Format:
     Attributes:
         artefact: Name of the file or folder.
         about: What it is for, in a few words.
-        write: Makes it.
+        write: Makes it; returns remarks for the report, a sentence each.
         runner: Opens it, to be verified.
         needs_calibration: Whether it is made with images.
         max_difference: Allowed between its probabilities and Keras'; None: any.
@@ -49,7 +31,7 @@ class Format:
 
     artefact: str
     about: str
-    write: Callable[[Source, Path], None]
+    write: Callable[[Source, Path], Sequence[str]]
     runner: Callable[[Path], Runner]
     needs_calibration: bool = False
     max_difference: float | None = 1e-4
@@ -61,15 +43,13 @@ FORMATS = {
     "saved_model": Format(
         artefact="saved_model",
         about="TensorFlow Serving and TensorFlow in any language",
-        write=lambda source, path: saved_model.write(source.model, path),
+        write=saved_model.write,
         runner=SavedModelRunner,
     ),
     "tflite": Format(
         artefact="model_float32.tflite",
         about="phones; the exact answers",
-        write=lambda source, path: tflite.write_float32(
-            source.model, source.image_size, path
-        ),
+        write=tflite.write_float32,
         runner=TFLiteRunner,
     ),
     # Rounding to 8 bits moves the probabilities of images that the network is
@@ -78,9 +58,7 @@ FORMATS = {
     "tflite_int8": Format(
         artefact="model_int8.tflite",
         about="phones and integer accelerators; a quarter of the size",
-        write=lambda source, path: tflite.write_int8(
-            source.model, source.image_size, source.calibration, path
-        ),
+        write=tflite.write_int8,
         runner=TFLiteRunner,
         needs_calibration=True,
         max_difference=None,

@@ -32,6 +32,7 @@ class Result:
         megabytes: Its size, in 1e6 bytes.
         latency_ms: Median for one image on one thread, milliseconds.
         comparison: With the Keras model.
+        remarks: What its maker had to say, a sentence each.
         problems: Thresholds that it missed, a sentence each.
     """
 
@@ -41,6 +42,7 @@ class Result:
     megabytes: float
     latency_ms: float
     comparison: Comparison
+    remarks: tuple[str, ...]
     problems: tuple[str, ...]
 
 

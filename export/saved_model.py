@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 
 from .quiet import quiet_stderr
+from .source import Source
 
 
-def write(model: keras.Model, path: Path) -> None:
+def write(source: Source, path: Path) -> tuple[str, ...]:
     """Writes a SavedModel that plain TensorFlow loads, without Keras.
 
     Its signature `serving_default` takes `images`, (batch, height, width, 3),
@@ -18,9 +18,13 @@ def write(model: keras.Model, path: Path) -> None:
     classes), float32.
 
     Args:
-        model: Network in float32.
+        source: The network.
         path: Folder to make.
+
+    Returns:
+        No remarks.
     """
+    model = source.model
     images = tf.TensorSpec(model.inputs[0].shape, tf.float32, name="images")
 
     @tf.function(input_signature=[images], autograph=False)
@@ -33,3 +37,4 @@ def write(model: keras.Model, path: Path) -> None:
     module.classify = classify
     with quiet_stderr():
         tf.saved_model.save(module, str(path), signatures={"serving_default": classify})
+    return ()

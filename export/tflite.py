@@ -16,30 +16,32 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from .quiet import quiet_stderr
+from .source import Source
 
 
-def write_float32(model: keras.Model, image_size: int, path: Path) -> None:
+def write_float32(source: Source, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file in float32.
 
     It takes `images`, (1, image_size, image_size, 3), float32, 0 to 255, and
     returns `probabilities`, (1, classes), float32.
 
     Args:
-        model: Network in float32.
-        image_size: Side of the input, pixels.
+        source: The network.
         path: File to make.
+
+    Returns:
+        No remarks.
 
     Raises:
         ValueError: The network uses an operation that TFLite does not have.
     """
-    converter = _converter(model, image_size)
+    converter = _converter(source.model, source.image_size)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     path.write_bytes(_convert(converter))
+    return ()
 
 
-def write_int8(
-    model: keras.Model, image_size: int, images: Iterable[np.ndarray], path: Path
-) -> None:
+def write_int8(source: Source, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file that computes in integers from end to end.
 
     It takes `images`, (1, image_size, image_size, 3), uint8: the very pixels. It
@@ -47,25 +49,26 @@ def write_int8(
     scale per channel.
 
     Args:
-        model: Network in float32.
-        image_size: Side of the input, pixels.
-        images: What to calibrate the activations' ranges with, batches of
-            (batch, image_size, image_size, 3), float32, 0 to 255.
+        source: The network, and images to calibrate the activations' ranges with.
         path: File to make.
+
+    Returns:
+        No remarks.
 
     Raises:
         ValueError: The network uses an operation that TFLite does not have, or not
             in integers.
     """
-    converter = _converter(model, image_size)
+    converter = _converter(source.model, source.image_size)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _representative(images)
+    converter.representative_dataset = lambda: _representative(source.calibration)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.uint8
     content = _convert(converter)
     check_integer(content)
     path.write_bytes(content)
+    return ()
 
 
 def check_builtin(content: bytes) -> None:

@@ -11,7 +11,7 @@ from export.verify import Comparison, Reference
 
 def failed_result(path):
     comparison = Comparison(3, 0.4, 2 / 3, (1,), (0, 2, 0), 1 / 3, 2 / 3)
-    return Result("tflite_int8", path, 1.25, 0.5, 0.75, comparison, ("it is bad",))
+    return Result("tflite_int8", path, 1.25, 0.5, 0.75, comparison, (), ("it is bad",))
 
 
 def write(tmp_path):

@@ -15,7 +15,9 @@ from PIL import Image
 from sklearn import datasets
 
 import export
+from export.source import Source
 from keras_efficientnet.efficientnet import EfficientNet
+from keras_efficientnet.preprocessing import EvalPreprocessing
 
 LABELS = ("sky", "flower", "noise", "darkness")
 SIZE = 32  # pixels
@@ -43,6 +45,14 @@ def pictures(label, count, seed):
         box = (int(x), int(y), int(x) + side, int(y) + side)
         crops.append(np.asarray(photo.resize((48, 40), box=box)))
     return np.stack(crops)
+
+
+def source(model, calibration=()):
+    """Returns what writers of artefacts take, of a model with a static input."""
+    size = model.inputs[0].shape[1]
+    labels = tuple(str(i) for i in range(model.outputs[0].shape[-1]))
+    spec = EvalPreprocessing(size, 0, "bilinear")
+    return Source(model, size, labels, spec, calibration)
 
 
 def tiny_network(seed, **options):

@@ -55,7 +55,9 @@ def test_tampered_artefact_fails_and_keeps_a_name_that_says_so(monkeypatch, tmp_
     with_writer(
         monkeypatch,
         "tflite",
-        lambda source, path: tflite.write_float32(other, source.image_size, path),
+        lambda source, path: tflite.write_float32(
+            dataclasses.replace(source, model=other), path
+        ),
     )
     good = tmp_path / "model_float32.tflite"
     good.write_bytes(b"of an earlier export")

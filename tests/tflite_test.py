@@ -73,7 +73,7 @@ def test_float_tensors_are_not_integers():
 def test_operation_that_only_tensorflow_has_is_refused(tmp_path):
     model = small_model(keras.ops.erfinv)
     with pytest.raises(ValueError, match=r"(?s)TFLite has builtin.*Erfinv"):
-        tflite.write_float32(model, 8, tmp_path / "model.tflite")
+        tflite.write_float32(export_run.source(model), tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
 
 
