@@ -14,8 +14,9 @@ def call(layer: keras.Layer, args: Any, kwargs: Any) -> Any:
     """Calls a layer in training mode.
 
     Batch normalisation becomes one fused operation where Keras takes a dozen, which
-    halves the time to the first step and speeds up the others. On processors swish
-    keeps its sigmoid for the backward pass instead of computing it again.
+    halves the time to the first step and speeds up the others. On processors a 1x1
+    convolution is a matrix product, whose gradients take half the time, and swish
+    and its gradient are compiled to a single pass each.
 
     Args:
         layer: Of any kind.
@@ -27,8 +28,11 @@ def call(layer: keras.Layer, args: Any, kwargs: Any) -> Any:
     """
     if _is_fusible(layer):
         return _fused_batch_norm(layer, args[0])
-    if _is_swish(layer) and _is_on_processor():
-        return args[0] * tf.sigmoid(args[0])
+    if _is_on_processor():
+        if _is_swish(layer):
+            return _swish(args[0])
+        if _is_pointwise(layer):
+            return _pointwise(layer, args[0])
     if "training" in getattr(layer, "_call_context_args", ()):
         kwargs = {**kwargs, "training": True}
     return layer(*args, **kwargs)
@@ -53,8 +57,44 @@ def _is_swish(layer: keras.layers.Layer) -> bool:
     return type(layer) is kind and layer.activation is keras.activations.silu
 
 
+def _is_pointwise(layer: keras.Layer) -> bool:
+    return bool(
+        type(layer) is keras.layers.Conv2D
+        and layer.kernel_size == layer.strides == layer.dilation_rate == (1, 1)
+        and layer.groups == 1
+        and layer.data_format == "channels_last"
+    )
+
+
 def _is_on_processor() -> bool:
     return {d.device_type for d in tf.config.list_logical_devices()} == {"CPU"}
+
+
+@tf.custom_gradient
+def _swish(x: Any) -> Any:
+    return _swish_forward(x), lambda upstream: _swish_backward(x, upstream)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _swish_forward(x: Any) -> Any:
+    return x * tf.sigmoid(x)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _swish_backward(x: Any, upstream: Any) -> Any:
+    gate = tf.sigmoid(x)
+    return upstream * gate * (1.0 + x * (1.0 - gate))
+
+
+def _pointwise(layer: Any, x: Any) -> Any:
+    dtype, channels, filters = layer.compute_dtype, x.shape[-1], layer.filters
+    kernel = tf.reshape(tf.cast(layer.kernel, dtype), (channels, filters))
+    rows = tf.reshape(tf.cast(x, dtype), (-1, channels)) @ kernel
+    if layer.use_bias:
+        rows += tf.cast(layer.bias, dtype)
+    shape = tf.concat([tf.shape(x)[:-1], [filters]], axis=0)
+    y = tf.ensure_shape(tf.reshape(rows, shape), (*x.shape[:-1], filters))
+    return layer.activation(y)
 
 
 def _fused_batch_norm(layer: Any, x: Any) -> Any:
