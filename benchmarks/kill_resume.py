@@ -1,6 +1,6 @@
 """Kills training at random moments, resumes it, and compares the bits.
 
-python -m benchmarks.kill_resume [--trials=20] [--epochs=2] [--seed=0]
+python -m benchmarks.kill_resume [--trials=20] [--epochs=1] [--seed=0]
 
 A run of the training command on the digits, with random augmentation, MixUp, dropout
 and a checkpoint after every step, is made once without a pause. Each trial starts it
@@ -137,7 +137,7 @@ def _datasets(path: pathlib.Path) -> Iterator[tuple[str, bytes]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--epochs", type=float, default=2)
+    parser.add_argument("--epochs", type=float, default=1)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)

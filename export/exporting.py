@@ -16,10 +16,10 @@ import numpy as np
 
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
+from . import latency
 from .formats import Format, find_formats
 from .images import Example, choose_balanced, list_images, read_batches
 from .inference import inference_model
-from .latency import latency_ms
 from .loading import Loaded, load, write_sidecars
 from .report import REPORT_MD, Result, format_table, link_from_run, write_report
 from .runners import KerasRunner
@@ -213,7 +213,7 @@ def _make(
         path=path,
         seconds=seconds,
         megabytes=_bytes(path) / 1e6,
-        latency_ms=latency_ms(row, path, spec.image_size),
+        latency=latency.measure(row, path, spec.image_size),
         comparison=comparison,
         remarks=remarks,
         problems=tuple(find_problems(comparison, row)),

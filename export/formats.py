@@ -8,8 +8,10 @@ from pathlib import Path
 
 from keras_efficientnet.architecture import did_you_mean
 
-from . import saved_model, tflite
+from . import onnx, openvino, saved_model, tflite, web
 from .runners import Runner, SavedModelRunner, TFLiteRunner
+from .runners_onnx import OnnxRunner, OpenVinoRunner
+from .runners_web import WebRunner
 from .source import Source
 
 
@@ -52,6 +54,24 @@ FORMATS = {
         write=tflite.write_float32,
         runner=TFLiteRunner,
     ),
+    "tflite_float16": Format(
+        artefact="model_float16.tflite",
+        about="phones' GPUs; half of the size",
+        write=tflite.write_float16,
+        runner=TFLiteRunner,
+        max_difference=2e-2,
+        min_agreement=0.995,
+        max_top1_loss=0.005,
+    ),
+    "tflite_dynamic": Format(
+        artefact="model_dynamic.tflite",
+        about="phones' CPUs without images to calibrate on; a quarter of the size",
+        write=tflite.write_dynamic,
+        runner=TFLiteRunner,
+        max_difference=None,
+        min_agreement=0.97,
+        max_top1_loss=0.01,
+    ),
     # Rounding to 8 bits moves the probabilities of images that the network is
     # unsure of, and with them some first places; so 3 in 100 may change, but hardly
     # any right answer may be lost.
@@ -65,7 +85,40 @@ FORMATS = {
         min_agreement=0.97,
         max_top1_loss=0.01,
     ),
+    "tflite_int16x8": Format(
+        artefact="model_int16x8.tflite",
+        about="integer accelerators with 16-bit activations; slow on other processors",
+        write=tflite.write_int16x8,
+        runner=TFLiteRunner,
+        needs_calibration=True,
+        max_difference=None,
+        min_agreement=0.995,
+        max_top1_loss=0.005,
+    ),
+    "onnx": Format(
+        artefact="model.onnx",
+        about="ONNX Runtime, on servers and desktops",
+        write=onnx.write,
+        runner=OnnxRunner,
+    ),
+    "openvino": Format(
+        artefact="openvino",
+        about="Intel processors",
+        write=openvino.write,
+        runner=OpenVinoRunner,
+    ),
+    "web": Format(
+        artefact="web",
+        about="a page that classifies photos in the browser; any static web server",
+        write=web.write,
+        runner=WebRunner,
+        max_difference=2e-2,
+        min_agreement=0.995,
+        max_top1_loss=0.005,
+    ),
 }
+# What is made unless a user asks for others: what needs no package or program besides.
+DEFAULTS = ("saved_model", "tflite", "tflite_int8")
 
 
 def find_formats(names: Sequence[str]) -> dict[str, Format]:

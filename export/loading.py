@@ -15,7 +15,10 @@ from keras_efficientnet import weights as published
 from keras_efficientnet.architecture import VARIANTS, did_you_mean, find_variant
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 
+from .openvino import XML_FILE
 from .runners import KerasRunner, Runner, SavedModelRunner, TFLiteRunner
+from .runners_onnx import OnnxRunner, OpenVinoRunner
+from .runners_web import MODEL_FILE, WebRunner
 
 LABELS_FILE = "labels.txt"  # a class name per line, in index order
 PREPROCESSING_FILE = "preprocessing.json"  # the fields of EvalPreprocessing
@@ -146,8 +149,14 @@ def _open_path(path: Path) -> _Opened:
         return _Opened(str(path), runner, *_read_sidecars(path), run_folder=path)
     if (path / "saved_model.pb").is_file():
         runner = SavedModelRunner(path)
+    elif (path / MODEL_FILE).is_file():
+        runner = WebRunner(path)
     elif path.suffix == ".tflite":
         runner = TFLiteRunner(path)
+    elif path.suffix == ".onnx":
+        runner = OnnxRunner(path)
+    elif path.suffix == ".xml" or (path / XML_FILE).is_file():
+        runner = OpenVinoRunner(path)
     elif path.suffix == ".keras":
         runner = KerasRunner(_read_keras(path))
     else:
@@ -225,6 +234,7 @@ def _preprocessing(opened: _Opened, given: dict[str, Any]) -> EvalPreprocessing:
 def _what_a_model_is(name: str) -> str:
     return (
         "A model must be a run folder (with a model.keras), a .keras file, a "
-        "SavedModel folder, a .tflite file, or the name of a variant "
+        "SavedModel, OpenVINO or web folder, a .tflite or .onnx file, or the name of a "
+        "variant "
         f"({', '.join(VARIANTS)}).{did_you_mean(name, VARIANTS)} Received: {name}"
     )

@@ -19,7 +19,7 @@ def define_flags(values: flags.FlagValues) -> None:
         values: Where to; `flags.FLAGS` for the command itself.
     """
     from .exporting import CALIBRATION_IMAGES
-    from .formats import FORMATS, describe_formats
+    from .formats import DEFAULTS, describe_formats
 
     def string(name: str, default: str | None, text: str) -> None:
         flags.DEFINE_string(name, default, text, flag_values=values)
@@ -31,7 +31,7 @@ def define_flags(values: flags.FlagValues) -> None:
     string("weights", None, "Of a variant: a published family (imagenet) or a file.")
     flags.DEFINE_list(
         "formats",
-        list(FORMATS),
+        list(DEFAULTS),
         f"Artefacts to make; all, or out of:\n{describe_formats()}",
         flag_values=values,
     )

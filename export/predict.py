@@ -81,19 +81,27 @@ def predict(
     """
     if top < 1:
         raise ValueError(f"`top` must be at least 1. Received: top={top}")
+    import tqdm
+
     from .images import BATCH_SIZE, read_image
 
+    is_shown = len(paths) > BATCH_SIZE and sys.stderr.isatty()
+    progress = tqdm.tqdm(
+        total=len(paths), unit=" images", leave=False, disable=not is_shown
+    )
     for start in range(0, len(paths), BATCH_SIZE):
         read: dict[Path, np.ndarray] = {}
         for path in paths[start : start + BATCH_SIZE]:
             try:
                 read[path] = read_image(path, loaded.preprocessing)
             except ValueError as error:
-                print(f"skipped: {error}", file=sys.stderr)
+                progress.write(f"skipped: {error}", file=sys.stderr)
+            progress.update()
         if read:
             scores = loaded.runner(np.stack(list(read.values())))
             for path, row in zip(read, scores, strict=True):
                 yield _best(path, row, loaded.labels, top)
+    progress.close()
 
 
 def format_text(predictions: Sequence[Prediction]) -> str:

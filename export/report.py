@@ -9,15 +9,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from .contact_sheet import write_sheet
 from .images import read_image
+from .latency import Latency
 from .loading import Loaded
 from .verify import Comparison, Reference
 
 REPORT_JSON = "report.json"
 REPORT_MD = "report.md"
 PICTURE = "verification.png"
+BARS = "artefacts.png"
 MAX_PICTURES = 20  # images on the contact sheet
+_BAR = "#005ab5"
 _RUN_SECTION = "\n## Artefacts\n"  # the last one in a run's report
 
 
@@ -30,7 +35,7 @@ class Result:
         path: The artefact; with the suffix .failed when it missed a threshold.
         seconds: Time it took to make.
         megabytes: Its size, in 1e6 bytes.
-        latency_ms: Median for one image on one thread, milliseconds.
+        latency: For one image on one thread.
         comparison: With the Keras model.
         remarks: What its maker had to say, a sentence each.
         problems: Thresholds that it missed, a sentence each.
@@ -40,7 +45,7 @@ class Result:
     path: Path
     seconds: float
     megabytes: float
-    latency_ms: float
+    latency: Latency
     comparison: Comparison
     remarks: tuple[str, ...]
     problems: tuple[str, ...]
@@ -87,6 +92,34 @@ def write_report(
         _markdown(loaded, reference, results), encoding="utf-8"
     )
     _write_picture(loaded, reference, results, folder / PICTURE)
+    draw_bars(results, folder / BARS)
+
+
+def draw_bars(results: Sequence[Result], path: Path) -> None:
+    """Draws a bar for each artefact's size and one for its latency.
+
+    Args:
+        results: The artefacts.
+        path: Picture to write.
+    """
+    height = 1.0 + 0.36 * len(results)
+    figure = Figure(figsize=(9, height), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    names = [result.format for result in results]
+    panels = (
+        (left, "Size, MB", [r.megabytes for r in results]),
+        (right, "One image on one thread, ms", [r.latency.median_ms for r in results]),
+    )
+    for axes, title, values in panels:
+        bars = axes.barh(names, values, color=_BAR)
+        axes.bar_label(bars, fmt="%.3g", padding=3)
+        axes.set_title(title, loc="left", fontsize="medium")
+        axes.margins(x=0.15)
+        axes.xaxis.set_visible(False)
+        axes.tick_params(left=False)
+        axes.spines[:].set_visible(False)
+    left.invert_yaxis()
+    figure.savefig(path, dpi=110)
 
 
 def link_from_run(run_folder: Path, results: Sequence[Result], folder: Path) -> None:
@@ -136,7 +169,9 @@ def _cells(result: Result) -> dict[str, str]:
         "top-1 Keras": _percent(found.keras_top1),
         "top-1": _percent(found.top1),
         "agreement": _percent(found.agreement),
-        "ms": f"{result.latency_ms:.2f}",
+        "top-5": _percent(found.top5_agreement),
+        "ms": f"{result.latency.median_ms:.2f}",
+        "p95": f"{result.latency.p95_ms:.2f}",
         "verdict": "FAILED" if result.problems else "ok",
     }
 
@@ -154,11 +189,13 @@ def _as_json(
         "artefact": result.path.name,
         "seconds": round(result.seconds, 3),
         "megabytes": round(result.megabytes, 6),
-        "latency_ms": round(result.latency_ms, 4),
+        "latency_ms": round(result.latency.median_ms, 4),
+        "latency_p95_ms": round(result.latency.p95_ms, 4),
         "max_difference": found.max_difference,
         "keras_top1": found.keras_top1,
         "top1": found.top1,
         "agreement": found.agreement,
+        "top5_agreement": found.top5_agreement,
         "disagreements": [
             {
                 "image": str(reference.paths[i]),
@@ -167,6 +204,7 @@ def _as_json(
             }
             for i in found.disagreements
         ],
+        "remarks": list(result.remarks),
         "problems": list(result.problems),
     }
 
@@ -179,12 +217,16 @@ def _markdown(loaded: Loaded, reference: Reference, results: Sequence[Result]) -
         f"{len(loaded.labels)} classes, images of {spec.image_size} x "
         f"{spec.image_size} pixels, central crop with padding {spec.crop_padding}, "
         f"{spec.resize} resize. Compared with the Keras model on "
-        f"{len(reference.paths)} images. Milliseconds: median for one image on one "
-        "thread.",
+        f"{len(reference.paths)} images; agreement is that of the first class, top-5 "
+        "that of the five first as a set. Milliseconds: median and 95th percentile for "
+        "one image on one thread.",
         "",
         *_table(results),
         "",
         *(f"- {r.path.name}: {problem}." for r in results for problem in r.problems),
+        *(f"- {r.path.name}: {remark}" for r in results for remark in r.remarks),
+        "",
+        f"![Sizes and latencies]({BARS})",
     ]
     disagreements = [
         f"| {result.path.name} | {reference.paths[i]} | "

@@ -39,7 +39,7 @@ class KerasRunner:
     """Runs a Keras model."""
 
     def __init__(self, model: keras.Model):
-        _check_shapes(model.name, model.inputs, model.outputs)
+        check_shapes(model.name, model.inputs, model.outputs)
         self.model = model
         self.input_shape = tuple(model.inputs[0].shape[1:])
         self.classes = int(model.outputs[0].shape[-1])
@@ -63,7 +63,7 @@ class SavedModelRunner:
         self._signature = self._loaded.signatures["serving_default"]
         inputs = self._signature.structured_input_signature[1]
         outputs = self._signature.structured_outputs
-        _check_shapes(str(folder), list(inputs.values()), list(outputs.values()))
+        check_shapes(str(folder), list(inputs.values()), list(outputs.values()))
         ((self._input, spec),) = inputs.items()
         ((self._output, scores),) = outputs.items()
         self.input_shape = tuple(spec.shape[1:])
@@ -118,7 +118,7 @@ def open_tflite(content: bytes, name: str) -> Interpreter:
             f"A .tflite file must hold a TFLite model. Received: {name} ({error})"
         ) from error
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    _check_shapes(
+    check_shapes(
         name, [_Spec(x["shape"]) for x in inputs], [_Spec(x["shape"]) for x in outputs]
     )
     return interpreter
@@ -156,7 +156,17 @@ class _Spec:
         self.shape = tuple(int(n) for n in shape)
 
 
-def _check_shapes(name: str, inputs: list[Any], outputs: list[Any]) -> None:
+def check_shapes(name: str, inputs: list[Any], outputs: list[Any]) -> None:
+    """Checks that a model classifies images.
+
+    Args:
+        name: Of the model, for the error.
+        inputs: Things with a `shape`, as many as it has inputs.
+        outputs: The same of its outputs.
+
+    Raises:
+        ValueError: It has other inputs or outputs.
+    """
     shapes = [[tuple(x.shape) for x in tensors] for tensors in (inputs, outputs)]
     match shapes:
         case [[(_, _, _, 3)], [(_, int())]]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from tensorflow.lite.python.convert import ConverterError
@@ -15,8 +13,16 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
+from .calibration import observe
+from .graph import Graph
+from .integers import int8, int16
+from .metadata import pack_with_metadata
+from .quantize import apply_recipe, dynamic_recipe, float16_recipe
 from .quiet import quiet_stderr
 from .source import Source
+from .stem import classify_pixels
+
+OUTPUTS = ("probabilities", "features")  # most networks have the first only
 
 
 def write_float32(source: Source, path: Path) -> tuple[str, ...]:
@@ -35,9 +41,72 @@ def write_float32(source: Source, path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: The network uses an operation that TFLite does not have.
     """
-    converter = _converter(source.model, source.image_size)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    path.write_bytes(_convert(converter))
+    _save(Graph(convert(source.model, source.image_size)), source, path)
+    return ()
+
+
+def write_float16(source: Source, path: Path) -> tuple[str, ...]:
+    """Writes a .tflite file whose weights are stored in float16.
+
+    It takes and returns what `write_float32`'s does. Processors without float16
+    arithmetic widen the weights once, when the file is opened.
+
+    Args:
+        source: The network.
+        path: File to make.
+
+    Returns:
+        No remarks.
+
+    Raises:
+        ValueError: The network uses an operation that TFLite does not have.
+    """
+    content = convert(source.model, source.image_size)
+    _save(apply_recipe(content, float16_recipe()), source, path)
+    return ()
+
+
+def write_dynamic(source: Source, path: Path) -> tuple[str, ...]:
+    """Writes a .tflite file with int8 weights and float32 activations.
+
+    It takes and returns what `write_float32`'s does. Activations are rounded to 8
+    bits while the network runs, each by its own range, so no images are needed.
+
+    Args:
+        source: The network.
+        path: File to make.
+
+    Returns:
+        No remarks.
+
+    Raises:
+        ValueError: The network uses an operation that TFLite does not have.
+    """
+    content = convert(source.model, source.image_size)
+    _save(apply_recipe(content, dynamic_recipe()), source, path)
+    return ()
+
+
+def write_int16x8(source: Source, path: Path) -> tuple[str, ...]:
+    """Writes a .tflite file with int8 weights and int16 activations.
+
+    It takes and returns what `write_float32`'s does; the conversion to and from
+    integers is its first and last operation.
+
+    Args:
+        source: The network, and images to calibrate the activations' ranges with.
+        path: File to make.
+
+    Returns:
+        No remarks.
+
+    Raises:
+        ValueError: The network uses an operation that TFLite does not have, or there
+            are no images.
+    """
+    content = convert(source.model, source.image_size)
+    seen = observe(content, source.calibration)
+    _save(int16(content, seen), source, path)
     return ()
 
 
@@ -48,27 +117,59 @@ def write_int8(source: Source, path: Path) -> tuple[str, ...]:
     returns `probabilities`, (1, classes), uint8, in steps of 1/256. Weights have one
     scale per channel.
 
+    When that answers too many of the calibration images differently, the fewest parts
+    of the network that it takes to mend it stay in float32.
+
     Args:
         source: The network, and images to calibrate the activations' ranges with.
         path: File to make.
 
     Returns:
-        No remarks.
+        Which parts compute in float32, and what that costs; nothing when none do.
 
     Raises:
-        ValueError: The network uses an operation that TFLite does not have, or not
-            in integers.
+        ValueError: The network uses an operation that TFLite does not have, or there
+            are no images.
     """
-    converter = _converter(source.model, source.image_size)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _representative(source.calibration)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.uint8
-    content = _convert(converter)
-    check_integer(content)
-    path.write_bytes(content)
-    return ()
+    content = convert(source.model, source.image_size)
+    graph, remarks = int8(content, observe(content, source.calibration))
+    if not remarks:
+        check_integer(graph)
+    _save(graph, source, path)
+    return remarks
+
+
+def convert(
+    model: keras.Model, image_size: int, *, float16_weights: bool = False
+) -> bytes:
+    """Converts a network to TFLite in float32.
+
+    Args:
+        model: The network; of two outputs, the second becomes `features`.
+        image_size: Side of its input, pixels.
+        float16_weights: Whether to store the constants in half of the size.
+
+    Returns:
+        Content of a .tflite file.
+
+    Raises:
+        ValueError: The network uses an operation that TFLite does not have.
+    """
+    converter = _converter(model, image_size)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if float16_weights:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    try:
+        with quiet_stderr():
+            content = converter.convert()
+    except ConverterError as error:
+        raise ValueError(
+            "A network must use only operations that TFLite has builtin. "
+            f"Received: {error}"
+        ) from error
+    check_builtin(content)
+    return content
 
 
 def check_builtin(content: bytes) -> None:
@@ -81,7 +182,7 @@ def check_builtin(content: bytes) -> None:
         ValueError: Some operation is custom or TensorFlow's own (Flex).
     """
     custom = schema.BuiltinOperator.CUSTOM
-    codes = _parse(content).operatorCodes
+    codes = schema.ModelT.InitFromPackedBuf(content).operatorCodes
     foreign = sorted(c.customCode.decode() for c in codes if c.builtinCode == custom)
     if foreign:
         raise ValueError(
@@ -90,64 +191,44 @@ def check_builtin(content: bytes) -> None:
         )
 
 
-def check_integer(content: bytes) -> None:
+def check_integer(graph: Graph) -> None:
     """Checks that no tensor is a float.
 
     Args:
-        content: Of a .tflite file.
+        graph: Of a .tflite file.
 
     Raises:
         ValueError: Some tensor is; accelerators for integers would refuse it.
     """
     floats = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
-    tensors = [t for graph in _parse(content).subgraphs for t in graph.tensors]
-    names = [t.name.decode() for t in tensors if t.type in floats]
+    names = [t.name.decode() for t in graph.tensors if t.type in floats]
     if names:
         raise ValueError(
             "An integer model must have no float tensors. "
-            f"Received: {len(names)} of {len(tensors)}, the first {names[0]}"
+            f"Received: {len(names)} of {len(graph.tensors)}, the first {names[0]}"
         )
 
 
-def _parse(content: bytes) -> Any:
-    return schema.ModelT.InitFromPackedBuf(content)
+def _save(graph: Graph, source: Source, path: Path) -> None:
+    labels = source.labels
+    description = f"{source.model.name}, of {len(labels)} classes."
+    content = pack_with_metadata(graph, labels, description)
+    check_builtin(content)
+    path.write_bytes(content)
 
 
 def _converter(model: keras.Model, image_size: int) -> Any:
     shape = (1, image_size, image_size, 3)
     signature = [tf.TensorSpec(shape, tf.float32, name="images")]
-    classify = tf.function(model, input_signature=signature, autograph=False)
+    classify = tf.function(
+        classify_pixels(model), input_signature=signature, autograph=False
+    )
     frozen = convert_variables_to_constants_v2(classify.get_concrete_function())
 
     # Freezing forgets the output's name.
     @tf.function(input_signature=signature)
     def named(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": frozen(images)[0]}
+        return dict(zip(OUTPUTS, frozen(images), strict=False))
 
     function = named.get_concrete_function()
     return tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
-
-
-def _convert(converter: Any) -> bytes:
-    try:
-        with quiet_stderr():
-            content = converter.convert()
-    except ConverterError as error:
-        raise ValueError(
-            "A network must use only operations that TFLite has builtin, for "
-            f"integers too when it is quantised. Received: {error}"
-        ) from error
-    check_builtin(content)
-    return content
-
-
-def _representative(batches: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    # One black and one white value make the input's range 0 to 255, so that its
-    # scale is 1 and its zero point 0: apps pass the camera's bytes as they are.
-    is_first = True
-    for batch in batches:
-        for image in np.clip(np.rint(batch), 0, 255):
-            if is_first:
-                image[0, 0], image[0, 1] = 0, 255
-                is_first = False
-            yield [image[np.newaxis]]

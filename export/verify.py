@@ -43,6 +43,8 @@ class Comparison:
         max_difference: Largest absolute difference of a probability.
         agreement: Share of images with the same first class, 0 to 1. Where Keras'
             own margin is within what rounding may move, either class counts.
+        top5_agreement: Share of Keras' five first classes that are among the
+            artefact's, over all images, 0 to 1.
         disagreements: Indices of the images with another first class.
         predictions: First class of each image, the artefact's.
         top1: Share of images it gets right, 0 to 1; None without labels.
@@ -52,6 +54,7 @@ class Comparison:
     images: int
     max_difference: float
     agreement: float
+    top5_agreement: float
     disagreements: tuple[int, ...]
     predictions: tuple[int, ...]
     top1: float | None
@@ -111,6 +114,7 @@ def compare(
         images=len(rows),
         max_difference=float(np.abs(found - wanted).max()),
         agreement=1 - len(differing) / len(rows),
+        top5_agreement=_share_of_firsts(wanted, found, 5),
         disagreements=tuple(int(i) for i in differing),
         predictions=tuple(int(i) for i in first),
         top1=_share_right(first, reference.labels),
@@ -164,6 +168,16 @@ def _whole_images(share: float, images: int) -> int:
 
 def _run(runner: Runner, paths: Sequence[Path], spec: EvalPreprocessing) -> np.ndarray:
     return np.concatenate([runner(batch) for batch in read_batches(paths, spec)])
+
+
+def _share_of_firsts(wanted: np.ndarray, found: np.ndarray, count: int) -> float:
+    """Returns the share of the first classes of one that the other has as well."""
+    firsts = [
+        np.argsort(-scores, axis=1, kind="stable")[:, :count]
+        for scores in (wanted, found)
+    ]
+    pairs = zip(*firsts, strict=True)
+    return float(np.mean([np.isin(ours, theirs).mean() for ours, theirs in pairs]))
 
 
 def _share_right(first: np.ndarray, labels: np.ndarray | None) -> float | None:

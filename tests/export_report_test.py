@@ -5,13 +5,18 @@ import numpy as np
 from PIL import Image
 
 from export import images, loading, report
+from export.latency import Latency
 from export.report import Result
 from export.verify import Comparison, Reference
 
 
 def failed_result(path):
-    comparison = Comparison(3, 0.4, 2 / 3, (1,), (0, 2, 0), 1 / 3, 2 / 3)
-    return Result("tflite_int8", path, 1.25, 0.5, 0.75, comparison, (), ("it is bad",))
+    comparison = Comparison(3, 0.4, 2 / 3, 0.9, (1,), (0, 2, 0), 1 / 3, 2 / 3)
+    remarks, problems = ("All is small.",), ("it is bad",)
+    latency = Latency(0.75, 0.8)
+    return Result(
+        "tflite_int8", path, 1.25, 0.5, latency, comparison, remarks, problems
+    )
 
 
 def write(tmp_path):
@@ -27,7 +32,7 @@ def write(tmp_path):
 def test_table_is_aligned(tmp_path):
     table = report.format_table(export_run.exported())
     lines = table.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 1 + len(export_run.exported())
     assert len({len(line) for line in lines}) == 1
     assert lines[0].split()[0] == "artefact"
 
@@ -50,11 +55,24 @@ def test_markdown_has_the_table_the_problems_and_the_picture(tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert (
         "| model_int8.tflite.failed | 1.2 | 0.50 | 4.0e-01 | 66.7% | 33.3% | 66.7% "
-        "| 0.75 | FAILED |" in text
+        "| 90.0% | 0.75 | 0.80 | FAILED |" in text
     )
     assert "- model_int8.tflite.failed: it is bad." in text
     assert f"| model_int8.tflite.failed | {paths[1]} | flower | noise |" in text
+    assert "- model_int8.tflite.failed: All is small." in text
     assert "(verification.png)" in text
+    assert "(artefacts.png)" in text
+
+
+def test_bars_grow_with_the_artefacts(tmp_path):
+    one = failed_result(tmp_path / "model.tflite")
+    sizes = []
+    for count in (1, 6):
+        report.draw_bars([one] * count, tmp_path / "bars.png")
+        with Image.open(tmp_path / "bars.png") as picture:
+            sizes.append(picture.size)
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[0][1] < sizes[1][1]
 
 
 def test_picture_shows_disagreeing_images_only(tmp_path):

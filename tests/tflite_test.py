@@ -1,3 +1,5 @@
+import collections
+
 import export_run
 import keras
 import numpy as np
@@ -6,6 +8,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from export import tflite
+from export.graph import Graph
 from export.quiet import quiet_stderr
 
 
@@ -47,7 +50,7 @@ def test_int8_takes_the_very_pixels_and_gives_steps_of_one_in_256():
     assert image["quantization"] == (1.0, 0)
     assert scores["quantization"] == (1 / 256, 0)
     tflite.check_builtin(content)
-    tflite.check_integer(content)
+    tflite.check_integer(Graph(content))
 
 
 def test_int8_has_a_scale_per_channel():
@@ -64,10 +67,65 @@ def test_int8_is_about_a_quarter_of_float32():
     assert sizes["tflite_int8"] < 0.35 * sizes["tflite"]
 
 
+def tensor_types(interpreter):
+    details = interpreter.get_tensor_details()
+    return collections.Counter(np.dtype(tensor["dtype"]).name for tensor in details)
+
+
+def kernels():
+    kinds = keras.layers.Dense, keras.layers.Conv2D, keras.layers.DepthwiseConv2D
+    return sum(isinstance(x, kinds) for x in export_run.fitted_network().layers)
+
+
+@pytest.mark.parametrize("name", ["float16", "dynamic", "int16x8"])
+def test_ends_are_float_pixels_and_probabilities(name):
+    content, interpreter = artefact(f"model_{name}.tflite")
+    (image,) = interpreter.get_input_details()
+    (scores,) = interpreter.get_output_details()
+    assert image["shape"].tolist() == [1, 32, 32, 3]
+    assert image["dtype"] == scores["dtype"] == np.float32
+    assert image["quantization"] == scores["quantization"] == (0.0, 0)
+    tflite.check_builtin(content)
+
+
+def test_float16_stores_all_weights_in_two_bytes():
+    _, interpreter = artefact("model_float16.tflite")
+    # Biases, which are few, stay float32.
+    assert tensor_types(interpreter)["float16"] == kernels()
+    sizes = {result.format: result.megabytes for result in export_run.exported()}
+    assert sizes["tflite_float16"] < 0.55 * sizes["tflite"]
+
+
+def test_dynamic_computes_on_floats_with_int8_kernels():
+    _, interpreter = artefact("model_dynamic.tflite")
+    types = tensor_types(interpreter)
+    depthwise = sum(
+        isinstance(layer, keras.layers.DepthwiseConv2D)
+        for layer in export_run.fitted_network().layers
+    )
+    assert types["int8"] == kernels() - depthwise
+    assert "int16" not in types
+    sizes = {result.format: result.megabytes for result in export_run.exported()}
+    assert sizes["tflite_dynamic"] < 0.35 * sizes["tflite"]
+
+
+def test_int16x8_computes_on_int16_between_its_float_ends():
+    _, interpreter = artefact("model_int16x8.tflite")
+    operations = [op["op_name"] for op in interpreter._get_ops_details()]
+    assert operations[0] == "QUANTIZE"
+    assert operations[-1] == "DEQUANTIZE"
+    assert not {"QUANTIZE", "DEQUANTIZE"} & set(operations[1:-1])
+    types = tensor_types(interpreter)
+    assert types["float32"] == 2
+    assert types["int16"] > 0
+    sizes = {result.format: result.megabytes for result in export_run.exported()}
+    assert sizes["tflite_int16x8"] < 0.4 * sizes["tflite"]
+
+
 def test_float_tensors_are_not_integers():
     content, _ = artefact("model_float32.tflite")
     with pytest.raises(ValueError, match=r"no float tensors. Received: "):
-        tflite.check_integer(content)
+        tflite.check_integer(Graph(content))
 
 
 def test_operation_that_only_tensorflow_has_is_refused(tmp_path):
@@ -87,14 +145,3 @@ def test_flex_operation_is_refused():
         content = converter.convert()
     with pytest.raises(ValueError, match=r"builtin operations only.*FlexTan"):
         tflite.check_builtin(content)
-
-
-def test_representative_images_span_all_pixel_values_once():
-    batches = [np.full((2, 4, 4, 3), 99.6, np.float32), np.full((1, 4, 4, 3), -7.0)]
-    first, second, third = (x for (x,) in tflite._representative(batches))
-    assert first.shape == (1, 4, 4, 3)
-    assert first[0, 0, 0].tolist() == [0, 0, 0]
-    assert first[0, 0, 1].tolist() == [255, 255, 255]
-    assert np.unique(first[0, 1:]).tolist() == [100]
-    assert np.unique(second).tolist() == [100]
-    assert np.unique(third).tolist() == [0]

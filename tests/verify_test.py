@@ -13,7 +13,7 @@ from export.verify import Comparison, Reference
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
 SPEC = EvalPreprocessing(32, 8)
-GOOD = Comparison(100, 1e-6, 1.0, (), (), 0.9, 0.9)
+GOOD = Comparison(100, 1e-6, 1.0, 1.0, (), (), 0.9, 0.9)
 
 
 class Table:
@@ -50,6 +50,14 @@ def test_counts_agreement_and_right_answers():
     assert found.disagreements == (1,)
     assert found.predictions == (0, 1, 1, 0)
     assert (found.keras_top1, found.top1) == (0.75, 0.5)
+
+
+def test_five_first_classes_are_compared_as_sets():
+    keras_rows = [[0.3, 0.2, 0.15, 0.12, 0.11, 0.07, 0.05], [0.4, 0.1] + 5 * [0.1]]
+    rows = [[0.1, 0.2, 0.05, 0.12, 0.03, 0.3, 0.2], [0.4, 0.1] + 5 * [0.1]]
+    # By hand: of 0 to 4 the first keeps 0, 1 and 3; the second all.
+    assert compare(keras_rows, rows).top5_agreement == pytest.approx((3 / 5 + 1) / 2)
+    assert compare([[0.9, 0.1]], [[0.2, 0.8]]).top5_agreement == 1
 
 
 def test_unlabelled_images_have_no_top1():

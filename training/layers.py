@@ -30,7 +30,7 @@ def call(layer: keras.Layer, args: Any, kwargs: Any) -> Any:
         return _fused_batch_norm(layer, args[0])
     if _is_on_processor():
         if _is_swish(layer):
-            return _swish(args[0])
+            return _swish(tf.cast(args[0], layer.compute_dtype))
         if _is_pointwise(layer):
             return _pointwise(layer, args[0])
     if "training" in getattr(layer, "_call_context_args", ()):

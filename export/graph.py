@@ -1,0 +1,144 @@
+"""The operations and tensors of a .tflite file, to be read and changed."""
+
+from __future__ import annotations
+
+import collections
+import copy
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+Kind = schema.BuiltinOperator
+# Operations with a kernel: inputs are the data, the kernel and the bias.
+LAYERS = (Kind.CONV_2D, Kind.DEPTHWISE_CONV_2D, Kind.FULLY_CONNECTED)
+_DTYPES = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.INT32: np.int32,
+}
+
+
+class Graph:
+    """A .tflite file of one subgraph.
+
+    Attributes:
+        model: The file, unpacked.
+        operators: In the order they run.
+        tensors: What operators refer to by index.
+    """
+
+    def __init__(self, content: bytes):
+        self.model = schema.ModelT.InitFromPackedBuf(content)
+        (subgraph,) = self.model.subgraphs
+        self.operators: list[Any] = subgraph.operators
+        self.tensors: list[Any] = subgraph.tensors
+        self.inputs: list[int] = [int(i) for i in subgraph.inputs]
+        self.outputs: list[int] = [int(i) for i in subgraph.outputs]
+        for buffer in self.model.buffers:
+            # Data may lie behind the flatbuffer; old runtimes look inside only.
+            if buffer.offset > 1:
+                buffer.data = np.frombuffer(
+                    content, np.uint8, buffer.size, buffer.offset
+                )
+                buffer.offset = buffer.size = 0
+
+    def pack(self) -> bytes:
+        """Returns the content of a file."""
+        size = sum(len(b.data) for b in self.model.buffers if b.data is not None)
+        builder = flatbuffers.Builder(size + 2**20)
+        builder.Finish(self.model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+    def kind(self, operator: Any) -> int:
+        """Returns which builtin operation it is, a value of `Kind`."""
+        code = self.model.operatorCodes[operator.opcodeIndex]
+        # Old files have only the second.
+        return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+    def make(self, kind: int, source: int, target: int) -> Any:
+        """Returns a new operator without options, from one tensor to another."""
+        operator = schema.OperatorT()
+        operator.inputs, operator.outputs = [source], [target]
+        self.set_kind(operator, kind)
+        return operator
+
+    def add_twin(self, index: int) -> int:
+        """Adds a tensor like another one; returns its index."""
+        twin = copy.copy(self.tensors[index])
+        twin.name += b";twin%d" % len(self.tensors)
+        self.tensors.append(twin)
+        return len(self.tensors) - 1
+
+    def set_kind(self, operator: Any, kind: int) -> None:
+        """Makes it another operation, one without options."""
+        code = schema.OperatorCodeT()
+        code.builtinCode, code.version = kind, 1
+        code.deprecatedBuiltinCode = min(kind, 127)
+        operator.opcodeIndex = len(self.model.operatorCodes)
+        operator.builtinOptionsType, operator.builtinOptions = 0, None
+        self.model.operatorCodes.append(code)
+
+    def layers(self) -> list[Any]:
+        """Returns the operators with a kernel and a bias."""
+        return [
+            operator
+            for operator in self.operators
+            if self.kind(operator) in LAYERS
+            and len(operator.inputs) > 2
+            and operator.inputs[2] >= 0
+        ]
+
+    def name(self, index: int) -> str:
+        """Returns the name of a tensor."""
+        return self.tensors[index].name.decode()
+
+    def users(self) -> dict[int, list[Any]]:
+        """Returns which operators read each tensor."""
+        users = collections.defaultdict(list)
+        for operator in self.operators:
+            for index in operator.inputs:
+                users[int(index)].append(operator)
+        return users
+
+    def constant(self, index: int) -> np.ndarray:
+        """Returns the numbers that a constant tensor stands for.
+
+        Args:
+            index: Of a float32 tensor, or of an integer one with its scales.
+
+        Returns:
+            A copy: float32, or float64 when it is quantised.
+        """
+        tensor = self.tensors[index]
+        data = np.asarray(self.model.buffers[tensor.buffer].data, np.uint8)
+        values = np.frombuffer(data.tobytes(), _DTYPES[tensor.type])
+        values = values.reshape(tensor.shape)
+        scales = None if tensor.quantization is None else tensor.quantization.scale
+        if scales is None:
+            return values.copy()
+        shape = [1] * values.ndim
+        shape[tensor.quantization.quantizedDimension] = len(scales)
+        return values * np.asarray(scales, np.float64).reshape(shape)
+
+    def set_constant(self, operator: Any, position: int, values: np.ndarray) -> None:
+        """Gives an operator other constants, and nobody else.
+
+        Args:
+            operator: That reads them.
+            position: Among its inputs.
+            values: As many as before; stored as float32.
+        """
+        index = int(operator.inputs[position])
+        tensor = self.tensors[index]
+        readers = sum(list(x.inputs).count(index) for x in self.operators)
+        sharers = sum(x.buffer == tensor.buffer for x in self.tensors)
+        if readers > 1 or sharers > 1:
+            operator.inputs = [int(i) for i in operator.inputs]
+            operator.inputs[position] = self.add_twin(index)
+            tensor = self.tensors[-1]
+            tensor.buffer = len(self.model.buffers)
+            self.model.buffers.append(schema.BufferT())
+        data = np.ascontiguousarray(values, np.float32).view(np.uint8).ravel()
+        self.model.buffers[tensor.buffer].data = data

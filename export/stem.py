@@ -1,0 +1,157 @@
+"""The network with its normalisation inside of the first convolution.
+
+Normalising is two passes over the pixels, and as long as a tenth of the first block. A
+convolution can do it for nothing, but for the pixels that it pads the image with:
+zeros there are the mean colour here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Stem:
+    """The first convolution of a network, on pixels of 0 to 255.
+
+    Attributes:
+        conv: The convolution in the network.
+        kernel: For pixels, (height, width, channels, filters), float32.
+        bias: For pixels, (filters,), float32.
+        border: What to pad images with, (channels,), float32.
+        padding: Pixels to pad: (before, after) of the height, and of the width.
+    """
+
+    conv: keras.layers.Conv2D
+    kernel: np.ndarray
+    bias: np.ndarray
+    border: np.ndarray
+    padding: tuple[tuple[int, int], tuple[int, int]]
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Convolves images.
+
+        Args:
+            images: (1, height, width, channels), float32, 0 to 255.
+        """
+        for axis, counts in enumerate(self.padding, start=1):
+            images = _pad(images, axis, counts, self.border)
+        strides = self.conv.strides
+        return tf.nn.conv2d(images, self.kernel, strides, "VALID") + self.bias
+
+
+def classify_pixels(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a quicker function with the same answers.
+
+    Args:
+        model: A network of static input shape.
+
+    Returns:
+        Images of pixels, (1, height, width, channels), to probabilities; `model` itself
+        when it does not begin with a normalisation and a convolution.
+    """
+    stem = find_stem(model)
+    if stem is None:
+        return model
+    rest = keras.Model(stem.conv.output, model.output)
+    return lambda images: rest(stem(images), training=False)
+
+
+def find_stem(model: keras.Model) -> Stem | None:
+    """Takes the first convolution of a network together with its normalisation.
+
+    Args:
+        model: A network of static input shape.
+
+    Returns:
+        None when it does not begin with these layers, one after the other: Rescaling,
+        perhaps ZeroPadding2D, Conv2D.
+    """
+    chain = _chain(model)
+    match chain:
+        case [keras.layers.Rescaling() as normalize, keras.layers.Conv2D() as conv, *_]:
+            explicit = None
+        case [
+            keras.layers.Rescaling() as normalize,
+            keras.layers.ZeroPadding2D() as pad,
+            keras.layers.Conv2D() as conv,
+            *_,
+        ]:
+            explicit = pad.padding
+        case _:
+            return None
+    is_plain = conv.groups == 1 and conv.dilation_rate == (1, 1)
+    if not is_plain or conv.activation is not keras.activations.linear:
+        return None
+    kernel = np.asarray(conv.kernel, np.float32)
+    channels = kernel.shape[2]
+    scale = np.broadcast_to(np.asarray(normalize.scale, np.float64), channels)
+    offset = np.broadcast_to(np.asarray(normalize.offset, np.float64), channels)
+    bias = np.einsum("hwio,i->o", kernel.astype(np.float64), offset)
+    if conv.use_bias:
+        bias += np.asarray(conv.bias)
+    return Stem(
+        conv,
+        (kernel * scale[:, np.newaxis]).astype(np.float32),
+        bias.astype(np.float32),
+        (-offset / scale).astype(np.float32),
+        _padding(conv, model.inputs[0].shape[1:3], explicit),
+    )
+
+
+def _chain(model: keras.Model) -> list[keras.layers.Layer]:
+    # The layers that follow the input one by one, each fed by the one before only and
+    # feeding the next only.
+    chain: list[keras.layers.Layer] = []
+    if any(isinstance(x, keras.Model) for x in model.operations):
+        return chain  # what a model inside reads, it does not tell
+    tensor = model.inputs[0]
+    while len(chain) < 3:
+        users = [x for x in model.operations if any(tensor is i for i in _inputs(x))]
+        if len(users) != 1 or len(_inputs(users[0])) != 1:
+            break
+        chain.append(users[0])
+        tensor = users[0].output
+    return chain
+
+
+def _inputs(operation: Any) -> list[Any]:
+    if isinstance(operation, keras.layers.InputLayer):
+        return []
+    return keras.tree.flatten(operation.input)
+
+
+def _padding(
+    conv: keras.layers.Conv2D, shape: Any, explicit: Any
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    counts = []
+    for axis in (0, 1):
+        size, stride = shape[axis], conv.strides[axis]
+        before, after = explicit[axis] if explicit else (0, 0)
+        if conv.padding == "same":
+            size += before + after
+            reach = (-(-size // stride) - 1) * stride + conv.kernel_size[axis]
+            missing = max(reach - size, 0)
+            before, after = before + missing // 2, after + missing - missing // 2
+        counts.append((before, after))
+    return counts[0], counts[1]
+
+
+def _pad(
+    images: tf.Tensor, axis: int, counts: tuple[int, int], border: np.ndarray
+) -> tf.Tensor:
+    # Concatenated, because tf.pad takes one value for all channels, and TFLite's form
+    # of it is slower.
+    parts = []
+    for count in counts:
+        shape = [*images.shape]
+        shape[axis] = count
+        parts.append(np.broadcast_to(border, shape))
+    pieces = [parts[0], images, parts[1]]
+    return tf.concat([x for x in pieces if x.shape[axis]], axis)

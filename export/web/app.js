@@ -1,0 +1,305 @@
+// The page: takes photos, hands them to the worker, shows its answers.
+"use strict";
+
+const START = "The network cannot start. It needs all files of this page's folder, and a \
+browser with WebAssembly SIMD: Chrome 91, Edge 91, Firefox 114, Safari 16.4 or later.";
+const at = (id) => document.getElementById(id);
+
+let spec = null;
+let worker = null;
+let isReady = false;
+let hasFailed = false;
+let opened = 0; // photos that were tried to open
+let latest = 0; // number of the one that is shown; answers to others are dropped
+let waiting = null; // the photo to classify when the network is ready
+let shownUrl = null;
+let stream = null;
+
+main();
+
+async function main() {
+  if (location.protocol === "file:") {
+    fail("Browsers run this page only from a web server. In its folder, start one: \
+python3 -m http.server");
+    return;
+  }
+  try {
+    spec = await (await fetch("model.json")).json();
+    listen();
+    if (typeof WebAssembly !== "object" || typeof OffscreenCanvas !== "function") {
+      throw new Error("WebAssembly or OffscreenCanvas is missing");
+    }
+    at("title").textContent = document.title = spec.name;
+    at("about").textContent = about(spec);
+    worker = new Worker("worker.js");
+    worker.onmessage = ({ data }) => HANDLERS[data.kind](data);
+    worker.onerror = (event) => fail(START, event.message);
+    worker.postMessage({ kind: "start", spec });
+  } catch (error) {
+    fail(START, error.message);
+  }
+}
+
+const HANDLERS = {
+  progress({ share }) {
+    if (share > 0 && share < 1) {
+      at("progress").value = share;
+    } else {
+      at("progress").removeAttribute("value"); // how long it takes is not known
+    }
+  },
+
+  ready() {
+    isReady = true;
+    at("loading").hidden = true;
+    if (waiting) send(waiting);
+    else say("Ready. Choose a photo.");
+  },
+
+  answer(data) {
+    if (data.id === latest) show(data);
+  },
+
+  failed({ id, message }) {
+    if (id === undefined) fail(START, message);
+    else if (id === latest) complain(`The network failed on this photo (${message}).`);
+  },
+};
+
+function about({ labels, image_size: size, model_bytes: bytes }) {
+  const megabytes = (bytes / 1e6).toFixed(1);
+  return `${labels.length} classes, ${size} × ${size} pixels, ${megabytes} MB. \
+Runs in this page with LiteRT.js.`;
+}
+
+function listen() {
+  at("choose").onclick = () => at("file").click();
+  at("empty").onclick = () => at("file").click();
+  if (isPhone()) at("hint").textContent = "Choose or take a photo";
+  at("take").onclick = takePhoto;
+  at("take").hidden = !isPhone() && !navigator.mediaDevices?.getUserMedia;
+  for (const id of ["file", "capture"]) {
+    at(id).onchange = ({ target }) => {
+      if (target.files[0]) open(target.files[0]);
+      target.value = ""; // so that the same file can be chosen again
+    };
+  }
+  document.addEventListener("paste", ({ clipboardData }) => {
+    if (clipboardData.files[0]) open(clipboardData.files[0]);
+  });
+  for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+    document.addEventListener(kind, onDrag);
+  }
+  at("shoot").onclick = shoot;
+  at("cancel").onclick = () => at("camera").close();
+  at("camera").onclose = stopCamera;
+}
+
+function onDrag(event) {
+  event.preventDefault(); // or the browser would leave the page for the file
+  const leaves = event.type === "dragleave" && event.relatedTarget === null;
+  at("photo").classList.toggle("over", event.type !== "drop" && !leaves);
+  if (event.type !== "drop") return;
+  if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
+  else complain("That was no file. Save the picture first, then drop its file here.");
+}
+
+async function open(file) {
+  if (hasFailed) return;
+  const id = ++opened;
+  const bitmap = await decode(file).catch(() => null);
+  if (id !== opened) return;
+  if (!bitmap) {
+    complain(await whyUnreadable(file));
+    return;
+  }
+  latest = id;
+  at("alert").hidden = true;
+  preview(file, bitmap);
+  at("answer").classList.add("waiting");
+  say(isReady ? "Looking at the photo." : "The photo waits for the model to load.");
+  const photo = { id, bitmap };
+  if (isReady) send(photo);
+  else waiting = photo;
+}
+
+// As the photo is turned by its Exif data, and with the numbers in the file: evaluation
+// knows no colour profiles.
+async function decode(file) {
+  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+  try {
+    return await createImageBitmap(file, { ...options, imageOrientation: "from-image" });
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return createImageBitmap(file, options); // older browsers turn it unasked
+  }
+}
+
+async function whyUnreadable(file) {
+  const name = file.name || "This";
+  const head = new TextDecoder("latin1").decode(await file.slice(4, 12).arrayBuffer());
+  if (/^ftyp(hei|hev|mif1|msf1)/.test(head)) {
+    return `${name} is a HEIC photo, which this browser cannot open. Save it as JPEG \
+first (iPhone: Settings, Camera, Formats, Most Compatible).`;
+  }
+  return `${name} cannot be opened: it is no photo, or damaged. JPEG, PNG, WebP, GIF and \
+BMP files work.`;
+}
+
+function preview(file, bitmap) {
+  if (shownUrl) URL.revokeObjectURL(shownUrl);
+  shownUrl = URL.createObjectURL(file);
+  at("picture").src = shownUrl;
+  at("picture").alt = file.name ? `Your photo, ${file.name}` : "Your photo";
+  at("map").hidden = true;
+  at("empty").hidden = true;
+  at("frame").hidden = false;
+  at("photo").classList.add("filled");
+  const { width, height } = bitmap;
+  const share = spec.image_size / (spec.image_size + spec.crop_padding);
+  const side = share * Math.min(width, height);
+  const style = at("crop").style;
+  style.width = `${(100 * side) / width}%`;
+  style.height = `${(100 * side) / height}%`;
+  style.left = `${(50 * (width - side)) / width}%`;
+  style.top = `${(50 * (height - side)) / height}%`;
+}
+
+function send({ id, bitmap }) {
+  waiting = null;
+  worker.postMessage({ kind: "classify", id, bitmap }, [bitmap]);
+}
+
+function show({ best, prepareMs, networkMs }) {
+  at("list").replaceChildren(...best.map(makeRow));
+  at("explain").hidden = !spec.maps;
+  at("time").textContent = `Network ${round(networkMs)} ms, crop and resize \
+${round(prepareMs)} ms`;
+  at("answer").hidden = false;
+  at("main").classList.add("answered");
+  at("answer").classList.remove("waiting");
+  const said = best.map(({ label, probability }) => `${label}, ${percent(probability)}`);
+  say(`It shows: ${said.join("; ")}.`);
+}
+
+function makeRow({ label, probability, map }) {
+  const item = make("li", "");
+  const row = make(map ? "button" : "div", "row", item);
+  make("span", "label", row).textContent = label;
+  row.append(" ");
+  make("span", "share", row).textContent = percent(probability);
+  make("span", "bar", make("span", "track", row)).style.width = `${100 * probability}%`;
+  item.dataset.probability = probability;
+  if (map) {
+    row.type = "button";
+    row.setAttribute("aria-pressed", "false");
+    row.onclick = () => toggleMap(row, map);
+  }
+  return item;
+}
+
+function make(kind, className, parent) {
+  const element = document.createElement(kind);
+  element.className = className;
+  parent?.append(element);
+  return element;
+}
+
+function toggleMap(row, map) {
+  const isWanted = row.getAttribute("aria-pressed") === "false";
+  for (const other of at("list").querySelectorAll("[aria-pressed=true]")) {
+    other.setAttribute("aria-pressed", "false");
+  }
+  row.setAttribute("aria-pressed", String(isWanted));
+  if (isWanted) drawMap(map);
+  at("map").hidden = !isWanted;
+}
+
+// From yellow to red, and denser, the more a place speaks for the class; the browser
+// blends between the few places.
+function drawMap(map) {
+  const side = Math.sqrt(map.length);
+  const highest = Math.max(...map, Number.MIN_VALUE);
+  const image = new ImageData(side, side);
+  map.forEach((value, place) => {
+    const share = Math.max(0, value / highest);
+    image.data.set([255, 215 * (1 - share), 0, 200 * share ** 1.5], 4 * place);
+  });
+  at("map").width = at("map").height = side;
+  at("map").getContext("2d").putImageData(image, 0, 0);
+}
+
+function percent(share) {
+  return share < 0.001 ? "under 0.1%" : `${(100 * share).toFixed(1)}%`;
+}
+
+function round(milliseconds) {
+  return milliseconds < 10 ? milliseconds.toFixed(1) : milliseconds.toFixed(0);
+}
+
+function isPhone() {
+  return matchMedia("(pointer: coarse)").matches;
+}
+
+// A phone's own camera does better than a page can.
+async function takePhoto() {
+  if (isPhone() || !navigator.mediaDevices?.getUserMedia) {
+    at("capture").click();
+    return;
+  }
+  at("shoot").disabled = true;
+  at("camera").showModal();
+  try {
+    const video = { facingMode: "environment", width: { ideal: 1280 } };
+    stream = await navigator.mediaDevices.getUserMedia({ video });
+    if (!at("camera").open) {
+      stopCamera();
+      return;
+    }
+    at("video").srcObject = stream;
+    await at("video").play();
+    at("shoot").disabled = false;
+    at("shoot").focus();
+  } catch (error) {
+    if (!at("camera").open) return;
+    at("camera").close();
+    const isRefused = error.name === "NotAllowedError";
+    complain(isRefused
+      ? "The browser does not let this page use the camera. Allow it, or choose a photo."
+      : "There is no camera that this page can use. Choose a photo instead.");
+  }
+}
+
+async function shoot() {
+  const canvas = document.createElement("canvas");
+  canvas.width = at("video").videoWidth;
+  canvas.height = at("video").videoHeight;
+  canvas.getContext("2d").drawImage(at("video"), 0, 0);
+  at("camera").close();
+  canvas.toBlob((blob) => open(new File([blob], "camera.png", { type: "image/png" })));
+}
+
+function stopCamera() {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+  stream = null;
+  at("video").srcObject = null;
+}
+
+function say(text) {
+  at("status").textContent = text;
+}
+
+function complain(text) {
+  say("");
+  at("answer").classList.remove("waiting");
+  at("alert").textContent = text;
+  at("alert").hidden = false;
+}
+
+// For what no other photo would cure.
+function fail(text, detail) {
+  hasFailed = true;
+  at("choose").disabled = at("take").disabled = true;
+  at("loading").hidden = true;
+  complain(detail ? `${text} (${detail})` : text);
+}
