@@ -122,7 +122,9 @@ def work(name: str, folder: Path) -> None:
 class Worker:
     """A contender's process, on one core."""
 
-    def __init__(self, name: str, folder: Path, core: int, python: str):
+    def __init__(
+        self, name: str, folder: Path, core: int, python: str = sys.executable
+    ):
         # By its path, because PyTorch's environment may lack our packages.
         command = [python, __file__, f"--worker={name}", f"--folder={folder}"]
         root = str(Path(__file__).parent.parent)
@@ -234,11 +236,11 @@ def compete(
     network: str, folder: Path, rounds: int, runs: int, core: int, torch_python: str
 ) -> None:
     """Prints the latencies of all contenders, and the ratios of ours."""
-    has_torch = network == "b0" and _has_torch(torch_python)
+    with_torch = network == "b0" and has_torch(torch_python)
     workers = {
         name: Worker(name, folder, core, torch_python if name == "torch" else python)
         for name, python in dict.fromkeys(OPENERS, sys.executable).items()
-        if (has_torch if name == "torch" else (folder / FILES[name]).exists())
+        if (with_torch if name == "torch" else (folder / FILES[name]).exists())
     }
     for worker in workers.values():
         worker.milliseconds(runs)
@@ -255,10 +257,13 @@ def compete(
     print("\n".join(verdict(network, found)))
 
 
-def _has_torch(python: str) -> bool:
-    probe = "import torch, efficientnet_pytorch"
-    done = subprocess.run([python, "-c", probe], capture_output=True, check=False)
-    return done.returncode == 0
+def has_torch(python: str) -> bool:
+    """Tells whether an interpreter can run the PyTorch contender."""
+    probe = [python, "-c", "import torch, efficientnet_pytorch"]
+    try:
+        return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def main() -> None:

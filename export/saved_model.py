@@ -48,10 +48,8 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
     # Not Keras' ExportArchive: it writes every weight twice.
     module.weights = [weight.value for weight in model.weights]
     signatures = _signatures(source)
-    # None of the gradients, which would take half of the time and of the file.
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with quiet_stderr():
-        tf.saved_model.save(module, str(path), signatures=signatures, options=options)
+        tf.saved_model.save(module, str(path), signatures=signatures)
     return (
         f"Signatures: {', '.join(signatures)}. "
         f"Images of over {MAX_PIXELS / 1e6:.0f} megapixels are refused.",
@@ -101,43 +99,37 @@ def _classify(
     encoded: tf.Tensor, run: Callable[..., Any], source: Source
 ) -> dict[str, tf.Tensor]:
     """Classifies image files, `CHUNK` after `CHUNK`."""
-    names = tf.constant([*source.labels, ""])
     top = min(TOP, len(source.labels))
-    kinds = {"scores": tf.float32, "classes": tf.int64, "valid": tf.bool}
 
-    def has_more(chunk: tf.Tensor, *_: tf.TensorArray) -> tf.Tensor:
-        return chunk * CHUNK < tf.size(encoded)
+    def has_more(start: tf.Tensor, *_: tf.TensorArray) -> tf.Tensor:
+        return start < tf.size(encoded)
 
-    def step(
-        chunk: tf.Tensor, *rows: tf.TensorArray
-    ) -> tuple[tf.Tensor, *tuple[tf.TensorArray, ...]]:
-        files = encoded[chunk * CHUNK : (chunk + 1) * CHUNK]
-        images, valid = read_images(files, source.preprocessing)
+    def step(start: tf.Tensor, *rows: tf.TensorArray) -> tuple[Any, ...]:
+        images, valid = read_images(
+            encoded[start : start + CHUNK], source.preprocessing
+        )
         scores, classes = tf.math.top_k(
             run(images)["probabilities"], top, index_type=tf.int64
         )
-        is_good = valid[:, tf.newaxis]
-        found = (
-            tf.where(is_good, scores, 0),
-            tf.where(is_good, classes, -1),
-            valid,
-        )
-        return chunk + 1, *(
-            row.write(chunk, part) for row, part in zip(rows, found, strict=True)
-        )
+        good = valid[:, tf.newaxis]
+        found = (tf.where(good, classes, -1), tf.where(good, scores, 0), valid)
+        written = [
+            row.write(start // CHUNK, part)
+            for row, part in zip(rows, found, strict=True)
+        ]
+        return start + CHUNK, *written
 
-    rows = [
-        tf.TensorArray(
-            kind,
-            0,
-            dynamic_size=True,
-            infer_shape=False,
-            element_shape=(None,) if kind == tf.bool else (None, top),
-        )
-        for kind in kinds.values()
-    ]
+    rows = [_rows(tf.int64, top), _rows(tf.float32, top), _rows(tf.bool)]
     _, *rows = tf.while_loop(has_more, step, [0, *rows], parallel_iterations=1)
-    found = {key: row.concat() for key, row in zip(kinds, rows, strict=True)}
-    # Past the last class for those of -1.
-    places = found["classes"] % (len(source.labels) + 1)
-    return found | {"labels": tf.gather(names, places)}
+    classes, scores, valid = (row.concat() for row in rows)
+    names = tf.constant([*source.labels, ""])
+    # Those of -1 are past the last class.
+    labels = tf.gather(names, classes % len(names))
+    return {"classes": classes, "scores": scores, "labels": labels, "valid": valid}
+
+
+def _rows(kind: tf.DType, *columns: int) -> tf.TensorArray:
+    shape = (None, *columns)
+    return tf.TensorArray(
+        kind, 0, dynamic_size=True, infer_shape=False, element_shape=shape
+    )

@@ -54,7 +54,7 @@ def test_remark_states_the_opset():
     assert remarks == ("ONNX opset 15, IR version 8.",)
 
 
-def test_batch_normalisation_is_folded_into_convolutions():
+def test_no_batch_normalisation_is_left():
     kinds = {node.op_type for node in onnx.load(artefact()).graph.node}
     assert "Conv" in kinds
     assert "BatchNormalization" not in kinds
@@ -67,7 +67,8 @@ def test_whole_networks_are_converted_right(name, tmp_path):
     writer.write(export_run.source(model), tmp_path / "model.onnx")
     pixels = noise(2, 224)
     scores = runners_onnx.OnnxRunner(tmp_path / "model.onnx")(pixels)
-    np.testing.assert_allclose(scores, model.predict_on_batch(pixels), atol=1e-5)
+    # Relative, because without weights every class is as likely.
+    np.testing.assert_allclose(scores, model.predict_on_batch(pixels), rtol=1e-3)
 
 
 def test_runner_has_one_thread():

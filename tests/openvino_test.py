@@ -126,4 +126,5 @@ def test_whole_networks_are_converted_right(name, tmp_path):
     writer.write(export_run.source(model), tmp_path / "openvino")
     pixels = noise(2, 224)
     scores = runners_onnx.OpenVinoRunner(tmp_path / "openvino")(pixels)
-    np.testing.assert_allclose(scores, model.predict_on_batch(pixels), atol=1e-5)
+    # Relative, because without weights every class is as likely.
+    np.testing.assert_allclose(scores, model.predict_on_batch(pixels), rtol=1e-3)
