@@ -44,7 +44,14 @@ EXTRAS = {
         "scikit-learn",  # the digits
         "tqdm",
     ],
-    "export": ["absl-py", "ai-edge-litert", "matplotlib", "pillow", "tqdm"],
+    "export": [
+        "absl-py",
+        "ai-edge-litert",
+        "ai-edge-quantizer>=0.10",
+        "matplotlib",
+        "pillow",
+        "tqdm",
+    ],
     "onnx": ["onnx>=1.16", "onnxruntime", "tf2onnx>=1.16"],
     "openvino": ["openvino>=2025.0"],
     # Real ImageNet weights as packages, for machines that reach only a package index.

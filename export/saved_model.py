@@ -124,7 +124,7 @@ def _classify(
     classes, scores, valid = (row.concat() for row in rows)
     names = tf.constant([*source.labels, ""])
     # Those of -1 are past the last class.
-    labels = tf.gather(names, classes % len(names))
+    labels = tf.gather(names, classes % tf.size(names, tf.int64))
     return {"classes": classes, "scores": scores, "labels": labels, "valid": valid}
 
 
