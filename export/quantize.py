@@ -1,4 +1,4 @@
-"""TFLite with smaller numbers: float16, int8 and int16.
+"""TFLite with integers of 8 and 16 bits.
 
 All begin with the file in float32, whose constants and tensors ai-edge-quantizer
 replaces. What it is told about them is decided here.
@@ -23,18 +23,6 @@ Recipe = list[dict[str, Any]]
 
 _INT8 = {"dtype": "INT", "num_bits": 8}
 _WEIGHTS = {**_INT8, "symmetric": True, "granularity": "CHANNELWISE"}
-_FLOAT16 = {"dtype": "FLOAT", "num_bits": 16, "symmetric": True}
-
-
-def float16_recipe() -> Recipe:
-    """Returns the recipe for float16 constants that are widened to compute."""
-    config = {
-        "weight_tensor_config": _FLOAT16,
-        "compute_precision": "FLOAT",
-        "explicit_dequantize": True,
-    }
-    kinds = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-    return [_rule(kind, config, algorithm="float_casting") for kind in kinds]
 
 
 def dynamic_recipe() -> Recipe:

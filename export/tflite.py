@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .calibration import observe
 from .graph import Graph
 from .integers import int8, int16
 from .metadata import pack_with_metadata
-from .quantize import apply_recipe, dynamic_recipe, float16_recipe
+from .quantize import apply_recipe, dynamic_recipe
 from .quiet import quiet_stderr
 from .source import Source
 from .stem import classify_pixels
@@ -61,8 +62,8 @@ def write_float16(source: Source, path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: The network uses an operation that TFLite does not have.
     """
-    content = convert(source.model, source.image_size)
-    _save(apply_recipe(content, float16_recipe()), source, path)
+    content = convert(source.model, source.image_size, float16_weights=True)
+    _save(Graph(content), source, path)
     return ()
 
 
@@ -155,13 +156,13 @@ def convert(
     Raises:
         ValueError: The network uses an operation that TFLite does not have.
     """
-    converter = _converter(model, image_size)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if float16_weights:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
     try:
-        with quiet_stderr():
+        with quiet_stderr(), tempfile.TemporaryDirectory() as folder:
+            converter = _converter(model, image_size, folder)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            if float16_weights:
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                converter.target_spec.supported_types = [tf.float16]
             content = converter.convert()
     except ConverterError as error:
         raise ValueError(
@@ -217,7 +218,7 @@ def _save(graph: Graph, source: Source, path: Path) -> None:
     path.write_bytes(content)
 
 
-def _converter(model: keras.Model, image_size: int) -> Any:
+def _converter(model: keras.Model, image_size: int, folder: str) -> Any:
     shape = (1, image_size, image_size, 3)
     signature = [tf.TensorSpec(shape, tf.float32, name="images")]
     classify = tf.function(
@@ -230,5 +231,8 @@ def _converter(model: keras.Model, image_size: int) -> Any:
     def named(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(zip(OUTPUTS, frozen(images), strict=False))
 
-    function = named.get_concrete_function()
-    return tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
+    # Gradients written by hand, such as swish's, cannot be saved with a frozen graph;
+    # the converter would silently leave out the signature.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(tf.Module(), folder, named.get_concrete_function(), options)
+    return tf.lite.TFLiteConverter.from_saved_model(folder)

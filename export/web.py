@@ -120,7 +120,6 @@ def _model(source: Source) -> tuple[bytes, dict[str, int] | None]:
     """Returns the network's file, and where in it its class maps' weights are."""
     found = class_maps.with_features(source.model)
     network = source.model if found is None else found[0]
-    # Not by our other float16 recipe: LiteRT.js would widen its weights in every run.
     content = tflite.convert(network, source.image_size, float16_weights=True)
     if found is None:
         return content, None

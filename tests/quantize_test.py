@@ -46,12 +46,6 @@ def types(graph):
     return {tensor.type for tensor in graph.tensors}
 
 
-def test_float16_recipe_stores_constants_so():
-    graph = quantize.apply_recipe(plain(), quantize.float16_recipe())
-    assert schema.TensorType.FLOAT16 in types(graph)
-    assert schema.TensorType.INT8 not in types(graph)
-
-
 @pytest.mark.parametrize("bits", [8, 16])
 def test_integer_recipe_converts_at_the_ends_only(bits):
     graph = quantize.apply_recipe(
