@@ -1,16 +1,17 @@
-"""What a network computes on real images: ranges and means of its activations."""
+"""What a network computes on real images: its activations' ranges and moments."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from .graph import Graph, Kind
+from .patches import Moments, find_patches
 from .quiet import quiet_stderr
 
 Ranges = dict[str, tuple[float, float]]  # of tensors by name: lowest, highest value
@@ -18,6 +19,7 @@ Ranges = dict[str, tuple[float, float]]  # of tensors by name: lowest, highest v
 # The sigmoid of 8 is 0.9997: beyond, eight bits tell no difference.
 _SIGMOID_LIMIT = 8.0
 KEPT_IMAGES = 200  # that quantised networks are tried on
+MAX_BYTES = 2**29  # of activations that are watched at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,14 +29,14 @@ class Activations:
     Attributes:
         lows: Least value in each image, (images,).
         highs: Greatest value in each image, (images,).
-        means: Mean of each channel, (channels,), float64.
+        moments: Of the patches that each layer's kernels are applied to.
         images: The first `KEPT_IMAGES`, (images, height, width, 3), uint8.
         probabilities: The network's answers to these, (images, classes), float32.
     """
 
     lows: dict[str, np.ndarray]
     highs: dict[str, np.ndarray]
-    means: dict[str, np.ndarray]
+    moments: dict[str, Moments]
     images: np.ndarray
     probabilities: np.ndarray
 
@@ -49,36 +51,39 @@ def observe(content: bytes, batches: Iterable[np.ndarray]) -> Activations:
     Raises:
         ValueError: There are no images.
     """
-    interpreter, names = _watched(content)
-    (image,) = interpreter.get_input_details()
-    (answer,) = interpreter.get_output_details()
-    lows, highs = collections.defaultdict(list), collections.defaultdict(list)
-    sums: dict[str, np.ndarray] = {}
-    count, images, answers = 0, [], []
-    for batch in batches:
-        for pixels in np.clip(np.rint(batch), 0, 255).astype(np.float32):
-            interpreter.set_tensor(image["index"], pixels[np.newaxis])
-            interpreter.invoke()
-            for index, name in names.items():
-                values = interpreter.get_tensor(index)
-                lows[name].append(values.min())
-                highs[name].append(values.max())
-                channels = values.reshape(-1, values.shape[-1])
-                sums[name] = sums.get(name, 0) + channels.mean(0, dtype=np.float64)
-            count += 1
-            if count <= KEPT_IMAGES:
-                images.append(pixels.astype(np.uint8))
-                answers.append(interpreter.get_tensor(answer["index"])[0])
+    images = [
+        pixels.astype(np.uint8)
+        for batch in batches
+        for pixels in np.clip(np.rint(batch), 0, 255)
+    ]
     if not images:
         raise ValueError(
             "`calibration` must hold images to quantise a network with. Received: none"
         )
+    graph = Graph(content)
+    lows, highs = collections.defaultdict(list), collections.defaultdict(list)
+    moments: dict[str, Moments] = {}
+    readers = _readers(graph)
+    for indices in _chunks(graph):
+        random = np.random.default_rng(0)
+        for _, values in _run(content, indices, images):
+            for index, found in values.items():
+                lows[graph.name(index)].append(found.min())
+                highs[graph.name(index)].append(found.max())
+                for layer in readers[index]:
+                    name = graph.name(layer.outputs[0])
+                    seen = Moments.of(find_patches(graph, layer, found, random))
+                    if name in moments:
+                        moments[name].add(seen)
+                    else:
+                        moments[name] = seen
+    kept = images[:KEPT_IMAGES]
     return Activations(
         lows={name: np.array(found) for name, found in lows.items()},
         highs={name: np.array(found) for name, found in highs.items()},
-        means={name: total / count for name, total in sums.items()},
-        images=np.stack(images),
-        probabilities=np.stack(answers),
+        moments=moments,
+        images=np.stack(kept),
+        probabilities=np.stack([answer for answer, _ in _run(content, [], kept)]),
     )
 
 
@@ -120,14 +125,48 @@ def find_ranges(content: bytes, seen: Activations, share: float) -> Ranges:
     return ranges
 
 
-def _watched(content: bytes) -> tuple[Interpreter, dict[int, str]]:
+def _readers(graph: Graph) -> dict[int, list[Any]]:
+    # The layers that read each tensor. Grouped convolutions are left out.
+    found = collections.defaultdict(list)
+    for layer in graph.layers():
+        channels = graph.tensors[layer.inputs[0]].shape[-1]
+        if (
+            graph.kind(layer) != Kind.CONV_2D
+            or graph.tensors[layer.inputs[1]].shape[-1] == channels
+        ):
+            found[int(layer.inputs[0])].append(layer)
+    return found
+
+
+def _chunks(graph: Graph) -> Iterator[list[int]]:
+    # All tensors that are computed, as many at a time as memory may hold.
+    chunk: list[int] = []
+    size = 0
+    for index in sorted({int(i) for x in graph.operators for i in x.outputs}):
+        more = 4 * int(np.prod(graph.tensors[index].shape))
+        if chunk and size + more > MAX_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(index)
+        size += more
+    yield [*graph.inputs, *chunk]
+
+
+def _run(
+    content: bytes, indices: Sequence[int], images: Iterable[np.ndarray]
+) -> Iterator[tuple[np.ndarray, dict[int, np.ndarray]]]:
+    # Of each image: the answer, and the values of these tensors.
     graph = Graph(content)
-    computed = {int(i) for x in graph.operators for i in x.outputs} | {*graph.inputs}
-    with warnings.catch_warnings(), quiet_stderr():
-        # It says that keeping all tensors takes memory.
-        warnings.simplefilter("ignore")
-        interpreter = Interpreter(
-            model_content=content, experimental_preserve_all_tensors=True
-        )
+    (image,), (answer,) = graph.inputs, graph.outputs
+    # Only what it gives out survives in a network that runs.
+    watched = [index for index in indices if index not in (image, answer)]
+    graph.model.subgraphs[0].outputs = [answer, *watched]
+    graph.model.signatureDefs = []
+    with quiet_stderr():
+        interpreter = Interpreter(model_content=graph.pack())
         interpreter.allocate_tensors()
-    return interpreter, {index: graph.name(index) for index in sorted(computed)}
+    for pixels in images:
+        interpreter.set_tensor(image, pixels[np.newaxis].astype(np.float32))
+        interpreter.invoke()
+        values = {index: interpreter.get_tensor(index) for index in indices}
+        yield interpreter.get_tensor(answer)[0], values

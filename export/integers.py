@@ -8,23 +8,19 @@ the network stay in float32.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import statistics
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 
 from . import runners
 from .calibration import Activations, Ranges, find_ranges
 from .graph import Graph
-from .quantize import (
-    apply_recipe,
-    correct_biases,
-    integer_recipe,
-    revive_dead_kernels,
-    take_bytes,
-)
+from .quantize import apply_recipe, integer_recipe, revive_dead_kernels, take_bytes
+from .rounding import Kernels, round_kernels, with_kernels
 
 # Of the calibration images: as many as are clipped in each tensor. The first has
 # always been good or close to it; the others are tried when it is not good enough.
@@ -34,6 +30,7 @@ MIN_AGREEMENT = 0.97  # share of calibration images
 # that are as close as this change places by rounding alone.
 TIE = 0.05
 MAX_DISTANCE = 0.01  # see `Trial`
+MAX_DISTANCE_16 = 5e-5  # the same, for activations of 16 bits
 RANKING_IMAGES = 48  # to see which parts of a network matter most
 # Sixteen bits reach beyond what was seen on the images, and still round finely.
 _MARGIN = 4.0
@@ -67,7 +64,22 @@ class Trial:
         return self.agreement >= MIN_AGREEMENT and self.distance <= MAX_DISTANCE
 
 
-def int16(content: bytes, seen: Activations) -> Graph:
+@dataclasses.dataclass(frozen=True)
+class Rounded:
+    """A network that is about to be quantised.
+
+    Attributes:
+        content: Of a .tflite file in float32.
+        kernels: Its kernels and biases as integers will have them.
+        ranges: Of its activations.
+    """
+
+    content: bytes
+    kernels: Kernels
+    ranges: Ranges
+
+
+def int16(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
     """Quantises a network to int8 weights and int16 activations.
 
     Args:
@@ -75,14 +87,18 @@ def int16(content: bytes, seen: Activations) -> Graph:
         seen: On calibration images.
 
     Returns:
-        A network that takes and gives floats.
+        A network that takes and gives floats, and remarks: which parts of it compute
+        in float32, if any have to.
     """
     ranges = {
         name: (_MARGIN * low, _MARGIN * high)
         for name, (low, high) in find_ranges(content, seen, 0.0).items()
     }
-    prepared = _prepare(content, seen, ranges, 16)
-    return apply_recipe(prepared, integer_recipe(16), ranges)
+    content = revive_dead_kernels(content, ranges, 16)
+    kernels = round_kernels(content, seen.moments)
+    kept, remarks = _first_parts(content, kernels, seen)
+    prepared = with_kernels(content, kernels, kept)
+    return apply_recipe(prepared, integer_recipe(16, kept), ranges), remarks
 
 
 def int8(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
@@ -97,15 +113,18 @@ def int8(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
         in float32, if any have to.
     """
     candidates = []
+    kernels = None
     for share in SHARES:
         ranges = find_ranges(content, seen, share)
-        prepared = _prepare(content, seen, ranges, 8)
-        trial = _try(prepared, ranges, seen)
+        revived = revive_dead_kernels(content, ranges, 8)
+        kernels = kernels or round_kernels(revived, seen.moments)
+        network = Rounded(revived, kernels, ranges)
+        trial = _try(network, seen)
         if trial.is_good:
             return trial.graph, ()
-        candidates.append((trial, prepared, ranges))
-    best, prepared, ranges = min(candidates, key=lambda found: found[0].distance)
-    return _keep_parts(prepared, ranges, seen, best)
+        candidates.append((trial, network))
+    best, network = min(candidates, key=lambda found: found[0].distance)
+    return _keep_parts(network, seen, best)
 
 
 def parts(content: bytes) -> dict[str, set[str]]:
@@ -136,23 +155,23 @@ def parts(content: bytes) -> dict[str, set[str]]:
     return found
 
 
-def _prepare(content: bytes, seen: Activations, ranges: Ranges, bits: int) -> bytes:
-    content = revive_dead_kernels(content, ranges, bits)
-    return correct_biases(content, integer_recipe(8), ranges, seen.means)
-
-
-def _try(
-    content: bytes, ranges: Ranges, seen: Activations, kept: Collection[str] = ()
-) -> Trial:
-    graph = apply_recipe(content, integer_recipe(8, kept), ranges)
+def _try(network: Rounded, seen: Activations, kept: Collection[str] = ()) -> Trial:
+    prepared = with_kernels(network.content, network.kernels, kept)
+    graph = apply_recipe(prepared, integer_recipe(8, kept), network.ranges)
     take_bytes(graph)
+    return _judge(graph, seen)
+
+
+def _judge(graph: Graph, seen: Activations) -> Trial:
     packed = graph.pack()
-    interpreter = runners.open_tflite(packed, "the int8 network")
+    interpreter = runners.open_tflite(packed, "the quantised network")
     (image,) = interpreter.get_input_details()
     (answer,) = interpreter.get_output_details()
     found, times = [], []
     for pixels in seen.images:
-        interpreter.set_tensor(image["index"], pixels[np.newaxis])
+        interpreter.set_tensor(
+            image["index"], pixels[np.newaxis].astype(image["dtype"])
+        )
         start = time.perf_counter()
         interpreter.invoke()
         times.append(time.perf_counter() - start)
@@ -170,40 +189,69 @@ def _try(
     )
 
 
+def _first_parts(
+    content: bytes, kernels: Kernels, seen: Activations
+) -> tuple[set[str], tuple[str, ...]]:
+    # Integers of 16 bits round finely; what the kernels lose is all that shows, and
+    # floats show it as well, many times faster.
+    choices = {n: p for n, p in parts(content).items() if n != _SQUEEZE_EXCITE}
+
+    def keep(count: int) -> set[str]:
+        return set[str]().union(*list(choices.values())[:count])
+
+    def distance(count: int) -> float:
+        prepared = with_kernels(content, kernels, keep(count))
+        return _judge(Graph(prepared), seen).distance
+
+    count = _fewest(len(choices), lambda n: distance(n) <= MAX_DISTANCE_16)
+    if not count:
+        return set(), ()
+    remark = (
+        f"The first {count} of {len(choices)} parts are in float32, where rounded "
+        f"weights change the answers most: {', '.join(list(choices)[:count])}."
+    )
+    return keep(count), (remark,)
+
+
+def _fewest(limit: int, is_enough: Callable[[int], bool]) -> int:
+    # From 0 to `limit`, which is enough whatever `is_enough` says; by bisection.
+    if is_enough(0):
+        return 0
+    low, high = 1, limit
+    while low < high:
+        middle = (low + high) // 2
+        if is_enough(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
 def _keep_parts(
-    content: bytes, ranges: Ranges, seen: Activations, plain: Trial
+    network: Rounded, seen: Activations, plain: Trial
 ) -> tuple[Graph, tuple[str, ...]]:
-    choices = parts(content)
+    choices = parts(network.content)
     few = dataclasses.replace(
         seen,
         images=seen.images[:RANKING_IMAGES],
         probabilities=seen.probabilities[:RANKING_IMAGES],
     )
-    alone = {
-        name: _try(content, ranges, few, names).distance
-        for name, names in choices.items()
-    }
+    alone = {name: _try(network, few, p).distance for name, p in choices.items()}
     order = sorted(choices, key=lambda name: alone[name])
 
+    @functools.cache
     def keep(count: int) -> Trial:
         names = set[str]().union(*(choices[name] for name in order[:count]))
-        return _try(content, ranges, seen, names)
+        return _try(network, seen, names)
 
-    # The fewest of the most helpful, by bisection.
-    low, high, best = 1, len(order), None
-    while low < high:
-        middle = (low + high) // 2
-        trial = keep(middle)
-        if trial.is_good:
-            high, best = middle, trial
-        else:
-            low = middle + 1
-    best = best or keep(high)
+    # The fewest of the most helpful.
+    count = _fewest(len(order), lambda n: keep(n).is_good)
+    best = keep(count)
     megabytes = (len(best.content) - len(plain.content)) / 1e6
     remark = (
         f"In integers alone it agreed with float32 on {plain.agreement:.1%} of the "
-        f"calibration images, with {high} of {len(order)} parts in float32 on "
-        f"{best.agreement:.1%}: {', '.join(order[:high])}. That costs "
+        f"calibration images, with {count} of {len(order)} parts in float32 on "
+        f"{best.agreement:.1%}: {', '.join(order[:count])}. That costs "
         f"{megabytes:.2f} MB and {best.latency_ms - plain.latency_ms:+.2f} ms here."
     )
     return best.graph, (remark,)

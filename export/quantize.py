@@ -86,43 +86,6 @@ def apply_recipe(content: bytes, recipe: Recipe, ranges: Ranges | None = None) -
     return Graph(bytes(result.quantized_model))
 
 
-def correct_biases(
-    content: bytes, recipe: Recipe, ranges: Ranges, means: dict[str, np.ndarray]
-) -> bytes:
-    """Makes up for the rounding of kernels in the biases.
-
-    A kernel's rounding errors, times the mean of what it is applied to, shift the mean
-    of each output channel; the bias can take that back.
-
-    Args:
-        content: Of a .tflite file in float32.
-        recipe: That it will be quantised by.
-        ranges: Of its activations.
-        means: Of its activations' channels.
-
-    Returns:
-        The same network with other biases, in float32.
-
-    Source:
-        arXiv:1906.04721, section 4.2, with means from images.
-    """
-    graph = Graph(content)
-    rounded = apply_recipe(content, recipe, ranges)
-    kernels = {rounded.name(x.outputs[0]): x for x in rounded.layers()}
-    for layer in graph.layers():
-        twin = kernels[graph.name(layer.outputs[0])]
-        kernel = graph.constant(layer.inputs[1])
-        error = rounded.constant(twin.inputs[1]) - kernel
-        mean = means[graph.name(layer.inputs[0])]
-        if graph.kind(layer) == Kind.DEPTHWISE_CONV_2D:
-            shift = error.sum(axis=(0, 1, 2)) * mean
-        else:
-            shift = error.reshape(len(error), -1, len(mean)).sum(axis=1) @ mean
-        bias = graph.constant(layer.inputs[2])
-        graph.set_constant(layer, 2, bias - shift)
-    return graph.pack()
-
-
 def revive_dead_kernels(content: bytes, ranges: Ranges, bits: int) -> bytes:
     """Makes room for the biases of channels whose kernel is next to nothing.
 

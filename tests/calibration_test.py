@@ -40,8 +40,24 @@ def test_each_image_has_its_extremes():
     assert highs.tolist() == np.maximum(5 * i, 10 * i - 100).clip(0.5).tolist()
 
 
-def test_means_are_those_of_channels_over_all_images():
-    assert by_ending(seen().means, "BiasAdd") == pytest.approx([0, 50, 10.5])
+def test_moments_are_those_of_what_a_layer_reads():
+    (moments,) = seen().moments.values()
+    assert moments.count == 21 * 16
+    # Pixels are [10 i, 5 i, i]; i is 10 on average, and varies by 36.67.
+    assert moments.means.ravel() == pytest.approx([100, 50, 10])
+    variances = np.array([100, 25, 1]) * (21**2 - 1) / 12
+    squares = variances + np.square([100, 50, 10])
+    damped = 1.1 * variances + 0.001 * squares
+    assert moments.covariances.ravel() == pytest.approx(damped, rel=1e-4)
+
+
+def test_networks_of_many_activations_are_watched_in_turns(monkeypatch):
+    monkeypatch.setattr(calibration, "MAX_BYTES", 1)
+    found = calibration.observe(content("linear"), [IMAGES])
+    assert found.lows.keys() == seen().lows.keys()
+    for name, lows in seen().lows.items():
+        assert (found.lows[name] == lows).all()
+        assert (found.highs[name] == seen().highs[name]).all()
 
 
 def test_first_images_are_kept_with_their_answers():

@@ -3,6 +3,7 @@ import functools
 import export_run
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from export import calibration, integers, runners, tflite
 from export.graph import Graph
@@ -41,12 +42,29 @@ def test_good_network_is_all_integers(tmp_path):
 
 
 def test_int16_answers_like_float32(tmp_path):
-    graph = integers.int16(content(), seen())
+    graph, _ = integers.int16(content(), seen())
+    assert [x for x in graph.tensors if x.type == schema.TensorType.INT16]
     (tmp_path / "model.tflite").write_bytes(graph.pack())
     found = runners.TFLiteRunner(tmp_path / "model.tflite")(seen().images[::4])
     wanted = seen().probabilities[::4]
     assert (found.argmax(axis=1) == wanted.argmax(axis=1)).all()
     assert np.abs(found - wanted).mean() < 0.02
+
+
+def test_int16_keeps_first_parts_in_floats_until_answers_are_close(monkeypatch):
+    limit = len(integers.parts(content()))
+    tried = []
+
+    def is_enough(count):
+        tried.append(count)
+        return count >= 2
+
+    assert integers._fewest(limit, is_enough) == 2
+    assert tried[0] == 0
+    monkeypatch.setattr(integers, "MAX_DISTANCE_16", -1.0)
+    graph, (remark,) = integers.int16(content(), seen())
+    assert remark.startswith(f"The first {limit} of {limit} parts are in float32")
+    assert not [x for x in graph.tensors if x.type == schema.TensorType.INT16]
 
 
 def test_bad_network_keeps_parts_in_floats(monkeypatch, tmp_path):

@@ -68,37 +68,6 @@ def test_kept_operation_stays_a_float():
     assert schema.TensorType.INT8 in types(mixed)  # what comes after it
 
 
-def test_bias_takes_back_the_mean_error_of_the_kernel():
-    # A step is 1/127: 0.5 steps of the second channel's weight are lost or gained.
-    kernel = np.array([[1.0, 0.504 / 127, 0.0]], np.float32).reshape(1, 1, 3, 1)
-    content = network(np.tile(kernel, 2), [4, 5])
-    means = {name: np.array([10.0, 100.0, 1.0]) for name in seen(content).means}
-    corrected = quantize.correct_biases(
-        content, quantize.integer_recipe(8), ranges_of(content), means
-    )
-    graph = Graph(corrected)
-    (layer,) = graph.layers()
-    # 0.504 steps become 1: the output grows by 0.496 / 127 * 100.
-    expected = np.array([4, 5]) - 0.496 / 127 * 100
-    assert graph.constant(layer.inputs[2]) == pytest.approx(expected, abs=1e-4)
-
-
-def test_depthwise_biases_take_back_their_own_channels_error():
-    content = network(
-        np.array([1, 0.3, 0.1]).reshape(1, 1, 3, 1),
-        [4, 5, 6],
-        keras.layers.DepthwiseConv2D,
-    )
-    means = {name: np.array([10.0, 100.0, 1.0]) for name in seen(content).means}
-    corrected = quantize.correct_biases(
-        content, quantize.integer_recipe(8), ranges_of(content), means
-    )
-    graph = Graph(corrected)
-    (layer,) = graph.layers()
-    # One weight per channel is rounded by nothing, having its own scale.
-    assert graph.constant(layer.inputs[2]) == pytest.approx([4, 5, 6], abs=1e-4)
-
-
 @pytest.mark.parametrize("bits", [8, 16])
 def test_channel_without_a_kernel_keeps_its_bias(bits, tmp_path):
     kernel = np.zeros((1, 1, 3, 4), np.float32)
