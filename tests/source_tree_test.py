@@ -21,9 +21,7 @@ LIBRARY_IMPORTS = {"keras", "numpy", "h5py", "keras_efficientnet"}
 TENSORFLOW_FILES = {"preprocessing_tf.py", "decoding_tf.py"}
 PILLOW_FILES = {"decoding_tf.py"}
 PYTHON_FILES = sorted(
-    path
-    for folder in (*ARROWS, "tests")
-    for path in (ROOT / folder).rglob("*.py")
+    path for folder in (*ARROWS, "tests") for path in (ROOT / folder).rglob("*.py")
 )
 
 
