@@ -1,15 +1,26 @@
-"""Every Python block of the README and the guides runs."""
+"""README and guides: code runs, commands are understood, links lead somewhere."""
 
+import ast
 import pathlib
 import re
 
+import commands
 import pytest
 
+import keras_efficientnet
+from keras_efficientnet import VARIANTS, plan_cost
+
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def page(request):
+    return request.param
+
+
 def test_code_blocks_run(page, tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
     monkeypatch.chdir(tmp_path)
@@ -19,22 +30,71 @@ def test_code_blocks_run(page, tmp_path, monkeypatch, capsys):
         exec(compile(block, str(page), "exec"), names)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_understood(page):
+    for module, arguments in commands.our_commands(page.read_text()):
+        commands.check(module, arguments)
+
+
+def test_modules_exist(page):
+    """Those named within a sentence, too."""
+    for module in re.findall(r"python -m\s+([a-z_]+\.[\w.]*\w)", page.read_text()):
+        if (ROOT / module.split(".")[0]).is_dir():
+            assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+
+
+def test_make_targets_exist(page):
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    lines = commands.shell_lines(page.read_text())
+    used = {line.split()[1] for line in lines if line.startswith("make ")}
+    used |= set(re.findall(r"`make ([a-z-]+)", page.read_text()))
+    assert used <= targets
+
+
+def test_extras_exist(page):
+    source = ast.parse((ROOT / "setup.py").read_text())
+    (extras,) = [
+        node.value
+        for node in source.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "EXTRAS"
+    ]
+    known = {key.value for key in extras.keys}
+    for used in re.findall(r"keras-efficientnet\[([\w,]+)\]", page.read_text()):
+        assert set(used.split(",")) <= known, used
+
+
 def test_links_and_pictures_exist(page):
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-        assert (page.parent / target).exists(), target
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    for target, anchor in LINK.findall(text):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)", path.read_text(), re.M)
+            assert anchor in {_anchor(title) for title in titles}, (target, anchor)
 
 
-def test_commands_of_the_readme_exist():
-    modules = re.findall(r"python -m ([\w.]+)", (ROOT / "README.md").read_text())
-    assert modules
-    for module in modules:
-        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+def _anchor(title):
+    """As code hosts and MkDocs make it of a title in plain words."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+def test_the_site_has_every_page():
+    nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    listed = re.findall(r": ([\w/-]+\.md)$", nav, re.M)
+    assert len(listed) == len(set(listed))
+    docs = {p.relative_to(ROOT / "docs").as_posix() for p in PAGES if p not in TOP}
+    made = {"index.md", "contributing.md", "changelog.md"}
+    assert set(listed) == docs | made
+
+
+def test_the_api_page_has_every_public_name():
+    text = (ROOT / "docs" / "api.md").read_text()
+    for name in keras_efficientnet.__all__:
+        if not re.match("EfficientNet(B[1-8]|L2|Lite)", name) and name != "VARIANTS":
+            assert f"::: keras_efficientnet.{name}\n" in text, name
 
 
 def test_the_model_table_is_what_is_computed():
-    from keras_efficientnet import VARIANTS, plan_cost
-
     text = (ROOT / "docs" / "models.md").read_text()
     for key, variant in VARIANTS.items():
         cost = plan_cost(variant)
