@@ -60,7 +60,7 @@ test-bazel: $(VENV)/.dev
 	.ci/bazel test --config=fast //...
 
 docs: $(VENV)/.dev
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

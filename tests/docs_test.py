@@ -1,14 +1,20 @@
 """README and guides: code runs, commands are understood, links lead somewhere."""
 
 import ast
+import dataclasses
 import pathlib
 import re
+import shutil
 
 import commands
+import numpy as np
 import pytest
+from scipy import io
 
 import keras_efficientnet
 from keras_efficientnet import VARIANTS, plan_cost
+from keras_efficientnet.preprocessing import imagenet_classes
+from training import fine_tune
 
 ROOT = pathlib.Path(__file__).parents[1]
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -21,13 +27,52 @@ def page(request):
     return request.param
 
 
+def _photos(monkeypatch):
+    """A folder of photos, and a network that learns from them within seconds."""
+    for name in ("cat", "dog"):
+        folder = pathlib.Path("photos", name)
+        folder.mkdir(parents=True)
+        for i in range(8):
+            shutil.copy(f"examples/photos/{name}.jpg", folder / f"{i}.jpg")
+    monkeypatch.setattr(fine_tune, "_config", _tiny_config)
+
+
+def _tiny_config(model, config, folder):
+    assert model == "EfficientNetLite0"
+    size = {"model": "EfficientNet", "width": 0.25, "depth": 0.3, "image_size": 32}
+    length = {"epochs": 1, "head_epochs": 0, "batch_size": 8, "export_samples": 0}
+    return dataclasses.replace(config, weights="", **size, **length)
+
+
+def _development_kit(monkeypatch):
+    """What ImageNet's development kit has, made of the classes in another order."""
+    kinds = [("ILSVRC2012_ID", "i4"), ("WNID", "U9")]
+    rows = [(1000 - i, wnid) for i, (wnid, _) in enumerate(imagenet_classes())]
+    path = pathlib.Path("ILSVRC2012_devkit_t12/data/meta.mat")
+    path.parent.mkdir(parents=True)
+    io.savemat(path, {"synsets": np.array(rows, kinds)})
+
+
+# What a page takes for granted.
+PREPARED = {"transfer.md": _photos, "evaluation.md": _development_kit}
+
+
 def test_code_blocks_run(page, tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    PREPARED.get(page.name, lambda _: None)(monkeypatch)
     names = {}
     for block in blocks:
         exec(compile(block, str(page), "exec"), names)
+
+
+def test_code_is_marked_as_python(page):
+    for language, block in re.findall(
+        r"^```(\w*)\n(.*?)^```", page.read_text(), re.M | re.S
+    ):
+        if re.search(r"^(import|from) ", block, re.M):
+            assert language == "python", block
 
 
 def test_commands_are_understood(page):
@@ -49,6 +94,14 @@ def test_make_targets_exist(page):
     used = {line.split()[1] for line in lines if line.startswith("make ")}
     used |= set(re.findall(r"`make ([a-z-]+)", page.read_text()))
     assert used <= targets
+
+
+def test_what_ci_runs_is_told():
+    ran = set(re.findall(r"^ *make ([a-z-]+)", (ROOT / ".ci/run").read_text(), re.M))
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    assert ran
+    for target in ran:
+        assert re.search(rf"^make {target}\b(?!-)", told, re.M), target
 
 
 def test_extras_exist(page):
