@@ -1,5 +1,13 @@
 """EfficientNet for Keras 3: the family, the scaling law, the published weights."""
 
+try:
+    import keras as _keras  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "Keras must have a backend: install tensorflow, or install jax or torch and "
+        f"set KERAS_BACKEND to its name. Received: {error}"
+    ) from error
+
 from .architecture import (
     VARIANTS,
 )
