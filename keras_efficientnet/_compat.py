@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -27,16 +27,24 @@ def to_numpy(tensor: Any) -> np.ndarray:
     return np.asarray(tensor)
 
 
-def layer_call(node: Any) -> tuple[Any, list[Any], list[Any]]:
-    """Returns the layer, the inputs and the outputs of one call in a model's graph.
+class Call(NamedTuple):
+    """One call of a layer in the graph of a model, with Keras 3's names."""
+
+    operation: Any  # the layer
+    input_tensors: list[Any]
+    output_tensors: list[Any]
+
+
+def layer_call(node: Any) -> Any:
+    """Returns a node of a model's graph, or a `Call` in its place.
 
     Args:
         node: Out of the `_nodes_by_depth` of a functional model.
     """
     if hasattr(node, "operation"):
-        return node.operation, node.input_tensors, node.output_tensors
+        return node
     outputs = node.outputs if isinstance(node.outputs, list) else [node.outputs]
-    return node.layer, node.keras_inputs, outputs
+    return Call(node.layer, node.keras_inputs, outputs)
 
 
 def kernel(layer: Any) -> Any:

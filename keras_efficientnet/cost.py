@@ -140,14 +140,14 @@ class _Walk:
         if not prefix:
             name, shape = inputs[0]
             self._add(name, "InputLayer", [], shape, 0, [], 4)
-        for layer, arguments, results in _calls(model):
-            sources = [known[id(tensor)] for tensor in arguments]
-            label = prefix + layer.name
+        for node in _calls(model):
+            sources = [known[id(tensor)] for tensor in node.input_tensors]
+            layer, label = node.operation, prefix + node.operation.name
             if _is_model(layer):
                 outputs = self.visit(layer, sources, f"{label}/")
             else:
                 outputs = [self._layer(layer, label, sources)]
-            known.update(zip(map(id, results), outputs, strict=True))
+            known.update(zip(map(id, node.output_tensors), outputs, strict=True))
         return [known[id(tensor)] for tensor in model.outputs]
 
     def _layer(
@@ -162,7 +162,7 @@ class _Walk:
             )
         shapes = [shape for _, shape in sources]
         shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
-        shape = tuple(shape)  # Keras 2 has a type for it
+        shape = tuple(shape)  # Keras 2 has a type of its own
         macs = 0
         if kind in _MULTIPLY_ADDS:
             macs = _MULTIPLY_ADDS[kind](layer, shapes[0][1:], shape[1:])
@@ -201,8 +201,8 @@ class _Walk:
         self.rows.append(row)
 
 
-def _calls(model: Any) -> list[tuple[Any, list[Any], list[Any]]]:
-    """Lists (layer, inputs, outputs) of each call in a model, in order."""
+def _calls(model: Any) -> list[Any]:
+    """Lists the layer calls of a functional or sequential model, in order."""
     graph = getattr(model, "_functional", None) or model  # Sequential wraps one
     depths = graph._nodes_by_depth
     nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
