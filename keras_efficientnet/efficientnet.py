@@ -84,10 +84,10 @@ def build(
     _check_choice("normalization", normalization, NORMALIZATIONS)
     dropout = variant.dropout if dropout is None else dropout
     blocks.check_classifier(classes, dropout)
-    if keras.config.image_data_format() != "channels_last":
+    if keras.backend.image_data_format() != "channels_last":
         raise ValueError(
-            "`keras.config.image_data_format()` must be 'channels_last'. "
-            f"Received: {keras.config.image_data_format()!r}"
+            "`keras.backend.image_data_format()` must be 'channels_last'. "
+            f"Received: {keras.backend.image_data_format()!r}"
         )
     levels = _feature_levels(features)
     plan = block_plan(variant, drop_connect)

@@ -20,6 +20,7 @@ ARROWS = {
 LIBRARY_IMPORTS = {"keras", "numpy", "h5py", "keras_efficientnet"}
 TENSORFLOW_FILES = {"preprocessing_tf.py", "decoding_tf.py"}
 PILLOW_FILES = {"decoding_tf.py"}
+ADDONS_FILES = {"addons.py"}
 PYTHON_FILES = sorted(
     path for folder in (*ARROWS, "tests") for path in (ROOT / folder).rglob("*.py")
 )
@@ -46,6 +47,7 @@ def test_the_library_needs_only_keras_and_numpy():
         others = set(_imports(path)) - sys.stdlib_module_names - LIBRARY_IMPORTS
         allowed = {"tensorflow"} if path.name in TENSORFLOW_FILES else set()
         allowed |= {"PIL"} if path.name in PILLOW_FILES else set()
+        allowed |= {"tensorflow_addons"} if path.name in ADDONS_FILES else set()
         assert others <= allowed, (path, others)
 
 
