@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,25 +19,35 @@ LayerOrder = list[tuple[str, str]]
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # A pickle of protocol 2 that starts with torch's magic number.
 TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_GZIP_MAGIC = b"\x1f\x8b"
+_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 
 
-def read(path: Path, layer_order: LayerOrder) -> Arrays:
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    layer_order: LayerOrder
+    ema: bool
+
+
+def read(path: Path, layer_order: LayerOrder, ema: bool = True) -> Arrays:
     """Reads the weights in a file, whose format its content tells.
 
     Args:
-        path: Of the file.
+        path: Of the file; of a TensorFlow checkpoint, its folder or prefix too.
         layer_order: Of the network that the file is meant for. Used only for Keras
             files that number the layers of each class.
+        ema: Whether to take moving averages where the file has them too.
 
     Returns:
         Arrays by the name they have in the file; for Keras formats, "layer/variable".
 
     Raises:
+        ImportError: The format needs a library that is not installed.
         ValueError: The format is unknown, or the file is damaged or truncated.
     """
     with naming_file(path, "a weight file"):
         reader = _find_reader(path)
-    return reader(path, layer_order)
+    return reader(path, _Options(layer_order, ema))
 
 
 @contextlib.contextmanager
@@ -49,6 +60,8 @@ def naming_file(path: Path, kind: str) -> Iterator[None]:
     """
     try:
         yield
+    except ImportError:
+        raise  # tells what to install
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise ValueError(f"{path} cannot be read as {kind}: {reason}") from error
@@ -68,7 +81,7 @@ def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     if name not in archive.NameToInfo:
         raise ValueError(f"it has no entry {name!r}; it may be truncated")
     entry = archive.getinfo(name)
-    if entry.file_size > _bound(entry.compress_size):
+    if entry.file_size > growth_bound(entry.compress_size):
         raise ValueError(
             f"its entry {name!r} would grow from {entry.compress_size} to "
             f"{entry.file_size} bytes"
@@ -76,14 +89,23 @@ def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(entry)
 
 
-def _bound(stored: int) -> int:
+def growth_bound(stored: int) -> int:
+    """Returns how many bytes may at most come out of `stored` compressed ones."""
     # Trained weights hardly compress; a file that claims more is broken, or bait.
     return 100 * max(stored, 10_000)
 
 
-def _find_reader(path: Path) -> Callable[[Path, LayerOrder], Arrays]:
+def _find_reader(path: Path) -> Callable[[Path, _Options], Arrays]:
+    from . import tf_checkpoint
+
+    if tf_checkpoint.is_checkpoint(path):
+        return _read_tf_checkpoint
     with path.open("rb") as stream:
-        start = stream.read(16)
+        start = stream.read(_TAR_MAGIC_AT + len(_TAR_MAGIC))
+    if start.startswith(_GZIP_MAGIC) or start[_TAR_MAGIC_AT:] == _TAR_MAGIC:
+        return _read_tar
+    if start[8:9] == b"{":  # after the length of the header
+        return _read_safetensors
     if start.startswith(HDF5_MAGIC):
         return _read_hdf5
     if start.startswith(TORCH_LEGACY_MAGIC):
@@ -100,14 +122,15 @@ def _find_reader(path: Path) -> Callable[[Path, LayerOrder], Arrays]:
         held = ", ".join(names[:5])
         raise ValueError(f"it is a zip archive, but neither Keras' nor torch's: {held}")
     raise ValueError(
-        "its content must be HDF5 (.h5), a Keras archive (.keras) or a torch file "
-        f"(.pth, .pt). It begins with {start!r}"
+        "its content must be HDF5 (.h5), a Keras archive (.keras), a torch file (.pth, "
+        ".pt), safetensors, or a TensorFlow checkpoint in a tar file (.tar.gz). It "
+        f"begins with {start[:16]!r}"
     )
 
 
 # Each reader is imported when a file needs it, so that `import keras_efficientnet`
 # stays fast.
-def _read_hdf5(path: Path, layer_order: LayerOrder) -> Arrays:
+def _read_hdf5(path: Path, options: _Options) -> Arrays:
     import h5py
 
     from . import h5, keras3
@@ -115,11 +138,11 @@ def _read_hdf5(path: Path, layer_order: LayerOrder) -> Arrays:
     with naming_file(path, "Keras weights in HDF5"), h5py.File(path, "r") as file:
         if h5.is_legacy(file):
             return h5.read(file)
-        return keras3.read(file, layer_order)
+        return keras3.read(file, options.layer_order)
 
 
-def _read_keras_archive(path: Path, layer_order: LayerOrder) -> Arrays:
-    del layer_order  # the archive's own tells more
+def _read_keras_archive(path: Path, options: _Options) -> Arrays:
+    del options  # the archive's own order of layers tells more
     import h5py
 
     from . import keras3
@@ -131,12 +154,33 @@ def _read_keras_archive(path: Path, layer_order: LayerOrder) -> Arrays:
             return keras3.read(file, order)
 
 
-def _read_torch(path: Path, layer_order: LayerOrder) -> Arrays:
-    del layer_order
+def _read_torch(path: Path, options: _Options) -> Arrays:
     from . import pth
 
     with naming_file(path, "a torch file"):
-        return pth.read(path)
+        return pth.read(path, options.ema)
+
+
+def _read_safetensors(path: Path, options: _Options) -> Arrays:
+    del options
+    from . import safetensors_file
+
+    with naming_file(path, "safetensors"):
+        return safetensors_file.read(path)
+
+
+def _read_tf_checkpoint(path: Path, options: _Options) -> Arrays:
+    from . import tf_checkpoint
+
+    with naming_file(path, "a TensorFlow checkpoint"):
+        return tf_checkpoint.read(path, options.ema)
+
+
+def _read_tar(path: Path, options: _Options) -> Arrays:
+    from . import tf_checkpoint
+
+    with naming_file(path, "a TensorFlow checkpoint in a tar file"):
+        return tf_checkpoint.read_tar(path, options.ema)
 
 
 def dataset_array(dataset: Any) -> np.ndarray:
@@ -152,7 +196,7 @@ def dataset_array(dataset: Any) -> np.ndarray:
     if dataset.external or dataset.is_virtual:
         raise ValueError(f"{dataset.name} refers to another file")
     stored = dataset.id.get_storage_size()
-    if dataset.nbytes > _bound(stored):
+    if dataset.nbytes > growth_bound(stored):
         raise ValueError(
             f"{dataset.name} claims {dataset.nbytes} bytes; {stored} are stored"
         )
