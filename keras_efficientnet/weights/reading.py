@@ -39,6 +39,19 @@ def read(path: Path, layer_order: LayerOrder) -> Arrays:
     return reader(path, layer_order)
 
 
+def check_format(path: Path) -> None:
+    """Checks that a file begins like a weight file, without reading it.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        ValueError: The format is unknown.
+    """
+    with naming_file(path, "a weight file"):
+        _find_reader(path)
+
+
 @contextlib.contextmanager
 def naming_file(path: Path, kind: str) -> Iterator[None]:
     """Turns any error into a ValueError that names the file.
