@@ -282,7 +282,7 @@ def test_tensors_outside_their_storage(save, layout, shape, strides, offset):
 
 
 @layouts
-@pytest.mark.parametrize("shape", [(-1,), (1.5,), "a"])
+@pytest.mark.parametrize("shape", [(-1,), (1.5,), ("a",), (1 << 60,)])
 def test_shapes_of_anything_but_sizes(save, layout, shape):
     storage = Storage("0", "FloatStorage", np.zeros(8, np.float32))
     with pytest.raises(ValueError, match="describes a tensor by"):
@@ -332,7 +332,7 @@ def test_storage_missing_from_the_archive(save):
 
 @layouts
 @pytest.mark.parametrize("put", [b"r\xff\xff\xff\xff", b"p99999999999\n"])
-def test_memo_that_takes_all_memory(save, layout, put):
+def test_memo_numbers_take_no_memory(save, layout, put):
     path = save({"a": tensor("0", np.float32([1]))}, layout)
     bomb = b"\x80\x02N" + put + b"."
     if layout == "legacy":
@@ -341,7 +341,7 @@ def test_memo_that_takes_all_memory(save, layout, put):
     else:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", bomb)
-    with pytest.raises(ValueError, match="it numbers an object"):
+    with pytest.raises(ValueError, match="uses PUT|NoneType|protocol must be"):
         reading.read(path, [])
 
 

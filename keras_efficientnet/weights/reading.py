@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -67,6 +66,28 @@ def naming_file(path: Path, kind: str) -> Iterator[None]:
         raise ValueError(f"{path} cannot be read as {kind}: {reason}") from error
 
 
+@contextlib.contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Opens a zip archive for reading, unless it is made to explode.
+
+    Args:
+        path: Of the archive.
+
+    Raises:
+        ValueError: Its entries overlap, are compressed in an unusual way, or are far
+            larger in total than the archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        for entry in entries:
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"its entry {entry.filename!r} has an odd compression")
+        if sum(entry.compress_size for entry in entries) > path.stat().st_size:
+            raise ValueError("its entries overlap")
+        check_total((entry.file_size for entry in entries), path)
+        yield archive
+
+
 def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     """Reads one file of a zip archive, unless it grows suspiciously on the way.
 
@@ -81,7 +102,7 @@ def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     if name not in archive.NameToInfo:
         raise ValueError(f"it has no entry {name!r}; it may be truncated")
     entry = archive.getinfo(name)
-    if entry.file_size > _bound(entry.compress_size):
+    if entry.file_size > growth_bound(entry.compress_size):
         raise ValueError(
             f"its entry {name!r} would grow from {entry.compress_size} to "
             f"{entry.file_size} bytes"
@@ -89,7 +110,28 @@ def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(entry)
 
 
-def _bound(stored: int) -> int:
+def check_total(sizes: Iterable[int], path: Path) -> None:
+    """Checks that what is read from a file stays within a multiple of its size.
+
+    Args:
+        sizes: Bytes of each part.
+        path: Of the file.
+
+    Raises:
+        ValueError: It does not.
+    """
+    total, stored = sum(sizes), path.stat().st_size
+    if total > total_bound(stored):
+        raise ValueError(f"it would grow from {stored} to {total} bytes")
+
+
+def total_bound(stored: int) -> int:
+    """Returns how many bytes a whole file of `stored` bytes may grow to."""
+    return 20 * stored + (64 << 20)
+
+
+def growth_bound(stored: int) -> int:
+    """Returns how many bytes may at most come out of `stored` compressed ones."""
     # Trained weights hardly compress; a file that claims more is broken, or bait.
     return 100 * max(stored, 10_000)
 
@@ -104,7 +146,7 @@ def _find_reader(path: Path) -> Callable[[Path, LayerOrder], Arrays]:
     if start.startswith(b"PK\x03\x04"):
         if not zipfile.is_zipfile(path):
             raise ValueError("it is a truncated or damaged zip archive")
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             names = archive.namelist()
         if "model.weights.h5" in names:
             return _read_keras_archive
@@ -137,7 +179,7 @@ def _read_keras_archive(path: Path, layer_order: LayerOrder) -> Arrays:
 
     from . import keras3
 
-    with naming_file(path, "a Keras archive"), zipfile.ZipFile(path) as archive:
+    with naming_file(path, "a Keras archive"), open_zip(path) as archive:
         order = keras3.layer_order(read_entry(archive, "config.json"))
         content = io.BytesIO(read_entry(archive, "model.weights.h5"))
         with h5py.File(content, "r") as file:
@@ -150,31 +192,6 @@ def _read_torch(path: Path, layer_order: LayerOrder) -> Arrays:
 
     with naming_file(path, "a torch file"):
         return pth.read(path)
-
-
-def dataset_array(dataset: Any) -> np.ndarray:
-    """Reads one HDF5 dataset, bounded by the size of the file.
-
-    Args:
-        dataset: An h5py Dataset.
-
-    Raises:
-        ValueError: The data lie outside the file, are not numbers, or claim to be
-            far more than what is stored.
-    """
-    if dataset.external or dataset.is_virtual:
-        raise ValueError(f"{dataset.name} refers to another file")
-    stored = dataset.id.get_storage_size()
-    if dataset.nbytes > _bound(stored):
-        raise ValueError(
-            f"{dataset.name} claims {dataset.nbytes} bytes; {stored} are stored"
-        )
-    array = np.asarray(dataset[()])
-    if dataset.attrs.get("dtype") == "bfloat16":
-        return bfloat16_to_float32(array.view(np.uint16))
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{dataset.name} must hold numbers, not {array.dtype}")
-    return array
 
 
 def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
