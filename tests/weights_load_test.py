@@ -80,7 +80,7 @@ def test_missing_file_is_told(model, path):
 
 
 def test_folder_is_told(model, tmp_path):
-    with pytest.raises(ValueError, match="a file, not a folder"):
+    with pytest.raises(ValueError, match="a file, or the folder of"):
         load_weights(model, tmp_path)
 
 

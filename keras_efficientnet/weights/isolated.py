@@ -70,7 +70,10 @@ def read(path: Path, layer_order: LayerOrder) -> Arrays:
         try:
             with contextlib.suppress(BrokenPipeError), process.stdin as stream:
                 stream.write(json.dumps(request).encode())
-            arrays = _receive(process.stdout, total_bound(size))
+            try:
+                arrays = _receive(process.stdout, total_bound(size))
+            except (KeyError, TypeError, ValueError):
+                arrays = None  # it was cut off, or is not ours any more
         finally:
             timer.cancel()
             process.kill()
@@ -127,11 +130,11 @@ def _serve() -> None:
     _set_limits(request)
     order = [tuple(pair) for pair in request["layer_order"]]
     try:
-        arrays = reading.read_in_place(Path(request["path"]), order)
+        arrays = reading.read_hdf5(Path(request["path"]), order)
     except ValueError as error:
         _send({"error": str(error)})
         return
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     _send({"arrays": [[n, a.dtype.str, a.shape] for n, a in arrays.items()]})
     for array in arrays.values():
         sys.stdout.buffer.write(array.reshape(-1).view(np.uint8))

@@ -12,7 +12,17 @@ from ..architecture import did_you_mean
 from ..preprocessing import NORMALIZATIONS, channel_statistics
 from .table import WeightFile, find, known_families
 
-_SUFFIXES = (".h5", ".hdf5", ".keras", ".pth", ".pt", ".bin")
+_SUFFIXES = (
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".pth",
+    ".pt",
+    ".bin",
+    ".safetensors",
+    ".gz",
+    ".tar",
+)
 
 
 def load_weights(
@@ -20,12 +30,14 @@ def load_weights(
     weights: str | os.PathLike[str],
     variant: str | None = None,
     checksum: str | None = None,
+    ema: bool = True,
 ) -> None:
     """Sets all weights of a network from published weights or a file.
 
     Published weights are downloaded on first use, and their checksum is verified on
     each. The format of a file is told by its content: Keras (`.h5`, `.weights.h5`,
-    `.keras`) or PyTorch (`.pth`, `.pt`; nothing in it is executed).
+    `.keras`), PyTorch (`.pth`, `.pt`; nothing in it is executed), safetensors, or a
+    TensorFlow checkpoint (folder, prefix, `.tar.gz`).
 
     Args:
         model: Network that a factory of this package has built.
@@ -34,6 +46,7 @@ def load_weights(
         variant: Which network `model` is, such as "EfficientNetB0"; needed for a
             family.
         checksum: "md5:..." or "sha256:..." that the file at a path must have.
+        ema: Whether to take moving averages of the weights, where a file has them too.
 
     Raises:
         FileNotFoundError: There is no file at the path.
@@ -52,17 +65,18 @@ def load_weights(
                 "`checksum` must be None for published weights, whose checksum is "
                 f"always verified. Received: checksum={checksum!r}"
             )
-        path = _published(model, weights, variant)
+        path, is_verified = _published(model, weights, variant)
     else:
         path = _existing_file(weights)
         if checksum is not None:
             from . import fetch
 
             fetch.verify(path, checksum)
+        is_verified = checksum is not None
     order = [(type(layer).__name__, layer.name) for layer in model.layers]
     if "predictions" not in (name for _, name in order):
         order.append(("Dense", "predictions"))  # which the file may have all the same
-    arrays = reading.read(path, order)
+    arrays = reading.read(path, order, ema, is_verified)
     try:
         mapped = mapping.to_model_names(arrays, model)
     except ValueError as error:
@@ -70,7 +84,7 @@ def load_weights(
     assign.assign(model, mapped.arrays, mapped.ignored, source=str(path))
 
 
-def _published(model: Any, family: str, variant: str | None) -> Path:
+def _published(model: Any, family: str, variant: str | None) -> tuple[Path, bool]:
     from . import fetch
 
     if variant is None:
@@ -82,7 +96,7 @@ def _published(model: Any, family: str, variant: str | None) -> Path:
     names = {layer.name for layer in model.layers}
     record = find(family, variant, include_top="predictions" in names)
     check_record(model, record)
-    return fetch.fetch(record)
+    return fetch.fetch(record), bool(record.checksum)
 
 
 def check_record(model: Any, record: WeightFile) -> None:
@@ -154,12 +168,15 @@ def _existing_file(weights: str | os.PathLike[str]) -> Path:
             "`weights` must be a family of published weights, a path, or None. "
             f"Received: weights={weights!r}"
         )
+    from . import tf_checkpoint
+
     path = Path(weights).expanduser()
-    if path.is_file():
+    if path.is_file() or tf_checkpoint.is_checkpoint(path):
         return path
     if path.is_dir():
         raise ValueError(
-            f"`weights` must be a file, not a folder. Received: weights={path}"
+            "`weights` must be a file, or the folder of a TensorFlow checkpoint with a "
+            f"file *.index. Received: weights={path}"
         )
     text = os.fspath(weights)
     is_path = path.suffix in _SUFFIXES or "/" in text or os.sep in text

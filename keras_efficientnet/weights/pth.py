@@ -41,18 +41,19 @@ _DTYPES = {
     "BoolStorage": "?",
 }
 # Where training scripts keep the weights among other things; the first counts.
-_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+_AVERAGES = ("state_dict_ema", "model_ema")
+_RAW = ("state_dict", "model_state_dict", "model")
 
 
-def read(path: Path) -> Arrays:
+def read(path: Path, ema: bool = True) -> Arrays:
     """Reads the tensors of a state dict, saved by any version of torch.
 
-    A state dict inside a dict ("state_dict", "model" ...) is found, averaged weights
-    (EMA) before the raw ones. The prefix "module." of data-parallel training is
-    removed.
+    A state dict inside a dict ("state_dict", "model" ...) is found. The prefix
+    "module." of data-parallel training is removed.
 
     Args:
         path: Of the file.
+        ema: Whether averaged weights come before the raw ones.
 
     Returns:
         Arrays by the name they have in the file; bfloat16 widened to float32.
@@ -64,7 +65,8 @@ def read(path: Path) -> Arrays:
         is_zip = stream.read(2) == b"PK"
     load = _load_zip if is_zip else _load_legacy
     content, storages = load(path)
-    tensors = _state_dict(content)
+    wrappers = (*_AVERAGES, *_RAW) if ema else (*_RAW, *_AVERAGES)
+    tensors = _state_dict(content, wrappers)
     prefix = "module."
     if all(name.startswith(prefix) for name in tensors):
         tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
@@ -241,14 +243,14 @@ def _load_legacy(path: Path) -> tuple[Any, dict[str, _Bytes]]:
     return content, storages
 
 
-def _state_dict(content: Any) -> dict[str, _Tensor]:
+def _state_dict(content: Any, wrappers: tuple[str, ...]) -> dict[str, _Tensor]:
     if isinstance(content, dict):
         tensors = {str(k): v for k, v in content.items() if isinstance(v, _Tensor)}
         if tensors:
             return tensors
-        for key in _WRAPPERS:
+        for key in wrappers:
             if isinstance(content.get(key), dict):
-                return _state_dict(content[key])
+                return _state_dict(content[key], wrappers)
         raise ValueError(
             f"its dict holds no tensors, only {reprlib.repr(list(content)[:5])}"
         )

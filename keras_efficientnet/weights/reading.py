@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -17,25 +18,43 @@ LayerOrder = list[tuple[str, str]]
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # A pickle of protocol 2 that starts with torch's magic number.
 TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_GZIP_MAGIC = b"\x1f\x8b"
+_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 
 
-def read(path: Path, layer_order: LayerOrder) -> Arrays:
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    layer_order: LayerOrder
+    ema: bool
+    is_verified: bool
+
+
+def read(
+    path: Path,
+    layer_order: LayerOrder,
+    ema: bool = True,
+    is_verified: bool = False,
+) -> Arrays:
     """Reads the weights in a file, whose format its content tells.
 
     Args:
-        path: Of the file.
+        path: Of the file; of a TensorFlow checkpoint, its folder or prefix too.
         layer_order: Of the network that the file is meant for. Used only for Keras
             files that number the layers of each class.
+        ema: Whether to take moving averages where the file has them too.
+        is_verified: Whether the file has a checksum that somebody vouches for. HDF5
+            without is read in a process of its own, which takes half a second.
 
     Returns:
         Arrays by the name they have in the file; for Keras formats, "layer/variable".
 
     Raises:
+        ImportError: The format needs a library that is not installed.
         ValueError: The format is unknown, or the file is damaged or truncated.
     """
     with naming_file(path, "a weight file"):
         reader = _find_reader(path)
-    return reader(path, layer_order)
+    return reader(path, _Options(layer_order, ema, is_verified))
 
 
 def check_format(path: Path) -> None:
@@ -61,6 +80,8 @@ def naming_file(path: Path, kind: str) -> Iterator[None]:
     """
     try:
         yield
+    except ImportError:
+        raise  # tells what to install
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise ValueError(f"{path} cannot be read as {kind}: {reason}") from error
@@ -136,9 +157,17 @@ def growth_bound(stored: int) -> int:
     return 100 * max(stored, 10_000)
 
 
-def _find_reader(path: Path) -> Callable[[Path, LayerOrder], Arrays]:
+def _find_reader(path: Path) -> Callable[[Path, _Options], Arrays]:
+    from . import tf_checkpoint
+
+    if tf_checkpoint.is_checkpoint(path):
+        return _read_tf_checkpoint
     with path.open("rb") as stream:
-        start = stream.read(16)
+        start = stream.read(_TAR_MAGIC_AT + len(_TAR_MAGIC))
+    if start.startswith(_GZIP_MAGIC) or start[_TAR_MAGIC_AT:] == _TAR_MAGIC:
+        return _read_tar
+    if start[8:9] == b"{":  # after the length of the header
+        return _read_safetensors
     if start.startswith(HDF5_MAGIC):
         return _read_hdf5
     if start.startswith(TORCH_LEGACY_MAGIC):
@@ -149,49 +178,84 @@ def _find_reader(path: Path) -> Callable[[Path, LayerOrder], Arrays]:
         with open_zip(path) as archive:
             names = archive.namelist()
         if "model.weights.h5" in names:
-            return _read_keras_archive
+            return _read_hdf5
         if any(name.split("/")[-1] == "data.pkl" for name in names):
             return _read_torch
         held = ", ".join(names[:5])
         raise ValueError(f"it is a zip archive, but neither Keras' nor torch's: {held}")
     raise ValueError(
-        "its content must be HDF5 (.h5), a Keras archive (.keras) or a torch file "
-        f"(.pth, .pt). It begins with {start!r}"
+        "its content must be HDF5 (.h5), a Keras archive (.keras), a torch file (.pth, "
+        ".pt), safetensors, or a TensorFlow checkpoint in a tar file (.tar.gz). It "
+        f"begins with {start[:16]!r}"
     )
 
 
 # Each reader is imported when a file needs it, so that `import keras_efficientnet`
 # stays fast.
-def _read_hdf5(path: Path, layer_order: LayerOrder) -> Arrays:
+def _read_hdf5(path: Path, options: _Options) -> Arrays:
+    from . import isolated
+
+    # Of a file that somebody vouches for, the HDF5 library has nothing to fear.
+    if options.is_verified or not isolated.can_start():
+        return read_hdf5(path, options.layer_order)
+    return isolated.read(path, options.layer_order)
+
+
+def read_hdf5(path: Path, layer_order: LayerOrder) -> Arrays:
+    """Reads Keras weights in HDF5, bare or in an archive, in this very process.
+
+    Args:
+        path: Of the file.
+        layer_order: As in `read`.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
     import h5py
 
     from . import h5, keras3
 
+    with path.open("rb") as stream:
+        is_archive = stream.read(2) == b"PK"
+    if is_archive:
+        with naming_file(path, "a Keras archive"), open_zip(path) as archive:
+            layer_order = keras3.layer_order(read_entry(archive, "config.json"))
+            content = io.BytesIO(read_entry(archive, "model.weights.h5"))
+            with h5py.File(content, "r") as file:
+                return keras3.read(file, layer_order)
     with naming_file(path, "Keras weights in HDF5"), h5py.File(path, "r") as file:
         if h5.is_legacy(file):
             return h5.read(file)
         return keras3.read(file, layer_order)
 
 
-def _read_keras_archive(path: Path, layer_order: LayerOrder) -> Arrays:
-    del layer_order  # the archive's own tells more
-    import h5py
-
-    from . import keras3
-
-    with naming_file(path, "a Keras archive"), open_zip(path) as archive:
-        order = keras3.layer_order(read_entry(archive, "config.json"))
-        content = io.BytesIO(read_entry(archive, "model.weights.h5"))
-        with h5py.File(content, "r") as file:
-            return keras3.read(file, order)
-
-
-def _read_torch(path: Path, layer_order: LayerOrder) -> Arrays:
-    del layer_order
+def _read_torch(path: Path, options: _Options) -> Arrays:
     from . import pth
 
     with naming_file(path, "a torch file"):
-        return pth.read(path)
+        return pth.read(path, options.ema)
+
+
+def _read_safetensors(path: Path, options: _Options) -> Arrays:
+    del options
+    from . import safetensors_file
+
+    with naming_file(path, "safetensors"):
+        return safetensors_file.read(path)
+
+
+def _read_tf_checkpoint(path: Path, options: _Options) -> Arrays:
+    from . import tf_checkpoint
+
+    with naming_file(path, "a TensorFlow checkpoint"):
+        return tf_checkpoint.read(path, options.ema)
+
+
+def _read_tar(path: Path, options: _Options) -> Arrays:
+    from . import tf_checkpoint
+
+    with naming_file(path, "a TensorFlow checkpoint in a tar file"):
+        return tf_checkpoint.read_tar(path, options.ema)
 
 
 def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
