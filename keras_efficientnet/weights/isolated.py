@@ -1,13 +1,14 @@
 """Reading HDF5 in a process of its own, where it may crash or hang.
 
 The HDF5 library is not safe against malformed files: some end the process, some keep it
-busy for ever, whatever the caller checks. So a file whose checksum nobody vouches for is
-read in a process that has limits, and that hands back nothing but names and numbers.
+busy for ever, whatever the caller checks. So a file whose checksum nobody vouches for
+is read in a process that has limits, and that hands back only names and numbers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import sys
 import threading
 import types
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 _MEMORY_BYTES = 1 << 30  # for Python and its libraries
+_CPU_SECONDS = 20  # for a small file
 _MAX_HEAD_BYTES = 64 << 20
 
 
@@ -50,41 +52,50 @@ def read(path: Path, layer_order: LayerOrder) -> Arrays:
             memory than its size explains.
     """
     size = path.stat().st_size
+    cpu_seconds = _CPU_SECONDS + size // 10_000_000
     request = {
         "path": str(path.absolute()),
         "layer_order": layer_order,
         "sys_path": sys.path,
         "memory": _MEMORY_BYTES + 2 * total_bound(size),
-        "cpu_seconds": 20 + size // 10_000_000,
+        "cpu_seconds": cpu_seconds,
     }
-    with subprocess.Popen(
+    answer, code = _ask(request, 4.0 * cpu_seconds, total_bound(size))
+    if isinstance(answer, str):
+        raise ValueError(answer)
+    if answer is None:
+        raise ValueError(
+            f"{path} cannot be read as Keras weights: the HDF5 library {_ending(code)}"
+        )
+    return answer
+
+
+def _ask(
+    request: dict[str, Any], timeout: float, bound: int
+) -> tuple[Arrays | str | None, int]:
+    """Returns what `_receive` does, and how the process ended."""
+    process: Any = subprocess.Popen(
         [sys.executable, "-P", __file__],
         env={**os.environ, **_ENVIRONMENT},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-    ) as process:
-        # Where there is no limit on processor time, and for what waits without using it.
-        timer = threading.Timer(4.0 * request["cpu_seconds"], process.kill)
+    )
+    # For systems without a limit on processor time, and for what waits without end.
+    timer = threading.Timer(timeout, process.kill)
+    answer = None
+    with process:
         timer.start()
         try:
             with contextlib.suppress(BrokenPipeError), process.stdin as stream:
                 stream.write(json.dumps(request).encode())
-            try:
-                arrays = _receive(process.stdout, total_bound(size))
-            except (KeyError, TypeError, ValueError):
-                arrays = None  # it was cut off, or is not ours any more
+            # What is cut off, or does not come from us any more, is no answer.
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                answer = _receive(process.stdout, bound)
         finally:
             timer.cancel()
             process.kill()
-    if isinstance(arrays, str):
-        raise ValueError(arrays)
-    if arrays is None:
-        raise ValueError(
-            f"{path} cannot be read as Keras weights: the HDF5 library "
-            f"{_ending(process.returncode)}"
-        )
-    return arrays
+    return answer, process.returncode
 
 
 def _ending(code: int) -> str:
@@ -93,7 +104,7 @@ def _ending(code: int) -> str:
     return f"crashes on it (exit status {code})"
 
 
-def _receive(stream: IO[bytes], bound: int) -> Arrays | str | None:
+def _receive(stream: io.BufferedReader, bound: int) -> Arrays | str | None:
     """Returns arrays, or the error that came instead, or None when nothing came."""
     head = stream.readline(_MAX_HEAD_BYTES)
     if not head.endswith(b"\n"):
@@ -108,13 +119,17 @@ def _receive(stream: IO[bytes], bound: int) -> Arrays | str | None:
         if bound < 0 or dtype.kind not in "fiub":
             return None
         arrays[name] = np.empty(shape, dtype)
-        view = memoryview(arrays[name].reshape(-1).view(np.uint8))
+        view = _bytes(arrays[name])
         while view:
             count = stream.readinto(view)
             if not count:
                 return None
             view = view[count:]
     return arrays
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _serve() -> None:
@@ -137,7 +152,7 @@ def _serve() -> None:
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     _send({"arrays": [[n, a.dtype.str, a.shape] for n, a in arrays.items()]})
     for array in arrays.values():
-        sys.stdout.buffer.write(array.reshape(-1).view(np.uint8))
+        sys.stdout.buffer.write(_bytes(array))
 
 
 def _send(head: dict[str, Any]) -> None:
