@@ -93,8 +93,11 @@ def _ask(
             with contextlib.suppress(KeyError, TypeError, ValueError):
                 answer = _receive(process.stdout, bound)
         finally:
+            process.stdout.close()
+            if answer is not None:
+                process.kill()
+            process.wait()
             timer.cancel()
-            process.kill()
     return answer, process.returncode
 
 
