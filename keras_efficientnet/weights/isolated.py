@@ -8,6 +8,7 @@ is read in a process that has limits, and that hands back only names and numbers
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -143,8 +144,7 @@ def _serve() -> None:
     package: Any = types.ModuleType("keras_efficientnet")
     package.__path__ = [str(Path(__file__).parents[1])]
     sys.modules["keras_efficientnet"] = package
-    from keras_efficientnet.weights import reading
-
+    reading = importlib.import_module("keras_efficientnet.weights.reading")
     _set_limits(request)
     order = [tuple(pair) for pair in request["layer_order"]]
     try:
