@@ -57,7 +57,6 @@ def read(path: Path, layer_order: LayerOrder) -> Arrays:
     request = {
         "path": str(path.absolute()),
         "layer_order": layer_order,
-        "sys_path": sys.path,
         "memory": _MEMORY_BYTES + 2 * total_bound(size),
         "cpu_seconds": cpu_seconds,
     }
@@ -77,7 +76,7 @@ def _ask(
     """Returns what `_receive` does, and how the process ended."""
     process: Any = subprocess.Popen(
         [sys.executable, "-P", __file__],
-        env={**os.environ, **_ENVIRONMENT},
+        env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -93,10 +92,11 @@ def _ask(
             # What is cut off, or does not come from us any more, is no answer.
             with contextlib.suppress(KeyError, TypeError, ValueError):
                 answer = _receive(process.stdout, bound)
+        except BaseException:
+            process.kill()
+            raise
         finally:
             process.stdout.close()
-            if answer is not None:
-                process.kill()
             process.wait()
             timer.cancel()
     return answer, process.returncode
@@ -139,7 +139,6 @@ def _bytes(array: np.ndarray) -> memoryview:
 def _serve() -> None:
     """Does what the request on standard input says, as the process of its own."""
     request = json.load(sys.stdin)
-    sys.path[:] = request["sys_path"]
     # The package without its __init__, which would load Keras.
     package: Any = types.ModuleType("keras_efficientnet")
     package.__path__ = [str(Path(__file__).parents[1])]
