@@ -98,6 +98,7 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [
+            "efficientnet-convert=keras_efficientnet.weights.convert:main",
             "efficientnet-train=keras_efficientnet.training.main:run",
             "efficientnet-evaluate=keras_efficientnet.training.evaluate:run",
             "efficientnet-pseudo-label=keras_efficientnet.training.pseudo_label:run",

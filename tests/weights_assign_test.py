@@ -159,7 +159,7 @@ def test_headless_network_leaves_nothing_else(headless, arrays):
 
 
 def test_file_without_classifier_is_told(model, headless):
-    refuse(model, values(headless), r"no classifier: build with `include_top=False`")
+    refuse(model, values(headless), "no classifier: load with `skip_head=True`")
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])

