@@ -78,7 +78,8 @@ def assign(
             f"Weights must be those of the network {model.name!r}, each once. "
             f"Received: {source}\n" + "\n".join(filter(None, complaints))
         )
-    values = {name: _as_float(name, given[name], source) for name in variables}
+    values = {name: _as_float(name, given[name]) for name in variables}
+    _warn_not_finite(values, source)
     for name, variable in variables.items():
         variable.assign(values[name])
 
@@ -184,18 +185,24 @@ def _drop_background(
             given[name] = array[..., 1:]
 
 
-def _as_float(name: str, array: np.ndarray, source: str) -> np.ndarray:
+def _as_float(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold real numbers. Received: {array.dtype}")
-    with np.errstate(over="ignore"):  # told below, as a value that is not finite
-        value = array.astype(np.float32)
-    bad = value.size - np.count_nonzero(np.isfinite(value))
+    with np.errstate(over="ignore"):  # told as a value that is not finite
+        return array.astype(np.float32)
+
+
+def _warn_not_finite(values: Mapping[str, np.ndarray], source: str) -> None:
+    bad = [
+        f"{name} ({value.size - finite} of {value.size})"
+        for name, value in values.items()
+        if (finite := np.count_nonzero(np.isfinite(value))) < value.size
+    ]
     if bad:
         warnings.warn(
-            f"{source}: {bad} of {value.size} values of {name} are not finite.",
+            f"{source} has values that are not finite:\n{_complaint('in', bad)}",
             stacklevel=4,
         )
-    return value
 
 
 def _complaint(what: str, names: list[str]) -> str:

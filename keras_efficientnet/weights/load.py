@@ -71,17 +71,18 @@ def load_weights(
                 "`checksum` must be None for published weights, whose checksum is "
                 f"always verified. Received: checksum={checksum!r}"
             )
-        path = _published(model, weights, variant, skip_head)
+        path, is_verified = _published(model, weights, variant, skip_head)
     else:
         path = _existing_file(weights)
         if checksum is not None:
             from . import fetch
 
             fetch.verify(path, checksum)
+        is_verified = checksum is not None
     order = [(type(layer).__name__, layer.name) for layer in model.layers]
     if "predictions" not in (name for _, name in order):
         order.append(("Dense", "predictions"))  # which the file may have all the same
-    arrays = reading.read(path, order, ema)
+    arrays = reading.read(path, order, ema, is_verified)
     try:
         mapped = mapping.to_model_names(arrays, model)
     except ValueError as error:
@@ -91,7 +92,9 @@ def load_weights(
     _check_padding(model, mapped, path)
 
 
-def _published(model: Any, family: str, variant: str | None, skip_head: bool) -> Path:
+def _published(
+    model: Any, family: str, variant: str | None, skip_head: bool
+) -> tuple[Path, bool]:
     from . import fetch
 
     if variant is None:
@@ -104,7 +107,7 @@ def _published(model: Any, family: str, variant: str | None, skip_head: bool) ->
     has_head = "predictions" in names and not skip_head
     record = find(family, variant, include_top=has_head)
     check_record(model, record, skip_head)
-    return fetch.fetch(record)
+    return fetch.fetch(record), bool(record.checksum)
 
 
 def published_options(

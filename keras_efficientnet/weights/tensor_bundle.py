@@ -25,6 +25,8 @@ from .reading import Arrays, bfloat16_to_float32
 _FOOTER_SIZE = 48  # bytes
 _MAGIC = bytes.fromhex("57fb808b247547db")
 _BLOCK_TRAILER = 5  # bytes: type of compression, checksum
+_MAX_INDEX_SIZE = 64 << 20  # bytes; the largest network's has a thousandth of it
+_MAX_DIMENSIONS = 8
 _BFLOAT16 = 14
 # Numbers of tensorflow/core/framework/types.proto, as NumPy types without byte order.
 _DTYPES = {
@@ -76,7 +78,10 @@ def read_index(prefix: Path) -> Index:
     Raises:
         ValueError: The index is damaged.
     """
-    rows = dict(_table(index_file(prefix).read_bytes()))
+    path = index_file(prefix)
+    if path.stat().st_size > _MAX_INDEX_SIZE:
+        raise ValueError("its index is too large")
+    rows = dict(_table(path.read_bytes()))
     header = _fields(rows.pop(b"", b""))
     shards, big = _number(header, 1), _number(header, 2)
     entries = {key.decode(): _entry(value) for key, value in rows.items()}
@@ -207,6 +212,8 @@ def _entry(message: bytes) -> Entry:
     if not isinstance(shape, bytes):
         raise ValueError("its index is damaged")
     sizes = _fields(shape).get(2, [])
+    if len(sizes) > _MAX_DIMENSIONS:
+        raise ValueError(f"it has a variable of {len(sizes)} dimensions")
     dims = [_fields(dim) for dim in sizes if isinstance(dim, bytes)]
     return Entry(
         dtype=_number(fields, 1),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import tensor_bundle
-from .reading import Arrays, growth_bound
+from .reading import Arrays, total_bound
 
 _AVERAGE = "/ExponentialMovingAverage"
 _COUNTERS = frozenset({"global_step"})
@@ -77,7 +77,7 @@ def read_tar(path: Path, ema: bool = True) -> Arrays:
             zipped = raw.read(2) == _GZIP_MAGIC
             raw.seek(0)
             content: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
-            bounded: Any = _Bounded(content, growth_bound(path.stat().st_size))
+            bounded: Any = _Bounded(content, total_bound(path.stat().st_size))
             with tarfile.open(fileobj=bounded, mode="r|") as archive:
                 _unpack(archive, Path(folder))
         return read(Path(folder), ema)
@@ -106,7 +106,8 @@ def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
             raise ValueError(f"it holds more than {_MAX_MEMBERS} files")
         if not _MEMBER.fullmatch(name):
             continue
-        if not member.isreg():
+        # A sparse file may claim any size; a published one has no holes.
+        if not member.isreg() or member.issparse():
             raise ValueError(f"its {member.name!r} must be a regular file")
         if name in seen:
             raise ValueError(
