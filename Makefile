@@ -11,7 +11,7 @@ PARALLEL := --numprocesses=2 --dist=worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all test-bazel test-wheel test-backends test-addons docs lint format clean
+.PHONY: help quickstart test test-all test-bazel test-wheel test-backends test-addons test-oracles docs lint format clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -21,6 +21,7 @@ help:
 	@echo "make test-addons:   the library on Keras 2.15 with TensorFlow Addons."
 	@echo "make test-bazel: build all with Bazel, run the fast tests."
 	@echo "make docs:       build the site of the guides into site/."
+	@echo "make test-oracles: loaded weights against the projects they come from."
 	@echo "make lint:       ruff and mypy.    make format: ruff."
 
 # The stamps make a second run start at once: they are older than setup.py only
@@ -90,6 +91,17 @@ test-bazel: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+# The projects that weight files come from: 5 GB, so in an environment of their own.
+ORACLES := .venv-oracles
+PEERS := torch torchvision timm geffnet efficientnet-pytorch transformers efficientnet tf_keras
+
+$(ORACLES)/.peers: setup.py
+	test -x $(ORACLES)/bin/python || $(PYTHON) -m venv $(ORACLES)
+	$(ORACLES)/bin/python -m pip install $(QUIET) -e ".[cpu,safetensors]" pytest $(PEERS)
+	@touch $@
+
+test-oracles: $(ORACLES)/.peers
+	$(ORACLES)/bin/python -m pytest tests/weights_oracles_test.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -68,6 +68,7 @@ EXTRAS = {
     # Instead of the above, in an environment of their own: choose one.
     "addons": [*ADDONS, *(line.replace(">=2.20", "==2.15.*") for line in CPU)],
     "addons-gpu": [*ADDONS, "tensorflow[and-cuda]==2.15.*"],
+    "safetensors": ["safetensors"],  # to read and write such files
     "tfds": ["tensorflow-datasets"],  # the source "tfds:NAME"
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
     "test": [
@@ -78,6 +79,7 @@ EXTRAS = {
         "openvino>=2025.0",
         "pytest",
         "pytest-xdist",
+        "safetensors",
         "setuptools>=77",
         "tensorflow-datasets",
         "tf2onnx>=1.16",
@@ -105,6 +107,7 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [
+            "efficientnet-convert=keras_efficientnet.weights.convert:main",
             "efficientnet-train=keras_efficientnet._commands:train",
             "efficientnet-evaluate=keras_efficientnet._commands:evaluate",
             "efficientnet-pseudo-label=keras_efficientnet._commands:pseudo_label",

@@ -20,7 +20,9 @@ from .architecture import (
 )
 from .preprocessing import NORMALIZATIONS, channel_statistics
 from .scaling import compound
-from .weights import load_weights
+from .weights import load_weights, published_options, weights_info
+
+BN_EPSILON = 1e-3
 
 
 def build(
@@ -39,7 +41,7 @@ def build(
     normalization: str | None = None,
     padding: str = "same",
     bn_momentum: float = 0.99,
-    bn_epsilon: float = 1e-3,
+    bn_epsilon: float = BN_EPSILON,
     features: Sequence[int] | None = None,
 ) -> keras.Model:
     """Builds the network that `variant` describes, with random weights.
@@ -139,8 +141,9 @@ def EfficientNet(
     normalization: str | None = None,
     padding: str = "same",
     bn_momentum: float = 0.99,
-    bn_epsilon: float = 1e-3,
+    bn_epsilon: float = BN_EPSILON,
     features: Sequence[int] | None = None,
+    skip_head: bool = False,
 ) -> keras.Model:
     """Builds an EfficientNet of any width, depth and resolution.
 
@@ -167,6 +170,7 @@ def EfficientNet(
         bn_momentum: As in `build`.
         bn_epsilon: As in `build`.
         features: As in `build`.
+        skip_head: Whether the classifier keeps random weights.
 
     Returns:
         A model as `build` describes it.
@@ -201,7 +205,7 @@ def EfficientNet(
         features=features,
     )
     if weights is not None:
-        load_weights(model, weights)
+        load_weights(model, weights, skip_head=skip_head)
     return model
 
 
@@ -242,8 +246,10 @@ _FACTORY_DOC = """Builds {name}, meant for images of {size} x {size} pixels.
 
     Args:
         include_top: Whether the network ends in a classifier.
-        weights: Family of published weights ("imagenet"), path of a weight file,
-            or None for random weights.
+        weights: Family of published weights, such as "imagenet" or
+            "noisy-student" (`list_weights` tells them all), path of a weight file, or
+            None for random weights. A family chooses what `normalization`,
+            `padding`, `bn_epsilon` and the image size are unless you do.
         input_tensor: Keras tensor to build on, (batch, height, width, channels).
         input_shape: (height, width, channels); height and width may be None.
         pooling: "avg", "max" or None: pooling of a network without top.
@@ -255,10 +261,12 @@ _FACTORY_DOC = """Builds {name}, meant for images of {size} x {size} pixels.
         in_channels: Channels of the input.
         normalization: "imagenet", "inception", "lite" or "none". Defaults to
             "{normalization}".
-        padding: "same" (TensorFlow's) or "symmetric" (PyTorch's).
+        padding: "same" (TensorFlow's, the default) or "symmetric" (PyTorch's).
         bn_momentum: Momentum of the moving statistics.
-        bn_epsilon: Added to the variance.
+        bn_epsilon: Added to the variance. Defaults to 0.001.
         features: Reduction levels out of 1 to 5, for a dict of features.
+        skip_head: Whether the classifier keeps random weights, as another number of
+            classes needs it.
 
     Returns:
         A functional model. Its input is RGB, 0 to 255, of any float dtype or
@@ -290,11 +298,17 @@ def _factory(key: str) -> Callable[..., keras.Model]:
         drop_connect: float = 0.2,
         in_channels: int | None = None,
         normalization: str | None = None,
-        padding: str = "same",
+        padding: str | None = None,
         bn_momentum: float = 0.99,
-        bn_epsilon: float = 1e-3,
+        bn_epsilon: float | None = None,
         features: Sequence[int] | None = None,
+        skip_head: bool = False,
     ) -> keras.Model:
+        published = published_options(weights, key)
+        epsilon = published.get("bn_epsilon", BN_EPSILON)
+        if published and input_shape is None and include_top and not features:
+            side = weights_info(key, str(weights)).resolution
+            input_shape = (side, side, in_channels or 3)
         model = build(
             variant,
             include_top=include_top,
@@ -307,14 +321,14 @@ def _factory(key: str) -> Callable[..., keras.Model]:
             dropout=dropout,
             drop_connect=drop_connect,
             in_channels=in_channels,
-            normalization=normalization,
-            padding=padding,
+            normalization=normalization or published.get("normalization"),
+            padding=padding or published.get("padding", "same"),
             bn_momentum=bn_momentum,
-            bn_epsilon=bn_epsilon,
+            bn_epsilon=epsilon if bn_epsilon is None else bn_epsilon,
             features=features,
         )
         if weights is not None:
-            load_weights(model, weights, variant=key)
+            load_weights(model, weights, variant=key, skip_head=skip_head)
         return model
 
     factory.__name__ = factory.__qualname__ = key

@@ -17,8 +17,9 @@ ARROWS = {
     "benchmarks": {"benchmarks", "export", "keras_efficientnet", "training"},
 }
 # What the library may import of others, and where it may import TensorFlow.
-LIBRARY_IMPORTS = {"keras", "numpy", "h5py", "keras_efficientnet"}
+LIBRARY_IMPORTS = {"keras", "numpy", "h5py", "keras_efficientnet", "safetensors"}
 TENSORFLOW_FILES = {"preprocessing_tf.py", "decoding_tf.py"}
+PEERS = {"efficientnet_pytorch", "timm", "torch", "torchvision", "transformers"}
 PILLOW_FILES = {"decoding_tf.py"}
 ADDONS_FILES = {"addons.py"}
 PYTHON_FILES = sorted(
@@ -48,6 +49,7 @@ def test_the_library_needs_only_keras_and_numpy():
         allowed = {"tensorflow"} if path.name in TENSORFLOW_FILES else set()
         allowed |= {"PIL"} if path.name in PILLOW_FILES else set()
         allowed |= {"tensorflow_addons"} if path.name in ADDONS_FILES else set()
+        allowed |= PEERS if path.name == "peers.py" else set()
         assert others <= allowed, (path, others)
 
 
