@@ -311,6 +311,17 @@ def test_process_that_crashes_or_hangs(refused, tmp_path, monkeypatch, program, 
     refused(hdf5_file(tmp_path / "net.h5", text), reason, is_verified=False)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="has no limit on memory")
+def test_process_with_too_little_memory(refused, tmp_path, monkeypatch):
+    def large(group):
+        group["kernel"] = np.zeros(16 << 20, np.float32)
+
+    path = hdf5_file(tmp_path / "net.h5", large)
+    limit = (150 << 20) - 2 * reading.total_bound(path.stat().st_size)
+    monkeypatch.setattr(isolated, "_MEMORY_BYTES", limit)
+    refused(path, "Unable to allocate|Can't allocate|crashes on it", is_verified=False)
+
+
 def test_file_on_which_the_library_hangs(refused, monkeypatch):
     # Found by tests/fuzz.py with HDF5 1.14.6; another version may refuse it.
     monkeypatch.setattr(isolated, "_CPU_SECONDS", 1)
