@@ -41,6 +41,12 @@ from .scaling import (
     round_filters,
     round_repeats,
 )
+from .stages import (
+    STAGES,
+    Stage,
+    format_stages,
+    read_stages,
+)
 from .transfer import (
     check_input_range,
     feature_extractor,
@@ -57,6 +63,7 @@ from .weights import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "STAGES",
     "VARIANTS",
     "Cost",
     "EfficientNet",
@@ -77,12 +84,14 @@ __all__ = [
     "EfficientNetLite4",
     "EvalPreprocessing",
     "Scaling",
+    "Stage",
     "WeightFile",
     "check_input_range",
     "compound",
     "decode_predictions",
     "feature_extractor",
     "fit_budget",
+    "format_stages",
     "freeze",
     "from_phi",
     "list_weights",
@@ -90,6 +99,7 @@ __all__ = [
     "plan_cost",
     "preprocess_input",
     "profile",
+    "read_stages",
     "reset_classifier",
     "round_filters",
     "round_repeats",

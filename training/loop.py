@@ -80,6 +80,7 @@ def train(
     """
     started = time.perf_counter()
     config.validate()
+    config = config.self_contained()
     # Before all else: several workers find each other before TensorFlow has begun.
     used_strategy = strategy.make(config.strategy)
     workers = Workers(used_strategy)
