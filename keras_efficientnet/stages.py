@@ -15,6 +15,21 @@ SE_RATIO = 0.25  # of the channels that enter the block, before expansion
 MOST_STAGES = 7  # what layer names, freezing and remat count up to
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _check(ok: bool, rule: str, name: str, value: Any) -> None:
+    if not ok:
+        raise ValueError(
+            f"`{name}` of a stage must be {rule}. Received: {name}={value!r}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """One row of Table 1, arXiv:1905.11946.
@@ -137,18 +152,3 @@ def read_stages(source: str | os.PathLike[str]) -> tuple[Stage, ...]:
             f"but {error}. Received: {text[:80]!r}"
         ) from error
     return check_stages(table)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _check(ok: bool, rule: str, name: str, value: Any) -> None:
-    if not ok:
-        raise ValueError(
-            f"`{name}` of a stage must be {rule}. Received: {name}={value!r}"
-        )
