@@ -30,6 +30,9 @@ STUDIES = {
     "tables": Study(
         "Tables 1, 2, 3 and 7, Figures 1 and 5: printed, computed", "tables"
     ),
+    "scaling": Study(
+        "Figures 3, 4 and 8: width, depth, resolution, all together", "scaling"
+    ),
 }
 
 

@@ -21,17 +21,20 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
 
     Args:
         run: All steps are made.
-        scores_only: Whether to write the final figures only.
+        scores_only: Whether to write the final figures only. The loss among them
+            then has the label smoothing in it, as in validation.
 
     Returns:
         The final figures, as in summary.json.
     """
     state, folder, source = run.state, run.folder, run.source
     state.model.load_weights(folder.best_weights)
-    with run.strategy.scope():
-        final = model.with_softmax(run.config, state.model)
+    final, evaluator = state.model, run.evaluator
+    if not scores_only:
+        with run.strategy.scope():
+            final = model.with_softmax(run.config, state.model)
+        evaluator = evaluate.Evaluator(final, used_strategy=run.strategy)
     split, spec = source.split(source.final_split), run.config.preprocessing
-    evaluator = evaluate.Evaluator(final, used_strategy=run.strategy)
     scores = evaluator(split, spec, run.config.batch_size)
     summary = _summarize(run, final, scores)
     if run.workers.is_chief:
