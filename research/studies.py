@@ -33,6 +33,8 @@ STUDIES = {
     "scaling": Study(
         "Figures 3, 4 and 8: width, depth, resolution, all together", "scaling"
     ),
+    "grid": Study("Section 4: alpha, beta, gamma, and the family they give", "grid"),
+    "nas": Study("Section 4: the search behind B0", "nas"),
 }
 
 
