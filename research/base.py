@@ -120,6 +120,12 @@ def scale(
     )
 
 
+def count_classes(config: trainer.config.TrainConfig) -> int:
+    """Returns the number of classes of a training's images."""
+    source = trainer.sources.load(config.data, data_dir=config.data_dir)
+    return len(source.class_names)
+
+
 def describe(config: trainer.config.TrainConfig) -> str:
     """Returns the base and its training in a few sentences."""
     rows = "; ".join(

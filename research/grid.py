@@ -158,7 +158,7 @@ def family(
         builds the network.
     """
     members = []
-    classes = _classes(config)
+    classes = base.count_classes(config)
     for phi in PHIS:
         scaling = compound(phi, row.alpha, row.beta, row.gamma)
         variant = _variant(config, scaling)
@@ -209,7 +209,7 @@ def _judge(
     storage = pathlib.Path(options.storage or folder.root / "trials").expanduser()
     results = trials.run_trials(jobs, storage, processes=options.processes)
     rows = folder.rows(Row, ("alpha", "beta", "gamma"))
-    classes = _classes(config)
+    classes = base.count_classes(config)
     start = costs.cost_of(options.cost, trainer.variant_of(config), classes)
     for i, group in enumerate(by_network.values()):
         of = results[i :: len(first)]
@@ -230,11 +230,6 @@ def _judge(
             )
             rows.add(row)
     return rows.rows
-
-
-def _classes(config: trainer.config.TrainConfig) -> int:
-    source = trainer.sources.load(config.data, data_dir=config.data_dir)
-    return len(source.class_names)
 
 
 def _variant(config: trainer.config.TrainConfig, scaling: Scaling) -> Variant:

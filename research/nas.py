@@ -158,8 +158,7 @@ def prepare(options: Options, root: pathlib.Path) -> Search:
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
     config = base.base_config(options)
-    source = trainer.sources.load(config.data, data_dir=config.data_dir)
-    classes = len(source.class_names)
+    classes = base.count_classes(config)
     variant = trainer.variant_of(config)
     return Search(
         options=options,

@@ -194,7 +194,7 @@ def _train(
     ]
     storage = pathlib.Path(options.storage or root / "trials").expanduser()
     results = trials.run_trials(jobs, storage, processes=options.processes)
-    classes = len(trainer.sources.load(config.data).class_names)
+    classes = base.count_classes(config)
     for (s, seed), job, result in zip(wanted, jobs, results, strict=True):
         variant = trainer.variant_of(job.config)
         cost = plan_cost(variant, classes)
