@@ -256,13 +256,12 @@ def open_study(search: Search) -> optuna.Study:
         pathlib.Path(storage).parent.mkdir(parents=True, exist_ok=True)
         backend = optuna.storages.journal.JournalFileBackend(storage)
         storage = optuna.storages.JournalStorage(backend)
-    return optuna.create_study(
-        study_name="nas",
-        storage=storage,
-        sampler=_sampler(search),
-        direction="maximize",
-        load_if_exists=True,
+    study = optuna.create_study(
+        study_name="nas", storage=storage, direction="maximize", load_if_exists=True
     )
+    kind = getattr(optuna.samplers, SAMPLERS[search.options.sampler])
+    study.sampler = kind(seed=_seed(search, len(study.get_trials(deepcopy=False))))
+    return study
 
 
 def finished(search: Search) -> list[Any]:
@@ -313,13 +312,12 @@ def _suggest(trial: Any, name: str, values: tuple[Any, ...]) -> Any:
     return trial.suggest_categorical(name, values)
 
 
-def _sampler(search: Search) -> Any:
-    optuna = _import_optuna()
-    seed = search.options.seed
+def _seed(search: Search, trials_before: int) -> int:
+    """Returns a seed that no earlier sitting and no other process has."""
+    seed = search.options.seed + trials_before
     if multiprocessing.parent_process() is not None:
-        # Processes that draw the same numbers would try the same networks.
         seed += multiprocessing.current_process().pid or 0
-    return getattr(optuna.samplers, SAMPLERS[search.options.sampler])(seed=seed)
+    return seed
 
 
 def _import_optuna() -> Any:

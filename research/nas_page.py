@@ -35,7 +35,7 @@ def write(
     options = search.options
     unit = costs.KINDS[options.cost]
     reference = _reference(search, rows)
-    _draw(rows, best, reference, unit, folder.root / PICTURE)
+    _draw(rows, best, reference, options.cost, folder.root / PICTURE)
     told = {best.number: "winner"}
     if reference is not None:
         told[reference.number] = "base" + (", winner" if reference is best else "")
@@ -46,9 +46,10 @@ def write(
         base.describe(search.config),
         f"Out of {nas_space.count(search.skeleton):.2g} stage tables, {len(rows)} were "
         f"tried, chosen by Optuna's {options.sampler}. Reward: validation top-1 * "
-        f"(cost / T) ** {options.weight:g}, T = {search.target:.4g} {unit}.",
+        f"(cost / T) ** {options.weight:g}; cost: {unit}, T = "
+        f"{costs.show(options.cost, search.target)}.",
         picture(PICTURE, "Validation top-1 against cost"),
-        f"## The best\n\n{table([_cells(row, told, unit) for row in shown])}",
+        f"## The best\n\n{table([_cells(row, told, options.cost) for row in shown])}",
         "## The winner\n\n" + table(_stages(best)),
         "```python\nfrom keras_efficientnet import EfficientNet, read_stages\n\n"
         f"model = {call}\n```",
@@ -80,14 +81,14 @@ def _reference(search: Search, rows: Sequence[Row]) -> Row | None:
     return next((row for row in rows if read_stages(row.stages) == wanted), None)
 
 
-def _cells(row: Row, told: dict[int, str], unit: str) -> dict[str, Any]:
+def _cells(row: Row, told: dict[int, str], kind: str) -> dict[str, Any]:
     return {
         "trial": row.number,
         "what": told.get(row.number, ""),
         "reward": f"{row.reward:.4f}",
         "validation top-1, %": f"{100 * row.top1:.2f}",
         "final top-1, %": f"{100 * row.test_top1:.2f}",
-        unit: f"{row.cost:.4g}",
+        costs.KINDS[kind]: costs.show(kind, row.cost),
         "parameters": f"{row.trainable_params:,}",
     }
 
@@ -100,11 +101,12 @@ def _stages(row: Row) -> list[dict[str, Any]]:
 
 
 def _draw(
-    rows: Sequence[Row], best: Row, reference: Row | None, unit: str, path: pathlib.Path
+    rows: Sequence[Row], best: Row, reference: Row | None, kind: str, path: pathlib.Path
 ) -> None:
     figure = drawing.new_figure()
     axes = figure.subplots()
-    scale, name = (1e6, "multiply-adds, millions") if best.cost > 1e4 else (1.0, unit)
+    scale = 1e6 if kind == "flops" else 1.0
+    name = f"{costs.KINDS[kind]}{', millions' if kind == 'flops' else ''}"
 
     def at(row: Row) -> tuple[float, float]:
         return row.cost / scale, 100 * row.top1
@@ -116,14 +118,12 @@ def _draw(
         marker="o",
         label="no other is better in both",
     )
-    marked = [("winner", best, "*", 1)]
+    style = {"ls": "none", "ms": 14}
+    axes.plot(*at(best), "*", color=drawing.COLORS[1], label="winner", **style)
     if reference is not None:
-        marked.append(("base", reference, "D", 2))
-    for label, row, marker, color in marked:
-        x, y = at(row)
-        axes.plot(
-            x, y, marker, ms=13, color=drawing.COLORS[color], label=label, ls="none"
-        )
+        # Hollow, because it may be the winner.
+        hollow = {"mfc": "none", "mec": drawing.COLORS[2], "mew": 2}
+        axes.plot(*at(reference), "D", label="base", **hollow, **style)
     axes.legend(frameon=False, loc="lower right")
     drawing.tidy(axes, "Networks of the search", name, "validation top-1, %")
     drawing.save(figure, path)

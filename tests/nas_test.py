@@ -73,7 +73,7 @@ def test_the_winner_is_written_as_a_stage_table(
     winner = read_stages(tmp_path / "winner.json")
     nas_space.encode(winner, base.SMALL)  # raises unless it is in the space
     report = (tmp_path / "report.md").read_text()
-    assert f"{profile(model).multiply_adds:.4g}" in report
+    assert f"{profile(model).multiply_adds / 1e6:.3f} M" in report
     assert "base" in report.split("## The winner")[0]
     assert (tmp_path / "nas.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -85,6 +85,9 @@ def test_a_search_goes_on_with_the_same_study(pretended, tmp_path):
     more = (tmp_path / "results.csv").read_text().splitlines()
     assert more[:7] == first
     assert len(more) == 9
+    # The sampler does not begin anew with the networks that it began with.
+    tried = [line.split('"', 1)[1] for line in more[1:]]
+    assert len(set(tried)) == 8
 
 
 def test_machines_share_a_database(pretended, tmp_path):
