@@ -118,11 +118,11 @@ def _draw(
         marker="o",
         label="no other is better in both",
     )
-    style = {"ls": "none", "ms": 14}
+    style: dict[str, Any] = {"ls": "none", "ms": 14}
     axes.plot(*at(best), "*", color=drawing.COLORS[1], label="winner", **style)
     if reference is not None:
         # Hollow, because it may be the winner.
-        hollow = {"mfc": "none", "mec": drawing.COLORS[2], "mew": 2}
+        hollow: dict[str, Any] = {"mfc": "none", "mec": drawing.COLORS[2], "mew": 2}
         axes.plot(*at(reference), "D", label="base", **hollow, **style)
     axes.legend(frameon=False, loc="lower right")
     drawing.tidy(axes, "Networks of the search", name, "validation top-1, %")

@@ -25,17 +25,17 @@ COMPOUND = "compound"
 class Options(base.TrainingOptions):
     """Which networks are trained, and how often."""
 
-    widths: tuple[float, ...] = option((1.5, 2.0, 3.0), "Figure 3: ratios of width.")
-    depths: tuple[float, ...] = option((2.0, 3.0, 4.0), "Figure 3: ratios of depth.")
+    widths: tuple[float, ...] = option((2.0, 3.0), "Figure 3: ratios of width.")
+    depths: tuple[float, ...] = option((2.0, 4.0), "Figure 3: ratios of depth.")
     resolutions: tuple[float, ...] = option(
-        (1.25, 1.5, 1.75), "Figure 3: ratios of resolution."
+        (1.25, 1.75), "Figure 3: ratios of resolution."
     )
     at: tuple[str, ...] = option(
         ("2:1.5",),
         "Figure 4: DEPTH:RESOLUTION at which width is scaled, besides 1:1.",
     )
-    at_widths: tuple[float, ...] = option((1.5, 2.0), "Figure 4: ratios of width.")
-    phis: tuple[float, ...] = option((1.0, 2.0, 3.0), "Figure 8: coefficients phi.")
+    at_widths: tuple[float, ...] = option((2.0,), "Figure 4: ratios of width.")
+    phis: tuple[float, ...] = option((1.0, 3.0), "Figure 8: coefficients phi.")
     alpha: float = option(1.2, "Figure 8: depth ratio of one step of phi.")
     beta: float = option(1.1, "Figure 8: width ratio of one step of phi.")
     gamma: float = option(1.15, "Figure 8: resolution ratio of one step of phi.")

@@ -7,7 +7,7 @@ from keras_efficientnet.architecture import did_you_mean
 from .arrays import DIGIT_SIZE, arrays, digits
 from .base import HELD_OUT, SHARES, Source, Split, hold_out, stratify
 from .folders import folder, folders, unlabelled
-from .idx import FASHION_MNIST, fashion_mnist, idx
+from .mnist import FASHION_MNIST, fashion_mnist, idx
 from .pseudo import with_pseudo_labels
 from .tfds import tfds
 from .tfrecord import tfrecord

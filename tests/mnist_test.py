@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from training import sources
-from training.sources import idx
+from training.sources import mnist
 
 
 def idx_bytes(array):
@@ -41,13 +41,13 @@ def test_idx_files_are_read_packed_or_not(folder):
 
 
 def test_fashion_mnist_has_its_names(folder, monkeypatch):
-    monkeypatch.setattr(idx, "FASHION_MNIST", folder)
+    monkeypatch.setattr(mnist, "FASHION_MNIST", folder)
     names = sources.load("fashion_mnist").class_names
     assert (len(names), names[9]) == (10, "Ankle boot")
 
 
 def test_fashion_mnist_tells_where_it_comes_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(idx, "FASHION_MNIST", tmp_path / "missing")
+    monkeypatch.setattr(mnist, "FASHION_MNIST", tmp_path / "missing")
     with pytest.raises(ValueError, match="apt-get install dataset-fashion-mnist"):
         sources.load("fashion_mnist")
 
