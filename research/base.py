@@ -53,7 +53,7 @@ class TrainingOptions:
     )
     test_images: int = option(10_000, "Most images to be scored at the end; 0: all.")
     processes: int = option(
-        0, "Trainings at a time; 0: one per core.", is_setting=False
+        0, "Trainings at a time; 0: one per core, or 1 with GPUs.", is_setting=False
     )
     storage: str = option(
         "",

@@ -119,7 +119,7 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
     with open_folder(output_dir, "nas", options) as folder:
         search = prepare(options, folder.root)
         missing = options.trials - len(finished(search))
-        count = min(options.processes or trials.count_cores(), max(missing, 1))
+        count = min(options.processes or trials.default_processes(), max(missing, 1))
         if count > 1:
             _enqueue_base(search)
             with trainer.Interrupts():

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from . import trainer
 from .files import InUseError, lock, write_text
@@ -157,7 +158,7 @@ def run_trials(
     Args:
         trials: In the order in which they are begun.
         root: Of the storage.
-        processes: How many at a time on this machine; 0: one per core.
+        processes: How many at a time on this machine; 0: `default_processes`.
         make: From a trial and a folder of its own to the result; importable by name.
         show: Whether to print a line per trial on stderr.
 
@@ -170,7 +171,7 @@ def run_trials(
     """
     storage = Storage(root)
     missing = [trial for trial in trials if storage.find(trial) is None]
-    count = min(processes or count_cores(), len(missing))
+    count = min(processes or default_processes(), len(missing))
     if count > 1:
         with trainer.Interrupts():
             run_processes(count, _work, (missing, root, make, show))
@@ -180,8 +181,10 @@ def run_trials(
     return [result for result in found if result is not None]
 
 
-def count_cores() -> int:
-    """Returns the cores that this process may use."""
+def default_processes() -> int:
+    """Returns the cores that this process may use; with GPUs 1, for all of them."""
+    if tf.config.list_physical_devices("GPU"):
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
