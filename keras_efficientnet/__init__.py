@@ -26,6 +26,9 @@ from .efficientnet import (
     EfficientNetLite4,
     from_phi,
 )
+from .explain import (
+    class_maps,
+)
 from .planning import (
     plan_cost,
 )
@@ -79,6 +82,7 @@ __all__ = [
     "Scaling",
     "WeightFile",
     "check_input_range",
+    "class_maps",
     "compound",
     "decode_predictions",
     "feature_extractor",

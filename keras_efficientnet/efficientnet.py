@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras import layers
 
 from . import blocks
 from .architecture import (
@@ -15,10 +14,9 @@ from .architecture import (
     VARIANTS,
     Variant,
     block_plan,
-    did_you_mean,
+    check_choice,
     reduction_blocks,
 )
-from .preprocessing import NORMALIZATIONS, channel_statistics
 from .scaling import compound
 from .weights import load_weights
 
@@ -78,10 +76,9 @@ def build(
     Source:
         arXiv:1905.11946, section 4; tensorflow/tpu, efficientnet_model.py.
     """
-    _check_choice("padding", padding, ("same", "symmetric"))
-    _check_choice("pooling", pooling, (None, "avg", "max"))
+    check_choice("padding", padding, ("same", "symmetric"))
+    check_choice("pooling", pooling, (None, "avg", "max"))
     normalization = normalization or variant.normalization
-    _check_choice("normalization", normalization, NORMALIZATIONS)
     dropout = variant.dropout if dropout is None else dropout
     blocks.check_classifier(classes, dropout)
     if keras.config.image_data_format() != "channels_last":
@@ -100,7 +97,7 @@ def build(
         bn_momentum=bn_momentum,
         bn_epsilon=bn_epsilon,
     )
-    x = _normalize(image, normalization)
+    x = blocks.normalize(image, normalization)
     x = blocks.stem(x, variant.stem_filters, style)
     ends = {}
     for block in plan:
@@ -344,18 +341,6 @@ EfficientNetLite3 = _factory("EfficientNetLite3")
 EfficientNetLite4 = _factory("EfficientNetLite4")
 
 
-def _normalize(x: Any, kind: str) -> Any:
-    if kind == "none":
-        return x
-    mean, std = channel_statistics(kind, x.shape[-1])
-    return layers.Rescaling(
-        [1 / s for s in std],
-        offset=[-m / s for m, s in zip(mean, std, strict=True)],
-        dtype="float32",  # bfloat16 would round the pixels before the subtraction
-        name="normalization",
-    )(x)
-
-
 def _image_input(
     tensor: Any,
     shape: Sequence[int | None] | None,
@@ -405,12 +390,3 @@ def _feature_levels(features: Sequence[int] | None) -> tuple[int, ...]:
             f"Received: features={features}"
         )
     return levels
-
-
-def _check_choice(name: str, value: Any, choices: Any) -> None:
-    if value not in choices:
-        listed = ", ".join(repr(choice) for choice in choices)
-        near = did_you_mean(value, [c for c in choices if c])
-        raise ValueError(
-            f"`{name}` must be one of {listed}.{near} Received: {name}={value!r}"
-        )
