@@ -26,6 +26,9 @@ from .efficientnet import (
     EfficientNetLite4,
     from_phi,
 )
+from .explain import (
+    class_maps,
+)
 from .planning import (
     plan_cost,
 )
@@ -87,6 +90,7 @@ __all__ = [
     "Stage",
     "WeightFile",
     "check_input_range",
+    "class_maps",
     "compound",
     "decode_predictions",
     "feature_extractor",

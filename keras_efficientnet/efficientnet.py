@@ -14,11 +14,10 @@ from .architecture import (
     Block,
     Variant,
     block_plan,
-    did_you_mean,
+    check_choice,
     reduction_blocks,
 )
-from .inputs import image_input, normalize, source
-from .preprocessing import NORMALIZATIONS
+from .inputs import image_input, source
 from .scaling import compound
 from .stages import HEAD_FILTERS, STAGES, STEM_FILTERS, Stage
 from .weights import load_weights
@@ -79,10 +78,9 @@ def build(
     Source:
         arXiv:1905.11946, section 4; tensorflow/tpu, efficientnet_model.py.
     """
-    _check_choice("padding", padding, ("same", "symmetric"))
-    _check_choice("pooling", pooling, (None, "avg", "max"))
+    check_choice("padding", padding, ("same", "symmetric"))
+    check_choice("pooling", pooling, (None, "avg", "max"))
     normalization = normalization or variant.normalization
-    _check_choice("normalization", normalization, NORMALIZATIONS)
     dropout = variant.dropout if dropout is None else dropout
     blocks.check_classifier(classes, dropout)
     if keras.config.image_data_format() != "channels_last":
@@ -103,7 +101,7 @@ def build(
         bn_momentum=bn_momentum,
         bn_epsilon=bn_epsilon,
     )
-    x = normalize(image, normalization)
+    x = blocks.normalize(image, normalization)
     x = blocks.stem(x, variant.stem_filters, style)
     ends = {}
     for block in plan:
@@ -370,12 +368,3 @@ def _feature_ends(
             f"{min(by_level)} to {max(by_level)}. Received: features={features}"
         )
     return {level: by_level[level] for level in levels}
-
-
-def _check_choice(name: str, value: Any, choices: Any) -> None:
-    if value not in choices:
-        listed = ", ".join(repr(choice) for choice in choices)
-        near = did_you_mean(value, [c for c in choices if c])
-        raise ValueError(
-            f"`{name}` must be one of {listed}.{near} Received: {name}={value!r}"
-        )

@@ -1,4 +1,4 @@
-"""What a network takes: its input tensor, checked and normalised."""
+"""The tensor that a network begins with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import layers
-
-from .preprocessing import channel_statistics
 
 
 def image_input(
@@ -43,27 +40,6 @@ def source(image: Any) -> Any:
     """Returns the input or inputs that a tensor is computed from."""
     sources = keras.utils.get_source_inputs(image)
     return sources[0] if len(sources) == 1 else sources
-
-
-def normalize(x: Any, kind: str) -> Any:
-    """Subtracts the mean and divides by the deviation of published training images.
-
-    Args:
-        x: Pixels, (batch, height, width, channels), 0 to 255.
-        kind: Key of `NORMALIZATIONS`; "none" returns `x`.
-
-    Returns:
-        Images of the same shape, float32.
-    """
-    if kind == "none":
-        return x
-    mean, std = channel_statistics(kind, x.shape[-1])
-    return layers.Rescaling(
-        [1 / s for s in std],
-        offset=[-m / s for m, s in zip(mean, std, strict=True)],
-        dtype="float32",  # bfloat16 would round the pixels before the subtraction
-        name="normalization",
-    )(x)
 
 
 def _check_input_shape(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from keras_efficientnet import plan_cost
-from keras_efficientnet.architecture import Variant, did_you_mean
+from keras_efficientnet.architecture import Variant, check_choice
+from keras_efficientnet.latency import tflite_latency
 
 KINDS = {"flops": "multiply-adds", "latency": "ms per image"}
 
@@ -14,11 +15,7 @@ def check_kind(kind: str) -> None:
     Raises:
         ValueError: It is not known; the message names the nearest.
     """
-    if kind not in KINDS:
-        raise ValueError(
-            f"`cost` must be one of {', '.join(KINDS)}.{did_you_mean(kind, KINDS)} "
-            f"Received: cost={kind!r}"
-        )
+    check_choice("cost", kind, KINDS)
 
 
 def cost_of(kind: str, variant: Variant, classes: int) -> float:
@@ -31,7 +28,7 @@ def cost_of(kind: str, variant: Variant, classes: int) -> float:
         classes: Number of classes of its classifier.
     """
     if kind == "latency":
-        return _latency_ms(variant, classes)
+        return tflite_latency(variant, classes)
     return float(plan_cost(variant, classes).multiply_adds)
 
 
@@ -57,7 +54,3 @@ def reward(top1: float, cost: float, target: float, weight: float) -> float:
         0.7145
     """
     return float(top1 * (cost / target) ** weight)
-
-
-def _latency_ms(variant: Variant, classes: int) -> float:
-    raise NotImplementedError

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from keras_efficientnet import Stage, format_stages, plan_cost, read_stages
-from keras_efficientnet.architecture import Variant, did_you_mean
+from keras_efficientnet.architecture import Variant, check_choice
 
 from . import base, calls, costs, nas_page, nas_space, trainer, trials
 from .files import write_text
@@ -147,12 +147,7 @@ def prepare(options: Options, root: pathlib.Path) -> Search:
         ValueError: An option is not usable.
     """
     costs.check_kind(options.cost)
-    if options.sampler not in SAMPLERS:
-        raise ValueError(
-            f"`sampler` must be one of {', '.join(SAMPLERS)}."
-            f"{did_you_mean(options.sampler, SAMPLERS)} "
-            f"Received: sampler={options.sampler!r}"
-        )
+    check_choice("sampler", options.sampler, SAMPLERS)
     for name in ("trials", "target"):
         value, least = getattr(options, name), 1 if name == "trials" else 0
         if value < least:
@@ -289,8 +284,8 @@ def variant_of(search: Search, row: Row) -> Variant:
 def _skeleton(
     options: Options, config: trainer.config.TrainConfig
 ) -> tuple[Stage, ...]:
-    if options.skeleton == "mobilenet_v2":
-        return nas_space.MOBILENET_V2
+    if options.skeleton in nas_space.SKELETONS:
+        return nas_space.SKELETONS[options.skeleton]
     return read_stages(options.skeleton) if options.skeleton else config.stage_table
 
 

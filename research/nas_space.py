@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keras_efficientnet import Stage
+from keras_efficientnet.baselines import MOBILENET_V2_STAGES
 
 KERNELS = (3, 5)  # pixels, square
 EXPANSIONS = (1, 3, 4, 6)
@@ -17,16 +18,8 @@ LAYERS_AROUND = 1  # more or fewer than the skeleton's
 FILTERS_AROUND = 0.25  # more or fewer than the skeleton's, ratio
 FILTERS_STEP = 8  # what channels are multiples of
 
-# Source: arXiv:1801.04381, Table 2; the skeleton of arXiv:1807.11626, section 4.1.
-MOBILENET_V2 = (
-    Stage(repeats=1, kernel=3, stride=1, expand=1, filters=16, se_ratio=0.0),
-    Stage(repeats=2, kernel=3, stride=2, expand=6, filters=24, se_ratio=0.0),
-    Stage(repeats=3, kernel=3, stride=2, expand=6, filters=32, se_ratio=0.0),
-    Stage(repeats=4, kernel=3, stride=2, expand=6, filters=64, se_ratio=0.0),
-    Stage(repeats=3, kernel=3, stride=1, expand=6, filters=96, se_ratio=0.0),
-    Stage(repeats=3, kernel=3, stride=2, expand=6, filters=160, se_ratio=0.0),
-    Stage(repeats=1, kernel=3, stride=1, expand=6, filters=320, se_ratio=0.0),
-)
+# Source: arXiv:1807.11626, section 4.1.
+SKELETONS = {"mobilenet_v2": MOBILENET_V2_STAGES}
 
 # Field of a stage -> its choices there.
 Choices = dict[str, tuple[Any, ...]]
@@ -46,7 +39,7 @@ def choices(stage: Stage) -> Choices:
         quarter, and MBConv as the only operation, as in every network it found.
 
     Example:
-        >>> choices(MOBILENET_V2[4])["filters"]
+        >>> choices(SKELETONS["mobilenet_v2"][4])["filters"]
         (72, 80, 88, 96, 104, 112, 120)
     """
     fewest = max(1, stage.repeats - LAYERS_AROUND)

@@ -27,6 +27,10 @@ class Study:
 
 
 STUDIES = {
+    "cam": Study("Figure 7: class activation maps of several models on photos", "cam"),
+    "latency": Study(
+        "Table 4: one image on one core, B0 to B7 and ResNet-152", "latency"
+    ),
     "tables": Study(
         "Tables 1, 2, 3 and 7, Figures 1 and 5: printed, computed", "tables"
     ),

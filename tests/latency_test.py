@@ -3,6 +3,7 @@ import time
 import numpy as np
 
 from export import latency
+from keras_efficientnet import latency as timing
 
 
 class Slow:
@@ -24,7 +25,7 @@ def test_median_ignores_one_slow_run():
 
 
 def test_slow_network_gets_three_runs(monkeypatch):
-    monkeypatch.setattr(latency, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "MAX_SECONDS", 0.0)
     runner = Slow()
     latency.measure_runner(runner, 32)
-    assert runner.calls == latency.WARM_UP + 3
+    assert runner.calls == timing.WARM_UP + 3

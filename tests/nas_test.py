@@ -6,6 +6,7 @@ import pytest
 from keras_efficientnet import STAGES, EfficientNet, Stage, profile, read_stages
 from research import base, costs, nas, nas_page, nas_space
 
+MOBILENET_V2 = nas_space.SKELETONS["mobilenet_v2"]
 OPTIONS = nas.Options(data="digits", trials=6, sampler="random", processes=1)
 
 
@@ -27,18 +28,18 @@ def pretended(monkeypatch):
 
 
 def test_b0_is_a_point_of_the_space():
-    point = nas_space.encode(STAGES, nas_space.MOBILENET_V2)
+    point = nas_space.encode(STAGES, MOBILENET_V2)
     assert len(point) == 7 * 6
     assert point["stage3_kernel"] == 5
-    assert nas_space.decode(point, nas_space.MOBILENET_V2) == STAGES
+    assert nas_space.decode(point, MOBILENET_V2) == STAGES
 
 
 def test_choices_are_around_the_skeleton():
     """Source: arXiv:1807.11626, section 4.1."""
-    found = nas_space.choices(nas_space.MOBILENET_V2[3])
+    found = nas_space.choices(MOBILENET_V2[3])
     assert found["filters"] == (48, 56, 64, 72, 80)
     assert found["repeats"] == (3, 4, 5)
-    assert nas_space.choices(nas_space.MOBILENET_V2[0])["repeats"] == (1, 2)
+    assert nas_space.choices(MOBILENET_V2[0])["repeats"] == (1, 2)
     narrow = Stage(repeats=1, kernel=3, stride=1, expand=1, filters=8)
     assert nas_space.choices(narrow)["filters"] == (8,)
     assert nas_space.count((narrow,)) == 2 * 4 * 2 * 2 * 2 * 1
@@ -47,12 +48,12 @@ def test_choices_are_around_the_skeleton():
 def test_what_is_not_in_the_space_is_named():
     wide = (dataclasses.replace(STAGES[0], filters=24), *STAGES[1:])
     with pytest.raises(ValueError, match="`filters` of stage 1 .* filters=24"):
-        nas_space.encode(wide, nas_space.MOBILENET_V2)
+        nas_space.encode(wide, MOBILENET_V2)
     still = (dataclasses.replace(STAGES[0], stride=2), *STAGES[1:])
     with pytest.raises(ValueError, match="`stride` of stage 1 must be one of 1"):
-        nas_space.encode(still, nas_space.MOBILENET_V2)
+        nas_space.encode(still, MOBILENET_V2)
     with pytest.raises(ValueError, match="the skeleton's 7 rows. Received: 6 rows"):
-        nas_space.encode(STAGES[1:], nas_space.MOBILENET_V2)
+        nas_space.encode(STAGES[1:], MOBILENET_V2)
 
 
 def test_reward_by_hand():
