@@ -18,6 +18,7 @@ from .files import write_text
 from .folder import open_folder
 from .nas_page import WINNER
 from .options import option
+from .processes import run_processes
 
 if TYPE_CHECKING:
     import optuna
@@ -123,14 +124,14 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         if count > 1:
             _enqueue_base(search)
             with trainer.Interrupts():
-                trials.run_processes(count, work, (search,))
+                run_processes(count, work, (search,))
         elif missing > 0:
             work(search)
         rows = folder.rows(Row, ("number",))
         for trial in finished(search):
             rows.add(Row(number=trial.number, reward=trial.value, **trial.user_attrs))
         best = max(rows.rows, key=lambda row: row.reward)
-        write_text(folder.root / WINNER, best.stages)
+        write_text(folder.root / WINNER, format_stages(read_stages(best.stages)))
         call = calls.describe(variant_of(search, best), search.classes, WINNER)
         nas_page.write(search, rows.rows, best, call, folder)
     print(call)
@@ -232,7 +233,7 @@ def objective(trial: Any, search: Search) -> float:
         "top1": result["validation_top1"],
         "test_top1": result["top1"],
         "seconds": result["seconds"],
-        "stages": config.stages,
+        "stages": config.stages.replace("\n", ""),
     }.items():
         trial.set_user_attr(name, value)
     top1 = result["validation_top1"]

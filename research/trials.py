@@ -18,7 +18,7 @@ import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,9 @@ import tensorflow as tf
 
 from . import trainer
 from .files import InUseError, lock, write_text
+from .processes import POLL_S, run_processes
 
 Result = dict[str, Any]
-POLL_S = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,54 +188,6 @@ def default_processes() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-def run_processes(count: int, work: Callable[..., None], arguments: Any) -> None:
-    """Runs a function in several processes, each with one thread for TensorFlow.
-
-    Args:
-        count: How many.
-        work: Importable by name.
-        arguments: Of `work`; must pickle.
-
-    Raises:
-        RuntimeError: A process failed; the others are ended.
-    """
-    context = multiprocessing.get_context("spawn")
-    errors = context.SimpleQueue()
-    children = [
-        context.Process(target=_guarded, args=(errors, work, arguments))
-        for _ in range(count)
-    ]
-    try:
-        with _one_thread():
-            for child in children:
-                child.start()
-        while any(child.is_alive() for child in children):
-            if any(child.exitcode for child in children):
-                break
-            time.sleep(POLL_S)
-    finally:
-        for child in children:
-            if child.is_alive():
-                child.terminate()
-        for child in children:
-            child.join()
-    if not errors.empty():
-        raise RuntimeError(errors.get())
-    codes = [child.exitcode for child in children if child.exitcode]
-    if codes:
-        raise RuntimeError(f"A process of the study ended with exit code {codes[0]}")
-
-
-def _guarded(errors: Any, work: Callable[..., None], arguments: Any) -> None:
-    try:
-        work(*arguments)
-    except KeyboardInterrupt:
-        sys.exit(1)
-    except Exception as error:
-        errors.put(f"{type(error).__name__}: {error}")
-        sys.exit(1)
-
-
 def _work(
     trials: Sequence[Trial],
     root: pathlib.Path,
@@ -266,22 +218,3 @@ def _tell(trial: Trial, storage: Storage, trials: Sequence[Trial]) -> None:
     result = storage.find(trial) or {}
     text = f"[{done}/{len(trials)}] {trial.name}: {result.get('top1', 0):.2%}"
     print(text, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    names = (
-        "TF_NUM_INTRAOP_THREADS",
-        "TF_NUM_INTEROP_THREADS",
-        "OMP_NUM_THREADS",
-    )
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
