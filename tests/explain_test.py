@@ -104,9 +104,7 @@ def test_nested_models_have_maps(nested):
     model = explain.flatten(nested)
     dense = next(la for la in reversed(model.layers) if hasattr(la, "kernel"))
     dense.bias.assign([0.0, 0.0, 0.0])
-    np.testing.assert_allclose(
-        answer(model), answer(nested), atol=1e-6
-    )
+    np.testing.assert_allclose(answer(model), answer(nested), atol=1e-6)
     maps = [explain.class_maps(nested, PHOTOS, index) for index in range(3)]
     assert maps[0].shape == (2, 2, 2)
     scores = np.stack([m.mean(axis=(1, 2)) for m in maps], axis=1)
