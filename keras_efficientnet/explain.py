@@ -125,7 +125,9 @@ def flatten(model: keras.Model) -> keras.Model:
     if not any(is_model(node.operation) for node in calls(model)):
         return model
     inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in model.inputs]
-    return keras.Model(inputs, _inline(model, inputs))
+    outputs = _inline(model, inputs)
+    # Called like the model itself, which mostly has one of each.
+    return keras.Model(_alone(inputs), _alone(outputs))
 
 
 def _cam(model: keras.Model, images: np.ndarray, classes: Any) -> np.ndarray:
@@ -137,7 +139,7 @@ def _cam(model: keras.Model, images: np.ndarray, classes: Any) -> np.ndarray:
             f"Received: model {model.name!r}"
         )
     network, kernel = found
-    scores, features = map(_to_numpy, network(images, training=False))
+    scores, features = map(_to_numpy, network([images], training=False))
     return np.einsum("bhwc,cb->bhw", features, kernel[:, _indices(scores, classes)])
 
 
@@ -145,7 +147,7 @@ def _grad_cam(model: keras.Model, images: np.ndarray, classes: Any) -> np.ndarra
     flat = flatten(model)
     features, scores = _last_map(flat), _before_activation(flat)
     front = keras.Model(flat.inputs, [flat.outputs[0], features])
-    answers, values = map(_to_numpy, front(images, training=False))
+    answers, values = map(_to_numpy, front([images], training=False))
     chosen = np.zeros(answers.shape, np.float32)
     chosen[np.arange(len(chosen)), _indices(answers, classes)] = 1
     slopes = gradient(keras.Model(features, scores), values, chosen)
@@ -201,6 +203,10 @@ def _inline(model: keras.Model, inputs: Sequence[Any]) -> Any:
         outputs = keras.tree.flatten(outputs)
         known.update(zip(map(id, node.output_tensors), outputs, strict=True))
     return [known[id(t)] for t in model.outputs]
+
+
+def _alone(tensors: list[Any]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def _to_numpy(values: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -76,7 +77,9 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         crops: dict[str, np.ndarray] = {}
         for name in options.models:
             loaded = _load(name, options.weights)
-            _explain(name, loaded, photos, options.method, rows)
+            for photo in photos:
+                if rows.find(photo=str(photo), model=name) is None:
+                    rows.add(_explain(name, loaded, photo, options.method))
             if not crops:  # the first model's; the others' are nearly the same
                 spec = loaded.preprocessing
                 crops = {str(photo): read_image(photo, spec) for photo in photos}
@@ -99,44 +102,36 @@ def _photos(names: Sequence[str]) -> list[pathlib.Path]:
 
 
 def _load(name: str, weights: str) -> Loaded:
-    is_path = pathlib.Path(name).exists()
-    loaded = load(name, weights=None if is_path else weights)
-    if not isinstance(loaded.runner, KerasRunner):
-        raise ValueError(
-            "`models` must be variants, run folders or .keras files, because exported "
-            f"files do not give their features. Received: models={name}"
-        )
+    loaded = load(name, weights=None if pathlib.Path(name).exists() else weights)
+    _model_of(loaded)
     return loaded
 
 
-def _explain(
-    name: str,
-    loaded: Loaded,
-    photos: Sequence[pathlib.Path],
-    method: str,
-    rows: Rows[Explained],
-) -> None:
-    runner = loaded.runner
-    for photo in photos:
-        if rows.find(photo=str(photo), model=name):
-            continue
-        image = read_image(photo, loaded.preprocessing)[np.newaxis]
-        probabilities = runner(image)[0]
-        index = int(probabilities.argmax())
-        (found,) = explain.class_maps(runner.model, image, index, method)
-        heat = explain.heat(found[np.newaxis], 100, 100)[0]
-        place = np.unravel_index(heat.argmax(), heat.shape)
-        rows.add(
-            Explained(
-                photo=str(photo),
-                model=name,
-                answer=loaded.labels[index],
-                probability=float(probabilities[index]),
-                place=f"{place[0] / 100:.2f} {place[1] / 100:.2f}",
-                area=float((heat > 0.5).mean()),
-                map=";".join(" ".join(f"{v:.5g}" for v in line) for line in found),
-            )
-        )
+def _model_of(loaded: Loaded) -> keras.Model:
+    if isinstance(loaded.runner, KerasRunner):
+        return loaded.runner.model
+    raise ValueError(
+        "`models` must be variants, run folders or .keras files, because exported "
+        f"files do not give their features. Received: models={loaded.name}"
+    )
+
+
+def _explain(name: str, loaded: Loaded, photo: pathlib.Path, method: str) -> Explained:
+    image = read_image(photo, loaded.preprocessing)[np.newaxis]
+    probabilities = loaded.runner(image)[0]
+    index = int(probabilities.argmax())
+    maps = explain.class_maps(_model_of(loaded), image, index, method)
+    heat = explain.heat(maps, 100, 100)[0]
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    return Explained(
+        photo=str(photo),
+        model=name,
+        answer=loaded.labels[index],
+        probability=float(probabilities[index]),
+        place=f"{row / 100:.2f} {column / 100:.2f}",
+        area=float((heat > 0.5).mean()),
+        map=";".join(" ".join(f"{v:.5g}" for v in line) for line in maps[0]),
+    )
 
 
 def _read_map(text: str) -> np.ndarray:
@@ -150,7 +145,7 @@ def _draw(
     path: pathlib.Path,
 ) -> None:
     columns = 1 + len(models)
-    figure = new_figure(_CELL * columns, (_CELL + 0.3) * len(crops) + 0.3)
+    figure = new_figure(_CELL * columns, (_CELL + 0.2) * len(crops) + 0.3)
     grid = figure.subplots(len(crops), columns, squeeze=False)
     for line, (photo, crop) in zip(grid, crops.items(), strict=True):
         _show(line[0], crop, pathlib.Path(photo).stem)

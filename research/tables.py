@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+
+import keras
 
 from keras_efficientnet import VARIANTS, Scaling, plan_cost, profile
 from keras_efficientnet.architecture import Variant, block_plan
 from keras_efficientnet.baselines import MobileNetV1, MobileNetV2, ResNet
-from keras_efficientnet.cost import Cost
 
 from . import paper_data, tables_figures
 from .folder import Rows, open_folder
@@ -17,7 +19,8 @@ from .page import picture, table, write_page
 
 TITLE = "The paper's tables, printed and computed"
 PARAMETERS, MULTIPLY_ADDS = "parameters, M", "multiply-adds, G"
-_BUILDERS = {
+_BASE = Scaling()
+_BUILDERS: dict[str, Callable[[Scaling], keras.Model]] = {
     "MobileNetV1": MobileNetV1,
     "MobileNetV2": MobileNetV2,
     "ResNet-50": lambda scaling: ResNet(50, scaling),
@@ -144,7 +147,7 @@ def _table1() -> Iterator[_Row]:
         printed = {quantity: row[column] for quantity, column in columns.items()}
         stage = int(row["stage"])
         name = f"stage {stage}: {row['operator']}"
-        yield _Row(1, name, printed, lambda stage=stage: _stage(stage))
+        yield _Row(1, name, printed, functools.partial(_stage, stage))
 
 
 def _stage(number: int) -> dict[str, float]:
@@ -170,13 +173,7 @@ def _table2() -> Iterator[_Row]:
     for row in [*paper_data.read("table2_family"), *peers]:
         printed = {PARAMETERS: row["params_M"], MULTIPLY_ADDS: row["flops_B"]}
         name = row["model"]
-        yield _Row(2, name, printed, lambda name=name: _quantities(_cost(name)))
-
-
-def _cost(model: str) -> Cost:
-    if model in VARIANTS:
-        return plan_cost(VARIANTS[model])
-    return profile(_BUILDERS[model](Scaling()))
+        yield _Row(2, name, printed, functools.partial(_quantities_of, name))
 
 
 def _table3() -> Iterator[_Row]:
@@ -186,9 +183,7 @@ def _table3() -> Iterator[_Row]:
             3,
             f"{name}, {_describe(row)}",
             {MULTIPLY_ADDS: row["flops_B"]},
-            lambda name=name, scaling=scaling: _quantities(
-                profile(_BUILDERS[name](scaling))
-            ),
+            functools.partial(_quantities_of, name, scaling),
         )
 
 
@@ -200,11 +195,17 @@ def _table7() -> Iterator[_Row]:
             7,
             f"EfficientNetB0, {_describe(row)}",
             {MULTIPLY_ADDS: row["flops_B"]},
-            lambda variant=variant: _quantities(plan_cost(variant)),
+            functools.partial(_quantities_of, variant),
         )
 
 
-def _quantities(cost: Cost) -> dict[str, float]:
+def _quantities_of(model: str | Variant, scaling: Scaling = _BASE) -> dict[str, float]:
+    if isinstance(model, Variant):
+        cost = plan_cost(model)
+    elif model in VARIANTS:
+        cost = plan_cost(VARIANTS[model])
+    else:
+        cost = profile(_BUILDERS[model](scaling))
     return {
         PARAMETERS: cost.trainable_params / 1e6,
         MULTIPLY_ADDS: cost.multiply_adds / 1e9,
