@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from keras_efficientnet import STAGES, EfficientNet, Scaling, profile, read_stages
-from research import base, grid, trials
+from research import base, costs, grid, trials
 
 OPTIONS = grid.Options(data="digits", grid_step=0.2, tolerance=0.2, processes=1)
 
@@ -52,6 +52,20 @@ def test_the_study_chooses_the_best_and_prints_a_family(made, tmp_path, capsys):
     assert f"The best: alpha {deepest:g}, beta 1, gamma 1," in report
     assert read_stages(tmp_path / "stages.json") == base.SMALL
     assert capsys.readouterr().out.count("phi ") == 7
+
+
+def test_latency_may_be_the_cost(made, tmp_path, monkeypatch):
+    """Pretends that pixels alone take time, so that finer images are dear."""
+    monkeypatch.setattr(
+        costs, "tflite_latency", lambda variant, classes: variant.resolution**2 / 1000
+    )
+    options = dataclasses.replace(OPTIONS, cost="latency", weight=-10.0)
+    grid.run(options, tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    best = report.split("The best: ")[1].split("\n")[0]
+    assert "gamma 1, with 1.00 times the base's ms per image" in best
+    assert "| ms |" in report
+    assert "| 0.26 |" in report  # 16 pixels at every phi, as gamma is 1
 
 
 def test_the_family_s_calls_build_what_they_cost(tmp_path, monkeypatch):

@@ -91,6 +91,14 @@ def test_a_search_goes_on_with_the_same_study(pretended, tmp_path):
     assert len(set(tried)) == 8
 
 
+def test_latency_may_be_the_cost(pretended, tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "tflite_latency", lambda variant, classes: 0.5)
+    nas.run(dataclasses.replace(OPTIONS, trials=2, cost="latency"), tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert "T = 0.50 ms" in report
+    assert "| 0.50 ms |" in report
+
+
 def test_machines_share_a_database(pretended, tmp_path):
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
     for place in ("here", "there"):
