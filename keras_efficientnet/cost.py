@@ -140,10 +140,10 @@ class _Walk:
         if not prefix:
             name, shape = inputs[0]
             self._add(name, "InputLayer", [], shape, 0, [], 4)
-        for node in _calls(model):
+        for node in calls(model):
             sources = [known[id(tensor)] for tensor in node.input_tensors]
             layer, label = node.operation, prefix + node.operation.name
-            if _is_model(layer):
+            if is_model(layer):
                 outputs = self.visit(layer, sources, f"{label}/")
             else:
                 outputs = [self._layer(layer, label, sources)]
@@ -201,7 +201,7 @@ class _Walk:
         self.rows.append(row)
 
 
-def _calls(model: Any) -> list[Any]:
+def calls(model: Any) -> list[Any]:
     """Lists the layer calls of a functional or sequential model, in order."""
     graph = getattr(model, "_functional", None) or model  # Sequential wraps one
     depths = graph._nodes_by_depth
@@ -209,7 +209,8 @@ def _calls(model: Any) -> list[Any]:
     return [layer_call(node) for node in nodes if not node.is_input]
 
 
-def _is_model(layer: Any) -> bool:
+def is_model(layer: Any) -> bool:
+    """Tells whether a layer is itself a model of layers."""
     return hasattr(layer, "_nodes_by_depth") or hasattr(layer, "_functional")
 
 

@@ -22,6 +22,10 @@ scores = model.predict(np.zeros((1, 32, 32, 3)), verbose=0)
 assert len(keras_efficientnet.decode_predictions(scores)[0]) == 5
 from keras_efficientnet.training import main, loop
 from keras_efficientnet.export import main, predict
+from keras_efficientnet.research import main, studies
+for study in studies.STUDIES.values():
+    study.load()
+assert "training" not in sys.modules and "export" not in sys.modules
 """
 
 
@@ -60,6 +64,7 @@ def test_wheel_puts_everything_under_one_name(wheel):
         "training/configs/digits.py",
         "export/main.py",
         "export/web/index.html",
+        "research/paper/table2_family.csv",
         "weights/table.py",
     ):
         assert f"keras_efficientnet/{needed}" in names

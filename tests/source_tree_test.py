@@ -14,14 +14,26 @@ ARROWS = {
     "keras_efficientnet": set(),
     "training": {"keras_efficientnet"},
     "export": {"keras_efficientnet"},
+    "research": {"keras_efficientnet", "training", "export"},
     "benchmarks": {"benchmarks", "export", "keras_efficientnet", "training"},
 }
 # What the library may import of others, and where it may import TensorFlow.
 LIBRARY_IMPORTS = {"keras", "numpy", "h5py", "keras_efficientnet", "safetensors"}
 TENSORFLOW_FILES = {"preprocessing_tf.py", "decoding_tf.py"}
-PEERS = {"efficientnet_pytorch", "timm", "torch", "torchvision", "transformers"}
 PILLOW_FILES = {"decoding_tf.py"}
-ADDONS_FILES = {"addons.py"}
+# Imported by functions that need them, not with the library.
+LAZY_IMPORTS = {
+    "addons.py": {"tensorflow_addons"},
+    "gradients.py": {"tensorflow", "jax", "torch"},
+    "latency.py": {"tensorflow", "ai_edge_litert"},
+    "peers.py": {
+        "efficientnet_pytorch",
+        "timm",
+        "torch",
+        "torchvision",
+        "transformers",
+    },
+}
 PYTHON_FILES = sorted(
     path for folder in (*ARROWS, "tests") for path in (ROOT / folder).rglob("*.py")
 )
@@ -48,8 +60,7 @@ def test_the_library_needs_only_keras_and_numpy():
         others = set(_imports(path)) - sys.stdlib_module_names - LIBRARY_IMPORTS
         allowed = {"tensorflow"} if path.name in TENSORFLOW_FILES else set()
         allowed |= {"PIL"} if path.name in PILLOW_FILES else set()
-        allowed |= {"tensorflow_addons"} if path.name in ADDONS_FILES else set()
-        allowed |= PEERS if path.name == "peers.py" else set()
+        allowed |= LAZY_IMPORTS.get(path.name, set())
         assert others <= allowed, (path, others)
 
 

@@ -1,0 +1,71 @@
+"""MobileNetV1, MobileNetV2 and ResNets against keras.applications."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_efficientnet import baselines, profile
+
+SIDE = 64  # pixels
+# Ours, theirs, and what their preprocessing does to pixels.
+PEERS = {
+    "MobileNetV1": (baselines.MobileNetV1, keras.applications.MobileNet),
+    "MobileNetV2": (baselines.MobileNetV2, keras.applications.MobileNetV2),
+    "ResNet50": (
+        lambda **options: baselines.ResNet(50, version="v1", **options),
+        keras.applications.ResNet50,
+    ),
+}
+
+
+def randomize(model, seed=0):
+    """Gives all weights values that matter, statistics of batches included."""
+    draw = np.random.default_rng(seed)
+    for weight in model.weights:
+        values = draw.normal(0, 0.1, weight.shape)
+        if weight.path.endswith(("gamma", "moving_variance")):
+            values = draw.uniform(0.5, 1.5, weight.shape)
+        elif len(weight.shape) > 1:
+            fan_in = np.prod(weight.shape[:-1])
+            values = draw.normal(0, np.sqrt(2 / fan_in), weight.shape)
+        weight.assign(values)
+
+
+def copy_by_name(source, target):
+    named = {layer.name: layer for layer in source.layers}
+    for layer in target.layers:
+        if layer.weights:
+            name = layer.name
+            name = name if name in named else "conv_preds"  # a 1x1 convolution there
+            values = [w.numpy() for w in named.pop(name).weights]
+            layer.set_weights(
+                [v.reshape(w.shape) for v, w in zip(values, layer.weights, strict=True)]
+            )
+    assert not any(layer.weights for layer in named.values())
+
+
+@pytest.mark.parametrize("key", PEERS)
+def test_unscaled_equals_keras_applications(key):
+    ours, theirs = PEERS[key]
+    peer = theirs(weights=None, input_shape=(SIDE, SIDE, 3), classes=7)
+    randomize(peer)
+    model = ours(resolution=SIDE, classes=7, normalization="none")
+    copy_by_name(peer, model)
+    assert model.count_params() == peer.count_params()
+    images = np.random.default_rng(1).normal(0, 1, (2, SIDE, SIDE, 3))
+    images = images.astype(np.float32)
+    wanted = peer.predict(images, verbose=0)
+    assert wanted.max() > 0.2  # else all answers would be alike
+    found = model.predict(images, verbose=0)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_parameters_at_1000_classes():
+    """Source: the papers' 4.2 M and 3.4 M; torchvision's resnet50 and mobilenet_v2."""
+    wanted = {
+        baselines.MobileNetV1: 4_231_976,
+        baselines.MobileNetV2: 3_504_872,
+        baselines.ResNet: 25_557_032,
+    }
+    for build, params in wanted.items():
+        assert profile(build()).trainable_params == params
