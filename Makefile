@@ -10,11 +10,14 @@ PARALLEL := --numprocesses=2 --dist=worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all lint format clean
+.PHONY: help quickstart test test-all test-bazel test-wheel docs lint format clean
 
 help:
 	@sed -n 's/^# //p' Makefile
 	@echo "make test-all:   the slow tests too."
+	@echo "make test-wheel: install what is published into an empty environment, use it."
+	@echo "make test-bazel: build all with Bazel, run the fast tests."
+	@echo "make docs:       build the site of the guides into site/."
 	@echo "make lint:       ruff and mypy.    make format: ruff."
 
 # The stamps make a second run start at once: they are older than setup.py only
@@ -26,7 +29,7 @@ $(VENV)/.run: setup.py
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[cpu,train,export,weights,photos,test,lint]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[cpu,train,export,weights,photos,test,lint,docs]"
 	@touch $@
 
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -47,6 +50,18 @@ test: $(VENV)/.dev
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
+test-wheel: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/wheel_test.py
+
+# Bazel takes the first python on PATH, with its packages.
+test-bazel: export PATH := $(CURDIR)/$(BIN):$(PATH)
+test-bazel: $(VENV)/.dev
+	.ci/bazel build //...
+	.ci/bazel test --config=fast //...
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,4 +72,4 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache

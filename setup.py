@@ -64,6 +64,7 @@ EXTRAS = {
     "tfds": ["tensorflow-datasets"],  # the source "tfds:NAME"
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
     "test": [
+        "build",
         "mediapipe>=1.2",  # opens what is made for phones
         "onnx>=1.16",
         "onnxruntime",
@@ -75,6 +76,7 @@ EXTRAS = {
         "tf2onnx>=1.16",
         "wheel",
     ],
+    "docs": ["mkdocs-material", "mkdocstrings[python]"],
     "lint": ["mypy", "pre-commit", "ruff"],
 }
 
@@ -98,12 +100,12 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [
-            "efficientnet-train=keras_efficientnet.training.main:run",
-            "efficientnet-evaluate=keras_efficientnet.training.evaluate:run",
-            "efficientnet-pseudo-label=keras_efficientnet.training.pseudo_label:run",
-            "efficientnet-export=keras_efficientnet.export.main:run",
-            "efficientnet-predict=keras_efficientnet.export.predict:run",
-            "efficientnet-study=keras_efficientnet.research.main:run",
+            "efficientnet-train=keras_efficientnet._commands:train",
+            "efficientnet-evaluate=keras_efficientnet._commands:evaluate",
+            "efficientnet-pseudo-label=keras_efficientnet._commands:pseudo_label",
+            "efficientnet-export=keras_efficientnet._commands:export",
+            "efficientnet-predict=keras_efficientnet._commands:predict",
+            "efficientnet-study=keras_efficientnet._commands:study",
         ]
     },
     classifiers=[
