@@ -44,4 +44,4 @@ def predict() -> None:
 
 def study() -> None:
     """Starts efficientnet-study."""
-    _run("research.main", "research")
+    _run("research.main", "train,export,research")

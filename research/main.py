@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from .options import define_flags, read_flags
-from .studies import describe_studies, find_study
+from .studies import Study, describe_studies, find_study
 
 EX_TEMPFAIL = 75  # as in sysexits.h: start again to go on
 _USAGE = """usage: efficientnet-study STUDY --output_dir=DIR [--OPTION=VALUE ...]
@@ -38,7 +38,15 @@ def main(argv: Sequence[str]) -> int:
         print(text, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     try:
-        return _run_study(argv[0], argv)
+        return _run_study(argv)
+    except ModuleNotFoundError as error:
+        extras = "cpu,train,export,research"
+        print(
+            f"error: {error.name} must be installed: "
+            f"pip install 'keras-efficientnet[{extras}]', or gpu or tpu for cpu.",
+            file=sys.stderr,
+        )
+        return 2
     except (ValueError, OSError, ImportError, flags.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -50,24 +58,41 @@ def main(argv: Sequence[str]) -> int:
         return EX_TEMPFAIL
 
 
-def _run_study(name: str, argv: Sequence[str]) -> int:
-    study = find_study(name)
-    module = study.load()
+def parse(argv: Sequence[str]) -> tuple[Study, flags.FlagValues]:
+    """Parses the command line of a study.
+
+    Args:
+        argv: Name of the study, then flags.
+
+    Returns:
+        The study and the flags' values.
+
+    Raises:
+        ValueError: There is no such study, or an argument is no flag.
+        flags.Error: There is no such flag, or its value is of another type.
+    """
+    study = find_study(argv[0])
     values = flags.FlagValues()
     flags.DEFINE_string(
         "output_dir", None, "Folder of the study; gone on with.", flag_values=values
     )
     flags.DEFINE_bool("help", False, "Show this text.", flag_values=values)
-    define_flags(module.Options, values)
+    define_flags(study.load().Options, values)
     rest = values(argv)[1:]
+    if rest:
+        raise ValueError(f"All input must go into flags. Received: {rest[0]}")
+    return study, values
+
+
+def _run_study(argv: Sequence[str]) -> int:
+    study, values = parse(argv)
     if values.help:
         print(f"{_USAGE}\n{study.about}\n\n{_describe(values)}")
         return 0
-    if rest:
-        raise ValueError(f"All input must go into flags. Received: {rest[0]}")
     if not values.output_dir:
         raise ValueError("--output_dir=DIR must be given.")
     folder = pathlib.Path(values.output_dir).expanduser()
+    module = study.load()
     module.run(read_flags(module.Options, values), folder)
     print(f"See {folder / 'report.md'}")
     return 0

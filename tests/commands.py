@@ -11,13 +11,19 @@ from unittest import mock
 
 from absl import flags
 
+import research.main
 from keras_efficientnet import _commands
 
 ROOT = pathlib.Path(__file__).parents[1]
 _BLOCKS = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 _ENDS = {";", "&&", "|", ">", "&", "#"}
 # What guides write where a user writes something of theirs.
-_PLACEHOLDERS = {"RECIPE": "digits", "NAME[:ARGUMENT]": "digits", "$lr": "0.1"}
+_PLACEHOLDERS = {
+    "STUDY": "tables",
+    "RECIPE": "digits",
+    "NAME[:ARGUMENT]": "digits",
+    "$lr": "0.1",
+}
 
 
 def shell_lines(text):
@@ -62,6 +68,10 @@ def check(module, arguments):
             values(sys.argv)
         if module == "training.main":
             values.config.validate()
+        return
+    if module == "research.main":
+        if arguments:
+            research.main.parse(arguments)
         return
     known = _defined_options(path)
     for argument in arguments:

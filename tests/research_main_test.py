@@ -75,6 +75,14 @@ def test_bad_command_lines(study, capsys, arguments, message):
     assert study == []
 
 
+def test_what_must_be_installed(monkeypatch, capsys):
+    monkeypatch.setitem(studies.STUDIES, "trial", studies.Study("", "no_such_module"))
+    assert main.main(["trial", "--help"]) == 2
+    assert "pip install 'keras-efficientnet[cpu,train,export,research]'" in (
+        capsys.readouterr().err
+    )
+
+
 def test_every_study_has_options_and_runs():
     for study in studies.STUDIES.values():
         module = study.load()
