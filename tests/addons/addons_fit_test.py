@@ -32,7 +32,7 @@ def start(folder, task=None):
 
 
 def finish(process):
-    out, error = process.communicate(timeout=500)
+    out, error = process.communicate(timeout=1200)
     assert process.returncode == 0, error[-3000:]
     return json.loads(out.splitlines()[-1])
 

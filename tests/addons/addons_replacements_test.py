@@ -61,8 +61,10 @@ def test_saved_model_answers_alike(tmp_path):
     model = tiny(classes=4, input_shape=(None, None, 3))
     images = RANDOM.uniform(0, 255, (2, 43, 37, 3)).astype(np.float32)
     model.export(str(tmp_path / "exported"))
-    served = tf.saved_model.load(str(tmp_path / "exported")).serve(images)
-    np.testing.assert_allclose(served, model(images), rtol=1e-5, atol=1e-6)
+    exported = tf.saved_model.load(str(tmp_path / "exported"))
+    np.testing.assert_allclose(
+        exported.serve(images), model(images), rtol=1e-5, atol=1e-6
+    )
     model.save(tmp_path / "saved", save_format="tf")
     again = keras.models.load_model(tmp_path / "saved", compile=False)
     np.testing.assert_allclose(again(images), model(images), rtol=1e-5, atol=1e-6)
