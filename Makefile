@@ -10,11 +10,12 @@ PARALLEL := --numprocesses=2 --dist=worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all lint format clean
+.PHONY: help quickstart test test-all test-oracles lint format clean
 
 help:
 	@sed -n 's/^# //p' Makefile
 	@echo "make test-all:   the slow tests too."
+	@echo "make test-oracles: loaded weights against the projects they come from."
 	@echo "make lint:       ruff and mypy.    make format: ruff."
 
 # The stamps make a second run start at once: they are older than setup.py only
@@ -46,6 +47,18 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL)
+
+# The projects that weight files come from: 5 GB, so in an environment of their own.
+ORACLES := .venv-oracles
+PEERS := torch torchvision timm geffnet efficientnet-pytorch transformers efficientnet tf_keras
+
+$(ORACLES)/.peers: setup.py
+	test -x $(ORACLES)/bin/python || $(PYTHON) -m venv $(ORACLES)
+	$(ORACLES)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[cpu,safetensors]" pytest $(PEERS)
+	@touch $@
+
+test-oracles: $(ORACLES)/.peers
+	$(ORACLES)/bin/python -m pytest tests/weights_oracles_test.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

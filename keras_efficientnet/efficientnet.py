@@ -305,6 +305,7 @@ def _factory(key: str) -> Callable[..., keras.Model]:
         skip_head: bool = False,
     ) -> keras.Model:
         published = published_options(weights, key)
+        epsilon = published.get("bn_epsilon", BN_EPSILON)
         if published and input_shape is None and include_top and not features:
             side = weights_info(key, str(weights)).resolution
             input_shape = (side, side, in_channels or 3)
@@ -323,9 +324,7 @@ def _factory(key: str) -> Callable[..., keras.Model]:
             normalization=normalization or published.get("normalization"),
             padding=padding or published.get("padding", "same"),
             bn_momentum=bn_momentum,
-            bn_epsilon=published.get("bn_epsilon", BN_EPSILON)
-            if bn_epsilon is None
-            else bn_epsilon,
+            bn_epsilon=epsilon if bn_epsilon is None else bn_epsilon,
             features=features,
         )
         if weights is not None:
