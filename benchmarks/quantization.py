@@ -29,6 +29,7 @@ from export.exporting import CALIBRATION_IMAGES, export_model
 from export.formats import FORMATS
 from export.images import list_images, read_batches
 from export.loading import load
+from export.quiet import quiet_stderr
 from export.runners import TFLiteRunner
 from export.verify import VerificationError
 from keras_efficientnet import weights_info
@@ -148,13 +149,15 @@ def write_peers(
     converter.representative_dataset = lambda: ([image[None]] for image in images)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.uint8
-    files["TFLiteConverter"].write_bytes(converter.convert())
+    with quiet_stderr():
+        files["TFLiteConverter"].write_bytes(converter.convert())
     quantizer = ai_edge_quantizer.Quantizer(
         str(float32), ai_edge_quantizer.recipe.static_wi8_ai8()
     )
     samples = [{"images": image[None]} for image in images]
-    ranges = quantizer.calibrate({"serving_default": samples})
-    content = quantizer.quantize(ranges).quantized_model
+    with quiet_stderr():  # progress bars and a report
+        ranges = quantizer.calibrate({"serving_default": samples})
+        content = quantizer.quantize(ranges).quantized_model
     files["ai-edge-quantizer"].write_bytes(bytes(content))
     return files
 

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from ._compat import to_tensor
 from .architecture import Block, check_choice
 from .preprocessing import NORMALIZATIONS, channel_statistics
 
@@ -253,7 +254,7 @@ class _QuickNormal(keras.initializers.Initializer):
         generator = np.random.Generator(np.random.SFC64(random.getrandbits(64)))
         values = generator.standard_normal(shape, np.float32)
         values *= math.sqrt(_CONV_INIT["config"]["scale"] / fan_out)
-        return keras.ops.convert_to_tensor(values, dtype=dtype)
+        return to_tensor(values, dtype)
 
 
 def _call_new(layer: Any, x: Any, attribute: str) -> Any:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ._compat import kernel, layer_call
+
 Shape = tuple[int, ...]
 
 
@@ -160,6 +162,7 @@ class _Walk:
             )
         shapes = [shape for _, shape in sources]
         shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
+        shape = tuple(shape)  # Keras 2 has a type of its own
         macs = 0
         if kind in _MULTIPLY_ADDS:
             macs = _MULTIPLY_ADDS[kind](layer, shapes[0][1:], shape[1:])
@@ -203,7 +206,7 @@ def calls(model: Any) -> list[Any]:
     graph = getattr(model, "_functional", None) or model  # Sequential wraps one
     depths = graph._nodes_by_depth
     nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
-    return [node for node in nodes if not node.is_input]
+    return [layer_call(node) for node in nodes if not node.is_input]
 
 
 def is_model(layer: Any) -> bool:
@@ -217,7 +220,7 @@ def _bytes(dtype: str) -> int:
 
 
 def _conv(layer: Any, source: Shape, target: Shape) -> int:
-    return math.prod(layer.kernel.shape) * math.prod(target[:-1])
+    return math.prod(kernel(layer).shape) * math.prod(target[:-1])
 
 
 def _separable_conv(layer: Any, source: Shape, target: Shape) -> int:

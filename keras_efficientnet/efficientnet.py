@@ -10,15 +10,19 @@ import keras
 
 from . import blocks
 from .architecture import (
-    MIN_IMAGE_SIZE,
     VARIANTS,
+    Block,
     Variant,
     block_plan,
     check_choice,
     reduction_blocks,
 )
+from .inputs import image_input, source
 from .scaling import compound
-from .weights import load_weights
+from .stages import HEAD_FILTERS, STAGES, STEM_FILTERS, Stage
+from .weights import load_weights, published_options, weights_info
+
+BN_EPSILON = 1e-3
 
 
 def build(
@@ -37,7 +41,7 @@ def build(
     normalization: str | None = None,
     padding: str = "same",
     bn_momentum: float = 0.99,
-    bn_epsilon: float = 1e-3,
+    bn_epsilon: float = BN_EPSILON,
     features: Sequence[int] | None = None,
 ) -> keras.Model:
     """Builds the network that `variant` describes, with random weights.
@@ -61,9 +65,9 @@ def build(
         padding: "same" (TensorFlow's) or "symmetric" (PyTorch's).
         bn_momentum: Momentum of the moving statistics.
         bn_epsilon: Added to the variance.
-        features: Reduction levels out of 1 to 5. The outputs are then a dict with
-            keys "reduction_1" ..., there is no top, and `include_top`, `pooling`
-            and `classes` are not used.
+        features: Reduction levels, out of 1 to 5 in the family. The outputs are then
+            a dict with keys "reduction_1" ..., there is no top, and `include_top`,
+            `pooling` and `classes` are not used.
 
     Returns:
         A functional model. Its input is RGB, 0 to 255, of any float dtype or
@@ -81,16 +85,18 @@ def build(
     normalization = normalization or variant.normalization
     dropout = variant.dropout if dropout is None else dropout
     blocks.check_classifier(classes, dropout)
-    if keras.config.image_data_format() != "channels_last":
+    if keras.backend.image_data_format() != "channels_last":
         raise ValueError(
-            "`keras.config.image_data_format()` must be 'channels_last'. "
-            f"Received: {keras.config.image_data_format()!r}"
+            "`keras.backend.image_data_format()` must be 'channels_last'. "
+            f"Received: {keras.backend.image_data_format()!r}"
         )
-    levels = _feature_levels(features)
     plan = block_plan(variant, drop_connect)
-    has_top = include_top and not levels
+    ends_by_level = _feature_ends(plan, features)
+    has_top = include_top and not ends_by_level
     default_size = variant.resolution if has_top else None
-    image = _image_input(input_tensor, input_shape, in_channels, default_size)
+    image = image_input(
+        input_tensor, input_shape, in_channels, default_size, variant.smallest_image
+    )
     style = blocks.Style(
         activation="relu6" if variant.lite else "swish",
         padding=padding,
@@ -103,9 +109,8 @@ def build(
     for block in plan:
         x = blocks.mbconv(x, block, style)
         ends[block.name] = x
-    if levels:
-        by_level = reduction_blocks(plan)
-        x = {f"reduction_{level}": ends[by_level[level]] for level in levels}
+    if ends_by_level:
+        x = {f"reduction_{i}": ends[name] for i, name in ends_by_level.items()}
     else:
         x = blocks.head(x, variant.head_filters, style)
         if has_top:
@@ -113,7 +118,7 @@ def build(
             x = blocks.classifier(x, classes, dropout, classifier_activation)
         elif pooling:
             x = blocks.pool(x, pooling)
-    return keras.Model(_source(image), x, name=name)
+    return keras.Model(source(image), x, name=name)
 
 
 def EfficientNet(
@@ -136,15 +141,20 @@ def EfficientNet(
     normalization: str | None = None,
     padding: str = "same",
     bn_momentum: float = 0.99,
-    bn_epsilon: float = 1e-3,
+    bn_epsilon: float = BN_EPSILON,
     features: Sequence[int] | None = None,
+    skip_head: bool = False,
+    stages: Sequence[Stage] = STAGES,
+    stem_filters: int = STEM_FILTERS,
+    head_filters: int = HEAD_FILTERS,
 ) -> keras.Model:
     """Builds an EfficientNet of any width, depth and resolution.
 
     Args:
-        width: Channels, a ratio to B0's.
-        depth: Blocks, a ratio to B0's.
-        resolution: Image side that the network is meant for, pixels, at least 32.
+        width: Channels, a ratio to those of `stages`.
+        depth: Blocks, a ratio to those of `stages`.
+        resolution: Image side that the network is meant for, pixels; at least 32
+            with B0's stages, which halve it five times.
         include_top: As in `build`.
         weights: Path of a weight file of this very architecture, or None for
             random weights.
@@ -164,6 +174,11 @@ def EfficientNet(
         bn_momentum: As in `build`.
         bn_epsilon: As in `build`.
         features: As in `build`.
+        skip_head: Whether the classifier keeps random weights.
+        stages: The network that is scaled, B0's if not given. Weight files belong to
+            one such table.
+        stem_filters: Channels of the stem before width scaling.
+        head_filters: Channels of the last 1x1 convolution before width scaling.
 
     Returns:
         A model as `build` describes it.
@@ -174,14 +189,17 @@ def EfficientNet(
     Source:
         arXiv:1905.11946, section 3.3; Lite, tensorflow/tpu, efficientnet/lite.
     """
-    if not isinstance(resolution, int) or resolution < MIN_IMAGE_SIZE:
+    scaled = (width, depth, resolution, dropout, lite)
+    variant = Variant(*scaled, tuple(stages), stem_filters, head_filters)
+    least = variant.smallest_image
+    if not isinstance(resolution, int) or resolution < least:
         raise ValueError(
-            f"`resolution` must be an integer of at least {MIN_IMAGE_SIZE} pixels; "
+            f"`resolution` must be an integer of at least {least} pixels; "
             "`Scaling(...).image_size()` turns a ratio into one. "
             f"Received: resolution={resolution}"
         )
     model = build(
-        Variant(width, depth, resolution, dropout, lite),
+        variant,
         include_top=include_top,
         input_tensor=input_tensor,
         input_shape=input_shape,
@@ -198,7 +216,7 @@ def EfficientNet(
         features=features,
     )
     if weights is not None:
-        load_weights(model, weights)
+        load_weights(model, weights, skip_head=skip_head)
     return model
 
 
@@ -239,8 +257,10 @@ _FACTORY_DOC = """Builds {name}, meant for images of {size} x {size} pixels.
 
     Args:
         include_top: Whether the network ends in a classifier.
-        weights: Family of published weights ("imagenet"), path of a weight file,
-            or None for random weights.
+        weights: Family of published weights, such as "imagenet" or
+            "noisy-student" (`list_weights` tells them all), path of a weight file, or
+            None for random weights. A family chooses what `normalization`,
+            `padding`, `bn_epsilon` and the image size are unless you do.
         input_tensor: Keras tensor to build on, (batch, height, width, channels).
         input_shape: (height, width, channels); height and width may be None.
         pooling: "avg", "max" or None: pooling of a network without top.
@@ -252,10 +272,12 @@ _FACTORY_DOC = """Builds {name}, meant for images of {size} x {size} pixels.
         in_channels: Channels of the input.
         normalization: "imagenet", "inception", "lite" or "none". Defaults to
             "{normalization}".
-        padding: "same" (TensorFlow's) or "symmetric" (PyTorch's).
+        padding: "same" (TensorFlow's, the default) or "symmetric" (PyTorch's).
         bn_momentum: Momentum of the moving statistics.
-        bn_epsilon: Added to the variance.
+        bn_epsilon: Added to the variance. Defaults to 0.001.
         features: Reduction levels out of 1 to 5, for a dict of features.
+        skip_head: Whether the classifier keeps random weights, as another number of
+            classes needs it.
 
     Returns:
         A functional model. Its input is RGB, 0 to 255, of any float dtype or
@@ -287,11 +309,17 @@ def _factory(key: str) -> Callable[..., keras.Model]:
         drop_connect: float = 0.2,
         in_channels: int | None = None,
         normalization: str | None = None,
-        padding: str = "same",
+        padding: str | None = None,
         bn_momentum: float = 0.99,
-        bn_epsilon: float = 1e-3,
+        bn_epsilon: float | None = None,
         features: Sequence[int] | None = None,
+        skip_head: bool = False,
     ) -> keras.Model:
+        published = published_options(weights, key)
+        epsilon = published.get("bn_epsilon", BN_EPSILON)
+        if published and input_shape is None and include_top and not features:
+            side = weights_info(key, str(weights)).resolution
+            input_shape = (side, side, in_channels or 3)
         model = build(
             variant,
             include_top=include_top,
@@ -304,14 +332,14 @@ def _factory(key: str) -> Callable[..., keras.Model]:
             dropout=dropout,
             drop_connect=drop_connect,
             in_channels=in_channels,
-            normalization=normalization,
-            padding=padding,
+            normalization=normalization or published.get("normalization"),
+            padding=padding or published.get("padding", "same"),
             bn_momentum=bn_momentum,
-            bn_epsilon=bn_epsilon,
+            bn_epsilon=epsilon if bn_epsilon is None else bn_epsilon,
             features=features,
         )
         if weights is not None:
-            load_weights(model, weights, variant=key)
+            load_weights(model, weights, variant=key, skip_head=skip_head)
         return model
 
     factory.__name__ = factory.__qualname__ = key
@@ -341,52 +369,16 @@ EfficientNetLite3 = _factory("EfficientNetLite3")
 EfficientNetLite4 = _factory("EfficientNetLite4")
 
 
-def _image_input(
-    tensor: Any,
-    shape: Sequence[int | None] | None,
-    in_channels: int | None,
-    default_size: int | None,
-) -> Any:
-    if tensor is not None:
-        _check_input_shape(tuple(tensor.shape[1:]), in_channels)
-        return tensor
-    if shape is None:
-        shape = (default_size, default_size, in_channels or 3)
-    _check_input_shape(tuple(shape), in_channels)
-    return keras.Input(tuple(shape))
-
-
-def _source(image: Any) -> Any:
-    """Returns the input or inputs that `image` is computed from."""
-    sources = keras.utils.get_source_inputs(image)
-    return sources[0] if len(sources) == 1 else sources
-
-
-def _check_input_shape(shape: tuple[Any, ...], in_channels: int | None) -> None:
-    if len(shape) != 3 or not shape[-1]:
-        raise ValueError(
-            "`input_shape` must be (height, width, channels), with channels known. "
-            f"Received: input_shape={shape}"
-        )
-    if in_channels is not None and shape[-1] != in_channels:
-        raise ValueError(
-            "`in_channels` must equal the channels of `input_shape`. "
-            f"Received: in_channels={in_channels}, input_shape={shape}"
-        )
-    if any(side is not None and side < MIN_IMAGE_SIZE for side in shape[:2]):
-        raise ValueError(
-            f"`input_shape` must be at least {MIN_IMAGE_SIZE} pixels high and wide. "
-            f"Received: input_shape={shape}"
-        )
-
-
-def _feature_levels(features: Sequence[int] | None) -> tuple[int, ...]:
+def _feature_ends(
+    plan: tuple[Block, ...], features: Sequence[int] | None
+) -> dict[int, str]:
+    """Maps the levels that are asked for to the blocks that make them."""
     if features is None:
-        return ()
-    levels = tuple(features)
-    if not levels or not set(levels) <= {1, 2, 3, 4, 5}:
+        return {}
+    by_level, levels = reduction_blocks(plan), tuple(features)
+    if not levels or not set(levels) <= set(by_level):
         raise ValueError(
-            "`features` must name at least one reduction level, out of 1 to 5. "
-            f"Received: features={features}"
+            "`features` must name at least one reduction level, out of "
+            f"{min(by_level)} to {max(by_level)}. Received: features={features}"
         )
-    return levels
+    return {level: by_level[level] for level in levels}

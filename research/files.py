@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__ == "research":
     from training.checkpoints import replacing, write_text
-    from training.interrupt import lock
+    from training.interrupt import InUseError, lock
 else:
     from ..training.checkpoints import replacing, write_text
-    from ..training.interrupt import lock
+    from ..training.interrupt import InUseError, lock
 
-__all__ = ["lock", "replacing", "write_text"]
+__all__ = ["InUseError", "lock", "replacing", "write_text"]

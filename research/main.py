@@ -15,6 +15,7 @@ from absl import flags
 from .options import define_flags, read_flags
 from .studies import Study, describe_studies, find_study
 
+EX_TEMPFAIL = 75  # as in sysexits.h: start again to go on
 _USAGE = """usage: efficientnet-study STUDY --output_dir=DIR [--OPTION=VALUE ...]
 
 Studies of arXiv:1905.11946. The same command goes on where it was stopped.
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         argv: Command line without the program's name.
 
     Returns:
-        Exit code: 0, or 2 for bad input.
+        Exit code: 0, 1 when a training failed, 2 for bad input, 75 when stopped.
     """
     if not argv or argv[0].startswith("-"):
         asked = bool(argv) and argv[0].lstrip("-") in ("help", "h", "helpfull")
@@ -49,6 +50,12 @@ def main(argv: Sequence[str]) -> int:
     except (ValueError, OSError, ImportError, flags.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (RuntimeError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on from here", file=sys.stderr)
+        return EX_TEMPFAIL
 
 
 def parse(argv: Sequence[str]) -> tuple[Study, flags.FlagValues]:

@@ -34,6 +34,11 @@ STUDIES = {
     "tables": Study(
         "Tables 1, 2, 3 and 7, Figures 1 and 5: printed, computed", "tables"
     ),
+    "scaling": Study(
+        "Figures 3, 4 and 8: width, depth, resolution, all together", "scaling"
+    ),
+    "grid": Study("Section 4: alpha, beta, gamma, and the family they give", "grid"),
+    "nas": Study("Section 4: the search behind B0", "nas"),
 }
 
 

@@ -138,3 +138,23 @@ def test_numbers_are_set_flush_right():
     rows = [{"name": "a", "share": "+1%"}, {"name": "b", "share": 2}]
     wanted = "| name | share |\n| --- | ---: |\n| a | +1% |\n| b | 2 |"
     assert table(rows) == wanted
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (RuntimeError("no luck"), 1, "error: no luck"),
+        (FloatingPointError("The loss"), 1, "error: The loss"),
+        (KeyboardInterrupt(), 75, "Stopped; the same command goes on from here"),
+    ],
+)
+def test_how_a_study_ends_is_told(
+    error, code, told, study, tmp_path, capsys, monkeypatch
+):
+    def run(*arguments):
+        raise error
+
+    module = types.SimpleNamespace(Options=Options, run=run)
+    monkeypatch.setattr(studies.Study, "load", lambda self: module)
+    assert main.main(["trial", f"--output_dir={tmp_path}"]) == code
+    assert told in capsys.readouterr().err

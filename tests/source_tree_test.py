@@ -18,13 +18,21 @@ ARROWS = {
     "benchmarks": {"benchmarks", "export", "keras_efficientnet", "training"},
 }
 # What the library may import of others, and where it may import TensorFlow.
-LIBRARY_IMPORTS = {"keras", "numpy", "h5py", "keras_efficientnet"}
+LIBRARY_IMPORTS = {"keras", "numpy", "h5py", "keras_efficientnet", "safetensors"}
 TENSORFLOW_FILES = {"preprocessing_tf.py", "decoding_tf.py"}
 PILLOW_FILES = {"decoding_tf.py"}
 # Imported by functions that need them, not with the library.
 LAZY_IMPORTS = {
+    "addons.py": {"tensorflow_addons"},
     "gradients.py": {"tensorflow", "jax", "torch"},
     "latency.py": {"tensorflow", "ai_edge_litert"},
+    "peers.py": {
+        "efficientnet_pytorch",
+        "timm",
+        "torch",
+        "torchvision",
+        "transformers",
+    },
 }
 PYTHON_FILES = sorted(
     path for folder in (*ARROWS, "tests") for path in (ROOT / folder).rglob("*.py")

@@ -159,7 +159,7 @@ def test_headless_network_leaves_nothing_else(headless, arrays):
 
 
 def test_file_without_classifier_is_told(model, headless):
-    refuse(model, values(headless), r"no classifier: build with `include_top=False`")
+    refuse(model, values(headless), "no classifier: load with `skip_head=True`")
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
@@ -211,11 +211,21 @@ def test_stem_of_other_channels_is_adapted_from_rgb_only(model):
     refuse(model, four, "stem_conv/kernel")
 
 
-def test_values_that_are_not_finite_are_told(model, arrays):
+def test_values_that_are_not_finite_are_told_in_one_warning(model, arrays):
     arrays["block3a_bn/beta"][:2] = np.nan, np.inf
-    with pytest.warns(UserWarning, match=r"net.h5: 2 of \d+ values of block3a_bn/beta"):
+    with pytest.warns(UserWarning, match=r"(?s)net.h5 .* block3a_bn/beta \(2 of \d+\)"):
         assign.assign(model, arrays, source="net.h5")
     assert_holds(model, arrays)
+    broken = {name: np.full_like(array, -np.inf) for name, array in arrays.items()}
+    with pytest.warns(UserWarning, match=r"stem_conv/kernel .* and \d+ more") as caught:
+        assign.assign(model, broken)
+    assert len(caught) == 1
+
+
+def test_values_too_large_for_float32_are_told(model, arrays):
+    large = {**arrays, "stem_bn/beta": np.full(arrays["stem_bn/beta"].shape, 1e300)}
+    with pytest.warns(UserWarning, match="not finite:\n.*stem_bn/beta"):
+        assign.assign(model, large)
 
 
 def test_double_precision_is_rounded(model, arrays):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_efficientnet import efficientnet
+from keras_efficientnet import architecture, efficientnet
 from keras_efficientnet.weights import fetch, load, load_weights, table
 
 GOLDEN = pathlib.Path(__file__).parent / "data" / "lite0_logits.npz"
@@ -80,7 +80,7 @@ def test_missing_file_is_told(model, path):
 
 
 def test_folder_is_told(model, tmp_path):
-    with pytest.raises(ValueError, match="a file, not a folder"):
+    with pytest.raises(ValueError, match="a file, or the folder of"):
         load_weights(model, tmp_path)
 
 
@@ -166,6 +166,77 @@ def test_file_follows_from_the_classifier(options, filename, monkeypatch, saved)
     assert asked == [filename]
 
 
+class AskedError(Exception):
+    pass
+
+
+def ask(monkeypatch):
+    def stand_in(record):
+        raise AskedError(record.name)
+
+    monkeypatch.setattr(fetch, "fetch", stand_in)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Lets a factory come as far as the download."""
+    built = []
+    build_network = efficientnet.build
+
+    def record_build(variant, **options):
+        built.append(options)
+        small = architecture.Variant(0.25, 0.3, 32, 0.2, variant.lite)
+        return build_network(small, **options)
+
+    monkeypatch.setattr(efficientnet, "build", record_build)
+    ask(monkeypatch)
+    return built
+
+
+@pytest.mark.parametrize(
+    ("family", "chosen"),
+    [
+        ("advprop", ("inception", "same", 1e-3, 224)),
+        ("timm-ra4", ("inception", "symmetric", 1e-5, 256)),
+        ("torchvision", ("imagenet", "symmetric", 1e-5, 224)),
+        ("noisy-student@tpu", ("imagenet", "same", 1e-3, 224)),
+    ],
+)
+def test_family_chooses_the_network(no_network, family, chosen):
+    with pytest.raises(AskedError, match=family):
+        efficientnet.EfficientNetB0(weights=family)
+    (options,) = no_network
+    names = ("normalization", "padding", "bn_epsilon")
+    assert tuple(options[name] for name in names) == chosen[:3]
+    assert options["input_shape"] == (chosen[3], chosen[3], 3)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"normalization": "imagenet"}, {"padding": "symmetric"}, {"bn_epsilon": 1e-5}],
+)
+def test_argument_that_contradicts_the_family_is_told(no_network, option):
+    (name,) = option
+    with pytest.raises(ValueError, match=f"`{name}` must be .*'advprop'"):
+        efficientnet.EfficientNetB0(weights="advprop", **option)
+
+
+def test_other_classes_need_skip_head(no_network):
+    with pytest.raises(ValueError, match="`classes` must be 1000.*`skip_head=True`"):
+        efficientnet.EfficientNetB0(classes=5)
+    with pytest.raises(AskedError, match="imagenet@keras"):
+        efficientnet.EfficientNetB0(classes=5, skip_head=True)
+
+
+def test_published_file_at_a_path_is_known_by_its_name():
+    row = table.find("timm-ra", "lite0")
+    assert row.filename == "efficientnet_lite0_ra-37913777.pth"
+    model = efficientnet.EfficientNetLite0(weights=None)
+    path = pathlib.Path("anywhere") / row.filename
+    with pytest.raises(ValueError, match="`normalization` must be 'imagenet'"):
+        load._check_known_file(model, path, skip_head=False)
+
+
 @needs_lite0
 def test_lite0_gives_the_logits_of_another_implementation():
     model = efficientnet.EfficientNetLite0(classifier_activation=None)
@@ -197,5 +268,5 @@ def test_importing_the_package_imports_no_reader():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     ours = {m for m in result.stdout.split() if m.startswith("keras_efficientnet.w")}
-    names = ("", ".load", ".table")
+    names = ("", ".load", ".record", ".table", ".table_keras", ".table_torch")
     assert ours == {f"keras_efficientnet.weights{name}" for name in names}

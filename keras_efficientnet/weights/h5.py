@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from .reading import Arrays, dataset_array
+from .hdf5 import has_member, member, read_datasets
+from .reading import Arrays
 
 
 def is_legacy(file: Any) -> bool:
     """Tells whether an h5py File has the layout of this module."""
-    return "model_weights" in file or _has_names(file, "layer_names")
+    return has_member(file, "model_weights") or _has_names(file, "layer_names")
 
 
 def read(file: Any) -> Arrays:
@@ -31,10 +32,12 @@ def read(file: Any) -> Arrays:
     Raises:
         ValueError: The file does not keep to the layout.
     """
-    group = file.get("model_weights", file)
-    arrays: Arrays = {}
+    whole = has_member(file, "model_weights")
+    group = member(file, "model_weights") if whole else file
+    datasets: dict[str, Any] = {}
     for layer in _names(group, "layer_names"):
-        weights = _names(group[layer], "weight_names")
+        layer_group = member(group, layer)
+        weights = _names(layer_group, "weight_names")
         owners = {name.split("/")[-2] for name in weights if "/" in name}
         if len(owners) > 1:
             raise ValueError(
@@ -42,11 +45,8 @@ def read(file: Any) -> Arrays:
                 "the EfficientNet alone"
             )
         for name in weights:
-            dataset = group[layer][name]
-            if dataset.file != file:
-                raise ValueError(f"{dataset.name} refers to another file")
-            arrays[f"{layer}/{variable_name(name)}"] = dataset_array(dataset)
-    return arrays
+            datasets[f"{layer}/{variable_name(name)}"] = member(layer_group, name)
+    return read_datasets(datasets, file)
 
 
 def variable_name(name: str) -> str:

@@ -11,7 +11,8 @@ import json
 import re
 from typing import Any
 
-from .reading import Arrays, LayerOrder, dataset_array
+from .hdf5 import has_member, member, read_datasets
+from .reading import Arrays, LayerOrder
 
 _BN_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
 # Group name: (class name, variables in the order of their indices).
@@ -42,27 +43,28 @@ def read(file: Any, order: LayerOrder) -> Arrays:
         ValueError: The file does not keep to the layout, or holds a model inside a
             model.
     """
-    container = next((name for name in _CONTAINERS if name in file), None)
+    container = next((name for name in _CONTAINERS if has_member(file, name)), None)
     if container is None:
         held = ", ".join(list(file)[:5]) or "nothing"
         raise ValueError(f"it has no group 'layers'. It holds {held}")
     names = _layer_names(order)
-    arrays: Arrays = {}
-    for group_name, group in file[container].items():
-        if any(name in group for name in _CONTAINERS):
+    layers = member(file, container)
+    datasets: dict[str, Any] = {}
+    for group_name in layers:
+        group = member(layers, group_name)
+        if any(has_member(group, name) for name in _CONTAINERS):
             raise ValueError(
                 f"{group.name} is a model inside a model; save the weights of the "
                 "EfficientNet alone"
             )
-        if not len(group.get("vars", ())):
+        if not has_member(group, "vars"):
             continue
-        layer = str(group["vars"].attrs.get("name", names.get(group_name, group_name)))
-        for index, dataset in group["vars"].items():
-            if dataset.file != file:
-                raise ValueError(f"{dataset.name} refers to another file")
-            variable = _variable_name(group_name, index)
-            arrays[f"{layer}/{variable}"] = dataset_array(dataset)
-    return arrays
+        variables = member(group, "vars")
+        layer = str(variables.attrs.get("name", names.get(group_name, group_name)))
+        for index in variables:
+            name = f"{layer}/{_variable_name(group_name, index)}"
+            datasets[name] = member(variables, index)
+    return read_datasets(datasets, file)
 
 
 def layer_order(config: bytes) -> LayerOrder:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .reading import Arrays
+from .schemes import COUNTER, SCHEMES, TORCH_BN, Scheme
+
+KERAS = "keras"  # keras.applications' names, which are ours too
+_KERAS_MARKER = "stem_conv/kernel"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,110 +23,38 @@ class Mapped:
 
     arrays: Arrays  # by "layer/variable", laid out as Keras does
     ignored: tuple[str, ...] = ()
+    scheme: str = KERAS
+    padding: str | None = None  # of every network with such names, if known
 
 
-@dataclasses.dataclass(frozen=True)
-class Scheme:
-    """One project's way of naming weights."""
-
-    marker: str  # name of the stem's kernel, which tells the scheme
-    convert: Callable[[Arrays, Sequence[str]], Mapped]
-
-
-def to_model_names(arrays: Arrays, model: Any) -> Mapped:
+def to_model_names(arrays: Arrays, model: Any = None) -> Mapped:
     """Renames and transposes weights to fit this package's models.
+
+    A prefix before all names, such as a wrapper's "module." or a scope, is dropped.
 
     Args:
         arrays: By the names they have in the file.
         model: Network that the weights are meant for: it tells how blocks are called
-            that the file only numbers.
+            that the file only numbers. Without it, a change of shapes tells.
 
     Raises:
         ValueError: The names follow no known scheme.
     """
-    suffix = "_dwconv"
-    blocks = [la.name.removesuffix(suffix) for la in model.layers if _ends(la, suffix)]
-    for scheme in SCHEMES.values():
-        if scheme.marker in arrays:
-            return scheme.convert(arrays, blocks)
-    markers = ", ".join(f"{s.marker!r} ({name})" for name, s in SCHEMES.items())
+    inner = _without(arrays, _common_prefix(arrays))
+    prefix = _prefix(inner, _KERAS_MARKER)
+    if prefix is not None:
+        return _from_keras(_without(inner, prefix))
+    for scheme in SCHEMES:
+        prefix = _prefix(inner, scheme.marker)
+        if prefix is not None:
+            return _from_scheme(_without(inner, prefix), scheme, _block_names(model))
+    markers = [f"{_KERAS_MARKER!r} ({KERAS})"]
+    markers += [f"{scheme.marker!r} ({scheme.name})" for scheme in SCHEMES]
     raise ValueError(
-        f"Weights must be named in a known way, with one of {markers} among them. "
+        "Weights must be named in a known way, with one of "
+        f"{', '.join(markers)} among them. "
         f"Received: {len(arrays)} names, {', '.join(list(arrays)[:5]) or 'none'} ..."
     )
-
-
-def _ends(layer: Any, suffix: str) -> bool:
-    return layer.name.endswith(suffix)
-
-
-def _add(arrays: Arrays, name: str, array: np.ndarray) -> None:
-    if name in arrays:
-        raise ValueError(f"Weights must not hold {name} under two names.")
-    arrays[name] = array
-
-
-def _from_keras(arrays: Arrays, blocks: Sequence[str]) -> Mapped:
-    del blocks
-    # Mean and variance of the input: our models have them as constants, and in
-    # keras.applications' files the variance is not one (it holds deviations).
-    ignored = tuple(n for n in arrays if re.match(r"normalization(_\d+)?/", n))
-    mapped: Arrays = {}
-    for name, array in arrays.items():
-        if name not in ignored:
-            # qubvel/efficientnet calls the classifier "probs".
-            _add(mapped, re.sub(r"^probs/", "predictions/", name), array)
-    return Mapped(mapped, ignored)
-
-
-_LUKEMELAS_LAYERS = {
-    "_conv_stem": "stem_conv",
-    "_bn0": "stem_bn",
-    "_conv_head": "top_conv",
-    "_bn1": "top_bn",
-    "_fc": "predictions",
-}
-_LUKEMELAS_BLOCK_LAYERS = {
-    "_expand_conv": "expand_conv",
-    "_bn0": "expand_bn",
-    "_depthwise_conv": "dwconv",
-    "_bn1": "bn",
-    "_se_reduce": "se_reduce",
-    "_se_expand": "se_expand",
-    "_project_conv": "project_conv",
-    "_bn2": "project_bn",
-}
-_TORCH_BN = {
-    "weight": "gamma",
-    "bias": "beta",
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}
-
-
-def _from_lukemelas(arrays: Arrays, blocks: Sequence[str]) -> Mapped:
-    names = _lukemelas_blocks(arrays, blocks)
-    mapped: Arrays = {}
-    ignored = []
-    for name, array in arrays.items():
-        if name.endswith(".num_batches_tracked"):
-            ignored.append(name)
-            continue
-        match = re.fullmatch(r"(?:_blocks\.(\d+)\.)?(\w+)\.(\w+)", name)
-        layer = None
-        if match and match[1] is None:
-            layer = _LUKEMELAS_LAYERS.get(match[2])
-        elif match and int(match[1]) < len(names):
-            part = _LUKEMELAS_BLOCK_LAYERS.get(match[2])
-            layer = part and f"{names[int(match[1])]}_{part}"
-        if match is None or layer is None:
-            mapped[name] = array  # told as unexpected when it comes to assigning
-        elif layer.endswith("bn"):
-            _add(mapped, f"{layer}/{_TORCH_BN.get(match[3], match[3])}", array)
-        else:
-            variable = "kernel" if match[3] == "weight" else match[3]
-            _add(mapped, f"{layer}/{variable}", from_torch_layout(layer, array))
-    return Mapped(mapped, tuple(ignored))
 
 
 def from_torch_layout(layer: str, array: np.ndarray) -> np.ndarray:
@@ -137,39 +70,162 @@ def from_torch_layout(layer: str, array: np.ndarray) -> np.ndarray:
         vector.
     """
     if array.ndim == 4:
-        depthwise = layer.endswith("_dwconv")
+        depthwise = layer.endswith("dwconv")
         return array.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
     return array.T
 
 
-def _lukemelas_blocks(arrays: Arrays, blocks: Sequence[str]) -> list[str]:
-    # Names of the model's blocks; after them, as the file may go on where a feature
-    # model ends, names that continue the stages as far as kernels tell them apart.
-    names = list(blocks)
-    while f"_blocks.{len(names)}._project_conv.weight" in arrays and names:
+def to_torch_layout(layer: str, array: np.ndarray) -> np.ndarray:
+    """Transposes a kernel from Keras' layout to torch's.
+
+    Args:
+        layer: Our name of the layer.
+        array: As `from_torch_layout` returns it.
+    """
+    if array.ndim == 4:
+        depthwise = layer.endswith("dwconv")
+        return array.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
+    return array.T
+
+
+def _block_names(model: Any) -> list[str]:
+    suffix = "_dwconv"
+    layers = model.layers if model is not None else ()
+    return [la.name.removesuffix(suffix) for la in layers if la.name.endswith(suffix)]
+
+
+def _common_prefix(names: Iterable[str]) -> str:
+    listed = list(names)
+    # Of one name, all would be common.
+    common = os.path.commonprefix(listed) if len(listed) > 1 else ""  # noqa: RUF071
+    match = re.match(r".*[./]", common)
+    return match[0] if match else ""
+
+
+def _prefix(arrays: Iterable[str], marker: str) -> str | None:
+    """Returns what stands before the marker, or None where the marker is missing."""
+    for name in arrays:
+        prefix = name.removesuffix(marker)
+        if prefix != name and (not prefix or prefix[-1] in "./"):
+            return prefix
+    return None
+
+
+def _without(arrays: Arrays, prefix: str) -> Arrays:
+    renamed: Arrays = {}
+    for name, array in arrays.items():
+        _add(renamed, name.removeprefix(prefix), array)
+    return renamed
+
+
+def _add(arrays: Arrays, name: str, array: np.ndarray) -> None:
+    if name in arrays:
+        raise ValueError(f"Weights must not hold {name} under two names.")
+    arrays[name] = array
+
+
+def _from_keras(arrays: Arrays) -> Mapped:
+    # Mean and variance of the input: our models have them as constants, and in
+    # keras.applications' files the variance is not one (it holds deviations).
+    ignored = tuple(n for n in arrays if re.match(r"normalization(_\d+)?/", n))
+    mapped: Arrays = {}
+    for name, array in arrays.items():
+        if name not in ignored:
+            # qubvel/efficientnet calls the classifier "probs".
+            _add(mapped, re.sub(r"^probs/", "predictions/", name), array)
+    return Mapped(mapped, ignored)
+
+
+class _Place(NamedTuple):
+    """A weight by our names; `block` is a name, a number, or "" outside of blocks."""
+
+    block: str | int
+    layer: str
+    variable: str
+
+    def name(self, blocks: Sequence[str]) -> str:
+        block = blocks[self.block] if isinstance(self.block, int) else self.block
+        return f"{block}{'_' if block else ''}{self.layer}/{self.variable}"
+
+
+def _from_scheme(arrays: Arrays, scheme: Scheme, blocks: Sequence[str]) -> Mapped:
+    ignored = dict.fromkeys(name for name in arrays if name.split(".")[-1] == COUNTER)
+    unknown: Arrays = {}
+    placed: dict[_Place, np.ndarray] = {}
+    for name in arrays:
+        if name in ignored:
+            continue
+        place = _place(name, arrays, scheme)
+        if place is None:
+            unknown[name] = arrays[
+                name
+            ]  # told as unexpected when it comes to assigning
+            continue
+        array = arrays[name]
+        placed[place] = from_torch_layout(place.layer, array) if scheme.torch else array
+    names = _continued(blocks, placed)
+    mapped: Arrays = {}
+    for place, array in placed.items():
+        if isinstance(place.block, int) and place.block >= len(names):
+            _add(unknown, f"block number {place.block}: {place.layer}", array)
+        else:
+            _add(mapped, place.name(names), array)
+    return Mapped({**mapped, **unknown}, tuple(ignored), scheme.name, scheme.padding)
+
+
+def _place(name: str, arrays: Arrays, scheme: Scheme) -> _Place | None:
+    module, _, variable = name.rpartition(scheme.separator)
+    match = re.match(scheme.block, module)
+    block: str | int | None = ""
+    table = scheme.outside
+    if match:
+        kernel = f"{match[0]}{scheme.expanded}{scheme.separator}"
+        kernel += "weight" if scheme.torch else "kernel"
+        table = scheme.parts if kernel in arrays else scheme.plain_parts
+        module = module[match.end() :]
+        block = _block(match.groupdict(), scheme.first_stage)
+    layer = table.get(module)
+    if layer is None or block is None:
+        return None
+    if scheme.torch:
+        names = TORCH_BN if layer.endswith("bn") else {"weight": "kernel"}
+        variable = names.get(variable, variable)
+    elif variable == "depthwise_kernel":
+        variable = "kernel"
+    return _Place(block, layer, variable)
+
+
+def _block(place: dict[str, str], first_stage: int) -> str | int | None:
+    if "number" in place:
+        return int(place["number"])
+    stage, index = int(place["stage"]) - first_stage + 1, int(place["index"])
+    return f"block{stage}{chr(ord('a') + index)}" if index < 26 else None
+
+
+def _continued(
+    blocks: Sequence[str], placed: dict[_Place, np.ndarray]
+) -> Sequence[str]:
+    """Names blocks that the file only numbers.
+
+    The model's first; after them, as the file may go on where a feature model ends,
+    names that continue the stages as far as kernels tell them apart.
+    """
+    signatures: dict[int, list[Any]] = {}
+    for place, array in placed.items():
+        if isinstance(place.block, int):
+            mark = signatures.setdefault(place.block, [False, None, None])
+            if place[1:] == ("expand_conv", "kernel"):
+                mark[0] = True
+            elif place[1:] == ("dwconv", "kernel"):
+                mark[1] = array.shape[:2]
+            elif place[1:] == ("project_conv", "kernel"):
+                mark[2] = array.shape[3:]
+    names = list(blocks) or ["block1a"]
+    while len(names) in signatures:
         i = len(names)
         stage, letter = int(names[-1][5:-1]), names[-1][-1]
-        if _signature(arrays, i) == _signature(arrays, i - 1):
+        if signatures[i] == signatures.get(i - 1) and letter != "z":
             names.append(f"block{stage}{chr(ord(letter) + 1)}")
         else:
             names.append(f"block{stage + 1}a")
     return names
-
-
-def _signature(arrays: Arrays, index: int) -> tuple[Any, ...]:
-    # Equal in all blocks of a stage, and different in the next stage.
-    prefix = f"_blocks.{index}."
-    depthwise = arrays.get(f"{prefix}_depthwise_conv.weight")
-    project = arrays.get(f"{prefix}_project_conv.weight")
-    return (
-        f"{prefix}_expand_conv.weight" in arrays,
-        depthwise is not None and depthwise.shape[2:],
-        project is not None and project.shape[:1],
-    )
-
-
-# In the order they are tried.
-SCHEMES = {
-    "keras": Scheme("stem_conv/kernel", _from_keras),
-    "lukemelas": Scheme("_conv_stem.weight", _from_lukemelas),
-}

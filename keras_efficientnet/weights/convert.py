@@ -1,0 +1,301 @@
+"""Rewrites a weight file in another format.
+
+python -m keras_efficientnet.weights.convert EfficientNetB0/noisy-student b0.weights.h5
+python -m keras_efficientnet.weights.convert model.ckpt b0.safetensors --names=timm
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from .. import efficientnet
+from ..architecture import find_variant
+from ..preprocessing import NORMALIZATIONS
+from . import assign, fetch, mapping, peers, reading, safetensors_file, schemes
+from .record import WeightFile
+from .table import WEIGHT_FILES, find, known_families
+
+_SUFFIXES = (".weights.h5", ".keras", ".safetensors")
+_NAMES = ("ours", "timm")
+_TOLERANCE = 1e-4  # of logits
+_SEED = 0  # of the image that the check looks at
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A read weight file.
+
+    Attributes:
+        path: Of the file.
+        arrays: By the names they have in the file.
+        mapped: The same, by our names.
+        record: What is known of the file, when it is a published one.
+    """
+
+    path: Path
+    arrays: reading.Arrays
+    mapped: mapping.Mapped
+    record: WeightFile | None
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    names: str = "ours",
+    variant: str | None = None,
+    ema: bool = True,
+    check: bool = False,
+    **options: Any,
+) -> str:
+    """Rewrites a weight file, and reads it again to compare.
+
+    Args:
+        source: Path of a weight file, or published weights as `list_weights` tells
+            them: "EfficientNetB0/noisy-student".
+        target: Path to write: `.weights.h5`, `.keras`, `.safetensors`.
+        names: "ours", or "timm" for `.safetensors`.
+        variant: Which network the weights are of; None finds out by their shapes.
+        ema: Whether to take moving averages, where the file has them.
+        check: Whether to compare logits with the project that the names belong to.
+        **options: `normalization`, `padding`, `bn_epsilon` of the network, for what
+            nobody knows of the source.
+
+    Returns:
+        A report, one fact a line.
+
+    Raises:
+        ImportError: A library that a format or the check needs is not installed.
+        ValueError: An argument is out of its range, the weights are not those of a
+            known network, or the check failed. Nothing is written then.
+    """
+    target = Path(target)
+    suffix = _suffix(target, names)
+    read = _read(source, variant, ema)
+    key = find_variant(variant) if variant else assign.guess_variant(read.mapped.arrays)
+    if key is None:
+        raise ValueError(
+            "`variant` must name the network, because its shapes do not tell it. "
+            "Received: variant=None"
+        )
+    model = _build(key, read, options)
+    lines = _facts(read, key, model)
+    if check:
+        lines.append(_check(read, key, model))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        part = Path(folder) / f"part{suffix}"
+        _write(model, part, suffix, names)
+        _compare(part, model)
+        digest = hashlib.sha256(part.read_bytes()).hexdigest()
+        os.replace(part, target)
+    size = target.stat().st_size / 1e6
+    lines.append(
+        f"written    {target}, {size:.1f} MB, in {names!r} names; read back equal"
+    )
+    lines.append(f"sha256     {digest}")
+    return "\n".join(lines)
+
+
+def _suffix(target: Path, names: str) -> str:
+    suffix = next((s for s in _SUFFIXES if target.name.endswith(s)), None)
+    if suffix is None:
+        raise ValueError(
+            f"`target` must end in {', '.join(_SUFFIXES)}. Received: target={target}"
+        )
+    if names not in _NAMES:
+        raise ValueError(
+            f"`names` must be one of {', '.join(_NAMES)}. Received: names={names!r}"
+        )
+    if names == "timm" and suffix != ".safetensors":
+        raise ValueError(
+            "`target` must end in .safetensors for timm's names. "
+            f"Received: target={target}"
+        )
+    return suffix
+
+
+def _read(source: str | os.PathLike[str], variant: str | None, ema: bool) -> Source:
+    head, _, family = str(source).partition("/")
+    if family in known_families() and not Path(source).exists():
+        record: WeightFile | None = find(family, head)
+        path = fetch.fetch(find(family, head))
+    else:
+        path = Path(source).expanduser()
+        record = next((r for r in WEIGHT_FILES if _is(r, path)), None)
+    order = []
+    if variant:
+        model = getattr(efficientnet, find_variant(variant))(weights=None)
+        order = [(type(layer).__name__, layer.name) for layer in model.layers]
+    arrays = reading.read(path, order, ema)
+    return Source(path, arrays, mapping.to_model_names(arrays), record)
+
+
+def _is(record: WeightFile, path: Path) -> bool:
+    digest = (record.checksum or "").partition(":")[2][:8]
+    return bool(digest) and digest in path.name and path.name == record.filename
+
+
+def _build(key: str, read: Source, options: dict[str, Any]) -> keras.Model:
+    known = {"padding": read.mapped.padding}
+    if read.record:
+        known = {
+            name: getattr(read.record, name)
+            for name in ("normalization", "padding", "bn_epsilon")
+        }
+    for name, wanted in options.items():
+        if wanted is not None and known.get(name) not in (None, wanted):
+            raise ValueError(
+                f"`{name}` must be {known[name]!r} for {read.path.name}. "
+                f"Received: {name}={wanted!r}"
+            )
+    chosen = {**options, **{name: v for name, v in known.items() if v is not None}}
+    bias = read.mapped.arrays.get("predictions/bias")
+    model = getattr(efficientnet, key)(
+        include_top=bias is not None,
+        weights=None,
+        classes=1000 if bias is None else len(bias),
+        **chosen,
+    )
+    mapped = read.mapped
+    assign.assign(model, mapped.arrays, mapped.ignored, source=str(read.path))
+    return model
+
+
+def _facts(read: Source, key: str, model: keras.Model) -> list[str]:
+    layers = {layer.name: layer for layer in model.layers}
+    head = layers.get("predictions")
+    ignored = read.mapped.ignored
+    used = len(read.mapped.arrays)
+    some = f", such as {ignored[0]}" if ignored else ""
+    padding = "symmetric" if "stem_conv_pad" in layers else "same"
+    sure = (
+        ""
+        if read.record or read.mapped.scheme != "timm"
+        else (" (assumed: the names tell neither)")
+    )
+    return [
+        f"source     {read.path}",
+        f"published  {read.record.source if read.record else 'not a known file'}",
+        f"names      {read.mapped.scheme}",
+        f"network    {key}, {head.units if head else 'no'} classes, "
+        f"{model.count_params():,} parameters",
+        f"convention padding {padding}, epsilon {layers['stem_bn'].epsilon:g}{sure}",
+        f"arrays     {used} used, each once; {len(ignored)} are no weights{some}",
+    ]
+
+
+def _check(read: Source, key: str, model: keras.Model) -> str:
+    layers = {layer.name: layer for layer in model.layers}
+    if "predictions" not in layers:
+        raise ValueError("The check needs a classifier in the file.")
+    side = efficientnet.VARIANTS[key].resolution
+    rng = np.random.default_rng(_SEED)
+    images = rng.integers(0, 256, (1, side, side, 3)).astype(np.float32)
+    pooled = keras.Model(model.input, layers["avg_pool"].output)(images)
+    kernel, bias = map(keras.ops.convert_to_numpy, layers["predictions"].weights)
+    ours = keras.ops.convert_to_numpy(pooled) @ kernel + bias
+    scale = np.array(layers["normalization"].scale, np.float32)
+    offset = np.array(layers["normalization"].offset, np.float32)
+    theirs = peers.logits(
+        read.mapped.scheme,
+        key,
+        read.arrays,
+        images * scale + offset,
+        symmetric="stem_conv_pad" in layers,
+    )
+    difference = float(np.abs(ours - theirs).max())
+    if not difference <= _TOLERANCE * max(1.0, float(np.abs(theirs).max())):
+        raise ValueError(
+            f"Logits must equal those of {read.mapped.scheme} within {_TOLERANCE}. "
+            f"Received: a difference of {difference:.3g}"
+        )
+    return f"check      logits differ from {read.mapped.scheme}'s by {difference:.2g}"
+
+
+def _write(model: keras.Model, path: Path, suffix: str, names: str) -> None:
+    if suffix == ".keras":
+        model.save(path)
+    elif suffix == ".weights.h5":
+        model.save_weights(path)
+    else:
+        safetensors_file.write(path, _named(model, names))
+
+
+def _named(model: keras.Model, names: str) -> reading.Arrays:
+    layers = {layer.name for layer in model.layers}
+    arrays: reading.Arrays = {}
+    for name, array in assign.current(model).items():
+        layer = name.split("/")[0]
+        if names == "timm":
+            expands = f"{layer.split('_')[0]}_expand_conv" in layers
+            name = schemes.to_timm(name, expands)
+            array = mapping.to_torch_layout(layer, array)
+        arrays[name] = np.ascontiguousarray(array)
+    return arrays
+
+
+def _compare(path: Path, model: keras.Model) -> None:
+    order = [(type(layer).__name__, layer.name) for layer in model.layers]
+    again = mapping.to_model_names(reading.read(path, order), model).arrays
+    expected = assign.current(model)
+    if again.keys() != expected.keys() or not all(
+        np.array_equal(again[name], array, equal_nan=True)
+        for name, array in expected.items()
+    ):
+        raise ValueError(f"{path.name} must hold what was written; it does not.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: Of the command; None takes the process's.
+
+    Returns:
+        Exit status.
+    """
+    parser = argparse.ArgumentParser(
+        prog="efficientnet-convert", description="Rewrites a weight file."
+    )
+    parser.add_argument("source", help="a path, or published weights: VARIANT/FAMILY")
+    parser.add_argument("target", help=f"a path that ends in {', '.join(_SUFFIXES)}")
+    parser.add_argument("--names", default="ours", help=" or ".join(_NAMES))
+    parser.add_argument("--variant", help="such as EfficientNetB0; default: by shapes")
+    parser.add_argument("--raw", action="store_true", help="no moving averages")
+    parser.add_argument("--check", action="store_true", help="logits, with the peer")
+    parser.add_argument("--normalization", choices=[*NORMALIZATIONS])
+    parser.add_argument("--padding", choices=["same", "symmetric"])
+    parser.add_argument("--bn_epsilon", type=float)
+    values = parser.parse_args(arguments)
+    try:
+        report = convert(
+            values.source,
+            values.target,
+            names=values.names,
+            variant=values.variant,
+            ema=not values.raw,
+            check=values.check,
+            normalization=values.normalization,
+            padding=values.padding,
+            bn_epsilon=values.bn_epsilon,
+        )
+    except (ImportError, OSError, ValueError) as error:
+        print(f"efficientnet-convert: {error}", file=sys.stderr)
+        return 1
+    print(report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

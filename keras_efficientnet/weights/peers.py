@@ -1,0 +1,132 @@
+"""Logits of the projects that weight files come from, to compare ours with.
+
+Each function needs the project it is about, and nothing else here needs any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..architecture import VARIANTS, block_plan, find_variant
+from .reading import Arrays
+
+INSTALL = "pip install torch timm efficientnet-pytorch torchvision transformers"
+
+
+def logits(
+    scheme: str, variant: str, arrays: Arrays, images: np.ndarray, symmetric: bool
+) -> np.ndarray:
+    """Returns what a project's own network answers.
+
+    Args:
+        scheme: `Mapped.scheme` of the weights.
+        variant: Key of `VARIANTS`.
+        arrays: Weights by the names they have in the project.
+        images: Normalised, (batch, height, width, 3), float32.
+        symmetric: Whether convolutions are padded as PyTorch does; for timm, which has
+            both kinds of networks.
+
+    Returns:
+        (batch, classes), float32.
+
+    Raises:
+        ImportError: The project is not installed.
+        ValueError: The scheme's project has no Python package that runs here, or the
+            weights do not fit its network.
+    """
+    if scheme not in _BUILDERS:
+        raise ValueError(
+            f"The check needs weights of {', '.join(_BUILDERS)}. "
+            f"Received: names of {scheme!r}"
+        )
+    short = variant.removeprefix("EfficientNet").lower()
+    try:
+        return _torch_logits(
+            _BUILDERS[scheme](short, arrays, symmetric), arrays, images
+        )
+    except ImportError as error:
+        raise ImportError(f"The check needs {error.name}: {INSTALL}") from error
+
+
+def _torch_logits(network: Any, arrays: Arrays, images: np.ndarray) -> np.ndarray:
+    import torch
+
+    tensors = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"The weights must fit the peer's network. {error}") from error
+    network.eval()
+    channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(channels_first))
+    return getattr(outputs, "logits", outputs).numpy()
+
+
+def _lukemelas(short: str, arrays: Arrays, symmetric: bool) -> Any:
+    from efficientnet_pytorch import EfficientNet
+
+    del symmetric
+    classes = len(arrays["_fc.bias"])
+    # Without a size, its convolutions are padded for the image at hand.
+    return EfficientNet.from_name(
+        f"efficientnet-{short}", num_classes=classes, image_size=None
+    )
+
+
+def _timm(short: str, arrays: Arrays, symmetric: bool) -> Any:
+    import timm
+
+    prefix = "" if symmetric else "tf_"
+    classes = len(arrays["classifier.bias"])
+    return timm.create_model(f"{prefix}efficientnet_{short}", num_classes=classes)
+
+
+def _torchvision(short: str, arrays: Arrays, symmetric: bool) -> Any:
+    import torchvision
+
+    del symmetric
+    build = getattr(torchvision.models, f"efficientnet_{short}")
+    return build(num_classes=len(arrays["classifier.1.bias"]))
+
+
+def _transformers(short: str, arrays: Arrays, symmetric: bool) -> Any:
+    import transformers
+
+    del symmetric
+    variant = VARIANTS[find_variant(short)]
+    config = transformers.EfficientNetConfig(
+        width_coefficient=variant.width,
+        depth_coefficient=variant.depth,
+        image_size=variant.resolution,
+        hidden_dim=variant.head_filters,
+        depthwise_padding=list(_odd_blocks(short)),
+        num_labels=len(arrays["classifier.bias"]),
+    )
+    return transformers.EfficientNetForImageClassification(config)
+
+
+def _odd_blocks(short: str) -> tuple[int, ...]:
+    """Lists the strided blocks whose input has an odd side, at the variant's own size.
+
+    Source:
+        transformers pads both sides of these alike, as TensorFlow does.
+    """
+    variant = VARIANTS[find_variant(short)]
+    side, odd = -(-variant.resolution // 2), []
+    for i, block in enumerate(block_plan(variant)):
+        if block.stride == 2:
+            odd += [i] if side % 2 else []
+            side = -(-side // 2)
+    return tuple(odd)
+
+
+_BUILDERS: dict[str, Callable[[str, Arrays, bool], Any]] = {
+    "lukemelas": _lukemelas,
+    "timm": _timm,
+    "torchvision": _torchvision,
+    "transformers": _transformers,
+}

@@ -1,0 +1,241 @@
+"""How other projects name the weights of an EfficientNet, as tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheme:
+    """One project's way of naming weights.
+
+    A name is a module and a variable: "blocks.0.1.bn1.weight" is "blocks.0.1.", which
+    places a block, then "bn1", then "weight".
+
+    Attributes:
+        name: Of the project.
+        marker: Name of the stem's kernel, which tells the scheme.
+        outside: Our layers by their modules, outside of blocks.
+        block: Pattern of a block's place; its groups are a number counted through the
+            network ("number"), or a stage and a number in it ("stage", "index").
+        parts: Our layers inside a block, by their modules.
+        plain_parts: The same for blocks that do not expand.
+        expanded: Module that only blocks that expand have.
+        torch: Whether kernels are laid out and variables called as in PyTorch.
+        first_stage: Number that the first stage has.
+        padding: What networks with such names always have, if known.
+    """
+
+    name: str
+    marker: str
+    outside: Mapping[str, str]
+    block: str
+    parts: Mapping[str, str]
+    plain_parts: Mapping[str, str]
+    expanded: str
+    torch: bool = True
+    first_stage: int = 0
+    padding: str | None = None
+
+    @property
+    def separator(self) -> str:
+        """What stands between a module and a variable."""
+        return "." if self.torch else "/"
+
+
+TORCH_BN = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+# Written by PyTorch, and not a weight.
+COUNTER = "num_batches_tracked"
+
+
+def _parts(*modules: str) -> dict[str, str]:
+    """Names, in the order of computation, the modules of a block.
+
+    Eight for a block that expands, six for one that does not.
+    """
+    layers = ["dwconv", "bn", "se_reduce", "se_expand", "project_conv", "project_bn"]
+    if len(modules) == 8:
+        layers = ["expand_conv", "expand_bn", *layers]
+    return dict(zip(modules, layers, strict=True))
+
+
+_SE = ("se.conv_reduce", "se.conv_expand")
+
+# Source of each: that project's model definition.
+LUKEMELAS = Scheme(
+    name="lukemelas",
+    marker="_conv_stem.weight",
+    outside={
+        "_conv_stem": "stem_conv",
+        "_bn0": "stem_bn",
+        "_conv_head": "top_conv",
+        "_bn1": "top_bn",
+        "_fc": "predictions",
+    },
+    block=r"_blocks\.(?P<number>\d+)\.",
+    parts={
+        "_expand_conv": "expand_conv",
+        "_bn0": "expand_bn",
+        "_depthwise_conv": "dwconv",
+        "_bn1": "bn",
+        "_se_reduce": "se_reduce",
+        "_se_expand": "se_expand",
+        "_project_conv": "project_conv",
+        "_bn2": "project_bn",
+    },
+    plain_parts={
+        "_depthwise_conv": "dwconv",
+        "_bn1": "bn",
+        "_se_reduce": "se_reduce",
+        "_se_expand": "se_expand",
+        "_project_conv": "project_conv",
+        "_bn2": "project_bn",
+    },
+    expanded="_expand_conv",
+    padding="same",
+)
+# geffnet's too. "same" and "symmetric" padding go by the same names there.
+TIMM = Scheme(
+    name="timm",
+    marker="conv_stem.weight",
+    outside={
+        "conv_stem": "stem_conv",
+        "bn1": "stem_bn",
+        "conv_head": "top_conv",
+        "bn2": "top_bn",
+        "classifier": "predictions",
+    },
+    block=r"blocks\.(?P<stage>\d+)\.(?P<index>\d+)\.",
+    parts=_parts("conv_pw", "bn1", "conv_dw", "bn2", *_SE, "conv_pwl", "bn3"),
+    plain_parts=_parts("conv_dw", "bn1", *_SE, "conv_pw", "bn2"),
+    expanded="conv_pwl",
+)
+TORCHVISION = Scheme(
+    name="torchvision",
+    marker="features.0.0.weight",
+    outside={
+        "features.0.0": "stem_conv",
+        "features.0.1": "stem_bn",
+        "features.8.0": "top_conv",
+        "features.8.1": "top_bn",
+        "classifier.1": "predictions",
+    },
+    block=r"features\.(?P<stage>[1-7])\.(?P<index>\d+)\.",
+    parts=_parts(
+        "block.0.0",
+        "block.0.1",
+        "block.1.0",
+        "block.1.1",
+        "block.2.fc1",
+        "block.2.fc2",
+        "block.3.0",
+        "block.3.1",
+    ),
+    plain_parts=_parts(
+        "block.0.0",
+        "block.0.1",
+        "block.1.fc1",
+        "block.1.fc2",
+        "block.2.0",
+        "block.2.1",
+    ),
+    expanded="block.3.0",
+    first_stage=1,
+    padding="symmetric",
+)
+_TRANSFORMERS_PARTS = {
+    "depthwise_conv.depthwise_conv": "dwconv",
+    "depthwise_conv.depthwise_norm": "bn",
+    "squeeze_excite.reduce": "se_reduce",
+    "squeeze_excite.expand": "se_expand",
+    "projection.project_conv": "project_conv",
+    "projection.project_bn": "project_bn",
+}
+TRANSFORMERS = Scheme(
+    name="transformers",
+    marker="embeddings.convolution.weight",
+    outside={
+        "embeddings.convolution": "stem_conv",
+        "embeddings.batchnorm": "stem_bn",
+        "encoder.top_conv": "top_conv",
+        "encoder.top_bn": "top_bn",
+        "classifier": "predictions",
+    },
+    block=r"encoder\.blocks\.(?P<number>\d+)\.",
+    parts={
+        "expansion.expand_conv": "expand_conv",
+        "expansion.expand_bn": "expand_bn",
+        **_TRANSFORMERS_PARTS,
+    },
+    plain_parts=_TRANSFORMERS_PARTS,
+    expanded="expansion.expand_conv",
+    padding="same",
+)
+TPU = Scheme(
+    name="tensorflow/tpu",
+    marker="stem/conv2d/kernel",
+    outside={
+        "stem/conv2d": "stem_conv",
+        "stem/tpu_batch_normalization": "stem_bn",
+        "head/conv2d": "top_conv",
+        "head/tpu_batch_normalization": "top_bn",
+        "head/dense": "predictions",
+    },
+    block=r"blocks_(?P<number>\d+)/",
+    parts={
+        "conv2d": "expand_conv",
+        "tpu_batch_normalization": "expand_bn",
+        "depthwise_conv2d": "dwconv",
+        "tpu_batch_normalization_1": "bn",
+        "se/conv2d": "se_reduce",
+        "se/conv2d_1": "se_expand",
+        "conv2d_1": "project_conv",
+        "tpu_batch_normalization_2": "project_bn",
+    },
+    plain_parts={
+        "depthwise_conv2d": "dwconv",
+        "tpu_batch_normalization": "bn",
+        "se/conv2d": "se_reduce",
+        "se/conv2d_1": "se_expand",
+        "conv2d": "project_conv",
+        "tpu_batch_normalization_1": "project_bn",
+    },
+    expanded="conv2d_1",
+    torch=False,
+    padding="same",
+)
+
+# In the order they are tried.
+SCHEMES = (LUKEMELAS, TIMM, TORCHVISION, TRANSFORMERS, TPU)
+
+
+def to_timm(name: str, expands: bool) -> str:
+    """Returns timm's name of a weight.
+
+    Args:
+        name: Ours, such as "block2a_bn/gamma".
+        expands: Whether the block that it belongs to expands its channels.
+
+    Example:
+        >>> to_timm("block2a_bn/gamma", expands=True)
+        'blocks.1.0.bn2.weight'
+    """
+    layer, variable = name.split("/")
+    names = {"kernel": "weight", "bias": "bias"}
+    if layer.endswith("bn"):
+        names = {ours: theirs for theirs, ours in TORCH_BN.items()}
+    place, table = "", TIMM.outside
+    match = re.match(r"block(\d)([a-z])_", layer)
+    if match:
+        place = f"blocks.{int(match[1]) - 1}.{ord(match[2]) - ord('a')}."
+        table = TIMM.parts if expands else TIMM.plain_parts
+        layer = layer[match.end() :]
+    module = next(theirs for theirs, ours in table.items() if ours == layer)
+    return f"{place}{module}.{names[variable]}"
