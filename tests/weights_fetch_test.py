@@ -109,6 +109,14 @@ def test_mirror_stands_for_the_host(monkeypatch, ending):
     assert server.requests[0]["path"] == "/mirror/folder/net.h5"
 
 
+def test_published_files_have_places_of_their_own(monkeypatch):
+    rows = [row for row in table.WEIGHT_FILES if row.url.startswith("https:")]
+    urls = {row.url for row in rows}
+    assert len({fetch.cache_path(row) for row in rows}) == len(urls)
+    monkeypatch.setenv("KERAS_EFFICIENTNET_MIRROR", "https://mirror.invalid")
+    assert len({fetch.source_url(row) for row in rows}) == len(urls)
+
+
 def test_mirror_may_be_a_folder(monkeypatch, tmp_path):
     (tmp_path / "mirror/a b").mkdir(parents=True)
     (tmp_path / "mirror/a b/net.h5").write_bytes(CONTENT)

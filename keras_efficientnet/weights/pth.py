@@ -193,7 +193,7 @@ def _find_global(name: str) -> _StandIn:
 
 def _load_zip(path: Path) -> tuple[Any, dict[str, _Bytes]]:
     with open_zip(path) as archive:
-        names = set(archive.namelist())
+        names = archive.namelist()
         pickled = next(name for name in names if name.split("/")[-1] == "data.pkl")
         root = pickled.removesuffix("data.pkl")
         order = "<"
