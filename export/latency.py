@@ -7,31 +7,16 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from keras_efficientnet import latency
+from keras_efficientnet.latency import Latency
+
 from .formats import Format
 from .runners import Runner, SavedModelRunner
-
-WARM_UP = 3  # runs that do not count
-MAX_RUNS = 50
-MAX_SECONDS = 1.0  # of measuring; a slow network gets fewer runs, at least 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Latency:
-    """How long one image takes on one thread, milliseconds.
-
-    Attributes:
-        median_ms: Half of the runs are quicker.
-        p95_ms: 95 of 100 runs are quicker.
-    """
-
-    median_ms: float
-    p95_ms: float
 
 
 def measure(row: Format, artefact: Path, image_size: int) -> Latency:
@@ -55,15 +40,7 @@ def measure_runner(runner: Runner, image_size: int) -> Latency:
         image_size: Side of the input, pixels.
     """
     image = np.full((1, image_size, image_size, 3), 127, np.float32)
-    for _ in range(WARM_UP):
-        runner(image)
-    times: list[float] = []
-    while len(times) < 3 or (len(times) < MAX_RUNS and sum(times) < MAX_SECONDS):
-        start = time.perf_counter()
-        runner(image)
-        times.append(time.perf_counter() - start)
-    median, p95 = (1000 * float(q) for q in np.quantile(times, (0.5, 0.95)))
-    return Latency(median, p95)
+    return latency.measure(lambda: runner(image))
 
 
 def measure_saved_model(path: Path, image_size: int) -> Latency:

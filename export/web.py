@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_efficientnet import explain
 from keras_efficientnet.architecture import VARIANTS
 
-from . import class_maps, npm, tflite
+from . import npm, tflite
 from .runners_web import MODEL_FILE
 from .source import Source
 
@@ -118,7 +119,7 @@ def _without_source_map(code: bytes) -> bytes:
 
 def _model(source: Source) -> tuple[bytes, dict[str, int] | None]:
     """Returns the network's file, and where in it its class maps' weights are."""
-    found = class_maps.with_features(source.model)
+    found = explain.with_features(source.model)
     network = source.model if found is None else found[0]
     content = tflite.convert(network, source.image_size, float16_weights=True)
     if found is None:

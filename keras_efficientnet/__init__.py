@@ -1,5 +1,13 @@
 """EfficientNet for Keras 3: the family, the scaling law, the published weights."""
 
+try:
+    import keras as _keras  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "Keras must have a backend: install tensorflow, or install jax or torch and "
+        f"set KERAS_BACKEND to its name. Received: {error}"
+    ) from error
+
 from .architecture import (
     VARIANTS,
 )
@@ -26,6 +34,9 @@ from .efficientnet import (
     EfficientNetLite4,
     from_phi,
 )
+from .explain import (
+    class_maps,
+)
 from .planning import (
     plan_cost,
 )
@@ -40,6 +51,12 @@ from .scaling import (
     fit_budget,
     round_filters,
     round_repeats,
+)
+from .stages import (
+    STAGES,
+    Stage,
+    format_stages,
+    read_stages,
 )
 from .transfer import (
     check_input_range,
@@ -57,6 +74,7 @@ from .weights import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "STAGES",
     "VARIANTS",
     "Cost",
     "EfficientNet",
@@ -77,12 +95,15 @@ __all__ = [
     "EfficientNetLite4",
     "EvalPreprocessing",
     "Scaling",
+    "Stage",
     "WeightFile",
     "check_input_range",
+    "class_maps",
     "compound",
     "decode_predictions",
     "feature_extractor",
     "fit_budget",
+    "format_stages",
     "freeze",
     "from_phi",
     "list_weights",
@@ -90,6 +111,7 @@ __all__ = [
     "plan_cost",
     "preprocess_input",
     "profile",
+    "read_stages",
     "reset_classifier",
     "round_filters",
     "round_repeats",

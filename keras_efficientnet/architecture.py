@@ -11,19 +11,17 @@ import difflib
 import itertools
 import string
 from collections.abc import Iterable
+from typing import Any
 
 from .scaling import round_filters, round_repeats
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One row of Table 1, arXiv:1905.11946."""
-
-    repeats: int
-    kernel: int  # pixels, square
-    stride: int  # of the first block; the others use 1
-    expand: int  # expanded channels / input channels
-    filters: int  # output channels before width scaling
+from .stages import (
+    HEAD_FILTERS,
+    STAGES,
+    STEM_FILTERS,
+    Stage,
+    check_stages,
+    smallest_image,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +33,27 @@ class Variant:
     resolution: int  # pixels, square
     dropout: float
     lite: bool = False  # ReLU6, no squeeze-excite, stem and head unscaled
+    stages: tuple[Stage, ...] = STAGES
+    base_stem: int = STEM_FILTERS  # channels before width scaling
+    base_head: int = HEAD_FILTERS  # channels before width scaling
+
+    def __post_init__(self) -> None:
+        check_stages(self.stages)
 
     @property
     def stem_filters(self) -> int:
         """Output channels of the stem."""
-        return round_filters(STEM_FILTERS, 1.0 if self.lite else self.width)
+        return round_filters(self.base_stem, 1.0 if self.lite else self.width)
 
     @property
     def head_filters(self) -> int:
         """Output channels of the 1x1 convolution before the pooling."""
-        return round_filters(HEAD_FILTERS, 1.0 if self.lite else self.width)
+        return round_filters(self.base_head, 1.0 if self.lite else self.width)
+
+    @property
+    def smallest_image(self) -> int:
+        """Least image side, pixels: the network halves it down to 1."""
+        return smallest_image(self.stages)
 
     @property
     def normalization(self) -> str:
@@ -65,6 +74,7 @@ class Block:
     filters_out: int
     se_filters: int  # channels inside squeeze-excite; 0: none
     drop_rate: float  # probability that the block is skipped in training
+    skip: bool = True  # whether the input is added where the shape allows it
 
     @property
     def expanded(self) -> int:
@@ -74,24 +84,9 @@ class Block:
     @property
     def has_skip(self) -> bool:
         """Whether the input is added to the output."""
-        return self.stride == 1 and self.filters_in == self.filters_out
+        keeps_shape = self.stride == 1 and self.filters_in == self.filters_out
+        return self.skip and keeps_shape
 
-
-STEM_FILTERS = 32
-HEAD_FILTERS = 1280
-SE_RATIO = 0.25  # of the channels that enter the block, before expansion
-MIN_IMAGE_SIZE = 32  # pixels: the network halves its input five times
-
-# Source: arXiv:1905.11946, Table 1, stages 2 to 8.
-STAGES = (
-    Stage(repeats=1, kernel=3, stride=1, expand=1, filters=16),
-    Stage(repeats=2, kernel=3, stride=2, expand=6, filters=24),
-    Stage(repeats=2, kernel=5, stride=2, expand=6, filters=40),
-    Stage(repeats=3, kernel=3, stride=2, expand=6, filters=80),
-    Stage(repeats=3, kernel=5, stride=1, expand=6, filters=112),
-    Stage(repeats=4, kernel=5, stride=2, expand=6, filters=192),
-    Stage(repeats=1, kernel=3, stride=1, expand=6, filters=320),
-)
 
 # Source: tensorflow/tpu, efficientnet_builder.py and lite/efficientnet_lite_builder.py.
 # Rounded by hand there: B1 is not 1.1 ** 0.5 wide.
@@ -118,7 +113,7 @@ def block_plan(variant: Variant, drop_connect: float = 0.2) -> tuple[Block, ...]
     """Lists every block of a network, input to output.
 
     Args:
-        variant: Row of `VARIANTS`, or any other scaling of the same stages.
+        variant: Row of `VARIANTS`, or any other scaling of any stages.
         drop_connect: Rate that the drop rates rise to, linearly with the block's
             place; the first block has 0, the last just under this.
 
@@ -134,10 +129,10 @@ def block_plan(variant: Variant, drop_connect: float = 0.2) -> tuple[Block, ...]
             "`drop_connect` must be at least 0 and under 1. "
             f"Received: drop_connect={drop_connect}"
         )
-    repeats = [_stage_repeats(variant, i) for i in range(len(STAGES))]
+    repeats = [_stage_repeats(variant, i) for i in range(len(variant.stages))]
     blocks: list[Block] = []
     filters_in = variant.stem_filters
-    for i, stage in enumerate(STAGES):
+    for i, stage in enumerate(variant.stages):
         filters_out = round_filters(stage.filters, variant.width)
         for j in range(repeats[i]):
             block = Block(
@@ -148,8 +143,9 @@ def block_plan(variant: Variant, drop_connect: float = 0.2) -> tuple[Block, ...]
                 expand=stage.expand,
                 filters_in=filters_in,
                 filters_out=filters_out,
-                se_filters=0 if variant.lite else max(1, int(filters_in * SE_RATIO)),
+                se_filters=0 if variant.lite else _se_filters(stage, filters_in),
                 drop_rate=drop_connect * len(blocks) / sum(repeats),
+                skip=stage.skip,
             )
             blocks.append(block)
             filters_in = filters_out
@@ -157,9 +153,10 @@ def block_plan(variant: Variant, drop_connect: float = 0.2) -> tuple[Block, ...]
 
 
 def reduction_blocks(plan: tuple[Block, ...]) -> dict[int, str]:
-    """Maps reduction levels 1 to 5 to the last block at that resolution.
+    """Maps reduction levels, 1 to 5 in the family, to the last block of each.
 
-    Level `i` has one feature per `2**i` input pixels along each side.
+    Level `i` has one feature per `2**i` input pixels along each side. Where the first
+    block halves the image, no block is at level 1, which the stem alone makes.
 
     Args:
         plan: Result of `block_plan`.
@@ -168,7 +165,7 @@ def reduction_blocks(plan: tuple[Block, ...]) -> dict[int, str]:
         tensorflow/tpu, efficientnet_model.py (endpoints `reduction_1` ...).
     """
     last = [a.name for a, b in itertools.pairwise(plan) if b.stride == 2]
-    return dict(enumerate([*last, plan[-1].name], start=1))
+    return dict(enumerate([*last, plan[-1].name], start=plan[0].stride))
 
 
 def find_variant(name: str) -> str:
@@ -200,10 +197,35 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Checks that an argument is one of a few values.
+
+    Args:
+        name: Of the argument.
+        value: Received.
+        choices: What it may be.
+
+    Raises:
+        ValueError: It is another; the message names the nearest.
+    """
+    choices = list(choices)
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        near = did_you_mean(value, [c for c in choices if isinstance(c, str)])
+        raise ValueError(
+            f"`{name}` must be one of {listed}.{near} Received: {name}={value!r}"
+        )
+
+
+def _se_filters(stage: Stage, filters_in: int) -> int:
+    return max(1, int(filters_in * stage.se_ratio)) if stage.se_ratio else 0
+
+
 def _stage_repeats(variant: Variant, index: int) -> int:
     # The Lite nets leave the first and last stage at their base depth.
-    fixed = variant.lite and index in (0, len(STAGES) - 1)
-    repeats = round_repeats(STAGES[index].repeats, 1.0 if fixed else variant.depth)
+    fixed = variant.lite and index in (0, len(variant.stages) - 1)
+    base = variant.stages[index].repeats
+    repeats = round_repeats(base, 1.0 if fixed else variant.depth)
     if repeats > len(string.ascii_lowercase):
         raise ValueError(
             "`depth` must give at most 26 blocks per stage, because weight files "

@@ -15,7 +15,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from .architecture import Block
+from ._compat import to_tensor
+from .architecture import Block, check_choice
+from .preprocessing import NORMALIZATIONS, channel_statistics
 
 # Source: tensorflow/tpu, efficientnet_model.py: normal, not truncated.
 _CONV_INIT: dict[str, Any] = {
@@ -37,6 +39,31 @@ class Style:
     padding: str = "same"  # TensorFlow's; "symmetric": PyTorch's
     bn_momentum: float = 0.99
     bn_epsilon: float = 1e-3
+
+
+def normalize(x: Any, kind: str) -> Any:
+    """Subtracts means from pixels and divides by standard deviations.
+
+    Args:
+        x: Images, (batch, height, width, channels), 0 to 255.
+        kind: Key of `NORMALIZATIONS`.
+
+    Returns:
+        Images of the same shape, float32; for "none" `x` itself.
+
+    Raises:
+        ValueError: There is no such kind.
+    """
+    check_choice("normalization", kind, NORMALIZATIONS)
+    if kind == "none":
+        return x
+    mean, std = channel_statistics(kind, x.shape[-1])
+    return layers.Rescaling(
+        [1 / s for s in std],
+        offset=[-m / s for m, s in zip(mean, std, strict=True)],
+        dtype="float32",  # bfloat16 would round the pixels before the subtraction
+        name="normalization",
+    )(x)
 
 
 def stem(x: Any, filters: int, style: Style) -> Any:
@@ -227,7 +254,7 @@ class _QuickNormal(keras.initializers.Initializer):
         generator = np.random.Generator(np.random.SFC64(random.getrandbits(64)))
         values = generator.standard_normal(shape, np.float32)
         values *= math.sqrt(_CONV_INIT["config"]["scale"] / fan_out)
-        return keras.ops.convert_to_tensor(values, dtype=dtype)
+        return to_tensor(values, dtype)
 
 
 def _call_new(layer: Any, x: Any, attribute: str) -> Any:

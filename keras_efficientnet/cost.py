@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ._compat import kernel, layer_call
+
 Shape = tuple[int, ...]
 
 
@@ -138,10 +140,10 @@ class _Walk:
         if not prefix:
             name, shape = inputs[0]
             self._add(name, "InputLayer", [], shape, 0, [], 4)
-        for node in _calls(model):
+        for node in calls(model):
             sources = [known[id(tensor)] for tensor in node.input_tensors]
             layer, label = node.operation, prefix + node.operation.name
-            if _is_model(layer):
+            if is_model(layer):
                 outputs = self.visit(layer, sources, f"{label}/")
             else:
                 outputs = [self._layer(layer, label, sources)]
@@ -160,6 +162,7 @@ class _Walk:
             )
         shapes = [shape for _, shape in sources]
         shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
+        shape = tuple(shape)  # Keras 2 has a type of its own
         macs = 0
         if kind in _MULTIPLY_ADDS:
             macs = _MULTIPLY_ADDS[kind](layer, shapes[0][1:], shape[1:])
@@ -198,15 +201,16 @@ class _Walk:
         self.rows.append(row)
 
 
-def _calls(model: Any) -> list[Any]:
+def calls(model: Any) -> list[Any]:
     """Lists the layer calls of a functional or sequential model, in order."""
     graph = getattr(model, "_functional", None) or model  # Sequential wraps one
     depths = graph._nodes_by_depth
     nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
-    return [node for node in nodes if not node.is_input]
+    return [layer_call(node) for node in nodes if not node.is_input]
 
 
-def _is_model(layer: Any) -> bool:
+def is_model(layer: Any) -> bool:
+    """Tells whether a layer is itself a model of layers."""
     return hasattr(layer, "_nodes_by_depth") or hasattr(layer, "_functional")
 
 
@@ -216,7 +220,7 @@ def _bytes(dtype: str) -> int:
 
 
 def _conv(layer: Any, source: Shape, target: Shape) -> int:
-    return math.prod(layer.kernel.shape) * math.prod(target[:-1])
+    return math.prod(kernel(layer).shape) * math.prod(target[:-1])
 
 
 def _separable_conv(layer: Any, source: Shape, target: Shape) -> int:

@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras import layers
 
 from . import blocks
 from .architecture import (
-    MIN_IMAGE_SIZE,
     VARIANTS,
+    Block,
     Variant,
     block_plan,
-    did_you_mean,
+    check_choice,
     reduction_blocks,
 )
-from .preprocessing import NORMALIZATIONS, channel_statistics
+from .inputs import image_input, source
 from .scaling import compound
+from .stages import HEAD_FILTERS, STAGES, STEM_FILTERS, Stage
 from .weights import load_weights, published_options, weights_info
 
 BN_EPSILON = 1e-3
@@ -65,9 +65,9 @@ def build(
         padding: "same" (TensorFlow's) or "symmetric" (PyTorch's).
         bn_momentum: Momentum of the moving statistics.
         bn_epsilon: Added to the variance.
-        features: Reduction levels out of 1 to 5. The outputs are then a dict with
-            keys "reduction_1" ..., there is no top, and `include_top`, `pooling`
-            and `classes` are not used.
+        features: Reduction levels, out of 1 to 5 in the family. The outputs are then
+            a dict with keys "reduction_1" ..., there is no top, and `include_top`,
+            `pooling` and `classes` are not used.
 
     Returns:
         A functional model. Its input is RGB, 0 to 255, of any float dtype or
@@ -80,37 +80,37 @@ def build(
     Source:
         arXiv:1905.11946, section 4; tensorflow/tpu, efficientnet_model.py.
     """
-    _check_choice("padding", padding, ("same", "symmetric"))
-    _check_choice("pooling", pooling, (None, "avg", "max"))
+    check_choice("padding", padding, ("same", "symmetric"))
+    check_choice("pooling", pooling, (None, "avg", "max"))
     normalization = normalization or variant.normalization
-    _check_choice("normalization", normalization, NORMALIZATIONS)
     dropout = variant.dropout if dropout is None else dropout
     blocks.check_classifier(classes, dropout)
-    if keras.config.image_data_format() != "channels_last":
+    if keras.backend.image_data_format() != "channels_last":
         raise ValueError(
-            "`keras.config.image_data_format()` must be 'channels_last'. "
-            f"Received: {keras.config.image_data_format()!r}"
+            "`keras.backend.image_data_format()` must be 'channels_last'. "
+            f"Received: {keras.backend.image_data_format()!r}"
         )
-    levels = _feature_levels(features)
     plan = block_plan(variant, drop_connect)
-    has_top = include_top and not levels
+    ends_by_level = _feature_ends(plan, features)
+    has_top = include_top and not ends_by_level
     default_size = variant.resolution if has_top else None
-    image = _image_input(input_tensor, input_shape, in_channels, default_size)
+    image = image_input(
+        input_tensor, input_shape, in_channels, default_size, variant.smallest_image
+    )
     style = blocks.Style(
         activation="relu6" if variant.lite else "swish",
         padding=padding,
         bn_momentum=bn_momentum,
         bn_epsilon=bn_epsilon,
     )
-    x = _normalize(image, normalization)
+    x = blocks.normalize(image, normalization)
     x = blocks.stem(x, variant.stem_filters, style)
     ends = {}
     for block in plan:
         x = blocks.mbconv(x, block, style)
         ends[block.name] = x
-    if levels:
-        by_level = reduction_blocks(plan)
-        x = {f"reduction_{level}": ends[by_level[level]] for level in levels}
+    if ends_by_level:
+        x = {f"reduction_{i}": ends[name] for i, name in ends_by_level.items()}
     else:
         x = blocks.head(x, variant.head_filters, style)
         if has_top:
@@ -118,7 +118,7 @@ def build(
             x = blocks.classifier(x, classes, dropout, classifier_activation)
         elif pooling:
             x = blocks.pool(x, pooling)
-    return keras.Model(_source(image), x, name=name)
+    return keras.Model(source(image), x, name=name)
 
 
 def EfficientNet(
@@ -144,13 +144,17 @@ def EfficientNet(
     bn_epsilon: float = BN_EPSILON,
     features: Sequence[int] | None = None,
     skip_head: bool = False,
+    stages: Sequence[Stage] = STAGES,
+    stem_filters: int = STEM_FILTERS,
+    head_filters: int = HEAD_FILTERS,
 ) -> keras.Model:
     """Builds an EfficientNet of any width, depth and resolution.
 
     Args:
-        width: Channels, a ratio to B0's.
-        depth: Blocks, a ratio to B0's.
-        resolution: Image side that the network is meant for, pixels, at least 32.
+        width: Channels, a ratio to those of `stages`.
+        depth: Blocks, a ratio to those of `stages`.
+        resolution: Image side that the network is meant for, pixels; at least 32
+            with B0's stages, which halve it five times.
         include_top: As in `build`.
         weights: Path of a weight file of this very architecture, or None for
             random weights.
@@ -171,6 +175,10 @@ def EfficientNet(
         bn_epsilon: As in `build`.
         features: As in `build`.
         skip_head: Whether the classifier keeps random weights.
+        stages: The network that is scaled, B0's if not given. Weight files belong to
+            one such table.
+        stem_filters: Channels of the stem before width scaling.
+        head_filters: Channels of the last 1x1 convolution before width scaling.
 
     Returns:
         A model as `build` describes it.
@@ -181,14 +189,17 @@ def EfficientNet(
     Source:
         arXiv:1905.11946, section 3.3; Lite, tensorflow/tpu, efficientnet/lite.
     """
-    if not isinstance(resolution, int) or resolution < MIN_IMAGE_SIZE:
+    scaled = (width, depth, resolution, dropout, lite)
+    variant = Variant(*scaled, tuple(stages), stem_filters, head_filters)
+    least = variant.smallest_image
+    if not isinstance(resolution, int) or resolution < least:
         raise ValueError(
-            f"`resolution` must be an integer of at least {MIN_IMAGE_SIZE} pixels; "
+            f"`resolution` must be an integer of at least {least} pixels; "
             "`Scaling(...).image_size()` turns a ratio into one. "
             f"Received: resolution={resolution}"
         )
     model = build(
-        Variant(width, depth, resolution, dropout, lite),
+        variant,
         include_top=include_top,
         input_tensor=input_tensor,
         input_shape=input_shape,
@@ -358,73 +369,16 @@ EfficientNetLite3 = _factory("EfficientNetLite3")
 EfficientNetLite4 = _factory("EfficientNetLite4")
 
 
-def _normalize(x: Any, kind: str) -> Any:
-    if kind == "none":
-        return x
-    mean, std = channel_statistics(kind, x.shape[-1])
-    return layers.Rescaling(
-        [1 / s for s in std],
-        offset=[-m / s for m, s in zip(mean, std, strict=True)],
-        dtype="float32",  # bfloat16 would round the pixels before the subtraction
-        name="normalization",
-    )(x)
-
-
-def _image_input(
-    tensor: Any,
-    shape: Sequence[int | None] | None,
-    in_channels: int | None,
-    default_size: int | None,
-) -> Any:
-    if tensor is not None:
-        _check_input_shape(tuple(tensor.shape[1:]), in_channels)
-        return tensor
-    if shape is None:
-        shape = (default_size, default_size, in_channels or 3)
-    _check_input_shape(tuple(shape), in_channels)
-    return keras.Input(tuple(shape))
-
-
-def _source(image: Any) -> Any:
-    """Returns the input or inputs that `image` is computed from."""
-    sources = keras.utils.get_source_inputs(image)
-    return sources[0] if len(sources) == 1 else sources
-
-
-def _check_input_shape(shape: tuple[Any, ...], in_channels: int | None) -> None:
-    if len(shape) != 3 or not shape[-1]:
-        raise ValueError(
-            "`input_shape` must be (height, width, channels), with channels known. "
-            f"Received: input_shape={shape}"
-        )
-    if in_channels is not None and shape[-1] != in_channels:
-        raise ValueError(
-            "`in_channels` must equal the channels of `input_shape`. "
-            f"Received: in_channels={in_channels}, input_shape={shape}"
-        )
-    if any(side is not None and side < MIN_IMAGE_SIZE for side in shape[:2]):
-        raise ValueError(
-            f"`input_shape` must be at least {MIN_IMAGE_SIZE} pixels high and wide. "
-            f"Received: input_shape={shape}"
-        )
-
-
-def _feature_levels(features: Sequence[int] | None) -> tuple[int, ...]:
+def _feature_ends(
+    plan: tuple[Block, ...], features: Sequence[int] | None
+) -> dict[int, str]:
+    """Maps the levels that are asked for to the blocks that make them."""
     if features is None:
-        return ()
-    levels = tuple(features)
-    if not levels or not set(levels) <= {1, 2, 3, 4, 5}:
+        return {}
+    by_level, levels = reduction_blocks(plan), tuple(features)
+    if not levels or not set(levels) <= set(by_level):
         raise ValueError(
-            "`features` must name at least one reduction level, out of 1 to 5. "
-            f"Received: features={features}"
+            "`features` must name at least one reduction level, out of "
+            f"{min(by_level)} to {max(by_level)}. Received: features={features}"
         )
-    return levels
-
-
-def _check_choice(name: str, value: Any, choices: Any) -> None:
-    if value not in choices:
-        listed = ", ".join(repr(choice) for choice in choices)
-        near = did_you_mean(value, [c for c in choices if c])
-        raise ValueError(
-            f"`{name}` must be one of {listed}.{near} Received: {name}={value!r}"
-        )
+    return {level: by_level[level] for level in levels}

@@ -28,7 +28,7 @@ def plan_cost(
     rows.conv("stem_conv", variant.stem_filters, kernel=3, stride=2)
     rows.bn_act("stem_bn", "stem_activation")
     for block in block_plan(variant):
-        _plan_block(rows, block, lite=variant.lite)
+        _plan_block(rows, block)
     rows.conv("top_conv", variant.head_filters)
     rows.bn_act("top_bn", "top_activation")
     rows.pool("avg_pool", keepdims=False)
@@ -38,14 +38,14 @@ def plan_cost(
     return Cost(tuple(rows.rows))
 
 
-def _plan_block(rows: _Rows, block: Block, *, lite: bool) -> None:
+def _plan_block(rows: _Rows, block: Block) -> None:
     name, entry = block.name, rows.last
     if block.expand != 1:
         rows.conv(f"{name}_expand_conv", block.expanded)
         rows.bn_act(f"{name}_expand_bn", f"{name}_expand_activation")
     rows.depthwise(f"{name}_dwconv", block.kernel, block.stride)
     rows.bn_act(f"{name}_bn", f"{name}_activation")
-    if not lite:
+    if block.se_filters:
         excited = rows.last
         rows.pool(f"{name}_se_squeeze", keepdims=True)
         rows.conv(f"{name}_se_reduce", block.se_filters, bias=True)

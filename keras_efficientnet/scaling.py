@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .architecture import Variant
     from .cost import Cost
 
 
@@ -138,12 +140,15 @@ class BudgetFit:
         scaling: What `phi` scales depth, width and resolution by.
         resolution: Image side, pixels.
         cost: Parameters, multiply-adds and activation memory.
+        latency_ms: For one image on one thread of TFLite, float32; None when it was
+            not asked for.
     """
 
     phi: float
     scaling: Scaling
     resolution: int
     cost: Cost
+    latency_ms: float | None = None
 
 
 def fit_budget(
@@ -155,10 +160,12 @@ def fit_budget(
     gamma: float = 1.15,
     classes: int = 1000,
     lite: bool = False,
+    latency_ms: float | None = None,
 ) -> BudgetFit:
     """Finds the largest `phi` whose network stays within a budget.
 
-    Nothing is built. `from_phi(fit.phi)` builds the result.
+    Nothing is built, unless `latency_ms` is given. `from_phi(fit.phi)` builds the
+    result.
 
     Args:
         flops: Most multiply-adds for one image.
@@ -168,6 +175,11 @@ def fit_budget(
         gamma: Resolution ratio of one step of `phi`.
         classes: Number of classes of the classifier.
         lite: Whether to fit a Lite net.
+        latency_ms: Most milliseconds for one image on one thread of TFLite in
+            float32, on this machine. About seven networks are built, converted and
+            timed, the largest of them up to twice as slow as the budget; what was
+            timed before is remembered. `phi` is then found to 0.1, because timing is
+            no more exact than that.
 
     Returns:
         The coefficient, to 0.01, with its scaling and cost. Where both budgets are
@@ -178,18 +190,21 @@ def fit_budget(
     Raises:
         ValueError: No budget is given, it is not above 0, or no network with
             images of at least 32 pixels is that small.
+        ImportError: `latency_ms` is given, and TensorFlow or LiteRT is not installed.
 
     Source:
         arXiv:1905.11946, section 3.3, equation 2: maximise under a budget.
     """
     limits = {"flops": flops, "params": params}
     given = {name: limit for name, limit in limits.items() if limit is not None}
-    if not given:
+    if not given and latency_ms is None:
         raise ValueError(
-            "`flops` or `params` must be given. Received: flops=None, params=None"
+            "`flops`, `params` or `latency_ms` must be given. Received: flops=None, "
+            "params=None, latency_ms=None"
         )
-    for name, limit in given.items():
-        _check_positive(name, limit)
+    for name, limit in [*given.items(), ("latency_ms", latency_ms)]:
+        if limit is not None:
+            _check_positive(name, limit)
     for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
         if not (math.isfinite(value) and value >= 1):
             raise ValueError(
@@ -203,7 +218,7 @@ def fit_budget(
     def overrun(step: int) -> float:
         cost = fit(step).cost
         spent = {"flops": cost.multiply_adds, "params": cost.trainable_params}
-        return max(spent[name] / limit for name, limit in given.items())
+        return max((spent[name] / limit for name, limit in given.items()), default=0)
 
     smallest, largest = _step_bounds(alpha, gamma)
     if overrun(smallest) > 1:
@@ -213,6 +228,27 @@ def fit_budget(
             f"{least.trainable_params:,} parameters must fit the budget. "
             f"Received: flops={flops}, params={params}"
         )
+    best = _largest_within(overrun, smallest, largest)
+    if latency_ms is None:
+        return fit(best)
+
+    def is_quick(step: int) -> bool:
+        return overrun(step) <= 1 and _time(fit(step), classes, lite) <= latency_ms
+
+    step = _gallop(is_quick, smallest, best)
+    if step is None:
+        least_ms = _time(fit(smallest), classes, lite)
+        raise ValueError(
+            f"A network of at least {least_ms:.3g} ms must fit the budget. "
+            f"Received: latency_ms={latency_ms}"
+        )
+    found = fit(step)
+    return dataclasses.replace(found, latency_ms=_time(found, classes, lite))
+
+
+def _largest_within(
+    overrun: Callable[[int], float], smallest: int, largest: int
+) -> int:
     low, high = smallest, largest
     while high - low > 1:  # overrun(low) <= 1 < overrun(high), or high is the end
         middle = (low + high) // 2
@@ -220,9 +256,46 @@ def fit_budget(
     # Costs are not quite monotonic: look for a later one, as far as one step of
     # rounding can reach.
     later = range(low + 1, min(low + _ROUNDING_REACH, largest) + 1)
-    return fit(max([low, *(step for step in later if overrun(step) <= 1)]))
+    return max([low, *(step for step in later if overrun(step) <= 1)])
 
 
+def _gallop(
+    is_within: Callable[[int], bool], smallest: int, largest: int
+) -> int | None:
+    """Finds a large step that is within, asking for none that is far beyond.
+
+    Every question is answered by a measurement, and one of a far larger network would
+    take minutes. So this goes from the base by one `phi` at a time.
+    """
+    step = min(max(0, smallest), largest)
+    low, high = None, None
+    while low is None or high is None:
+        if is_within(step):
+            low = step
+            if step == largest:
+                return step
+        else:
+            high = step
+            if step == smallest:
+                return None
+        away = _TIMING_STRIDE if low is not None else -_TIMING_STRIDE
+        step = min(max(step + away, smallest), largest)
+    while high - low > _TIMING_STEP:
+        middle = (low + high) // 2 // _TIMING_STEP * _TIMING_STEP
+        middle = middle if low < middle < high else (low + high) // 2
+        low, high = (middle, high) if is_within(middle) else (low, middle)
+    return low
+
+
+def _time(fit: BudgetFit, classes: int, lite: bool) -> float:
+    # Imported here: what else this module does needs no Keras.
+    from .latency import tflite_latency
+
+    return tflite_latency(_variant_of(fit.scaling, lite), classes)
+
+
+_TIMING_STRIDE = 100  # steps of 0.01: the cost doubles
+_TIMING_STEP = 10
 _ROUNDING_REACH = 50  # steps of 0.01: multiply-adds grow by over a third
 _STEP_LIMIT = 2000  # bound where a coefficient of 1 gives none
 
@@ -240,14 +313,18 @@ def _step_bounds(alpha: float, gamma: float) -> tuple[int, int]:
 def _fit_of(
     phi: float, coefficients: tuple[float, float, float], classes: int, lite: bool
 ) -> BudgetFit:
-    # Imported here, because the tables themselves are built with this module.
-    from .architecture import Variant
     from .planning import plan_cost
 
     scaling = compound(phi, *coefficients)
-    resolution = scaling.image_size()
-    variant = Variant(scaling.width, scaling.depth, resolution, 0.2, lite)
-    return BudgetFit(phi, scaling, resolution, plan_cost(variant, classes))
+    cost = plan_cost(_variant_of(scaling, lite), classes)
+    return BudgetFit(phi, scaling, scaling.image_size(), cost)
+
+
+def _variant_of(scaling: Scaling, lite: bool) -> Variant:
+    # Imported here, because the tables themselves are built with this module.
+    from .architecture import Variant
+
+    return Variant(scaling.width, scaling.depth, scaling.image_size(), 0.2, lite)
 
 
 def _check_positive(name: str, value: float) -> None:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from . import blocks
+from ._compat import to_numpy
 
 T = TypeVar("T")
 
@@ -124,7 +125,7 @@ def check_input_range(data: T) -> T:
 def _warn_if_scaled(batch: Any) -> None:
     while isinstance(batch, tuple | list | Mapping):
         batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
-    images = keras.ops.convert_to_numpy(batch).astype(np.float32)
+    images = to_numpy(batch).astype(np.float32)
     low, high = float(images.min()), float(images.max())
     if 0 < high <= 1 and low >= -1:
         warnings.warn(

@@ -5,6 +5,9 @@ import pytest
 from training import config
 from training.config import TrainConfig
 
+# One halving, after the stem's.
+SMALL = '[{"repeats": 1, "kernel": 3, "stride": 2, "expand": 1, "filters": 8}]'
+
 
 def valid(**changes):
     return dataclasses.replace(TrainConfig(data="digits"), **changes)
@@ -30,6 +33,16 @@ def test_image_size_overrides_the_variant():
     assert valid(image_size=64).preprocessing.image_size == 64
 
 
+def test_a_stage_table_makes_smaller_images_possible(tmp_path):
+    run = valid(model="EfficientNet", stages=SMALL, image_size=4)
+    run.validate()
+    assert [stage.filters for stage in run.stage_table] == [8]
+    (tmp_path / "table.json").write_text(SMALL)
+    of_file = dataclasses.replace(run, stages=str(tmp_path / "table.json"))
+    assert of_file.self_contained() == run.self_contained()
+    assert str(tmp_path) not in of_file.self_contained().to_json()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -40,6 +53,17 @@ def test_image_size_overrides_the_variant():
         ({"model": "EfficientNet", "image_size": 32, "depth": 0}, "`depth` must be ab"),
         ({"model": "EfficientNet", "image_size": 32, "width": -1}, "`width` must be a"),
         ({"image_size": 16}, "`image_size` must be 0 .* Received: image_size=16"),
+        ({"stages": "[]"}, "`stages` must have 1 to 7 rows"),
+        ({"stages": SMALL}, "`stages` must stay '' unless `model` is 'EfficientNet'"),
+        ({"head_filters": 8}, "`head_filters` must stay 1280 unless"),
+        (
+            {"model": "EfficientNet", "stages": SMALL, "image_size": 3},
+            "at least 4 pixels .* Received: image_size=3",
+        ),
+        (
+            {"model": "EfficientNet", "image_size": 32, "stem_filters": 0},
+            "`stem_filters` must be above 0",
+        ),
         ({"resize": "bilinaer"}, "Did you mean 'bilinear'"),
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
         ({"optimizer": "adam"}, "`optimizer` must be one of rmsprop, sgd, adamw"),

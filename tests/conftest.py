@@ -1,3 +1,4 @@
+import importlib.util
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -6,6 +7,10 @@ import keras
 import pytest
 
 import keras_efficientnet
+
+# Those tests are for an environment of their own: `make test-addons`.
+if importlib.util.find_spec("tensorflow_addons") is None:
+    collect_ignore = ["addons"]
 
 
 @pytest.fixture(scope="session")

@@ -344,7 +344,7 @@ def test_resolution_is_in_pixels(resolution):
 
 
 def test_channels_first_is_refused(monkeypatch):
-    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    monkeypatch.setattr(keras.backend, "image_data_format", lambda: "channels_first")
     with pytest.raises(ValueError, match="must be 'channels_last'"):
         keras_efficientnet.EfficientNet(0.25, 0.3, 32)
 

@@ -1,5 +1,4 @@
 import csv
-import functools
 import json
 import math
 
@@ -140,17 +139,7 @@ def command(monkeypatch, capsys):
     def call(*arguments):
         holder = flags.FlagValues()
         monkeypatch.setattr(flags, "FLAGS", holder)
-        monkeypatch.setattr(
-            evaluate.flags,
-            "DEFINE_string",
-            functools.partial(flags.DEFINE_string, flag_values=holder),
-        )
-        monkeypatch.setattr(
-            evaluate.flags,
-            "DEFINE_integer",
-            functools.partial(flags.DEFINE_integer, flag_values=holder),
-        )
-        evaluate._define_flags()
+        evaluate.define_flags(holder)
         holder(["evaluate", *arguments])
         try:
             evaluate._main(["evaluate"])

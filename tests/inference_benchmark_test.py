@@ -48,3 +48,10 @@ def test_worker_answers_with_milliseconds(folder):
 
 def test_python_without_torch_is_found_out(tmp_path):
     assert not inference.has_torch(str(tmp_path / "python"))
+
+
+def test_contender_that_stops_is_named(tmp_path):
+    worker = inference.Worker("float32", tmp_path, core=0)
+    with pytest.raises(RuntimeError, match="to see why: .* --worker=float32"):
+        worker.milliseconds(1)
+    worker.stop()

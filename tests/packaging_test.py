@@ -1,13 +1,15 @@
-"""The wheel, used from an empty folder."""
+"""The wheel, used from an empty folder; `wheel_test.py` installs what it declares."""
 
-import pathlib
+import email
 import subprocess
 import sys
 import zipfile
 
+import built
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+import keras_efficientnet
+
 USE = """
 import keras_efficientnet, keras_efficientnet.training, keras_efficientnet.export
 import sys
@@ -20,32 +22,34 @@ scores = model.predict(np.zeros((1, 32, 32, 3)), verbose=0)
 assert len(keras_efficientnet.decode_predictions(scores)[0]) == 5
 from keras_efficientnet.training import main, loop
 from keras_efficientnet.export import main, predict
+from keras_efficientnet.research import main, studies
+for study in studies.STUDIES.values():
+    study.load()
+assert "training" not in sys.modules and "export" not in sys.modules
 """
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Path of the built wheel; made from a copy, so that nothing is left behind."""
-    folder = tmp_path_factory.mktemp("wheel")
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout.split(b"\0")
-    for name in filter(None, map(bytes.decode, listed)):
-        source = ROOT / name
-        if source.is_file() and not name.startswith(("tests/", "examples/", "docs/")):
-            target = folder / "source" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
-    subprocess.run(
-        [sys.executable, "setup.py", "--quiet", "bdist_wheel", "--dist-dir", ".."],
-        cwd=folder / "source",
-        check=True,
-    )
-    (path,) = folder.glob("*.whl")
+    (path,) = built.build(tmp_path_factory.mktemp("wheel"), "--wheel").glob("*.whl")
     return path
+
+
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory):
+    """A folder that the wheel is installed in, without what it depends on."""
+    folder = tmp_path_factory.mktemp("site")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    options = ["--no-index", "--disable-pip-version-check", "--target", str(folder)]
+    subprocess.run([*install, *options, str(wheel)], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [n for n in archive.namelist() if n.endswith("METADATA")]
+    return email.message_from_bytes(archive.read(name))
 
 
 def test_wheel_puts_everything_under_one_name(wheel):
@@ -59,29 +63,55 @@ def test_wheel_puts_everything_under_one_name(wheel):
         "py.typed",
         "training/configs/digits.py",
         "export/main.py",
+        "export/web/index.html",
+        "research/paper/table2_family.csv",
         "weights/table.py",
     ):
         assert f"keras_efficientnet/{needed}" in names
 
 
-def test_wheel_works_from_an_empty_folder(wheel, tmp_path):
-    site = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-    options = ["--no-index", "--disable-pip-version-check", "--target", str(site)]
-    subprocess.run([*install, *options, str(wheel)], check=True)
-    empty = tmp_path / "empty"
-    empty.mkdir()
+def test_wheel_has_every_source_file(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in built.ROOT.glob("*/__init__.py"):
+        package = path.parent
+        inside = "" if package.name == "keras_efficientnet" else "keras_efficientnet/"
+        for file in package.rglob("*"):
+            if file.is_file() and "__pycache__" not in file.parts:
+                assert f"{inside}{file.relative_to(built.ROOT)}" in names
+
+
+def test_wheel_works_from_an_empty_folder(site, tmp_path):
     code = f"import sys; sys.path.insert(0, {str(site)!r})\n{USE}"
-    subprocess.run([sys.executable, "-c", code], cwd=empty, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
-def test_declared_dependencies_of_the_library_are_few(wheel):
-    archive = zipfile.ZipFile(wheel)
-    (name,) = [n for n in archive.namelist() if n.endswith("METADATA")]
-    lines = archive.read(name).decode().splitlines()
+def test_commands_say_what_to_install(site, tmp_path):
+    code = (
+        f"import sys; sys.path.insert(0, {str(site)!r})\n"
+        "sys.modules['ml_collections'] = None\n"
+        "from keras_efficientnet import _commands; _commands.train()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "Error: ml_collections must be installed" in done.stderr
+    assert "pip install 'keras-efficientnet[cpu,train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_declared_dependencies_of_the_library_are_few(metadata):
     required = [
-        line.removeprefix("Requires-Dist: ").split(">")[0].split("!")[0]
-        for line in lines
-        if line.startswith("Requires-Dist: ") and "extra ==" not in line
+        line.split(">")[0].split("!")[0]
+        for line in metadata.get_all("Requires-Dist")
+        if "extra ==" not in line
     ]
     assert sorted(required) == ["keras", "numpy"]
+
+
+def test_the_version_is_in_one_place(metadata, tmp_path):
+    version = keras_efficientnet.__version__
+    assert metadata["Version"] == version
+    files = [p for p in built.copy_source(tmp_path).rglob("*") if p.suffix == ".py"]
+    holders = [path.name for path in files if f'"{version}"' in path.read_text()]
+    assert holders == ["__init__.py"]

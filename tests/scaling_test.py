@@ -67,7 +67,8 @@ def test_fit_budget_meets_both_budgets():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "`flops` or `params` must be given"),
+        ({}, "`flops`, `params` or `latency_ms` must be given"),
+        ({"latency_ms": 0}, "`latency_ms` must be a finite number above 0"),
         ({"flops": -1}, "`flops` must be a finite number above 0. Received: flops=-1"),
         ({"flops": 1e5}, r"must fit the budget. Received: flops=100000.0"),
         ({"params": 1e6, "gamma": 0.9}, "`gamma` must be .* Received: gamma=0.9"),

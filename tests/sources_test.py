@@ -94,7 +94,9 @@ def test_folder_parts_must_have_the_same_classes(tmp_path):
     "name", ["", "digit", "digits:3", "folder", "folder:", "tfrecord"]
 )
 def test_unknown_source_lists_the_known(name):
-    with pytest.raises(ValueError, match="one of digits, folder:DIR, tfds:NAME"):
+    with pytest.raises(
+        ValueError, match="one of digits, fashion_mnist, idx:DIR, folder:DIR"
+    ):
         sources.load(name)
 
 

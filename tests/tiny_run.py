@@ -253,7 +253,7 @@ def _slow(config, workdir):
     train = loop.train
     loop.train = lambda c, w: train(c, w, shared_source(), show=False)
     sys.argv = ["main", f"--workdir={workdir}"]
-    main._define_flags()
+    main.define_flags(flags.FLAGS)
     flags.FLAGS(sys.argv)
     config.epochs = 1000
     flags.FLAGS.config = config

@@ -9,11 +9,20 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from keras_efficientnet import VARIANTS
-from keras_efficientnet.architecture import MIN_IMAGE_SIZE, did_you_mean, find_variant
+from keras_efficientnet.architecture import did_you_mean, find_variant
 from keras_efficientnet.preprocessing import (
     NORMALIZATIONS,
     RESIZE_METHODS,
     EvalPreprocessing,
+)
+from keras_efficientnet.stages import (
+    HEAD_FILTERS,
+    STAGES,
+    STEM_FILTERS,
+    Stage,
+    format_stages,
+    read_stages,
+    smallest_image,
 )
 
 from .augment import AUGMENTATIONS, QUIRKS
@@ -42,7 +51,8 @@ class TrainConfig:
         lite: ReLU6 and no squeeze-excite; with "EfficientNet" only.
         weights: What training starts from: a published family or a path; empty:
             random weights.
-        data: "digits", "folder:DIR", "tfds:NAME[:VERSION]" or "tfrecord:GLOB".
+        data: "digits", "fashion_mnist", "idx:DIR", "folder:DIR",
+            "tfds:NAME[:VERSION]" or "tfrecord:GLOB".
         data_dir: Where TFDS keeps its data sets; empty: its default.
         minival: Training images held out by a fixed rule; epochs are then validated
             on them, and the real validation images are scored once, at the end.
@@ -108,6 +118,9 @@ class TrainConfig:
     width: float = 1.0
     depth: float = 1.0
     lite: bool = False
+    stages: str = ""
+    stem_filters: int = STEM_FILTERS
+    head_filters: int = HEAD_FILTERS
     weights: str = ""
     data: str = ""
     data_dir: str = ""
@@ -163,6 +176,15 @@ class TrainConfig:
         return ANY_SCALING if is_general else find_variant(self.model)
 
     @property
+    def stage_table(self) -> tuple[Stage, ...]:
+        """Rows of the network before it is scaled.
+
+        Raises:
+            ValueError: `stages` is no stage table.
+        """
+        return read_stages(self.stages) if self.stages else STAGES
+
+    @property
     def resolution(self) -> int:
         """Side of the network's input, pixels."""
         if self.image_size:
@@ -206,18 +228,20 @@ class TrainConfig:
         Raises:
             ValueError: A field is out of its range; the message names it.
         """
+        least = smallest_image(self.stage_table)
         if self.variant == ANY_SCALING:
-            _check(self.width > 0, "be above 0", width=self.width)
-            _check(self.depth > 0, "be above 0", depth=self.depth)
-            rule = f"be at least {MIN_IMAGE_SIZE} pixels with 'EfficientNet'"
-            _check(self.image_size >= MIN_IMAGE_SIZE, rule, image_size=self.image_size)
-        else:
-            for name, neutral in (("width", 1.0), ("depth", 1.0), ("lite", False)):
+            for name in ("width", "depth", "stem_filters", "head_filters"):
                 value = getattr(self, name)
-                rule = f"stay {neutral} unless `model` is 'EfficientNet'"
+                _check(value > 0, "be above 0", **{name: value})
+            rule = f"be at least {least} pixels with 'EfficientNet'"
+            _check(self.image_size >= least, rule, image_size=self.image_size)
+        else:
+            for name in _ANY_SCALING_ONLY:
+                value, neutral = getattr(self, name), getattr(TrainConfig, name)
+                rule = f"stay {neutral!r} unless `model` is 'EfficientNet'"
                 _check(value == neutral, rule, **{name: value})
-            rule = f"be 0 (the variant's) or at least {MIN_IMAGE_SIZE} pixels"
-            ok = self.image_size == 0 or self.image_size >= MIN_IMAGE_SIZE
+            rule = f"be 0 (the variant's) or at least {least} pixels"
+            ok = self.image_size == 0 or self.image_size >= least
             _check(ok, rule, image_size=self.image_size)
         for name, choices in _CHOICES.items():
             check_choice(name, getattr(self, name), choices)
@@ -240,15 +264,20 @@ class TrainConfig:
         _check(ok, "be 0 to 1", random_erasing=self.random_erasing)
         ok = 0 <= self.train_from_stage <= 7
         _check(ok, "be 0 to 7", train_from_stage=self.train_from_stage)
-        self._check_lists()
+        self._check_lists(least)
 
-    def _check_lists(self) -> None:
+    def _check_lists(self, least: int) -> None:
         sizes, stages = _items(self.progressive_sizes), _items(self.remat)
-        rule = f"be image sizes of at least {MIN_IMAGE_SIZE} pixels, as in '128,224'"
-        ok = all(_is_whole(size) and int(size) >= MIN_IMAGE_SIZE for size in sizes)
+        rule = f"be image sizes of at least {least} pixels, as in '128,224'"
+        ok = all(_is_whole(size) and int(size) >= least for size in sizes)
         _check(ok, rule, progressive_sizes=self.progressive_sizes)
         ok = self.remat == "all" or all(s in {*"1234567"} for s in stages)
         _check(ok, "be 'all' or stages 1 to 7, as in '1,2,3'", remat=self.remat)
+
+    def self_contained(self) -> Self:
+        """Returns the same with the stage table itself in place of a file's path."""
+        stages = format_stages(self.stage_table) if self.stages else ""
+        return dataclasses.replace(self, stages=stages)
 
     def to_json(self) -> str:
         """Returns the fields as JSON text, one per line."""
@@ -289,6 +318,14 @@ _CHOICES: dict[str, Iterable[str]] = {
     "precision": PRECISIONS,
     "strategy": STRATEGIES,
 }
+_ANY_SCALING_ONLY = (
+    "width",
+    "depth",
+    "lite",
+    "stages",
+    "stem_filters",
+    "head_filters",
+)
 _UNDER_ONE = ("label_smoothing", "ema_decay", "drop_connect", "bn_momentum", "dropout")
 _AT_LEAST_ONE = (
     "batch_size",

@@ -232,24 +232,39 @@ def load_model(path: str) -> tuple[keras.Model, EvalPreprocessing | None]:
     return opened.model, opened.preprocessing
 
 
-def _define_flags() -> None:
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the command's flags.
+
+    Args:
+        values: Where to; `flags.FLAGS` for the command itself.
+    """
+
+    def string(
+        name: str, default: str | None, text: str, *, required: bool = False
+    ) -> None:
+        flags.DEFINE_string(name, default, text, flag_values=values, required=required)
+
     default = EvalPreprocessing(1)
-    flags.DEFINE_string(
-        "model", None, "Run folder, .keras file or name of a variant.", required=True
-    )
-    flags.DEFINE_string("weights", "", "Of a variant: imagenet, or a file.")
-    flags.DEFINE_string("data", None, "What to score on, as for training.")
-    flags.DEFINE_string("data_dir", "", "Where TFDS keeps its data sets.")
-    flags.DEFINE_string("split", "validation", "train, validation or test.")
-    flags.DEFINE_string("images", None, "Or a folder of images without labels.")
-    flags.DEFINE_integer("batch_size", 64, "Images per step.", lower_bound=1)
+    model = "Run folder, .keras file or name of a variant."
+    string("model", None, model, required=True)
+    string("weights", "", "Of a variant: imagenet, or a file.")
+    string("data", None, "What to score on, as for training.")
+    string("data_dir", "", "Where TFDS keeps its data sets.")
+    string("split", "validation", "train, validation or test.")
+    string("images", None, "Or a folder of images without labels.")
     flags.DEFINE_integer(
-        "crop_padding", None, f"Where not known: {default.crop_padding} pixels."
+        "batch_size", 64, "Images per step.", flag_values=values, lower_bound=1
     )
-    flags.DEFINE_string("resize", None, f"Where not known: {default.resize}.")
-    flags.DEFINE_string("output_dir", None, "Where tables and pictures go.")
-    flags.DEFINE_string("server_file", None, "Made of --images, for the ILSVRC server.")
-    flags.DEFINE_string("ilsvrc_ids", None, "WordNet ids in the order of its numbers.")
+    flags.DEFINE_integer(
+        "crop_padding",
+        None,
+        f"Where not known: {default.crop_padding} pixels.",
+        flag_values=values,
+    )
+    string("resize", None, f"Where not known: {default.resize}.")
+    string("output_dir", None, "Where tables and pictures go.")
+    string("server_file", None, "Made of --images, for the ILSVRC server.")
+    string("ilsvrc_ids", None, "WordNet ids in the order of its numbers.")
 
 
 def _main(argv: list[str]) -> None:
@@ -346,7 +361,7 @@ def _write(
 
 def run() -> None:
     """Runs the command line."""
-    _define_flags()
+    define_flags(flags.FLAGS)
     app.run(_main)
 
 

@@ -14,44 +14,55 @@ from .report import write_report
 from .run import Run
 
 
-def finish(run: Run) -> dict[str, Any]:
+def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
     """Scores the best weights once on the final split and writes what remains.
 
     All workers share the scoring; the chief writes.
 
     Args:
         run: All steps are made.
+        scores_only: Whether to write the final figures only. The loss among them
+            then has the label smoothing in it, as in validation.
 
     Returns:
         The final figures, as in summary.json.
     """
     state, folder, source = run.state, run.folder, run.source
     state.model.load_weights(folder.best_weights)
-    with run.strategy.scope():
-        final = model.with_softmax(run.config, state.model)
+    final, evaluator = state.model, run.evaluator
+    if not scores_only:
+        with run.strategy.scope():
+            final = model.with_softmax(run.config, state.model)
+        evaluator = evaluate.Evaluator(final, used_strategy=run.strategy)
     split, spec = source.split(source.final_split), run.config.preprocessing
-    evaluator = evaluate.Evaluator(final, used_strategy=run.strategy)
     scores = evaluator(split, spec, run.config.batch_size)
     summary = _summarize(run, final, scores)
     if run.workers.is_chief:
-        with replacing(folder.model) as unfinished:
-            final.save(unfinished)
-        folder.write_samples(source, run.config.export_samples)
-        pictures.draw_curves(run.metrics.rows, folder.curves)
-        names, seed = source.class_names, run.config.seed
-        pictures.draw_predictions(final, split, spec, names, seed, folder.predictions)
-        write_report(
-            folder,
-            run.config,
-            summary,
-            run_phases=phases.plan(run.config, run.images),
-            bad_images=run.bad_images.names if run.bad_images else (),
-        )
+        if not scores_only:
+            _write_results(run, final, summary)
         # Last, because it marks the run as finished.
         folder.write_summary(summary)
     # A worker that left earlier would look lost to the others.
     run.workers.wait()
     return summary
+
+
+def _write_results(run: Run, final: keras.Model, summary: dict[str, Any]) -> None:
+    folder, source = run.folder, run.source
+    split, spec = source.split(source.final_split), run.config.preprocessing
+    with replacing(folder.model) as unfinished:
+        final.save(unfinished)
+    folder.write_samples(source, run.config.export_samples)
+    pictures.draw_curves(run.metrics.rows, folder.curves)
+    names, seed = source.class_names, run.config.seed
+    pictures.draw_predictions(final, split, spec, names, seed, folder.predictions)
+    write_report(
+        folder,
+        run.config,
+        summary,
+        run_phases=phases.plan(run.config, run.images),
+        bad_images=run.bad_images.names if run.bad_images else (),
+    )
 
 
 def _summarize(run: Run, final: keras.Model, scores: evaluate.Scores) -> dict[str, Any]:

@@ -20,6 +20,10 @@ class Interrupted(KeyboardInterrupt):
     """A run was told to end, and can be resumed."""
 
 
+class InUseError(ValueError):
+    """Another process works in a folder."""
+
+
 class Interrupts:
     """Takes SIGTERM and SIGINT for the time of a block. A context manager.
 
@@ -92,7 +96,7 @@ class Interrupts:
 
 
 @contextlib.contextmanager
-def lock(path: pathlib.Path) -> Iterator[None]:
+def lock(path: pathlib.Path, argument: str = "workdir") -> Iterator[None]:
     """Holds a file, so that no other process works in its folder.
 
     The system releases it when the process ends, however it ends. Between machines
@@ -100,9 +104,10 @@ def lock(path: pathlib.Path) -> Iterator[None]:
 
     Args:
         path: Of the file; made, with its folder, if needed. It stays.
+        argument: What the user calls the folder, for the error.
 
     Raises:
-        ValueError: Another process holds it; the message says which.
+        InUseError: Another process holds it; the message says which.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not "w": that would empty the holder's file.
@@ -111,8 +116,8 @@ def lock(path: pathlib.Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            raise ValueError(
-                f"`workdir` must not be in use: {path.parent} is held by "
+            raise InUseError(
+                f"`{argument}` must not be in use: {path.parent} is held by "
                 f"{file.read().strip() or 'another process'}"
             ) from error
         file.truncate(0)

@@ -51,6 +51,7 @@ def train(
     *,
     stop_at_step: int | None = None,
     show: bool = True,
+    scores_only: bool = False,
 ) -> dict[str, Any] | None:
     """Trains a model, or goes on with a run that was interrupted.
 
@@ -66,6 +67,8 @@ def train(
         source: Images; None opens `config.data`.
         stop_at_step: Saves and returns after this many steps, as if interrupted.
         show: Whether to show progress on stderr.
+        scores_only: Whether to leave the final model, the pictures, the samples for
+            exports and the report unwritten, for a run that is one of many.
 
     Returns:
         The final figures, as in summary.json; None when stopped before the end.
@@ -80,6 +83,7 @@ def train(
     """
     started = time.perf_counter()
     config.validate()
+    config = config.self_contained()
     # Before all else: several workers find each other before TensorFlow has begun.
     used_strategy = strategy.make(config.strategy)
     workers = Workers(used_strategy)
@@ -101,7 +105,7 @@ def train(
         board = run.tensorboard or contextlib.nullcontext()
         with run.progress, board, interrupts.postponed():
             done = _run_epochs(run, stop_at_step)
-        return finish(run) if done else None
+        return finish(run, scores_only=scores_only) if done else None
 
 
 def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:

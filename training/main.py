@@ -23,16 +23,23 @@ EX_IOERR = 74  # the run folder cannot be written: once it can, start again to r
 EX_TEMPFAIL = 75  # told to stop by a signal: start again to resume
 
 
-def _define_flags() -> None:
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the command's flags.
+
+    Args:
+        values: Where to; `flags.FLAGS` for the command itself.
+    """
     config_flags.DEFINE_config_dataclass(
         "config",
         config.TrainConfig(),
         "Recipe, NAME[:ARG] or FILE.py[:ARG]; its fields are set as "
         "--config.FIELD=VALUE.",
+        flag_values=values,
         parse_fn=config.load,
     )
-    flags.DEFINE_string("workdir", None, "Folder of the run; resumed if it holds one.")
-    flags.DEFINE_bool("dry_run", False, "Print the plan and stop.")
+    folder = "Folder of the run; resumed if it holds one."
+    flags.DEFINE_string("workdir", None, folder, flag_values=values)
+    flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
 
 
 def _main(argv: list[str]) -> None:
@@ -84,7 +91,7 @@ def run() -> None:
         _check_overrides(sys.argv)
     except ValueError as error:
         sys.exit(f"Error: {error}")
-    _define_flags()
+    define_flags(flags.FLAGS)
     app.run(_main)
 
 

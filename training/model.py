@@ -76,6 +76,9 @@ def _build(
             drop_connect=config.drop_connect,
             normalization=config.normalization or None,
             bn_momentum=config.bn_momentum,
+            stages=config.stage_table,
+            stem_filters=config.stem_filters,
+            head_filters=config.head_filters,
         )
     factory = getattr(keras_efficientnet, config.variant)
     # The twin of a network that began with published weights is built without them.

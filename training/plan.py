@@ -146,7 +146,9 @@ def _is_here(config: TrainConfig) -> bool:
 def variant_of(config: TrainConfig) -> Variant:
     """Returns the row of `VARIANTS` that a run trains, or the scaling it asks for."""
     if config.variant == ANY_SCALING:
-        row = Variant(config.width, config.depth, config.resolution, 0.2, config.lite)
+        scaled = (config.width, config.depth, config.resolution, 0.2, config.lite)
+        base = (config.stage_table, config.stem_filters, config.head_filters)
+        row = Variant(*scaled, *base)
     else:
         row = VARIANTS[config.variant]
     dropout = row.dropout if config.dropout is None else config.dropout

@@ -144,16 +144,35 @@ def label(
     )
 
 
-def _define_flags() -> None:
-    flags.DEFINE_string("teacher", None, "Run folder or .keras file.", required=True)
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the command's flags.
+
+    Args:
+        values: Where to; `flags.FLAGS` for the command itself.
+    """
+
+    def needed(name: str, text: str) -> None:
+        flags.DEFINE_string(name, None, text, flag_values=values, required=True)
+
+    def count(name: str, default: int, text: str) -> None:
+        flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=1)
+
+    needed("teacher", "Run folder or .keras file.")
+    needed("data", "Folder of images, or a source as for training.")
+    needed("output", "The .npz file to write.")
     flags.DEFINE_string(
-        "data", None, "Folder of images, or a source as for training.", required=True
+        "data_dir", "", "Where TFDS keeps its data sets.", flag_values=values
     )
-    flags.DEFINE_string("data_dir", "", "Where TFDS keeps its data sets.")
-    flags.DEFINE_string("output", None, "The .npz file to write.", required=True)
-    flags.DEFINE_float("min_confidence", 0.3, "Of the images that are kept.", 0.0, 1.0)
-    flags.DEFINE_integer("per_class", 130_000, "Images of each class.", lower_bound=1)
-    flags.DEFINE_integer("batch_size", 64, "Images per step.", lower_bound=1)
+    flags.DEFINE_float(
+        "min_confidence",
+        0.3,
+        "Of the images that are kept.",
+        flag_values=values,
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
+    count("per_class", 130_000, "Images of each class.")
+    count("batch_size", 64, "Images per step.")
 
 
 def _main(argv: list[str]) -> None:
@@ -187,7 +206,7 @@ def _main(argv: list[str]) -> None:
 
 def run() -> None:
     """Runs the command line."""
-    _define_flags()
+    define_flags(flags.FLAGS)
     app.run(_main)
 
 

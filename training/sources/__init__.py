@@ -7,21 +7,25 @@ from keras_efficientnet.architecture import did_you_mean
 from .arrays import DIGIT_SIZE, arrays, digits
 from .base import HELD_OUT, SHARES, Source, Split, hold_out, stratify
 from .folders import folder, folders, unlabelled
+from .mnist import FASHION_MNIST, fashion_mnist, idx
 from .pseudo import with_pseudo_labels
 from .tfds import tfds
 from .tfrecord import tfrecord
 
 __all__ = [
     "DIGIT_SIZE",
+    "FASHION_MNIST",
     "HELD_OUT",
     "SHARES",
     "Source",
     "Split",
     "arrays",
     "digits",
+    "fashion_mnist",
     "folder",
     "folders",
     "hold_out",
+    "idx",
     "load",
     "stratify",
     "tfds",
@@ -33,6 +37,8 @@ __all__ = [
 # Kind -> how it is written.
 KINDS = {
     "digits": "digits",
+    "fashion_mnist": "fashion_mnist",
+    "idx": "idx:DIR",
     "folder": "folder:DIR",
     "tfds": "tfds:NAME[:VERSION]",
     "tfrecord": "tfrecord:GLOB",
@@ -43,7 +49,7 @@ def load(name: str, *, data_dir: str = "") -> Source:
     """Opens a source by name.
 
     Args:
-        name: "digits", "folder:DIR", "tfds:NAME[:VERSION]" or "tfrecord:GLOB".
+        name: As in `KINDS`.
         data_dir: Where TFDS keeps its data sets; empty: its default.
 
     Raises:
@@ -58,5 +64,7 @@ def load(name: str, *, data_dir: str = "") -> Source:
         )
     if kind == "tfds":
         return tfds(argument, data_dir)
-    openers = {"folder": folder, "tfrecord": tfrecord}
-    return openers[kind](argument) if argument else digits()
+    if not argument:
+        return digits() if kind == "digits" else fashion_mnist()
+    openers = {"folder": folder, "idx": idx, "tfrecord": tfrecord}
+    return openers[kind](argument)

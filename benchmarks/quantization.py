@@ -1,0 +1,221 @@
+"""Counts what rounding costs: every TFLite format on crops of labelled photos.
+
+python -m benchmarks.quantization [--model=EfficientNetLite0] [--weights=imagenet]
+    [--photos=examples/photos] [--crops=10] [--formats=...] [--output_dir=DIR]
+
+Beside them, the int8 files that TensorFlow's converter and ai-edge-quantizer make of
+the same network and images by themselves, the latter from our file in float32.
+
+The formats are calibrated on crops of eight photos that come with scikit-image,
+scikit-learn and Matplotlib, and verified on crops of the photos in a folder that has
+a labels.csv: `file` and `imagenet_classes`, the indices that are right answers.
+Photos without a right answer count for agreement only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import tempfile
+from pathlib import Path
+
+import ai_edge_quantizer
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from export.exporting import CALIBRATION_IMAGES, export_model
+from export.formats import FORMATS
+from export.images import list_images, read_batches
+from export.loading import load
+from export.quiet import quiet_stderr
+from export.runners import TFLiteRunner
+from export.verify import VerificationError
+from keras_efficientnet import weights_info
+from keras_efficientnet.preprocessing import EvalPreprocessing
+
+# Package and path inside it.
+CALIBRATION_PHOTOS = (
+    ("skimage", "data/astronaut.png"),
+    ("skimage", "data/chelsea.png"),
+    ("skimage", "data/coffee.png"),
+    ("skimage", "data/motorcycle_left.png"),
+    ("skimage", "data/rocket.jpg"),
+    ("sklearn", "datasets/images/china.jpg"),
+    ("sklearn", "datasets/images/flower.jpg"),
+    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+)
+TFLITE = [name for name in FORMATS if name.startswith("tflite")]
+MIN_SIDE = 0.5  # least side of a crop, share of the photo's shorter side
+
+
+def calibration_photos() -> list[Path]:
+    """Finds the photos that installed packages bring.
+
+    Raises:
+        ImportError: A package is not installed.
+    """
+    found = []
+    for package, path in CALIBRATION_PHOTOS:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise ImportError(f"{package} is needed: pip install '.[train,photos]'")
+        found.append(Path(spec.origin).parent / path)
+    return found
+
+
+def random_crop(photo: Image.Image, random: np.random.Generator) -> Image.Image:
+    """Cuts a square of random side and place."""
+    side = int(min(photo.size) * random.uniform(MIN_SIDE, 1))
+    left, top = (int(random.integers(0, full - side + 1)) for full in photo.size)
+    return photo.crop((left, top, left + side, top + side))
+
+
+def write_crops(photos: list[Path], crops: int, folder: Path) -> None:
+    """Writes so many crops of each photo as PNG, named by the photo."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for path in photos:
+        with Image.open(path) as opened:
+            photo = opened.convert("RGB")
+        for i in range(crops):
+            random_crop(photo, random).save(folder / f"{path.stem}-{i:03}.png")
+
+
+def right_answers(photos: Path) -> dict[str, set[int]]:
+    """Reads labels.csv: name of the photo -> indices of the classes that are right."""
+    rows = csv.DictReader((photos / "labels.csv").read_text().splitlines())
+    return {
+        Path(row["file"]).stem: {int(i) for i in row["imagenet_classes"].split()}
+        for row in rows
+    }
+
+
+def share_right(
+    names: list[str], first: np.ndarray, right: dict[str, set[int]]
+) -> float:
+    """Returns the top-1 accuracy over the images that have a right answer.
+
+    Args:
+        names: Of the crops' photos.
+        first: First class of each crop.
+        right: Classes that are right, by photo.
+    """
+    hits = [int(i) in right[n] for n, i in zip(names, first, strict=True) if right[n]]
+    return float(np.mean(hits))
+
+
+def export(
+    model: str,
+    weights: str,
+    formats: list[str],
+    calibration: Path,
+    crops: Path,
+    output_dir: Path,
+) -> None:
+    """Exports; files that miss a threshold are compared too."""
+    try:
+        export_model(
+            model,
+            formats,
+            weights=weights,
+            calibration=calibration,
+            calibration_images=CALIBRATION_IMAGES,
+            verify=crops,
+            output_dir=output_dir,
+        )
+    except VerificationError as error:
+        print(f"missed: {error}")
+
+
+def write_peers(
+    model: str, weights: str, calibration: Path, float32: Path, folder: Path
+) -> dict[str, Path]:
+    """Writes the int8 files that others make of the same network and images.
+
+    Returns:
+        File of each maker.
+    """
+    loaded = load(model, weights=weights)
+    spec = loaded.preprocessing
+    images = read_all(calibration, spec)[1]
+    files = {
+        "TFLiteConverter": folder / "converter.tflite",
+        "ai-edge-quantizer": folder / "quantizer.tflite",
+    }
+    converter = tf.lite.TFLiteConverter.from_keras_model(loaded.runner.model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None]] for image in images)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    with quiet_stderr():
+        files["TFLiteConverter"].write_bytes(converter.convert())
+    quantizer = ai_edge_quantizer.Quantizer(
+        str(float32), ai_edge_quantizer.recipe.static_wi8_ai8()
+    )
+    samples = [{"images": image[None]} for image in images]
+    with quiet_stderr():  # progress bars and a report
+        ranges = quantizer.calibrate({"serving_default": samples})
+        content = quantizer.quantize(ranges).quantized_model
+    files["ai-edge-quantizer"].write_bytes(bytes(content))
+    return files
+
+
+def read_all(folder: Path, spec: EvalPreprocessing) -> tuple[list[Path], np.ndarray]:
+    """Reads a folder of images as evaluation does.
+
+    Returns:
+        Paths, and (images, side, side, 3), float32, 0 to 255.
+    """
+    paths = [example.path for example in list_images(folder)]
+    return paths, np.concatenate(list(read_batches(paths, spec)))
+
+
+def compare(files: dict[str, Path], model: str, crops: Path, photos: Path) -> None:
+    """Prints agreement with the first of the files, and top-1, of each."""
+    paths, images = read_all(crops, weights_info(model).preprocessing)
+    names = [path.stem.rsplit("-", 1)[0] for path in paths]
+    right = right_answers(photos)
+    wanted = None
+    print(
+        f"{len(paths)} crops; {sum(bool(right[n]) for n in names)} with right answers"
+    )
+    for name, path in files.items():
+        first = TFLiteRunner(path)(images).argmax(axis=1)
+        wanted = first if wanted is None else wanted
+        print(
+            f"{name:<17} agreement {np.mean(first == wanted):6.1%}  "
+            f"top-1 {share_right(names, first, right):6.1%}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="EfficientNetLite0")
+    parser.add_argument("--weights", default="imagenet")
+    parser.add_argument("--photos", type=Path, default=Path("examples/photos"))
+    parser.add_argument("--crops", type=int, default=10)
+    parser.add_argument("--formats", default=",".join(TFLITE))
+    parser.add_argument("--output_dir", type=Path)
+    args = parser.parse_args()
+    formats = list(dict.fromkeys(["tflite", *args.formats.split(",")]))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = args.output_dir or folder / "export"
+        photos = calibration_photos()
+        write_crops(photos, CALIBRATION_IMAGES // len(photos), folder / "calibration")
+        listed = [args.photos / f"{name}.jpg" for name in right_answers(args.photos)]
+        write_crops(listed, args.crops, folder / "crops")
+        calibration, crops = folder / "calibration", folder / "crops"
+        export(args.model, args.weights, formats, calibration, crops, made)
+        # With ".failed" behind, when it missed a threshold.
+        files = {key: next(made.glob(f"{FORMATS[key].artefact}*")) for key in formats}
+        files |= write_peers(
+            args.model, args.weights, calibration, files["tflite"], folder
+        )
+        compare(files, args.model, crops, args.photos)
+
+
+if __name__ == "__main__":
+    main()

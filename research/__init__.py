@@ -1,0 +1,1 @@
+"""The studies of the EfficientNet paper as commands: `python -m research.main`."""

@@ -1,0 +1,177 @@
+"""The base network that a study scales or changes, and how it is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from keras_efficientnet import (
+    STAGES,
+    VARIANTS,
+    Scaling,
+    Stage,
+    format_stages,
+    read_stages,
+)
+from keras_efficientnet.architecture import Variant, find_variant
+
+from . import trainer
+from .options import option
+
+# Two halvings after the stem suit images of 14 pixels and more.
+SMALL = (
+    Stage(repeats=1, kernel=3, stride=1, expand=1, filters=16),
+    Stage(repeats=2, kernel=3, stride=2, expand=4, filters=24),
+    Stage(repeats=2, kernel=3, stride=2, expand=4, filters=40),
+)
+DIGITS_EPOCHS = 30.0  # there are a thousand of them only
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """Options of the studies that train."""
+
+    data: str = option(
+        "", "Images, as for training; empty: fashion_mnist if it is here, else digits."
+    )
+    recipe: str = option(
+        "",
+        "Recipe of the trainer, NAME[:ARG] or FILE.py[:ARG], that decides what has no "
+        "option here; empty: one for small images.",
+    )
+    base: str = option(
+        "",
+        "Base network: a variant such as EfficientNetB0, or a file that holds a stage "
+        "table as JSON; empty: the recipe's.",
+    )
+    image_size: int = option(0, "Image side of the base, pixels; 0: the recipe's.")
+    epochs: float = option(0.0, "Of each training; 0: the recipe's.")
+    train_images: int = option(15_000, "Most images to train on; 0: all.")
+    validation_images: int = option(
+        2_000, "Most images to choose the best epoch on; 0: all."
+    )
+    test_images: int = option(10_000, "Most images to be scored at the end; 0: all.")
+    processes: int = option(
+        0, "Trainings at a time; 0: one per core, or 1 with GPUs.", is_setting=False
+    )
+    storage: str = option(
+        "",
+        "Folder that several machines share, to divide the trainings among them; "
+        "empty: in output_dir.",
+        is_setting=False,
+    )
+
+
+def resolve(options: Any) -> Any:
+    """Returns options with the data named that an empty name stands for.
+
+    Args:
+        options: Of a study.
+    """
+    if options.data:
+        return options
+    is_here = trainer.sources.FASHION_MNIST.is_dir()
+    return dataclasses.replace(options, data="fashion_mnist" if is_here else "digits")
+
+
+def base_config(options: TrainingOptions) -> trainer.config.TrainConfig:
+    """Returns the training of the unscaled network.
+
+    Args:
+        options: Resolved.
+
+    Returns:
+        A config of "EfficientNet" with its stages as text.
+
+    Raises:
+        ValueError: An option is not usable.
+    """
+    config = trainer.config.load(options.recipe) if options.recipe else _small()
+    if not options.recipe and options.data == "digits":
+        config.epochs = DIGITS_EPOCHS
+    row = _base_row(options.base) if options.base else trainer.variant_of(config)
+    config.width, config.depth, config.lite = row.width, row.depth, row.lite
+    config.stages = "" if row.stages == STAGES else format_stages(row.stages)
+    config.stem_filters, config.head_filters = row.base_stem, row.base_head
+    config.image_size = options.image_size or config.image_size or row.resolution
+    config.model, config.data = trainer.config.ANY_SCALING, options.data
+    config.epochs = options.epochs or config.epochs
+    config.validate()
+    return config
+
+
+def scale(
+    config: trainer.config.TrainConfig, scaling: Scaling, seed: int
+) -> trainer.config.TrainConfig:
+    """Returns the training of a scaled network.
+
+    Args:
+        config: Of the base.
+        scaling: Ratios to the base.
+        seed: Of weights, order and augmentation.
+    """
+    return dataclasses.replace(
+        config,
+        width=config.width * scaling.width,
+        depth=config.depth * scaling.depth,
+        image_size=scaling.image_size(config.image_size),
+        seed=seed,
+    )
+
+
+def count_classes(config: trainer.config.TrainConfig) -> int:
+    """Returns the number of classes of a training's images."""
+    source = trainer.sources.load(config.data, data_dir=config.data_dir)
+    return len(source.class_names)
+
+
+def describe(config: trainer.config.TrainConfig) -> str:
+    """Returns the base and its training in a few sentences."""
+    rows = "; ".join(
+        f"{s.repeats} x MBConv{s.expand}, {s.kernel}x{s.kernel}, stride {s.stride}, "
+        f"{s.filters} channels"
+        for s in config.stage_table
+    )
+    return (
+        f"The base: stem of {config.stem_filters} channels, {rows}, head of "
+        f"{config.head_filters} channels, on images of {config.image_size} pixels of "
+        f"`{config.data}`. Each network is trained for {config.epochs:g} epochs of "
+        f"steps of {config.batch_size} images with {config.optimizer}, "
+        f"{config.schedule} schedule."
+    )
+
+
+def _small() -> trainer.config.TrainConfig:
+    return trainer.config.TrainConfig(
+        model=trainer.config.ANY_SCALING,
+        stages=format_stages(SMALL),
+        stem_filters=16,
+        head_filters=160,
+        image_size=16,
+        crop_padding=0,
+        resize="bilinear",
+        batch_size=64,
+        epochs=3,
+        lr_per_256=0.01,
+        warmup_epochs=0.3,
+        schedule="cosine",
+        optimizer="adamw",
+        weight_decay=0.01,
+        # Hundreds of steps in all: slower averages would not catch up.
+        ema_decay=0.98,
+        bn_momentum=0.9,
+        label_smoothing=0.1,
+        augment="none",
+        dropout=0.1,
+        drop_connect=0.0,
+        strategy="one_device",
+    )
+
+
+def _base_row(base: str) -> Variant:
+    if pathlib.Path(base).expanduser().is_file():
+        small = _small()
+        size = (1.0, 1.0, small.image_size, 0.2, False)
+        return Variant(*size, read_stages(base), small.stem_filters, small.head_filters)
+    return VARIANTS[find_variant(base)]

@@ -1,0 +1,56 @@
+"""What a network costs, and how accuracy is weighed against it."""
+
+from __future__ import annotations
+
+from keras_efficientnet import plan_cost
+from keras_efficientnet.architecture import Variant, check_choice
+from keras_efficientnet.latency import tflite_latency
+
+KINDS = {"flops": "multiply-adds", "latency": "ms per image"}
+
+
+def check_kind(kind: str) -> None:
+    """Checks the name of a cost.
+
+    Raises:
+        ValueError: It is not known; the message names the nearest.
+    """
+    check_choice("cost", kind, KINDS)
+
+
+def cost_of(kind: str, variant: Variant, classes: int) -> float:
+    """Returns the cost of a network for one image.
+
+    Args:
+        kind: "flops": multiply-adds. "latency": milliseconds, measured on one thread
+            of this machine through TensorFlow Lite.
+        variant: Of the network.
+        classes: Number of classes of its classifier.
+    """
+    if kind == "latency":
+        return tflite_latency(variant, classes)
+    return float(plan_cost(variant, classes).multiply_adds)
+
+
+def show(kind: str, cost: float) -> str:
+    """Returns a cost with its unit."""
+    return f"{cost:.2f} ms" if kind == "latency" else f"{cost / 1e6:.3f} M"
+
+
+def reward(top1: float, cost: float, target: float, weight: float) -> float:
+    """Returns what a search maximises: top1 * (cost / target) ** weight.
+
+    Args:
+        top1: Ratio.
+        cost: Of the network.
+        target: Cost that is asked for, in the same unit.
+        weight: Below 0: twice the cost must bring 2 ** -weight times the top-1.
+
+    Source:
+        arXiv:1905.11946, section 4: the weight is -0.07; arXiv:1807.11626, equation 2.
+
+    Example:
+        >>> round(reward(0.75, 800e6, 400e6, -0.07), 4)
+        0.7145
+    """
+    return float(top1 * (cost / target) ** weight)

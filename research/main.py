@@ -1,0 +1,118 @@
+"""Runs a study: flags only.
+
+python -m research.main STUDY --output_dir=DIR [--OPTION=VALUE ...]
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from .options import define_flags, read_flags
+from .studies import Study, describe_studies, find_study
+
+EX_TEMPFAIL = 75  # as in sysexits.h: start again to go on
+_USAGE = """usage: efficientnet-study STUDY --output_dir=DIR [--OPTION=VALUE ...]
+
+Studies of arXiv:1905.11946. The same command goes on where it was stopped.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a study.
+
+    Args:
+        argv: Command line without the program's name.
+
+    Returns:
+        Exit code: 0, 1 when a training failed, 2 for bad input, 75 when stopped.
+    """
+    if not argv or argv[0].startswith("-"):
+        asked = bool(argv) and argv[0].lstrip("-") in ("help", "h", "helpfull")
+        more = "STUDY --help lists the options of a study."
+        text = f"{_USAGE}\n{describe_studies()}\n\n{more}"
+        print(text, file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
+    try:
+        return _run_study(argv)
+    except ModuleNotFoundError as error:
+        extras = "cpu,train,export,research"
+        print(
+            f"error: {error.name} must be installed: "
+            f"pip install 'keras-efficientnet[{extras}]', or gpu or tpu for cpu.",
+            file=sys.stderr,
+        )
+        return 2
+    except (ValueError, OSError, ImportError, flags.Error) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (RuntimeError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on from here", file=sys.stderr)
+        return EX_TEMPFAIL
+
+
+def parse(argv: Sequence[str]) -> tuple[Study, flags.FlagValues]:
+    """Parses the command line of a study.
+
+    Args:
+        argv: Name of the study, then flags.
+
+    Returns:
+        The study and the flags' values.
+
+    Raises:
+        ValueError: There is no such study, or an argument is no flag.
+        flags.Error: There is no such flag, or its value is of another type.
+    """
+    study = find_study(argv[0])
+    values = flags.FlagValues()
+    flags.DEFINE_string(
+        "output_dir", None, "Folder of the study; gone on with.", flag_values=values
+    )
+    flags.DEFINE_bool("help", False, "Show this text.", flag_values=values)
+    define_flags(study.load().Options, values)
+    rest = values(argv)[1:]
+    if rest:
+        raise ValueError(f"All input must go into flags. Received: {rest[0]}")
+    return study, values
+
+
+def _run_study(argv: Sequence[str]) -> int:
+    study, values = parse(argv)
+    if values.help:
+        print(f"{_USAGE}\n{study.about}\n\n{_describe(values)}")
+        return 0
+    if not values.output_dir:
+        raise ValueError("--output_dir=DIR must be given.")
+    folder = pathlib.Path(values.output_dir).expanduser()
+    module = study.load()
+    module.run(read_flags(module.Options, values), folder)
+    print(f"See {folder / 'report.md'}")
+    return 0
+
+
+def _describe(values: flags.FlagValues) -> str:
+    lines = []
+    for name in values:
+        value = values[name].value
+        shown = ",".join(value) if isinstance(value, list) else value
+        default = f" Default: {shown}." if name not in ("help", "output_dir") else ""
+        lines.append(f"  --{name}\n      {values[name].help}{default}")
+    return "\n".join(lines)
+
+
+def run() -> None:
+    """Runs the command line."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,84 @@
+"""A study's options: fields of a dataclass, set by flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+_ITEM = {tuple[str, ...]: str, tuple[int, ...]: int, tuple[float, ...]: float}
+
+
+def option(default: Any, about: str, *, is_setting: bool = True) -> Any:
+    """Makes a field of a study's `Options`.
+
+    Args:
+        default: Its default; a str, int, float, bool, or a tuple of one of these.
+        about: What it is, for `--help`.
+        is_setting: Whether results depend on it. A folder holds results of the same
+            settings only; other options may change from one sitting to the next.
+    """
+    return dataclasses.field(
+        default=default, metadata={"about": about, "is_setting": is_setting}
+    )
+
+
+def settings(options: Any) -> dict[str, Any]:
+    """Returns the options that results depend on, by name."""
+    return {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(options)
+        if field.metadata["is_setting"]
+    }
+
+
+def define_flags(kind: type, values: flags.FlagValues) -> None:
+    """Defines a flag for each option.
+
+    Args:
+        kind: A study's `Options`.
+        values: Where to.
+    """
+    define: dict[Any, Callable[..., Any]] = {
+        str: flags.DEFINE_string,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        bool: flags.DEFINE_bool,
+    }
+    types = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        make = define.get(types[field.name], flags.DEFINE_list)
+        default = field.default
+        if isinstance(default, tuple):
+            default = [str(item) for item in default]
+        make(field.name, default, field.metadata["about"], flag_values=values)
+
+
+def read_flags(kind: type, values: flags.FlagValues) -> Any:
+    """Returns the options that the flags say.
+
+    Args:
+        kind: A study's `Options`.
+        values: Parsed flags.
+
+    Raises:
+        ValueError: A list holds what is no number.
+    """
+    types = typing.get_type_hints(kind)
+    return kind(
+        **{name: _read(name, types[name], values[name].value) for name in types}
+    )
+
+
+def _read(name: str, kind: Any, value: Any) -> Any:
+    if kind not in _ITEM:
+        return value
+    try:
+        return tuple(_ITEM[kind](item) for item in value)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must be a list like 1,2,3. Received: {name}={','.join(value)}"
+        ) from error

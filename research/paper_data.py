@@ -1,0 +1,19 @@
+"""The paper's tables, read from the CSV files beside."""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+
+
+def read(name: str) -> list[dict[str, str]]:
+    """Reads a table of the paper.
+
+    Args:
+        name: Of the file in paper/, without its suffix.
+
+    Returns:
+        Its rows: column name -> text, empty where the paper says nothing.
+    """
+    file = importlib.resources.files(__package__) / "paper" / f"{name}.csv"
+    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))

@@ -1,0 +1,76 @@
+"""A function in several processes, each with one thread for TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+POLL_S = 0.5
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+
+
+def run_processes(count: int, work: Callable[..., None], arguments: Any) -> None:
+    """Runs a function in several new processes, and waits for them.
+
+    Args:
+        count: How many.
+        work: Importable by name.
+        arguments: Of `work`; must pickle.
+
+    Raises:
+        RuntimeError: A process failed; the others are ended.
+    """
+    context = multiprocessing.get_context("spawn")
+    errors = context.SimpleQueue()
+    children = [
+        context.Process(target=_guarded, args=(errors, work, arguments))
+        for _ in range(count)
+    ]
+    try:
+        with _one_thread():
+            for child in children:
+                child.start()
+        while any(child.is_alive() for child in children):
+            if any(child.exitcode for child in children):
+                break
+            time.sleep(POLL_S)
+    finally:
+        for child in children:
+            if child.is_alive():
+                child.terminate()
+        for child in children:
+            child.join()
+    if not errors.empty():
+        raise RuntimeError(errors.get())
+    codes = [child.exitcode for child in children if child.exitcode]
+    if codes:
+        raise RuntimeError(f"A process of the study ended with exit code {codes[0]}")
+
+
+def _guarded(errors: Any, work: Callable[..., None], arguments: Any) -> None:
+    try:
+        work(*arguments)
+    except KeyboardInterrupt:
+        sys.exit(1)
+    except Exception as error:
+        errors.put(f"{type(error).__name__}: {error}")
+        sys.exit(1)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,106 @@
+"""`model.fit` with the parts of TensorFlow Addons, on several replicas."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_efficientnet
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def start(folder, task=None):
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("TF_CONFIG", None)
+    if task:
+        environment["TF_CONFIG"] = json.dumps(task)
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/addons/fit_run.py"), str(folder)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    out, error = process.communicate(timeout=1200)
+    assert process.returncode == 0, error[-3000:]
+    return json.loads(out.splitlines()[-1])
+
+
+def free_ports(count):
+    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [holder.getsockname()[1] for holder in holders]
+    for holder in holders:
+        holder.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory):
+    """What two replicas in one process told, and the folder they wrote."""
+    folder = tmp_path_factory.mktemp("mirrored") / "run"
+    return finish(start(folder)), folder
+
+
+def arrays(path):
+    with np.load(path) as file:
+        return [file[name] for name in file.files]
+
+
+def test_two_replicas_learn(mirrored):
+    told, _ = mirrored
+    assert told["replicas"] == 2
+    assert told["loss"][-1] < told["loss"][0]
+    assert 0 < told["f1_score"][0] < told["f1_score"][-1] <= 1
+
+
+def test_the_checkpoint_holds_the_moving_average(mirrored):
+    _, folder = mirrored
+    saved = keras.models.load_model(folder / "average-2.keras", compile=False)
+    averages, live = arrays(folder / "averages.npz"), arrays(folder / "live.npz")
+    weights = [weight.numpy() for weight in saved.trainable_weights]
+    for weight, average in zip(weights, averages, strict=True):
+        np.testing.assert_array_equal(weight, average)
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(averages, live, strict=True))
+
+
+def test_the_checkpoint_is_read_as_a_weight_file(mirrored):
+    _, folder = mirrored
+    model = keras_efficientnet.EfficientNet(
+        0.25, 0.1, 32, classes=4, weights=folder / "average-2.keras"
+    )
+    found = [weight.numpy() for weight in model.trainable_weights]
+    for weight, average in zip(found, arrays(folder / "averages.npz"), strict=True):
+        np.testing.assert_array_equal(weight, average)
+
+
+def test_two_workers_take_the_same_steps_as_two_replicas(mirrored, tmp_path):
+    expected, folder = mirrored
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    running = [
+        start(
+            tmp_path / str(index),
+            {
+                "cluster": {"worker": workers},
+                "task": {"type": "worker", "index": index},
+            },
+        )
+        for index in range(2)
+    ]
+    for index, told in enumerate([finish(process) for process in running]):
+        assert told["replicas"] == 2
+        np.testing.assert_allclose(told["loss"], expected["loss"], rtol=1e-3)
+        for name in ("live.npz", "averages.npz"):
+            theirs, ours = arrays(tmp_path / str(index) / name), arrays(folder / name)
+            for one, other in zip(theirs, ours, strict=True):
+                np.testing.assert_allclose(one, other, atol=2e-3)

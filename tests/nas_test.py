@@ -1,0 +1,163 @@
+import dataclasses
+import json
+
+import pytest
+
+from keras_efficientnet import STAGES, EfficientNet, Stage, profile, read_stages
+from research import base, costs, nas, nas_page, nas_space
+
+MOBILENET_V2 = nas_space.SKELETONS["mobilenet_v2"]
+OPTIONS = nas.Options(data="digits", trials=6, sampler="random", processes=1)
+
+
+def pretend(trial, folder):
+    """More channels, better answers."""
+    filters = sum(stage.filters for stage in trial.config.stage_table)
+    top1 = 0.5 + filters / 400
+    return {"top1": top1 - 0.1, "validation_top1": top1, "seconds": 1.0}
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    prepare = nas.prepare
+
+    def pretending(options, root):
+        return dataclasses.replace(prepare(options, root), make=pretend)
+
+    monkeypatch.setattr(nas, "prepare", pretending)
+
+
+def test_b0_is_a_point_of_the_space():
+    point = nas_space.encode(STAGES, MOBILENET_V2)
+    assert len(point) == 7 * 6
+    assert point["stage3_kernel"] == 5
+    assert nas_space.decode(point, MOBILENET_V2) == STAGES
+
+
+def test_choices_are_around_the_skeleton():
+    """Source: arXiv:1807.11626, section 4.1."""
+    found = nas_space.choices(MOBILENET_V2[3])
+    assert found["filters"] == (48, 56, 64, 72, 80)
+    assert found["repeats"] == (3, 4, 5)
+    assert nas_space.choices(MOBILENET_V2[0])["repeats"] == (1, 2)
+    narrow = Stage(repeats=1, kernel=3, stride=1, expand=1, filters=8)
+    assert nas_space.choices(narrow)["filters"] == (8,)
+    assert nas_space.count((narrow,)) == 2 * 4 * 2 * 2 * 2 * 1
+
+
+def test_what_is_not_in_the_space_is_named():
+    wide = (dataclasses.replace(STAGES[0], filters=24), *STAGES[1:])
+    with pytest.raises(ValueError, match="`filters` of stage 1 .* filters=24"):
+        nas_space.encode(wide, MOBILENET_V2)
+    still = (dataclasses.replace(STAGES[0], stride=2), *STAGES[1:])
+    with pytest.raises(ValueError, match="`stride` of stage 1 must be one of 1"):
+        nas_space.encode(still, MOBILENET_V2)
+    with pytest.raises(ValueError, match="the skeleton's 7 rows. Received: 6 rows"):
+        nas_space.encode(STAGES[1:], MOBILENET_V2)
+
+
+def test_reward_by_hand():
+    assert costs.reward(0.8, 400e6, 400e6, -0.07) == pytest.approx(0.8)
+    assert costs.reward(0.8, 800e6, 400e6, -0.07) == pytest.approx(0.8 / 2**0.07)
+    assert costs.reward(0.8, 800e6, 400e6, 0.0) == 0.8
+
+
+def test_the_winner_is_written_as_a_stage_table(
+    pretended, tmp_path, monkeypatch, capsys
+):
+    nas.run(OPTIONS, tmp_path)
+    rows = list(map(str, (tmp_path / "results.csv").read_text().splitlines()))
+    assert len(rows) == 1 + 6
+    call = capsys.readouterr().out.strip()
+    monkeypatch.chdir(tmp_path)
+    model = eval(call, {"EfficientNet": EfficientNet, "read_stages": read_stages})
+    winner = read_stages(tmp_path / "winner.json")
+    nas_space.encode(winner, base.SMALL)  # raises unless it is in the space
+    report = (tmp_path / "report.md").read_text()
+    assert f"{profile(model).multiply_adds / 1e6:.3f} M" in report
+    assert "base" in report.split("## The winner")[0]
+    assert (tmp_path / "nas.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_search_goes_on_with_the_same_study(pretended, tmp_path):
+    nas.run(OPTIONS, tmp_path)
+    first = (tmp_path / "results.csv").read_text().splitlines()
+    nas.run(dataclasses.replace(OPTIONS, trials=8), tmp_path)
+    more = (tmp_path / "results.csv").read_text().splitlines()
+    assert more[:7] == first
+    assert len(more) == 9
+    # The sampler does not begin anew with the networks that it began with.
+    tried = [line.split('"', 1)[1] for line in more[1:]]
+    assert len(set(tried)) == 8
+
+
+def test_latency_may_be_the_cost(pretended, tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "tflite_latency", lambda variant, classes: 0.5)
+    nas.run(dataclasses.replace(OPTIONS, trials=2, cost="latency"), tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert "T = 0.50 ms" in report
+    assert "| 0.50 ms |" in report
+
+
+def test_machines_share_a_database(pretended, tmp_path):
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    for place in ("here", "there"):
+        shared = dataclasses.replace(OPTIONS, trials=4, storage=storage)
+        nas.run(shared, tmp_path / place)
+    here, there = (
+        (tmp_path / place / "results.csv").read_text() for place in ("here", "there")
+    )
+    assert here == there
+    assert not (tmp_path / "there" / "trials").exists()
+
+
+def test_trainings_that_diverge_do_not_end_the_search(tmp_path):
+    def diverge(trial, folder):
+        if json.loads(trial.config.stages)[0]["kernel"] == 3:
+            raise FloatingPointError("The loss must stay finite")
+        return pretend(trial, folder)
+
+    search = dataclasses.replace(nas.prepare(OPTIONS, tmp_path), make=diverge)
+    nas.work(search)
+    kernels = [
+        read_stages(trial.user_attrs["stages"])[0].kernel
+        for trial in nas.finished(search)
+    ]
+    assert kernels == [5] * 6
+
+    def never(trial, folder):
+        raise FloatingPointError("The loss must stay finite")
+
+    search = dataclasses.replace(nas.prepare(OPTIONS, tmp_path / "new"), make=never)
+    with pytest.raises(RuntimeError, match="trainings failed: their loss"):
+        nas.work(search)
+
+
+def test_the_front_has_what_nothing_beats():
+    rows = [
+        nas.Row(i, cost, int(cost), 1, top1, top1, 0.0, 1.0, "")
+        for i, (cost, top1) in enumerate([(3, 0.7), (1, 0.5), (2, 0.4), (2, 0.6)])
+    ]
+    assert [row.number for row in nas_page.pareto(rows)] == [1, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sampler": "tpee"}, "Did you mean 'tpe'"),
+        ({"cost": "latencies"}, "Did you mean 'latency'"),
+        ({"trials": 0}, "`trials` must be at least 1"),
+        ({"target": -1.0}, "`target` must be at least 0"),
+        ({"skeleton": "none.json"}, "JSON text or the path of a file"),
+    ],
+)
+def test_options_out_of_range_are_named(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        nas.prepare(dataclasses.replace(OPTIONS, **change), tmp_path)
+
+
+def test_optuna_is_named_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"keras-efficientnet\[research\]"):
+        nas.run(OPTIONS, tmp_path / "new")
+    assert not (tmp_path / "new").exists()

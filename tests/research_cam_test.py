@@ -1,0 +1,53 @@
+"""The study of class activation maps, on small networks."""
+
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from research import cam
+
+PHOTOS = pathlib.Path(__file__).parents[1] / "examples" / "photos"
+
+
+@pytest.fixture(scope="module")
+def options(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cam")
+    tiny.save(folder / "tiny.keras")
+    (folder / "labels.txt").write_text("bear\ncat\ndog\nowl\n")
+    (folder / "photos").mkdir()
+    for name in ("dog.jpg", "koala.jpg"):
+        shutil.copy(PHOTOS / name, folder / "photos")
+    models = (str(folder / "tiny.keras"),)
+    return cam.Options(photos=(str(folder / "photos"),), models=models)
+
+
+def test_explains_and_goes_on(options, tmp_path, monkeypatch):
+    cam.run(options, tmp_path)
+    found = cam.open_folder(tmp_path, "cam", options)
+    with found as folder:
+        rows = folder.rows(cam.Explained, ("photo", "model")).rows
+    assert [pathlib.Path(row.photo).name for row in rows] == ["dog.jpg", "koala.jpg"]
+    assert all(row.answer in ("bear", "cat", "dog", "owl") for row in rows)
+    assert all(0.25 <= row.probability <= 1 for row in rows)
+    assert (tmp_path / cam.PICTURE).read_bytes().startswith(b"\xff\xd8")
+    assert f"({cam.PICTURE})" in (tmp_path / "report.md").read_text()
+    monkeypatch.setattr(cam.explain, "class_maps", None)  # nothing left to explain
+    (tmp_path / cam.PICTURE).unlink()
+    cam.run(options, tmp_path)
+    assert (tmp_path / cam.PICTURE).is_file()
+
+
+def test_maps_are_read_back():
+    np.testing.assert_array_equal(cam._read_map("1 2;3 4.5"), [[1, 2], [3, 4.5]])
+
+
+def test_errors(options, tmp_path):
+    with pytest.raises(ValueError, match="photos=nowhere.jpg"):
+        cam.run(cam.Options(photos=("nowhere.jpg",)), tmp_path / "a")
+    with pytest.raises(ValueError, match="must name photos"):
+        cam.run(cam.Options(), tmp_path / "a")
+    with pytest.raises(ValueError, match="Did you mean 'cam'"):
+        cam.run(cam.Options(method="cm"), tmp_path / "a")
+    assert not (tmp_path / "a").exists()
