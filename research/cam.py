@@ -27,10 +27,13 @@ _CELL = 1.75  # inches, of a photo's side
 class Options:
     """What is looked at, and by whom."""
 
-    photos: tuple[str, ...] = option((), "Photos, or folders of photos.")
+    photos: tuple[str, ...] = option(
+        (), "Photos, or folders of photos.", is_setting=False
+    )
     models: tuple[str, ...] = option(
         ("EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2"),
         "Variants, run folders or .keras files.",
+        is_setting=False,
     )
     weights: str = option("imagenet", "Of the variants: a published family.")
     method: str = option("cam", f"One of {', '.join(explain.METHODS)}.")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from matplotlib.axes import Axes
 
 import keras_efficientnet
 from keras_efficientnet import profile
@@ -38,7 +39,9 @@ class Options:
     """What is measured."""
 
     models: tuple[str, ...] = option(
-        (*FAMILY, RESNET), f"Variants, and {RESNET}; measured in this order."
+        (RESNET, *FAMILY),
+        f"Variants, and {RESNET}; measured in this order.",
+        is_setting=False,
     )
     runs: int = option(20, "Runs of each, after three that do not count.")
     core: int = option(-1, "Core to run on; -1: the last that this process may use.")
@@ -238,33 +241,23 @@ def _draw(
 ) -> None:
     figure = new_figure(8, 5)
     axes = figure.subplots()
-    family = [row for row in rows if row.model != RESNET]
-    places = [row.multiply_adds_G for row in family]
-    axes.errorbar(
-        places,
-        [row.mean_s for row in family],
-        yerr=[row.deviation_s for row in family],
-        fmt="o-",
-        color=COLORS[1],
-        capsize=3,
-        label="EfficientNet, measured",
-    )
+    family = sorted((row for row in rows if row.model != RESNET), key=_cost)
     others = [row for row in rows if row.model == RESNET]
-    for row in others:
-        place = row.multiply_adds_G
-        axes.plot(place, row.mean_s, "s", color=COLORS[0], label=f"{RESNET}, measured")
+    for shown, color, name in ((family, 1, "EfficientNet"), (others, 0, RESNET)):
+        if shown:
+            _draw_times(axes, shown, COLORS[color], name)
     known = [row for row in rows if row.model in printed]
     axes.plot(
         [row.multiply_adds_G for row in known],
         [printed[row.model] for row in known],
-        "x",
-        color="0.3",
+        "kx",
         label="the paper's",
     )
     for row in rows:
         name = row.model.removeprefix("EfficientNet")
-        point = row.multiply_adds_G, row.mean_s
+        point = row.multiply_adds_G, row.cpu_s
         axes.annotate(name, point, (7, -11), textcoords="offset points", fontsize=9)
+    axes.margins(x=0.08)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
@@ -274,3 +267,21 @@ def _draw(
     )
     axes.legend(frameon=False, loc="upper left")
     save(figure, path)
+
+
+def _cost(row: Measured) -> float:
+    return row.multiply_adds_G
+
+
+def _draw_times(axes: Axes, rows: Sequence[Measured], color: str, name: str) -> None:
+    places = [row.multiply_adds_G for row in rows]
+    cpu, means = [row.cpu_s for row in rows], [row.mean_s for row in rows]
+    axes.plot(places, cpu, "o-", color=color, label=f"{name}, processor")
+    axes.plot(
+        places,
+        means,
+        "o--",
+        color=color,
+        markerfacecolor="none",
+        label=f"{name}, clock",
+    )

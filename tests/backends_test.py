@@ -11,15 +11,20 @@ import keras
 import numpy as np
 import pytest
 
+from keras_efficientnet import VARIANTS
+
 BACKEND = keras.backend.backend()
-# TensorFlow, where other tests build the whole family, needs only a few of these.
-QUICK = {"EfficientNetB0", "EfficientNetLite0", *backend_cases.OPTIONS}
+# TensorFlow, where other tests build the whole family, needs only a few of it.
+LARGE = VARIANTS.keys() - {"EfficientNetB0", "EfficientNetLite0"}
 
 
 def mark(name):
     huge = name == "EfficientNetL2"
-    elsewhere = BACKEND == "tensorflow" and name not in QUICK
-    slow = [pytest.mark.slow] if huge or elsewhere else []
+    slow = (
+        [pytest.mark.slow]
+        if huge or (BACKEND == "tensorflow" and name in LARGE)
+        else []
+    )
     return pytest.param(name, marks=slow)
 
 

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_efficientnet import baselines, profile
+from keras_efficientnet import Scaling, baselines, profile
 
 SIDE = 64  # pixels
-# Ours, theirs, and what their preprocessing does to pixels.
+# Ours and theirs.
 PEERS = {
     "MobileNetV1": (baselines.MobileNetV1, keras.applications.MobileNet),
     "MobileNetV2": (baselines.MobileNetV2, keras.applications.MobileNetV2),
@@ -32,7 +32,7 @@ def randomize(model, seed=0):
 
 
 def copy_by_name(source, target):
-    named = {layer.name: layer for layer in source.layers}
+    named = {layer.name: layer for layer in source.layers if layer.weights}
     for layer in target.layers:
         if layer.weights:
             name = layer.name
@@ -41,7 +41,7 @@ def copy_by_name(source, target):
             layer.set_weights(
                 [v.reshape(w.shape) for v, w in zip(values, layer.weights, strict=True)]
             )
-    assert not any(layer.weights for layer in named.values())
+    assert not named
 
 
 @pytest.mark.parametrize("key", PEERS)
@@ -60,12 +60,32 @@ def test_unscaled_equals_keras_applications(key):
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
-def test_parameters_at_1000_classes():
-    """Source: the papers' 4.2 M and 3.4 M; torchvision's resnet50 and mobilenet_v2."""
-    wanted = {
-        baselines.MobileNetV1: 4_231_976,
-        baselines.MobileNetV2: 3_504_872,
-        baselines.ResNet: 25_557_032,
-    }
-    for build, params in wanted.items():
-        assert profile(build()).trainable_params == params
+def test_resnet_v1_5():
+    """Source: torchvision's resnet50: 25,557,032 parameters, 4.09 G multiply-adds."""
+    cost = profile(baselines.ResNet(50))
+    assert cost.trainable_params == 25_557_032
+    assert round(cost.multiply_adds / 1e9, 2) == 4.09
+
+
+def test_scaling_by_hand():
+    """Half of 32, 64, 128 ... channels; one block of 2 is 2 times 1.5, rounded up."""
+    scaling = Scaling(depth=1.5, width=0.5, resolution=2)
+    model = baselines.MobileNetV1(scaling, resolution=32, classes=3)
+    assert model.input_shape[1:3] == (64, 64)
+    filters = [
+        la.filters
+        for la in model.layers
+        if isinstance(la, keras.layers.Conv2D)
+        and not isinstance(la, keras.layers.DepthwiseConv2D)
+    ]
+    stages = [32] * 2 + [64] * 3 + [128] * 3 + [256] * 9 + [512] * 3
+    assert filters == [16, *stages]
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="`depth` must be one of 50, 152"):
+        baselines.ResNet(51)
+    with pytest.raises(
+        ValueError, match="Did you mean 'v1.5'. Received: version='v15'"
+    ):
+        baselines.ResNet(50, version="v15")

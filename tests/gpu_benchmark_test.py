@@ -58,7 +58,7 @@ def test_our_network_takes_steps(task):
     assert gpu.peak_of(gpu.device_name("ours")) is None
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def operators():
     """Declares what importing torchvision asks for.
 

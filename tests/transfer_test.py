@@ -19,7 +19,7 @@ def test_reset_classifier_keeps_the_backbone(tiny):
     for layer in reset.layers:
         if layer.name not in ("predictions", "top_dropout"):
             assert layer is tiny.get_layer(layer.name)
-    scores = np.asarray(reset(np.zeros((2, 32, 32, 3), "float32")))
+    scores = keras.ops.convert_to_numpy(reset(np.zeros((2, 32, 32, 3), "float32")))
     np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-6)
     assert tiny.output_shape == (None, 4)
 
@@ -62,8 +62,10 @@ def test_feature_extractor_gives_pooled_features(tiny):
 
 def test_feature_extractor_of_a_headless_model_pools(headless):
     extractor = keras_efficientnet.feature_extractor(headless)
-    maps = np.asarray(headless(np.full((1, 32, 32, 3), 9.0, "float32")))
-    pooled = np.asarray(extractor(np.full((1, 32, 32, 3), 9.0, "float32")))
+    maps = keras.ops.convert_to_numpy(headless(np.full((1, 32, 32, 3), 9.0, "float32")))
+    pooled = keras.ops.convert_to_numpy(
+        extractor(np.full((1, 32, 32, 3), 9.0, "float32"))
+    )
     np.testing.assert_allclose(pooled, maps.mean(axis=(1, 2)), rtol=1e-5)
 
 
@@ -162,8 +164,7 @@ def test_check_input_range_keeps_the_first_batch_of_a_generator():
 
 
 def test_check_input_range_takes_a_tf_dataset():
-    import tensorflow as tf
-
+    tf = pytest.importorskip("tensorflow")
     dataset = tf.data.Dataset.from_tensor_slices((SCALED, [0, 1])).batch(2)
     with pytest.warns(UserWarning, match="0 to 255"):
         assert transfer.check_input_range(dataset) is dataset

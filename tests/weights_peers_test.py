@@ -25,6 +25,8 @@ PEERS = {
     "geffnet": TENSORFLOW,
     "torchvision": TORCH,
     "transformers": TENSORFLOW,
+    "tpu": TENSORFLOW,
+    "tpu_lite": {**TENSORFLOW, "lite": True},
 }
 
 
@@ -38,13 +40,14 @@ def value(name, shape):
     """The weights that the peers had when the golden was made."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
     rng = np.random.default_rng(seed)
-    if name.endswith("running_var"):
+    if name.endswith(("running_var", "moving_variance")):
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    if name.endswith(("bias", "running_mean")):
+    if name.endswith(("bias", "running_mean", "beta", "moving_mean")):
         return rng.normal(0, 0.2, shape).astype(np.float32)
     if len(shape) <= 1:
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    fan = int(np.prod(shape[1:]))
+    ends = 2 if "depthwise_kernel" in name else -1
+    fan = int(np.prod(shape[1:] if "." in name else shape[:ends]))
     return rng.normal(0, (2 / fan) ** 0.5, shape).astype(np.float32)
 
 
@@ -124,14 +127,13 @@ def test_every_array_must_be_there_and_nothing_else(golden, peer, model, tmp_pat
     assert all(map(np.array_equal, model.get_weights(), before))
 
 
-def test_names_of_timm_are_made_from_ours(golden, model, peer):
-    if not peer.startswith(("timm", "geffnet")):
-        pytest.skip("other names")
+@pytest.mark.parametrize("peer", ["timm", "timm_lite", "geffnet"])
+def test_names_of_timm_are_made_from_ours(golden, peer):
     arrays = state_dict(golden, peer)
+    ours = mapping.to_model_names(arrays).arrays
     made = set()
-    for name in mapping.to_model_names(arrays, model).arrays:
-        block = name.split("_")[0]
-        expands = any(la.name == f"{block}_expand_conv" for la in model.layers)
+    for name in ours:
+        expands = f"{name.split('_')[0]}_expand_conv/kernel" in ours
         made.add(schemes.to_timm(name, expands))
     assert made == {name for name in arrays if not name.endswith("num_batches_tracked")}
 

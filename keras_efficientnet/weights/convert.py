@@ -127,9 +127,12 @@ def _suffix(target: Path, names: str) -> str:
 
 def _read(source: str | os.PathLike[str], variant: str | None, ema: bool) -> Source:
     head, _, family = str(source).partition("/")
+    record: WeightFile | None
+    is_verified = False
     if family in known_families() and not Path(source).exists():
-        record: WeightFile | None = find(family, head)
-        path = fetch.fetch(find(family, head))
+        record = find(family, head)
+        path = fetch.fetch(record)
+        is_verified = bool(record.checksum)
     else:
         path = Path(source).expanduser()
         record = next((r for r in WEIGHT_FILES if _is(r, path)), None)
@@ -137,7 +140,7 @@ def _read(source: str | os.PathLike[str], variant: str | None, ema: bool) -> Sou
     if variant:
         model = getattr(efficientnet, find_variant(variant))(weights=None)
         order = [(type(layer).__name__, layer.name) for layer in model.layers]
-    arrays = reading.read(path, order, ema)
+    arrays = reading.read(path, order, ema, is_verified)
     return Source(path, arrays, mapping.to_model_names(arrays), record)
 
 
@@ -247,7 +250,8 @@ def _named(model: keras.Model, names: str) -> reading.Arrays:
 
 def _compare(path: Path, model: keras.Model) -> None:
     order = [(type(layer).__name__, layer.name) for layer in model.layers]
-    again = mapping.to_model_names(reading.read(path, order), model).arrays
+    arrays = reading.read(path, order, is_verified=True)
+    again = mapping.to_model_names(arrays, model).arrays
     expected = assign.current(model)
     if again.keys() != expected.keys() or not all(
         np.array_equal(again[name], array, equal_nan=True)
