@@ -61,7 +61,8 @@ def tflite_latency(variant: Variant, classes: int = 1000) -> float:
     """Returns how long one image takes on one thread of TFLite, in float32.
 
     It is the thread's own time, so that what else the machine does is not remembered as
-    the network's. What was measured on this machine before is read from a file; see `cache_path`.
+    the network's. What was measured on this machine before is read from a file; see
+    `cache_path`.
 
     Args:
         variant: Scaling of the network; the weights, which do not matter, are random.
