@@ -42,11 +42,16 @@ def class_maps(
     Raises:
         ValueError: `method` is unknown, the network's end does not allow it, or a
             class is out of range.
+        ImportError: Keras is older than Keras 3.
 
     Source:
         Class activation mapping, arXiv:1512.04150; Grad-CAM, arXiv:1610.02391.
     """
     check_choice("method", method, METHODS)
+    if not hasattr(keras, "ops"):
+        raise ImportError(
+            f"Keras 3 must be installed for class maps. Received: {keras.__version__}"
+        )
     make = _cam if method == "cam" else _grad_cam
     return make(model, np.asarray(images, np.float32), classes)
 

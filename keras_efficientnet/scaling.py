@@ -176,10 +176,10 @@ def fit_budget(
         classes: Number of classes of the classifier.
         lite: Whether to fit a Lite net.
         latency_ms: Most milliseconds for one image on one thread of TFLite in
-            float32, on this machine. About seven networks are built, converted and
-            timed, the largest of them up to twice as slow as the budget; what was
-            timed before is remembered. `phi` is then found to 0.1, because timing is
-            no more exact than that.
+            float32, on this machine, of the thread's own time. About seven networks are
+            built, converted and timed, the largest of them up to twice as slow as the
+            budget; what was timed before is remembered. `phi` is then found to 0.1,
+            because timing is no more exact than that.
 
     Returns:
         The coefficient, to 0.01, with its scaling and cost. Where both budgets are

@@ -172,3 +172,9 @@ def test_errors():
     flat = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="must have feature maps"):
         explain.class_maps(flat, np.ones((1, 8)), 0, "grad_cam")
+
+
+def test_class_maps_need_keras_3(monkeypatch):
+    monkeypatch.delattr(keras, "ops")
+    with pytest.raises(ImportError, match="Keras 3 must be installed"):
+        explain.class_maps(None, IMAGES)
