@@ -19,13 +19,8 @@ LARGE = VARIANTS.keys() - {"EfficientNetB0", "EfficientNetLite0"}
 
 
 def mark(name):
-    huge = name == "EfficientNetL2"
-    slow = (
-        [pytest.mark.slow]
-        if huge or (BACKEND == "tensorflow" and name in LARGE)
-        else []
-    )
-    return pytest.param(name, marks=slow)
+    slow = name == "EfficientNetL2" or (BACKEND == "tensorflow" and name in LARGE)
+    return pytest.param(name, marks=[pytest.mark.slow] if slow else [])
 
 
 @pytest.mark.parametrize("name", [mark(name) for name in backend_cases.CASES])

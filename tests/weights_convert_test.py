@@ -154,9 +154,13 @@ def test_check_tells_a_difference(tiny, source, tmp_path, monkeypatch):
 def test_check_needs_a_peer_and_a_classifier(source, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="needs weights of lukemelas, timm"):
         convert.convert(source, tmp_path / "x.keras", check=True)
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match="The check needs timm: pip install"):
-        peers.logits("timm", KEY, {"classifier.bias": np.zeros(1)}, None, False)
+    monkeypatch.setitem(peers.PACKAGES, "timm", "no_such_package")
+    with pytest.raises(ImportError, match="needs no_such_package: pip install"):
+        peers.logits("timm", KEY, {}, np.zeros(1), symmetric=False)
+    monkeypatch.setitem(peers.PACKAGES, "timm", "numpy")
+    monkeypatch.setattr(sys, "executable", "false")
+    with pytest.raises(ValueError, match="must fit timm's network. exit status 1"):
+        peers.logits("timm", KEY, {}, np.zeros(1), symmetric=False)
     headless = efficientnet.EfficientNetB0(weights=None, include_top=False)
     headless.save_weights(tmp_path / "x.weights.h5")
     with pytest.raises(ValueError, match="needs a classifier"):

@@ -1,11 +1,19 @@
 """Logits of the projects that weight files come from, to compare ours with.
 
 Each function needs the project it is about, and nothing else here needs any of them.
+The network runs in a process of its own: PyTorch's compiler ends a process that
+TensorFlow's is in already.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +22,12 @@ from ..architecture import VARIANTS, block_plan, find_variant
 from .reading import Arrays
 
 INSTALL = "pip install torch timm efficientnet-pytorch torchvision transformers"
+PACKAGES = {
+    "lukemelas": "efficientnet_pytorch",
+    "timm": "timm",
+    "torchvision": "torchvision",
+    "transformers": "transformers",
+}
 
 
 def logits(
@@ -43,22 +57,39 @@ def logits(
             f"Received: names of {scheme!r}"
         )
     short = variant.removeprefix("EfficientNet").lower()
-    try:
-        return _torch_logits(
-            _BUILDERS[scheme](short, arrays, symmetric), arrays, images
+    if importlib.util.find_spec(PACKAGES[scheme]) is None:
+        raise ImportError(f"The check needs {PACKAGES[scheme]}: {INSTALL}")
+    with tempfile.TemporaryDirectory() as folder:
+        task, answer = Path(folder) / "task.npz", Path(folder) / "answer.npy"
+        values: dict[str, Any] = {"names": list(arrays), "images": images}
+        values |= {f"array_{i}": array for i, array in enumerate(arrays.values())}
+        np.savez(task, **values)
+        module = "keras_efficientnet.weights.peers"
+        run = subprocess.run(
+            [sys.executable, "-m", module, scheme, short, str(symmetric), task, answer],
+            env={**os.environ, "KERAS_BACKEND": "torch"},
+            capture_output=True,
+            text=True,
         )
-    except ImportError as error:
-        raise ImportError(f"The check needs {error.name}: {INSTALL}") from error
+        if run.returncode != 0:
+            told = run.stderr.strip()[-500:] or f"exit status {run.returncode}"
+            raise ValueError(f"The weights must fit {scheme}'s network. {told}")
+        return np.load(answer)
+
+
+def _main(scheme: str, short: str, symmetric: str, task: str, answer: str) -> None:
+    with np.load(task) as content:
+        names = content["names"].tolist()
+        arrays = {name: content[f"array_{i}"] for i, name in enumerate(names)}
+        network = _BUILDERS[scheme](short, arrays, symmetric == "True")
+        np.save(answer, _torch_logits(network, arrays, content["images"]))
 
 
 def _torch_logits(network: Any, arrays: Arrays, images: np.ndarray) -> np.ndarray:
     import torch
 
     tensors = {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"The weights must fit the peer's network. {error}") from error
+    network.load_state_dict(tensors)
     network.eval()
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     with torch.no_grad():
@@ -130,3 +161,7 @@ _BUILDERS: dict[str, Callable[[str, Arrays, bool], Any]] = {
     "torchvision": _torchvision,
     "transformers": _transformers,
 }
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
