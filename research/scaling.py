@@ -119,7 +119,7 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
             base.describe(config),
             picture("scaling.png", "Accuracy against multiply-adds"),
             *_tables(points),
-            _comparison(points),
+            *_comparison(points),
         ]
         files = {rows.path.name: "a row per training", "scaling.png": "the figures"}
         write_page(folder, TITLE, blocks, files)
@@ -246,7 +246,7 @@ def _tables(points: dict[str, list[Point]]) -> Iterator[str]:
         yield f"## {title.capitalize()}\n\n{table(rows)}"
 
 
-def _comparison(points: dict[str, list[Point]]) -> str:
+def _comparison(points: dict[str, list[Point]]) -> list[str]:
     rows = []
     for point in points[COMPOUND][1:]:
         cells = {
@@ -259,12 +259,14 @@ def _comparison(points: dict[str, list[Point]]) -> str:
             text = "" if other is None else f"{100 * (point.top1 - other):+.2f}"
             cells[f"over {name}"] = text
         rows.append(cells)
-    return (
+    if not rows:
+        return []
+    return [
         "## Compound against one dimension\n\nPercentage points that compound scaling "
         "is above a single dimension at equal multiply-adds, between whose points the "
         "logarithm of the multiply-adds is interpolated; empty where the line does "
         f"not reach so far.\n\n{table(rows)}"
-    )
+    ]
 
 
 def interpolate(line: Sequence[Point], multiply_adds: float) -> float | None:

@@ -57,9 +57,10 @@ def draw(
         axes.tick_params(labelbottom=True)
         if name in ("at", "all"):
             axes.legend(frameon=False, loc="lower right")
-    figure.suptitle(
-        f"Mean of {seeds} trainings on {data}; bars: one standard deviation"
+    told = (
+        f"Mean of {seeds} trainings of each network on {data}; bars: standard deviation"
     )
+    figure.suptitle(told if seeds > 1 else f"One training of each network on {data}")
     drawing.save(figure, path)
 
 
@@ -80,7 +81,7 @@ def line(
     axes.errorbar(
         x,
         y,
-        yerr=[100 * point.deviation for point in points],
+        yerr=[100 * p.deviation for p in points] if points[0].seeds > 1 else None,
         label=label,
         color=drawing.COLORS[style],
         marker=drawing.MARKERS[style],

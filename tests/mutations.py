@@ -7,8 +7,8 @@ import zipfile
 
 import h5py
 import safetensors.numpy
+import tf_files
 import torch_files
-import weights_tf_checkpoint_test
 
 # Where sizes and counts stand in a file, these are the ones that hurt.
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1)
@@ -45,7 +45,7 @@ def write_safetensors(path, arrays):
 def write_tar(path, arrays):
     folder = path.with_name(f"{path.name}.unpacked")
     folder.mkdir()
-    weights_tf_checkpoint_test.write(folder / "model.ckpt", arrays)
+    tf_files.write(folder / "model.ckpt", arrays)
     with tarfile.open(path, "w") as archive:
         for file in sorted(folder.glob("model.ckpt.[id]*")):
             archive.add(file, f"net/{file.name}")

@@ -74,6 +74,14 @@ def test_a_study_goes_on_and_keeps_to_its_settings(pretended, tmp_path):
         scaling.run(dataclasses.replace(OPTIONS, seeds=3), tmp_path)
 
 
+def test_lines_may_be_left_out(pretended, tmp_path):
+    alone = dataclasses.replace(OPTIONS, phis=(), at=(), resolutions=(), seeds=1)
+    scaling.run(alone, tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert "| w=2 |" in report
+    assert "## Compound against" not in report
+
+
 def test_interpolation_is_linear_in_the_logarithm():
     line = [
         scaling.Point(str(cost), Scaling(), cost, 1, top1, 0.0, 1)

@@ -157,14 +157,17 @@ def test_check_needs_a_peer_and_a_classifier(source, tmp_path, monkeypatch):
     monkeypatch.setitem(peers.PACKAGES, "timm", "no_such_package")
     with pytest.raises(ImportError, match="needs no_such_package: pip install"):
         peers.logits("timm", KEY, {}, np.zeros(1), symmetric=False)
-    monkeypatch.setitem(peers.PACKAGES, "timm", "numpy")
-    monkeypatch.setattr(sys, "executable", "false")
-    with pytest.raises(ValueError, match="must fit timm's network. exit status 1"):
-        peers.logits("timm", KEY, {}, np.zeros(1), symmetric=False)
     headless = efficientnet.EfficientNetB0(weights=None, include_top=False)
     headless.save_weights(tmp_path / "x.weights.h5")
     with pytest.raises(ValueError, match="needs a classifier"):
         convert.convert(tmp_path / "x.weights.h5", tmp_path / "x.keras", check=True)
+
+
+def test_failure_of_the_peer_is_told(monkeypatch):
+    monkeypatch.setitem(peers.PACKAGES, "timm", "numpy")
+    monkeypatch.setattr(sys, "executable", "false")
+    with pytest.raises(ValueError, match="must fit timm's network. exit status 1"):
+        peers.logits("timm", KEY, {}, np.zeros(1), symmetric=False)
 
 
 def test_command_reports_and_fails_with_a_message(source, tmp_path, capsys):

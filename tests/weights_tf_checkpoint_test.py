@@ -4,21 +4,12 @@ import tarfile
 import numpy as np
 import pytest
 import tensorflow as tf
+from tf_files import write
 
 from keras_efficientnet.weights import reading, tensor_bundle, tf_checkpoint
 
 AVERAGE = "/ExponentialMovingAverage"
 VARIABLES = ("net/stem/conv2d/kernel", "net/blocks_10/se/conv2d/bias")
-
-
-def write(prefix, values):
-    """Saves a checkpoint of TensorFlow 1 by TensorFlow's own code."""
-    tf1 = tf.compat.v1
-    with tf.Graph().as_default(), tf1.Session() as session:
-        saved = {name: tf1.Variable(value) for name, value in values.items()}
-        session.run(tf1.global_variables_initializer())
-        tf1.train.Saver(saved).save(session, str(prefix))
-    return prefix
 
 
 @pytest.fixture(scope="module")
