@@ -55,6 +55,13 @@ def test_a_network_is_measured_once(cache, monkeypatch):
     assert timing.tflite_latency(same, classes=4) == found
 
 
+def test_what_is_timed_has_its_weights_in_it():
+    """Variables outside of the kernels would make it ten times as slow."""
+    small = Variant(0.25, 0.3, 32, 0.2)
+    params = plan_cost(small, classes=4).trainable_params
+    assert len(timing._convert(small, classes=4)) > 0.9 * 4 * params
+
+
 def test_a_damaged_cache_is_measured_anew(cache, monkeypatch):
     measured = timing.Latency(1.5, 2.0)
     monkeypatch.setattr(timing, "_measure_tflite", lambda *_: measured)
