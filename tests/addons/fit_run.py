@@ -35,7 +35,7 @@ def data(strategy):
         BATCH, drop_remainder=True
     )
     options = tf.data.Options()
-    off = tf.data.experimental.AutoShardPolicy.OFF  # as two replicas share a batch
+    off = tf.data.experimental.AutoShardPolicy.OFF  # each has its part
     options.experimental_distribute.auto_shard_policy = off
     return dataset.with_options(options)
 
