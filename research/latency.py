@@ -255,8 +255,11 @@ def _draw(
     )
     for row in rows:
         name = row.model.removeprefix("EfficientNet")
-        point = row.multiply_adds_G, row.cpu_s
-        axes.annotate(name, point, (7, -11), textcoords="offset points", fontsize=9)
+        point = row.multiply_adds_G, row.mean_s
+        right, up, side = (7, -11, "left") if row.model == RESNET else (-5, 6, "right")
+        axes.annotate(
+            name, point, (right, up), textcoords="offset points", ha=side, fontsize=9
+        )
     axes.margins(x=0.08)
     axes.set_xscale("log")
     axes.set_yscale("log")
