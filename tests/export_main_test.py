@@ -91,4 +91,7 @@ def test_command_speaks_to_the_point():
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "error: A folder of images must exist. Received: nowhere\n"
+    # On some processors TensorFlow logs as it starts, whatever it is told.
+    (*logs, error) = done.stderr.splitlines()
+    assert error == "error: A folder of images must exist. Received: nowhere"
+    assert all("::" in line or "port.cc" in line for line in logs)

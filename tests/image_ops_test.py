@@ -226,15 +226,23 @@ def test_geometry_is_pillows_but_for_ties(name):
 
 
 def test_smoothing_is_tensorflows_convolution():
-    """Golden: the depthwise convolution that the original calls."""
+    """Golden: the depthwise convolution that the original calls.
+
+    With oneDNN it adds in another order, so that a sum that is a whole number but for
+    rounding may be cut off to the one below.
+    """
     image = noise()
     kernel = np.ones((3, 3, 3, 1), np.float32)
     kernel[1, 1] = 5
     smoothed = tf.nn.depthwise_conv2d(
         tf.cast(image, tf.float32)[None], kernel / np.float32(13), [1] * 4, "VALID"
     )
-    ours = image_ops.sharpness(tf.constant(image), 0.0)[1:-1, 1:-1]
-    np.testing.assert_array_equal(ours, truncated(smoothed[0].numpy()))
+    golden = smoothed[0].numpy()
+    ours = image_ops.sharpness(tf.constant(image), 0.0)[1:-1, 1:-1].numpy()
+    is_whole = np.abs(golden - np.rint(golden)) < 1e-4
+    wanted = truncated(golden)
+    np.testing.assert_array_equal(ours[~is_whole], wanted[~is_whole])
+    assert np.abs(ours.astype(int) - wanted).max() <= 1
 
 
 def test_luma_is_tensorflows_for_a_million_colors():

@@ -68,6 +68,7 @@ def test_forward_equals_keras_on_a_branching_network(tiny):
     found = Forward(model)(images)
     moved = model.get_weights()
     model.set_weights(start)
-    np.testing.assert_allclose(found, model(images, training=True), atol=1e-5)
+    wanted = model(images, training=True)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(moved, model.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
