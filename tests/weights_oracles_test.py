@@ -12,7 +12,7 @@ from keras_efficientnet.preprocessing import channel_statistics
 from keras_efficientnet.weights import convert, load_weights, mapping
 
 pytestmark = pytest.mark.slow
-TOLERANCE = 1e-4  # of logits, which are of the order of 1
+TOLERANCE = 1e-4  # of logits of the order of 1; a share of greater ones
 TENSORFLOW = {"padding": "same", "bn_epsilon": 1e-3}
 TORCH = {"padding": "symmetric", "bn_epsilon": 1e-5}
 
@@ -95,6 +95,13 @@ def torch_logits(network, images, normalization):
     return getattr(outputs, "logits", outputs).numpy()
 
 
+def assert_close(ours, theirs):
+    """Random statistics may let logits grow, and their rounding with them."""
+    scale = max(1.0, np.abs(theirs).max())
+    print(f"{np.abs(ours - theirs).max():.2g} of {scale:.2g}")
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE * scale)
+
+
 def build(short, **options):
     factory = getattr(efficientnet, architecture.find_variant(short))
     return factory(
@@ -128,9 +135,7 @@ def test_logits_are_the_peers(peer, short, options, tmp_path):
         images = photos(side)
         theirs = torch_logits(network, images, kind)
         ours = keras.ops.convert_to_numpy(model(images))
-        print(f"{np.abs(ours - theirs).max():.2g} of {np.abs(theirs).max():.2g}")
-        scale = max(1.0, np.abs(theirs).max())
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE * scale)
+        assert_close(ours, theirs)
 
 
 def test_safetensors_of_timm_load_too(tmp_path):
@@ -226,8 +231,7 @@ def test_keras_applications_logits(short, tmp_path):
     images = np.random.default_rng(0).normal(0, 1, (1, side, side, 3))
     images = images.astype(np.float32)
     expected = keras.ops.convert_to_numpy(theirs(images * 255))
-    ours = keras.ops.convert_to_numpy(model(images))
-    np.testing.assert_allclose(ours, expected, rtol=0, atol=TOLERANCE)
+    assert_close(keras.ops.convert_to_numpy(model(images)), expected)
 
 
 @pytest.mark.parametrize("short", ["b0", "b3"])
