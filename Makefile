@@ -67,8 +67,8 @@ test-wheel: $(VENV)/.dev
 		torch==2.13.0 torchvision==0.28.0
 	@touch $@
 
-BACKEND_TESTS = $(addprefix tests/,backends_test.py cost_test.py gpu_benchmark_test.py \
-	saving_test.py transfer_test.py weights_load_test.py)
+BACKEND_TESTS = $(addprefix tests/,backends_test.py cost_test.py explain_test.py \
+	gpu_benchmark_test.py saving_test.py transfer_test.py weights_load_test.py)
 
 test-backends: export XLA_FLAGS = --xla_backend_optimization_level=0
 test-backends: .venv-backends/.run
