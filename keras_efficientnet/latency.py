@@ -135,7 +135,9 @@ def _convert(variant: Variant, classes: int) -> bytes:
     function = call.get_concrete_function(tf.TensorSpec(shape, tf.float32))
     # The converter would leave Keras' variables as they are, ten times as slow.
     frozen = convert_variables_to_constants_v2(function)
-    return tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert()
+    return tf.lite.TFLiteConverter.from_concrete_functions(
+        [frozen], tf.Module()
+    ).convert()
 
 
 def _key(variant: Variant, classes: int) -> str:

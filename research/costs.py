@@ -34,7 +34,7 @@ def cost_of(kind: str, variant: Variant, classes: int) -> float:
 
 def show(kind: str, cost: float) -> str:
     """Returns a cost with its unit."""
-    return f"{cost:.2f} ms" if kind == "latency" else f"{cost / 1e6:.3f} M"
+    return f"{cost:.3f} ms" if kind == "latency" else f"{cost / 1e6:.3f} M"
 
 
 def reward(top1: float, cost: float, target: float, weight: float) -> float:

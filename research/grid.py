@@ -83,7 +83,7 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         rows = _judge(options, config, found, folder)
         best = max(rows, key=lambda row: row.reward)
         members = family(config, best, options.cost)
-        _draw(rows, best, folder.root / "grid.png")
+        _draw(rows, best, costs.KINDS[options.cost], folder.root / "grid.png")
         files = {"results.csv": "a row per triple", "grid.png": "the picture"}
         files |= calls.write_stages(config, folder.root)
         networks = {_plan(config, Scaling(*_ratios(row))) for row in rows}
@@ -178,7 +178,7 @@ def family(
         cells["multiply-adds, M"] = f"{cost.multiply_adds / 1e6:.2f}"
         cells["parameters, M"] = f"{cost.trainable_params / 1e6:.3f}"
         if kind == "latency":
-            cells["ms"] = f"{costs.cost_of(kind, variant, classes):.2f}"
+            cells["ms"] = f"{costs.cost_of(kind, variant, classes):.3f}"
         members.append(cells | {"call": f"`{calls.describe(variant, classes)}`"})
     return members
 
@@ -264,7 +264,7 @@ def _ranked(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _draw(rows: Sequence[Row], best: Row, path: pathlib.Path) -> None:
+def _draw(rows: Sequence[Row], best: Row, cost: str, path: pathlib.Path) -> None:
     figure = drawing.new_figure()
     axes = figure.subplots()
     x = [row.cost_ratio for row in rows]
@@ -278,5 +278,5 @@ def _draw(rows: Sequence[Row], best: Row, path: pathlib.Path) -> None:
     axes.annotate(label, at, xytext=(9, 9), textcoords="offset points")
     axes.margins(0.1)
     title = "Triples alpha, beta, gamma of about twice the cost by the formula"
-    drawing.tidy(axes, title, "cost, times the base's", "validation top-1, %")
+    drawing.tidy(axes, title, f"{cost}, times the base's", "validation top-1, %")
     drawing.save(figure, path)

@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import multiprocessing
 import pathlib
+import shutil
+import socket
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,11 +20,12 @@ from .files import write_text
 from .folder import open_folder
 from .nas_page import WINNER
 from .options import option
-from .processes import run_processes
+from .processes import is_orphan, run_processes
 
 if TYPE_CHECKING:
     import optuna
 
+_PLACE = "place"  # attribute of a trial
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISampler"}
 
 
@@ -31,7 +34,10 @@ class Options(base.TrainingOptions):
     """What is searched, and what for."""
 
     trials: int = option(
-        40, "Networks that are tried; may be raised later.", is_setting=False
+        40,
+        "Networks that are tried; may be raised later. Those being trained when the "
+        "number is reached are finished too.",
+        is_setting=False,
     )
     skeleton: str = option(
         "", "mobilenet_v2, which B0 belongs to, or a stage table; empty: the base's."
@@ -119,6 +125,7 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
     _import_optuna()
     with open_folder(output_dir, "nas", options) as folder:
         search = prepare(options, folder.root)
+        _take_up(search)
         missing = options.trials - len(finished(search))
         count = min(options.processes or trials.default_processes(), max(missing, 1))
         if count > 1:
@@ -129,7 +136,8 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
             work(search)
         rows = folder.rows(Row, ("number",))
         for trial in finished(search):
-            rows.add(Row(number=trial.number, reward=trial.value, **trial.user_attrs))
+            told = {k: v for k, v in trial.user_attrs.items() if k != _PLACE}
+            rows.add(Row(number=trial.number, reward=trial.value, **told))
         best = max(rows.rows, key=lambda row: row.reward)
         write_text(folder.root / WINNER, format_stages(read_stages(best.stages)))
         call = calls.describe(variant_of(search, best), search.classes, WINNER)
@@ -174,7 +182,6 @@ def work(search: Search) -> None:
         search: What to do.
     """
     optuna = _import_optuna()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     _enqueue_base(search)
     states = optuna.trial.TrialState
 
@@ -182,9 +189,8 @@ def work(search: Search) -> None:
         found = study.get_trials(deepcopy=False)
         done = sum(each.state == states.COMPLETE for each in found)
         failed = sum(each.state == states.FAIL for each in found)
-        if trial.state == states.COMPLETE:
-            _tell(trial, done, search.options.trials)
-        if done >= search.options.trials:
+        _tell(trial, done, search.options.trials)
+        if done >= search.options.trials or is_orphan():
             study.stop()
         elif failed > search.options.trials + done:
             raise RuntimeError(
@@ -223,9 +229,14 @@ def objective(trial: Any, search: Search) -> float:
         options.validation_images,
         options.test_images,
     )
-    storage = trials.Storage(search.folder)
-    while (result := storage.find(job)) is None:
-        storage.try_to_make(job, search.make)
+    trial.set_user_attr(_PLACE, _place(search, job.key))
+    try:
+        (result,) = trials.run_trials(
+            [job], search.folder, processes=1, make=search.make, show=False
+        )
+    except FloatingPointError:
+        shutil.rmtree(search.folder / job.key, ignore_errors=True)
+        raise
     for name, value in {
         "cost": cost,
         "multiply_adds": counted.multiply_adds,
@@ -267,7 +278,6 @@ def finished(search: Search) -> list[Any]:
         search: With its storage.
     """
     optuna = _import_optuna()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     states = (optuna.trial.TrialState.COMPLETE,)
     return open_study(search).get_trials(states=states)
 
@@ -299,6 +309,36 @@ def _enqueue_base(search: Search) -> None:
     open_study(search).enqueue_trial(point, skip_if_exists=True)
 
 
+def _take_up(search: Search) -> None:
+    """Queues networks whose training an earlier sitting here did not end."""
+    states = _import_optuna().trial.TrialState
+    study = open_study(search)
+    found = study.get_trials(deepcopy=False)
+    queued = [
+        trial.system_attrs["fixed_params"]
+        for trial in found
+        if trial.state == states.WAITING
+    ]
+    here = _place(search, "")
+    for trial in found:
+        place = trial.user_attrs.get(_PLACE, "")
+        if trial.state.is_finished() and trial.state != states.FAIL:
+            continue
+        if not place.startswith(here):
+            continue  # another machine may be at it
+        if trial.state == states.RUNNING:
+            study.tell(trial.number, state=states.FAIL)
+        is_begun = (search.folder / place.removeprefix(here)).is_dir()
+        if is_begun and trial.params not in queued:
+            study.enqueue_trial(trial.params)
+            queued.append(trial.params)
+
+
+def _place(search: Search, key: str) -> str:
+    """Returns the machine and the folder of a training."""
+    return f"{socket.gethostname()}:{search.folder.absolute()}/{key}"
+
+
 def _suggest(trial: Any, name: str, values: tuple[Any, ...]) -> Any:
     """Lets a sampler choose; numbers at equal distances have an order for it."""
     steps = {b - a for a, b in itertools.pairwise(values)}
@@ -323,10 +363,13 @@ def _import_optuna() -> Any:
         raise ImportError(
             "The study 'nas' needs Optuna: pip install 'keras-efficientnet[research]'"
         ) from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # no traces of what we catch
     return optuna
 
 
 def _tell(trial: Any, done: int, of: int) -> None:
-    text = f"[{done}/{of}] reward {trial.value:.4f}, top-1 "
-    told = f"{text}{trial.user_attrs['top1']:.2%}"
+    told = f"trial {trial.number} failed: its loss did not stay finite"
+    if trial.value is not None:
+        top1 = trial.user_attrs["top1"]
+        told = f"[{done}/{of}] reward {trial.value:.4f}, top-1 {top1:.2%}"
     print(told, file=sys.stderr, flush=True)

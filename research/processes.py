@@ -52,6 +52,12 @@ def run_processes(count: int, work: Callable[..., None], arguments: Any) -> None
         raise RuntimeError(f"A process of the study ended with exit code {codes[0]}")
 
 
+def is_orphan() -> bool:
+    """Tells whether this is a process of `run_processes` whose caller has ended."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()
+
+
 def _guarded(errors: Any, work: Callable[..., None], arguments: Any) -> None:
     try:
         work(*arguments)

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import os
 import pathlib
 import shutil
@@ -26,7 +25,7 @@ import tensorflow as tf
 
 from . import trainer
 from .files import InUseError, lock, write_text
-from .processes import POLL_S, run_processes
+from .processes import POLL_S, is_orphan, run_processes
 
 Result = dict[str, Any]
 
@@ -178,7 +177,10 @@ def run_trials(
     elif missing:
         _work(missing, root, make, show)
     found = [storage.find(trial) for trial in trials]
-    return [result for result in found if result is not None]
+    results = [result for result in found if result is not None]
+    if len(results) < len(found):
+        raise RuntimeError("The process that began the study must not end before it")
+    return results
 
 
 def default_processes() -> int:
@@ -196,12 +198,11 @@ def _work(
 ) -> None:
     """Makes trials that nobody else is making, until all are there."""
     storage = Storage(root)
-    parent = multiprocessing.parent_process()
     while True:
         missing = [trial for trial in trials if storage.find(trial) is None]
         made = False
         for trial in missing:
-            if parent is not None and not parent.is_alive():
+            if is_orphan():
                 return
             if storage.try_to_make(trial, make):
                 made = True

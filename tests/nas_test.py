@@ -5,6 +5,7 @@ import pytest
 
 from keras_efficientnet import STAGES, EfficientNet, Stage, profile, read_stages
 from research import base, costs, nas, nas_page, nas_space
+from training.interrupt import Interrupted
 
 MOBILENET_V2 = nas_space.SKELETONS["mobilenet_v2"]
 OPTIONS = nas.Options(data="digits", trials=6, sampler="random", processes=1)
@@ -95,8 +96,8 @@ def test_latency_may_be_the_cost(pretended, tmp_path, monkeypatch):
     monkeypatch.setattr(costs, "tflite_latency", lambda variant, classes: 0.5)
     nas.run(dataclasses.replace(OPTIONS, trials=2, cost="latency"), tmp_path)
     report = (tmp_path / "report.md").read_text()
-    assert "T = 0.50 ms" in report
-    assert "| 0.50 ms |" in report
+    assert "T = 0.500 ms" in report
+    assert "| 0.500 ms |" in report
 
 
 def test_machines_share_a_database(pretended, tmp_path):
@@ -131,6 +132,49 @@ def test_trainings_that_diverge_do_not_end_the_search(tmp_path):
     search = dataclasses.replace(nas.prepare(OPTIONS, tmp_path / "new"), make=never)
     with pytest.raises(RuntimeError, match="trainings failed: their loss"):
         nas.work(search)
+
+
+def test_a_training_that_was_stopped_is_gone_on_with(tmp_path):
+    begun = []
+
+    def stop(trial, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        begun.append(trial.key)
+        raise (Interrupted if len(begun) == 1 else SystemExit)
+
+    search = nas.prepare(OPTIONS, tmp_path)
+    stopped = dataclasses.replace(search, make=stop)
+    with pytest.raises(Interrupted):
+        nas.work(stopped)
+    with pytest.raises(SystemExit):  # as if killed: Optuna is not told
+        nas.objective(nas.open_study(search).ask(), stopped)
+    assert len(set(begun)) == 2
+    elsewhere = dataclasses.replace(stopped, folder=tmp_path / "elsewhere")
+    with pytest.raises(SystemExit):
+        nas.objective(nas.open_study(search).ask(), elsewhere)
+
+    for _ in range(2):  # the second has nothing to add
+        nas._take_up(search)
+    gone_on = []
+
+    def finish(trial, folder):
+        gone_on.append(trial.key)
+        return pretend(trial, folder)
+
+    nas.work(dataclasses.replace(search, make=finish))
+    assert gone_on[:2] == begun[:2]
+    assert begun[2] not in gone_on
+    states = [trial.state.name for trial in nas.open_study(search).trials]
+    assert states.count("RUNNING") == 1  # not ours
+    assert states.count("COMPLETE") == 6
+
+
+@pytest.mark.slow
+def test_processes_search_together(pretended, tmp_path):
+    nas.run(dataclasses.replace(OPTIONS, trials=8, processes=2), tmp_path)
+    lines = (tmp_path / "results.csv").read_text().splitlines()
+    assert len(lines) in (9, 10)  # one may have been at work
+    assert len({line.split('"', 1)[1] for line in lines[1:]}) == len(lines) - 1
 
 
 def test_the_front_has_what_nothing_beats():

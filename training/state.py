@@ -54,6 +54,10 @@ class TrainState:
             v.value for v in model.variables if tf.as_dtype(v.dtype).is_floating
         ]
         self._ema = [_variable(v.numpy()) for v in self._averaged]
+        # A function per state: TensorFlow takes one for all models for a mistake.
+        assign = functools.partial(_assign, self._averaged)
+        self._put = tf.function(assign)
+        self._put_ema = tf.function(functools.partial(assign, self._ema))
         self.step = _variable(tf.zeros((), tf.int64))
         self.sums = _variable(tf.zeros(3))
         self.best_top1 = _variable(np.float64(-1.0))
@@ -114,11 +118,11 @@ class TrainState:
     def ema_weights(self) -> Iterator[None]:
         """Puts the averaged weights into the model, for the time of a block."""
         kept = [tf.identity(v) for v in self._averaged]
-        _assign(self._averaged, self._ema)
+        self._put_ema()
         try:
             yield
         finally:
-            _assign(self._averaged, kept)
+            self._put(kept)
 
     def save_ema_weights(self, path: pathlib.Path) -> None:
         """Writes the averaged weights; an older file gives way at the end only.
@@ -200,7 +204,6 @@ def _variable(value: Any) -> tf.Variable:
     return tf.Variable(value, trainable=False)
 
 
-@tf.function
 def _assign(variables: list[tf.Variable], values: list[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
