@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import multiprocessing
 import pathlib
 import shutil
-import socket
 import sys
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keras_efficientnet import Stage, format_stages, plan_cost, read_stages
 from keras_efficientnet.architecture import Variant, check_choice
 
-from . import base, calls, costs, nas_page, nas_space, trainer, trials
-from .files import write_text
+from . import base, calls, costs, nas_page, nas_space, nas_study, trainer, trials
+from .files import InUseError, write_text
 from .folder import open_folder
 from .nas_page import WINNER
 from .options import option
-from .processes import is_orphan, run_processes
-
-if TYPE_CHECKING:
-    import optuna
-
-_PLACE = "place"  # attribute of a trial
-SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISampler"}
+from .processes import POLL_S, is_orphan, run_processes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +40,7 @@ class Options(base.TrainingOptions):
         0.0, "T: multiply-adds, or ms with latency; 0: the cost of the base."
     )
     weight: float = option(-0.07, "w of the reward, top-1 * (cost / T) ** w.")
-    sampler: str = option("tpe", f"Of Optuna: {', '.join(SAMPLERS)}.")
+    sampler: str = option("tpe", f"Of Optuna: {', '.join(nas_study.SAMPLERS)}.")
     seed: int = option(0, "Of the sampler and of each training.")
     storage: str = option(
         "",
@@ -82,6 +75,12 @@ class Row:
     reward: float
     seconds: float
     stages: str
+
+
+_DIVERGED = "diverged"  # attribute of a trial
+# The others: what its row has but its number and reward.
+_ATTRIBUTES = [field.name for field in dataclasses.fields(Row)]
+_ATTRIBUTES = [name for name in _ATTRIBUTES if name not in ("number", "reward")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,21 +121,23 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         RuntimeError: A training failed.
     """
     options = base.resolve(options)
-    _import_optuna()
+    nas_study.import_optuna()
     with open_folder(output_dir, "nas", options) as folder:
         search = prepare(options, folder.root)
-        _take_up(search)
-        missing = options.trials - len(finished(search))
+        target = nas_study.agree_on_target(search)
+        search = dataclasses.replace(search, target=target)
+        nas_study.take_up(search)
+        missing = options.trials - len(nas_study.finished(search))
         count = min(options.processes or trials.default_processes(), max(missing, 1))
         if count > 1:
-            _enqueue_base(search)
+            nas_study.enqueue_base(search)
             with trainer.Interrupts():
                 run_processes(count, work, (search,))
         elif missing > 0:
             work(search)
         rows = folder.rows(Row, ("number",))
-        for trial in finished(search):
-            told = {k: v for k, v in trial.user_attrs.items() if k != _PLACE}
+        for trial in nas_study.finished(search):
+            told = {name: trial.user_attrs[name] for name in _ATTRIBUTES}
             rows.add(Row(number=trial.number, reward=trial.value, **told))
         best = max(rows.rows, key=lambda row: row.reward)
         write_text(folder.root / WINNER, format_stages(read_stages(best.stages)))
@@ -156,7 +157,7 @@ def prepare(options: Options, root: pathlib.Path) -> Search:
         ValueError: An option is not usable.
     """
     costs.check_kind(options.cost)
-    check_choice("sampler", options.sampler, SAMPLERS)
+    check_choice("sampler", options.sampler, nas_study.SAMPLERS)
     for name in ("trials", "target"):
         value, least = getattr(options, name), 1 if name == "trials" else 0
         if value < least:
@@ -181,14 +182,14 @@ def work(search: Search) -> None:
     Args:
         search: What to do.
     """
-    optuna = _import_optuna()
-    _enqueue_base(search)
+    optuna = nas_study.import_optuna()
+    nas_study.enqueue_base(search)
     states = optuna.trial.TrialState
 
     def stop(study: Any, trial: Any) -> None:
         found = study.get_trials(deepcopy=False)
         done = sum(each.state == states.COMPLETE for each in found)
-        failed = sum(each.state == states.FAIL for each in found)
+        failed = sum(_DIVERGED in each.user_attrs for each in found)
         _tell(trial, done, search.options.trials)
         if done >= search.options.trials or is_orphan():
             study.stop()
@@ -198,11 +199,11 @@ def work(search: Search) -> None:
                 "finite"
             )
 
-    study = open_study(search)
+    study = nas_study.open_study(search)
     study.optimize(
         lambda trial: objective(trial, search),
         callbacks=[stop],
-        catch=(FloatingPointError,),
+        catch=(FloatingPointError, InUseError),
     )
 
 
@@ -212,10 +213,22 @@ def objective(trial: Any, search: Search) -> float:
     Args:
         trial: Of Optuna.
         search: What to do.
+
+    Raises:
+        FloatingPointError: Its loss does not stay finite.
+        InUseError: Another process is training it.
     """
     stages = nas_space.choose(
         lambda name, values: _suggest(trial, name, values), search.skeleton
     )
+    twin = nas_study.find_twin(trial)
+    if twin is not None and twin.value is None:
+        time.sleep(POLL_S)  # small spaces may have nothing else left
+        raise InUseError(f"Trial {twin.number} is training the network already")
+    if twin is not None:
+        for name in _ATTRIBUTES:
+            trial.set_user_attr(name, twin.user_attrs[name])
+        return float(twin.value)
     config = dataclasses.replace(
         search.config, stages=format_stages(stages), seed=search.options.seed
     )
@@ -229,12 +242,13 @@ def objective(trial: Any, search: Search) -> float:
         options.validation_images,
         options.test_images,
     )
-    trial.set_user_attr(_PLACE, _place(search, job.key))
+    trial.set_user_attr(nas_study.PLACE, nas_study.place(search, job.key))
     try:
         (result,) = trials.run_trials(
             [job], search.folder, processes=1, make=search.make, show=False
         )
     except FloatingPointError:
+        trial.set_user_attr(_DIVERGED, True)
         shutil.rmtree(search.folder / job.key, ignore_errors=True)
         raise
     for name, value in {
@@ -249,37 +263,6 @@ def objective(trial: Any, search: Search) -> float:
         trial.set_user_attr(name, value)
     top1 = result["validation_top1"]
     return costs.reward(top1, cost, search.target, options.weight)
-
-
-def open_study(search: Search) -> optuna.Study:
-    """Opens the study that all processes and machines share.
-
-    Args:
-        search: With its storage and sampler.
-    """
-    optuna = _import_optuna()
-    storage: Any = search.storage
-    if "://" not in storage:
-        pathlib.Path(storage).parent.mkdir(parents=True, exist_ok=True)
-        backend = optuna.storages.journal.JournalFileBackend(storage)
-        storage = optuna.storages.JournalStorage(backend)
-    study = optuna.create_study(
-        study_name="nas", storage=storage, direction="maximize", load_if_exists=True
-    )
-    kind = getattr(optuna.samplers, SAMPLERS[search.options.sampler])
-    study.sampler = kind(seed=_seed(search, len(study.get_trials(deepcopy=False))))
-    return study
-
-
-def finished(search: Search) -> list[Any]:
-    """Returns the trials that are done, in order.
-
-    Args:
-        search: With its storage.
-    """
-    optuna = _import_optuna()
-    states = (optuna.trial.TrialState.COMPLETE,)
-    return open_study(search).get_trials(states=states)
 
 
 def variant_of(search: Search, row: Row) -> Variant:
@@ -300,45 +283,6 @@ def _skeleton(
     return read_stages(options.skeleton) if options.skeleton else config.stage_table
 
 
-def _enqueue_base(search: Search) -> None:
-    """Lets the base be tried first, where it is in the space."""
-    try:
-        point = nas_space.encode(search.config.stage_table, search.skeleton)
-    except ValueError:
-        return
-    open_study(search).enqueue_trial(point, skip_if_exists=True)
-
-
-def _take_up(search: Search) -> None:
-    """Queues networks whose training an earlier sitting here did not end."""
-    states = _import_optuna().trial.TrialState
-    study = open_study(search)
-    found = study.get_trials(deepcopy=False)
-    queued = [
-        trial.system_attrs["fixed_params"]
-        for trial in found
-        if trial.state == states.WAITING
-    ]
-    here = _place(search, "")
-    for trial in found:
-        place = trial.user_attrs.get(_PLACE, "")
-        if trial.state.is_finished() and trial.state != states.FAIL:
-            continue
-        if not place.startswith(here):
-            continue  # another machine may be at it
-        if trial.state == states.RUNNING:
-            study.tell(trial.number, state=states.FAIL)
-        is_begun = (search.folder / place.removeprefix(here)).is_dir()
-        if is_begun and trial.params not in queued:
-            study.enqueue_trial(trial.params)
-            queued.append(trial.params)
-
-
-def _place(search: Search, key: str) -> str:
-    """Returns the machine and the folder of a training."""
-    return f"{socket.gethostname()}:{search.folder.absolute()}/{key}"
-
-
 def _suggest(trial: Any, name: str, values: tuple[Any, ...]) -> Any:
     """Lets a sampler choose; numbers at equal distances have an order for it."""
     steps = {b - a for a, b in itertools.pairwise(values)}
@@ -348,28 +292,12 @@ def _suggest(trial: Any, name: str, values: tuple[Any, ...]) -> Any:
     return trial.suggest_categorical(name, values)
 
 
-def _seed(search: Search, trials_before: int) -> int:
-    """Returns a seed that no earlier sitting and no other process has."""
-    seed = search.options.seed + trials_before
-    if multiprocessing.parent_process() is not None:
-        seed += multiprocessing.current_process().pid or 0
-    return seed
-
-
-def _import_optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError(
-            "The study 'nas' needs Optuna: pip install 'keras-efficientnet[research]'"
-        ) from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # no traces of what we catch
-    return optuna
-
-
 def _tell(trial: Any, done: int, of: int) -> None:
-    told = f"trial {trial.number} failed: its loss did not stay finite"
     if trial.value is not None:
         top1 = trial.user_attrs["top1"]
         told = f"[{done}/{of}] reward {trial.value:.4f}, top-1 {top1:.2%}"
+    elif _DIVERGED in trial.user_attrs:
+        told = f"trial {trial.number} failed: its loss did not stay finite"
+    else:
+        return
     print(told, file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from keras_efficientnet import STAGES, EfficientNet, Stage, profile, read_stages
-from research import base, costs, nas, nas_page, nas_space
+from research import base, costs, nas, nas_page, nas_space, nas_study
 from training.interrupt import Interrupted
 
 MOBILENET_V2 = nas_space.SKELETONS["mobilenet_v2"]
@@ -112,6 +112,49 @@ def test_machines_share_a_database(pretended, tmp_path):
     assert not (tmp_path / "there" / "trials").exists()
 
 
+def test_machines_do_not_try_the_same(pretended, tmp_path):
+    shared = dataclasses.replace(OPTIONS, storage=str(tmp_path / "optuna.log"))
+    here = nas.prepare(shared, tmp_path / "here")
+    there = nas.prepare(shared, tmp_path / "there")
+    tried = []
+
+    def meanwhile(trial, folder):
+        """While one machine trains the base, the other does all that it is to do."""
+        tried.append(trial.key)
+        if folder.parent.parent.name == "here" and len(tried) == 1:
+            nas.work(dataclasses.replace(there, make=meanwhile))
+        return pretend(trial, folder)
+
+    nas.work(dataclasses.replace(here, make=meanwhile))
+    assert len(tried) == len(set(tried)) == 7
+
+    with pytest.raises(ValueError, match="differs in epochs: 0.0 -> 2.0"):
+        nas.run(dataclasses.replace(shared, epochs=2.0), tmp_path / "other")
+    slower = dataclasses.replace(here, target=2 * here.target)
+    assert nas_study.agree_on_target(here) == here.target
+    assert nas_study.agree_on_target(slower) == here.target
+
+
+def test_a_network_is_trained_once(pretended, tmp_path):
+    narrow = '[{"repeats": 1, "kernel": 3, "stride": 1, "expand": 1, "filters": 8}]'
+    search = nas.prepare(dataclasses.replace(OPTIONS, skeleton=narrow), tmp_path)
+    tried = []
+
+    def make(trial, folder):
+        tried.append(trial.key)
+        return pretend(trial, folder)
+
+    search = dataclasses.replace(search, make=make)
+    study = nas_study.open_study(search)
+    for _ in range(2):
+        study.enqueue_trial(nas_space.encode(read_stages(narrow), search.skeleton))
+        study.optimize(lambda trial: nas.objective(trial, search), n_trials=1)
+    first, second = study.trials
+    assert len(tried) == 1
+    assert first.value == second.value
+    assert first.user_attrs["stages"] == second.user_attrs["stages"]
+
+
 def test_trainings_that_diverge_do_not_end_the_search(tmp_path):
     def diverge(trial, folder):
         if json.loads(trial.config.stages)[0]["kernel"] == 3:
@@ -122,7 +165,7 @@ def test_trainings_that_diverge_do_not_end_the_search(tmp_path):
     nas.work(search)
     kernels = [
         read_stages(trial.user_attrs["stages"])[0].kernel
-        for trial in nas.finished(search)
+        for trial in nas_study.finished(search)
     ]
     assert kernels == [5] * 6
 
@@ -147,14 +190,14 @@ def test_a_training_that_was_stopped_is_gone_on_with(tmp_path):
     with pytest.raises(Interrupted):
         nas.work(stopped)
     with pytest.raises(SystemExit):  # as if killed: Optuna is not told
-        nas.objective(nas.open_study(search).ask(), stopped)
+        nas.objective(nas_study.open_study(search).ask(), stopped)
     assert len(set(begun)) == 2
     elsewhere = dataclasses.replace(stopped, folder=tmp_path / "elsewhere")
     with pytest.raises(SystemExit):
-        nas.objective(nas.open_study(search).ask(), elsewhere)
+        nas.objective(nas_study.open_study(search).ask(), elsewhere)
 
     for _ in range(2):  # the second has nothing to add
-        nas._take_up(search)
+        nas_study.take_up(search)
     gone_on = []
 
     def finish(trial, folder):
@@ -164,7 +207,7 @@ def test_a_training_that_was_stopped_is_gone_on_with(tmp_path):
     nas.work(dataclasses.replace(search, make=finish))
     assert gone_on[:2] == begun[:2]
     assert begun[2] not in gone_on
-    states = [trial.state.name for trial in nas.open_study(search).trials]
+    states = [trial.state.name for trial in nas_study.open_study(search).trials]
     assert states.count("RUNNING") == 1  # not ours
     assert states.count("COMPLETE") == 6
 

@@ -43,7 +43,7 @@ def read(
             files that number the layers of each class.
         ema: Whether to take moving averages where the file has them too.
         is_verified: Whether the file has a checksum that somebody vouches for. HDF5
-            without is read in a process of its own, which takes half a second.
+            without is read in a process of its own, which adds 0.15 to 0.3 s.
 
     Returns:
         Arrays by the name they have in the file; for Keras formats, "layer/variable".
