@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from .files import lock, replacing, write_text
-from .options import settings
+from .options import describe_changes, settings
 
 Row = TypeVar("Row")
 
@@ -53,7 +53,7 @@ def open_folder(root: pathlib.Path, study: str, options: Any) -> Iterator[StudyF
             process works in it.
     """
     folder = StudyFolder(root)
-    wanted = json.loads(json.dumps({"study": study, **settings(options)}))
+    wanted = {"study": study, **settings(options)}
     _check_settings(folder, wanted)
     root.mkdir(parents=True, exist_ok=True)
     with lock(root / ".lock", "output_dir"):
@@ -65,15 +65,11 @@ def _check_settings(folder: StudyFolder, wanted: dict[str, Any]) -> None:
     if not folder.settings.is_file():
         return
     old = json.loads(folder.settings.read_text(encoding="utf-8"))
-    changes = [
-        f"{name}: {old.get(name)!r} -> {wanted.get(name)!r}"
-        for name in sorted(old.keys() | wanted.keys())
-        if old.get(name) != wanted.get(name)
-    ]
+    changes = describe_changes(old, wanted)
     if changes:
         raise ValueError(
             "`output_dir` must be new or hold the same study with the same settings; "
-            f"{folder.root} differs in {'; '.join(changes)}"
+            f"{folder.root} differs in {changes}"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import os
 import pathlib
@@ -11,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from . import nas_space
-from .options import settings
+from .options import describe_changes, settings
 
 if TYPE_CHECKING:
     from .nas import Search
@@ -163,16 +162,11 @@ def _check_settings(study: Any, search: Search) -> None:
     if known is None:
         study.set_user_attr(_SETTINGS, wanted)
         return
-    wanted = json.loads(json.dumps(wanted))
-    changes = [
-        f"{name}: {known.get(name)!r} -> {wanted.get(name)!r}"
-        for name in sorted(known.keys() | wanted.keys())
-        if known.get(name) != wanted.get(name)
-    ]
+    changes = describe_changes(known, wanted)
     if changes:
         raise ValueError(
             "`storage` must be new or hold a search with the same settings; "
-            f"{search.storage} differs in {'; '.join(changes)}"
+            f"{search.storage} differs in {changes}"
         )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import flags
@@ -33,6 +34,21 @@ def settings(options: Any) -> dict[str, Any]:
         for field in dataclasses.fields(options)
         if field.metadata["is_setting"]
     }
+
+
+def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Returns which settings differ, and how; empty: none does.
+
+    Args:
+        old: By name, as read from JSON.
+        new: By name.
+    """
+    new = json.loads(json.dumps(new))
+    return "; ".join(
+        f"{name}: {old.get(name)!r} -> {new.get(name)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    )
 
 
 def define_flags(kind: type, values: flags.FlagValues) -> None:

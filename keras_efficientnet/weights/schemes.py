@@ -69,6 +69,10 @@ def _parts(*modules: str) -> dict[str, str]:
 _SE = ("se.conv_reduce", "se.conv_expand")
 
 # Source of each: that project's model definition.
+_LUKEMELAS_PARTS = (
+    *("_depthwise_conv", "_bn1", "_se_reduce", "_se_expand"),
+    *("_project_conv", "_bn2"),
+)
 LUKEMELAS = Scheme(
     name="lukemelas",
     marker="_conv_stem.weight",
@@ -80,24 +84,8 @@ LUKEMELAS = Scheme(
         "_fc": "predictions",
     },
     block=r"_blocks\.(?P<number>\d+)\.",
-    parts={
-        "_expand_conv": "expand_conv",
-        "_bn0": "expand_bn",
-        "_depthwise_conv": "dwconv",
-        "_bn1": "bn",
-        "_se_reduce": "se_reduce",
-        "_se_expand": "se_expand",
-        "_project_conv": "project_conv",
-        "_bn2": "project_bn",
-    },
-    plain_parts={
-        "_depthwise_conv": "dwconv",
-        "_bn1": "bn",
-        "_se_reduce": "se_reduce",
-        "_se_expand": "se_expand",
-        "_project_conv": "project_conv",
-        "_bn2": "project_bn",
-    },
+    parts=_parts("_expand_conv", "_bn0", *_LUKEMELAS_PARTS),
+    plain_parts=_parts(*_LUKEMELAS_PARTS),
     expanded="_expand_conv",
     padding="same",
 )
@@ -150,14 +138,11 @@ TORCHVISION = Scheme(
     first_stage=1,
     padding="symmetric",
 )
-_TRANSFORMERS_PARTS = {
-    "depthwise_conv.depthwise_conv": "dwconv",
-    "depthwise_conv.depthwise_norm": "bn",
-    "squeeze_excite.reduce": "se_reduce",
-    "squeeze_excite.expand": "se_expand",
-    "projection.project_conv": "project_conv",
-    "projection.project_bn": "project_bn",
-}
+_TRANSFORMERS_PARTS = (
+    *("depthwise_conv.depthwise_conv", "depthwise_conv.depthwise_norm"),
+    *("squeeze_excite.reduce", "squeeze_excite.expand"),
+    *("projection.project_conv", "projection.project_bn"),
+)
 TRANSFORMERS = Scheme(
     name="transformers",
     marker="embeddings.convolution.weight",
@@ -169,12 +154,8 @@ TRANSFORMERS = Scheme(
         "classifier": "predictions",
     },
     block=r"encoder\.blocks\.(?P<number>\d+)\.",
-    parts={
-        "expansion.expand_conv": "expand_conv",
-        "expansion.expand_bn": "expand_bn",
-        **_TRANSFORMERS_PARTS,
-    },
-    plain_parts=_TRANSFORMERS_PARTS,
+    parts=_parts("expansion.expand_conv", "expansion.expand_bn", *_TRANSFORMERS_PARTS),
+    plain_parts=_parts(*_TRANSFORMERS_PARTS),
     expanded="expansion.expand_conv",
     padding="same",
 )
@@ -189,24 +170,24 @@ TPU = Scheme(
         "head/dense": "predictions",
     },
     block=r"blocks_(?P<number>\d+)/",
-    parts={
-        "conv2d": "expand_conv",
-        "tpu_batch_normalization": "expand_bn",
-        "depthwise_conv2d": "dwconv",
-        "tpu_batch_normalization_1": "bn",
-        "se/conv2d": "se_reduce",
-        "se/conv2d_1": "se_expand",
-        "conv2d_1": "project_conv",
-        "tpu_batch_normalization_2": "project_bn",
-    },
-    plain_parts={
-        "depthwise_conv2d": "dwconv",
-        "tpu_batch_normalization": "bn",
-        "se/conv2d": "se_reduce",
-        "se/conv2d_1": "se_expand",
-        "conv2d": "project_conv",
-        "tpu_batch_normalization_1": "project_bn",
-    },
+    parts=_parts(
+        "conv2d",
+        "tpu_batch_normalization",
+        "depthwise_conv2d",
+        "tpu_batch_normalization_1",
+        "se/conv2d",
+        "se/conv2d_1",
+        "conv2d_1",
+        "tpu_batch_normalization_2",
+    ),
+    plain_parts=_parts(
+        "depthwise_conv2d",
+        "tpu_batch_normalization",
+        "se/conv2d",
+        "se/conv2d_1",
+        "conv2d",
+        "tpu_batch_normalization_1",
+    ),
     expanded="conv2d_1",
     torch=False,
     padding="same",
