@@ -39,22 +39,23 @@ def write(
     told = {best.number: "winner"}
     if reference is not None:
         told[reference.number] = "base" + (", winner" if reference is best else "")
-    shown = sorted(rows, key=lambda row: -row.reward)[:10]
+    networks = list({row.stages: row for row in reversed(rows)}.values())
+    shown = sorted(networks, key=lambda row: -row.reward)[:10]
     if reference is not None and reference not in shown:
         shown.append(reference)
     blocks = [
         base.describe(search.config),
-        f"Out of {nas_space.count(search.skeleton):.2g} stage tables, {len(rows)} were "
-        f"tried, chosen by Optuna's {options.sampler}. Reward: validation top-1 * "
-        f"(cost / T) ** {options.weight:g}; cost: {unit}, T = "
-        f"{costs.show(options.cost, search.target)}.",
+        f"Out of {nas_space.count(search.skeleton):.2g} stage tables, {len(networks)} "
+        f"were tried in {len(rows)} trials, chosen by Optuna's {options.sampler}. "
+        f"Reward: validation top-1 * (cost / T) ** {options.weight:g}; cost: {unit}, "
+        f"T = {costs.show(options.cost, search.target)}.",
         picture(PICTURE, "Validation top-1 against cost"),
         f"## The best\n\n{table([_cells(row, told, options.cost) for row in shown])}",
         "## The winner\n\n" + table(_stages(best)),
         "```python\nfrom keras_efficientnet import EfficientNet, read_stages\n\n"
         f"model = {call}\n```",
     ]
-    files = {"results.csv": "a row per network", PICTURE: "the picture"}
+    files = {"results.csv": "a row per trial", PICTURE: "the picture"}
     files[WINNER] = "stage table of the winner, for `read_stages`"
     write_page(folder, TITLE, blocks, files)
 

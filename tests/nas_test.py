@@ -137,7 +137,8 @@ def test_machines_do_not_try_the_same(pretended, tmp_path):
 
 def test_a_network_is_trained_once(pretended, tmp_path):
     narrow = '[{"repeats": 1, "kernel": 3, "stride": 1, "expand": 1, "filters": 8}]'
-    search = nas.prepare(dataclasses.replace(OPTIONS, skeleton=narrow), tmp_path)
+    options = dataclasses.replace(OPTIONS, skeleton=narrow, trials=2)
+    search = nas.prepare(options, tmp_path)
     tried = []
 
     def make(trial, folder):
@@ -153,6 +154,8 @@ def test_a_network_is_trained_once(pretended, tmp_path):
     assert len(tried) == 1
     assert first.value == second.value
     assert first.user_attrs["stages"] == second.user_attrs["stages"]
+    nas.run(options, tmp_path)
+    assert "1 were tried in 2 trials" in (tmp_path / "report.md").read_text()
 
 
 def test_trainings_that_diverge_do_not_end_the_search(tmp_path):

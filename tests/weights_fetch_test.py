@@ -315,6 +315,8 @@ def test_process_killed_at_any_moment_leaves_no_bad_file(keras_home):
             if path.exists():
                 assert path.read_bytes() == content
                 path.unlink()
-        assert start_process(server.url(), checksum).wait(60) == 0
+        process = start_process(server.url(), checksum)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
     assert files(keras_home) == [path]
     assert path.read_bytes() == content
