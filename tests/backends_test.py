@@ -19,7 +19,7 @@ LARGE = VARIANTS.keys() - {"EfficientNetB0", "EfficientNetLite0"}
 
 
 def mark(name):
-    slow = BACKEND == "tensorflow" and name in LARGE
+    slow = name == backend_cases.HUGE or (BACKEND == "tensorflow" and name in LARGE)
     return pytest.param(name, marks=[pytest.mark.slow] if slow else [])
 
 
