@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_efficientnet.graphs import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
 from . import latency
@@ -31,6 +32,7 @@ FAILED_SUFFIX = ".failed"
 EXPORT_FOLDER = "export"  # of a run folder
 
 
+@deep_graphs()
 def export_model(
     model: str | Path | keras.Model,
     formats: Sequence[str],

@@ -13,6 +13,7 @@ import keras
 from keras_efficientnet import efficientnet
 from keras_efficientnet import weights as published
 from keras_efficientnet.architecture import VARIANTS, did_you_mean, find_variant
+from keras_efficientnet.graphs import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 
 from .openvino import XML_FILE
@@ -73,6 +74,7 @@ class _Opened:
     run_folder: Path | None = None
 
 
+@deep_graphs()
 def load(
     model: str | Path | keras.Model,
     *,

@@ -13,6 +13,7 @@ from keras import layers
 
 from . import blocks
 from .architecture import Stage, check_choice
+from .graphs import deep_graphs
 from .scaling import Scaling, round_filters, round_repeats
 
 # Source: arXiv:1704.04861, Table 1; a row is a depthwise and a 1x1 convolution.
@@ -316,6 +317,7 @@ def _image(scaling: Scaling, resolution: int, classes: int, dropout: float) -> A
     return keras.Input((side, side, 3), name="image")
 
 
+@deep_graphs()
 def _finish(
     image: Any, x: Any, classes: int, dropout: float, activation: Any, name: str
 ) -> keras.Model:

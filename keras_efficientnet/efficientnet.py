@@ -17,6 +17,7 @@ from .architecture import (
     check_choice,
     reduction_blocks,
 )
+from .graphs import deep_graphs
 from .inputs import image_input, source
 from .scaling import compound
 from .stages import HEAD_FILTERS, STAGES, STEM_FILTERS, Stage
@@ -25,6 +26,7 @@ from .weights import load_weights, published_options, weights_info
 BN_EPSILON = 1e-3
 
 
+@deep_graphs()
 def build(
     variant: Variant,
     *,

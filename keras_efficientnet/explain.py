@@ -11,11 +11,13 @@ import numpy as np
 from .architecture import check_choice
 from .cost import calls, is_model
 from .gradients import gradient
+from .graphs import deep_graphs
 
 METHODS = ("cam", "grad_cam")
 _ENDS = ("softmax", "sigmoid", "linear")  # activations of the last dense layer
 
 
+@deep_graphs()
 def class_maps(
     model: keras.Model,
     images: Any,
@@ -75,6 +77,7 @@ def heat(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     return large / np.where(most > 0, most, 1)
 
 
+@deep_graphs()
 def with_features(
     model: keras.Model, activations: Sequence[str] = ("softmax",)
 ) -> tuple[keras.Model, np.ndarray] | None:

@@ -13,10 +13,12 @@ import numpy as np
 
 from . import blocks
 from ._compat import to_numpy
+from .graphs import deep_graphs
 
 T = TypeVar("T")
 
 
+@deep_graphs()
 def feature_extractor(model: keras.Model) -> keras.Model:
     """Returns the part of `model` that turns images into pooled features.
 
@@ -35,6 +37,7 @@ def feature_extractor(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, features, name=f"{model.name}_features")
 
 
+@deep_graphs()
 def reset_classifier(
     model: keras.Model,
     classes: int,

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_efficientnet.architecture import find_variant
+from keras_efficientnet.graphs import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
 from . import loop, sources
@@ -44,6 +45,7 @@ class FineTuned:
     workdir: pathlib.Path
 
 
+@deep_graphs()
 def fine_tune(
     model: str | keras.Model,
     train: Any,

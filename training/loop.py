@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_efficientnet
+from keras_efficientnet.graphs import deep_graphs
 
 from . import (
     adversarial,
@@ -44,6 +45,7 @@ from .strategy import Workers
 CHECK_EVERY_STEPS = 100  # a loss is fetched; each fetch waits for the device
 
 
+@deep_graphs()
 def train(
     config: TrainConfig,
     workdir: pathlib.Path | str,

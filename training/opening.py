@@ -9,6 +9,7 @@ import keras
 
 import keras_efficientnet
 from keras_efficientnet.architecture import find_variant
+from keras_efficientnet.graphs import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 from keras_efficientnet.weights.table import known_families
 
@@ -30,6 +31,7 @@ class OpenedModel:
     class_names: tuple[str, ...] | None
 
 
+@deep_graphs()
 def open_model(name: str, weights: str = "") -> OpenedModel:
     """Opens a run folder, a .keras file or a variant with published weights.
 

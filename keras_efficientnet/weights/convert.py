@@ -20,6 +20,7 @@ import numpy as np
 
 from .. import efficientnet
 from ..architecture import find_variant
+from ..graphs import deep_graphs
 from ..preprocessing import NORMALIZATIONS
 from . import assign, fetch, mapping, peers, reading, safetensors_file, schemes
 from .record import WeightFile
@@ -198,6 +199,7 @@ def _facts(read: Source, key: str, model: keras.Model) -> list[str]:
     ]
 
 
+@deep_graphs()
 def _check(read: Source, key: str, model: keras.Model) -> str:
     layers = {layer.name: layer for layer in model.layers}
     if "predictions" not in layers:
