@@ -279,6 +279,16 @@ def test_convert_checks_against_the_peer(peer, tmp_path):
     assert "check      logits differ" in report
 
 
+def test_convert_checks_against_keras_applications(tmp_path):
+    randomise_keras(
+        keras.applications.EfficientNetB0(weights=None), photos(224)
+    ).save_weights(tmp_path / "net.weights.h5")
+    report = convert.convert(
+        tmp_path / "net.weights.h5", tmp_path / "net.safetensors", check=True
+    )
+    assert "check      logits differ from keras's by" in report
+
+
 def test_timm_opens_what_convert_writes(tmp_path):
     loader = pytest.importorskip("safetensors.torch")
     first = randomise(timm_tf("b0"))

@@ -10,7 +10,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from keras_efficientnet import efficientnet
-from keras_efficientnet.weights import load_weights, mapping, schemes
+from keras_efficientnet.weights import load_weights, mapping, peers, schemes
 
 GOLDEN = pathlib.Path(__file__).parent / "data" / "weights_peers.npz"
 TENSORFLOW = {"padding": "same", "bn_epsilon": 1e-3}
@@ -267,3 +267,27 @@ def test_skipped_head_keeps_its_weights(golden, tmp_path):
     np.testing.assert_array_equal(
         model.get_layer("top_bn").gamma, value("_bn1.weight", (640,))
     )
+
+
+def test_the_check_asks_keras_applications():
+    ours = efficientnet.EfficientNetB0(
+        weights=None,
+        input_shape=(32, 32, 3),
+        classes=7,
+        classifier_activation=None,
+        normalization="none",
+    )
+    arrays = {
+        f"{layer.name}/{weight.name}": value(weight.name, weight.shape)
+        for layer in ours.layers
+        for weight in layer.weights
+    }
+    for layer in ours.layers:
+        layer.set_weights([arrays[f"{layer.name}/{w.name}"] for w in layer.weights])
+    pixels = images() / 255
+    theirs = peers._keras_logits("b0", arrays, pixels)
+    assert np.ptp(theirs) > 0.1
+    logits = keras.ops.convert_to_numpy(ours(pixels))
+    np.testing.assert_allclose(logits, theirs, atol=1e-4 * np.abs(theirs).max())
+    with pytest.raises(ValueError, match="must have EfficientNetLite0"):
+        peers._keras_logits("lite0", arrays, pixels)

@@ -212,10 +212,11 @@ def _check(read: Source, key: str, model: keras.Model) -> str:
     ours = keras.ops.convert_to_numpy(pooled) @ kernel + bias
     scale = np.array(layers["normalization"].scale, np.float32)
     offset = np.array(layers["normalization"].offset, np.float32)
+    is_keras = read.mapped.scheme == mapping.KERAS
     theirs = peers.logits(
         read.mapped.scheme,
         key,
-        read.arrays,
+        read.mapped.arrays if is_keras else read.arrays,
         images * scale + offset,
         symmetric="stem_conv_pad" in layers,
     )

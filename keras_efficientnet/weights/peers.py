@@ -16,13 +16,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from ..architecture import VARIANTS, block_plan, find_variant
+from .mapping import KERAS
 from .reading import Arrays
 
 INSTALL = "pip install torch timm efficientnet-pytorch torchvision transformers"
 PACKAGES = {
+    KERAS: "keras",
     "lukemelas": "efficientnet_pytorch",
     "timm": "timm",
     "torchvision": "torchvision",
@@ -38,7 +41,8 @@ def logits(
     Args:
         scheme: `Mapped.scheme` of the weights.
         variant: Key of `VARIANTS`.
-        arrays: Weights by the names they have in the project.
+        arrays: Weights by the names they have in the project; of keras.applications
+            by "layer/variable".
         images: Normalised, (batch, height, width, 3), float32.
         symmetric: Whether convolutions are padded as PyTorch does; for timm, which has
             both kinds of networks.
@@ -51,9 +55,9 @@ def logits(
         ValueError: The scheme's project has no Python package that runs here, or the
             weights do not fit its network.
     """
-    if scheme not in _BUILDERS:
+    if scheme not in PACKAGES:
         raise ValueError(
-            f"The check needs weights of {', '.join(_BUILDERS)}. "
+            f"The check needs weights of {', '.join(PACKAGES)}. "
             f"Received: names of {scheme!r}"
         )
     short = variant.removeprefix("EfficientNet").lower()
@@ -65,9 +69,10 @@ def logits(
         values |= {f"array_{i}": array for i, array in enumerate(arrays.values())}
         np.savez(task, **values)
         module = "keras_efficientnet.weights.peers"
+        backend = keras.backend.backend() if scheme == KERAS else "torch"
         run = subprocess.run(
             [sys.executable, "-m", module, scheme, short, str(symmetric), task, answer],
-            env={**os.environ, "KERAS_BACKEND": "torch"},
+            env={**os.environ, "KERAS_BACKEND": backend},
             capture_output=True,
             text=True,
         )
@@ -81,8 +86,30 @@ def _main(scheme: str, short: str, symmetric: str, task: str, answer: str) -> No
     with np.load(task) as content:
         names = content["names"].tolist()
         arrays = {name: content[f"array_{i}"] for i, name in enumerate(names)}
+        if scheme == KERAS:
+            np.save(answer, _keras_logits(short, arrays, content["images"]))
+            return
         network = _BUILDERS[scheme](short, arrays, symmetric == "True")
         np.save(answer, _torch_logits(network, arrays, content["images"]))
+
+
+def _keras_logits(short: str, arrays: Arrays, images: np.ndarray) -> np.ndarray:
+    name = find_variant(short)
+    if not hasattr(keras.applications, name):
+        raise ValueError(f"keras.applications must have {name} for the check.")
+    network = getattr(keras.applications, name)(
+        weights=None,
+        input_shape=images.shape[1:],
+        classes=len(arrays["predictions/bias"]),
+        classifier_activation=None,
+    )
+    # What comes before normalises the image.
+    start = network.get_layer("stem_conv_pad").input
+    rest = keras.Model(start, network.output)
+    for layer in rest.layers:
+        names = [f"{layer.name}/{weight.name}" for weight in layer.weights]
+        layer.set_weights([arrays[name] for name in names])
+    return keras.ops.convert_to_numpy(rest(images))
 
 
 def _torch_logits(network: Any, arrays: Arrays, images: np.ndarray) -> np.ndarray:
