@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import re
 import string
 from collections.abc import Iterable
 from typing import Any
@@ -90,6 +91,8 @@ class Block:
 
 # Source: tensorflow/tpu, efficientnet_builder.py and lite/efficientnet_lite_builder.py.
 # Rounded by hand there: B1 is not 1.1 ** 0.5 wide.
+_LETTERS = string.ascii_lowercase
+MAX_BLOCKS = 26 + 26**2  # per stage: those that two letters can name
 VARIANTS = {
     "EfficientNetB0": Variant(1.0, 1.0, 224, 0.2),
     "EfficientNetB1": Variant(1.0, 1.1, 240, 0.2),
@@ -136,7 +139,7 @@ def block_plan(variant: Variant, drop_connect: float = 0.2) -> tuple[Block, ...]
         filters_out = round_filters(stage.filters, variant.width)
         for j in range(repeats[i]):
             block = Block(
-                name=f"block{i + 1}{string.ascii_lowercase[j]}",
+                name=block_name(i + 1, j),
                 stage=i + 1,
                 kernel=stage.kernel,
                 stride=stage.stride if j == 0 else 1,
@@ -217,6 +220,40 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
         )
 
 
+def block_name(stage: int, index: int) -> str:
+    """Names a block: "block2a" is the first of the second stage.
+
+    Args:
+        stage: From 1.
+        index: In the stage, from 0. After "z" comes "aa".
+
+    Example:
+        >>> block_name(2, 0), block_name(6, 26)
+        ('block2a', 'block6aa')
+    """
+    tens, ones = divmod(index, len(_LETTERS))
+    return f"block{stage}{_LETTERS[tens - 1] if tens else ''}{_LETTERS[ones]}"
+
+
+def read_block_name(layer: str) -> tuple[int, int] | None:
+    """Returns the stage and the index of a block; None for other layers.
+
+    Args:
+        layer: Name of a layer, or of a block itself.
+
+    Example:
+        >>> read_block_name("block6aa_bn")
+        (6, 26)
+    """
+    match = re.match(r"block(\d+)([a-z]{1,2})(?:_|$)", layer)
+    if match is None:
+        return None
+    index = -1
+    for letter in match[2]:
+        index = len(_LETTERS) * (index + 1) + _LETTERS.index(letter)
+    return int(match[1]), index
+
+
 def _se_filters(stage: Stage, filters_in: int) -> int:
     return max(1, int(filters_in * stage.se_ratio)) if stage.se_ratio else 0
 
@@ -226,10 +263,10 @@ def _stage_repeats(variant: Variant, index: int) -> int:
     fixed = variant.lite and index in (0, len(variant.stages) - 1)
     base = variant.stages[index].repeats
     repeats = round_repeats(base, 1.0 if fixed else variant.depth)
-    if repeats > len(string.ascii_lowercase):
+    if repeats > MAX_BLOCKS:
         raise ValueError(
-            "`depth` must give at most 26 blocks per stage, because weight files "
-            f"name them by letter; stage {index + 1} would have {repeats}. "
+            f"`depth` must give at most {MAX_BLOCKS} blocks per stage, because weight "
+            f"files name them by two letters; stage {index + 1} would have {repeats}. "
             f"Received: depth={variant.depth}"
         )
     return repeats

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Iterator
 
-LIMIT = 4000  # the deepest network of seven stages has 2,000 layers in a row
+LIMIT = 10_000  # 900 blocks in a row
+_lock = threading.Lock()
+_inside = 0  # blocks, of all threads: the limit is the process's
+_before = 0
 
 
 @contextlib.contextmanager
@@ -28,9 +32,16 @@ def deep_graphs() -> Iterator[None]:
         >>> len(twin.layers) == len(net.layers)
         True
     """
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, LIMIT))
+    global _inside, _before
+    with _lock:
+        if not _inside:
+            _before = sys.getrecursionlimit()
+        _inside += 1
+        sys.setrecursionlimit(max(_before, LIMIT))
     try:
         yield
     finally:
-        sys.setrecursionlimit(before)
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                sys.setrecursionlimit(_before)

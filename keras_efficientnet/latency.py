@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -80,8 +81,10 @@ def tflite_latency(variant: Variant, classes: int = 1000) -> float:
     if key not in known:
         found = _measure_tflite(variant, classes).median_ms
         known = _read_cache() | {key: found}  # others may have written meanwhile
-        _write_cache(known)
-    return known[key]
+        # A machine without a home measures, too.
+        with contextlib.suppress(OSError):
+            _write_cache(known)
+    return float(known[key])
 
 
 def cache_path() -> pathlib.Path:
@@ -91,7 +94,8 @@ def cache_path() -> pathlib.Path:
     runtime: another processor, or another version of LiteRT, is measured anew.
     """
     machine = [_processor(), str(os.cpu_count()), platform.machine()]
-    machine += [importlib.metadata.version("ai-edge-litert")]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        machine += [importlib.metadata.version("ai-edge-litert")]
     digest = hashlib.sha256("\n".join(machine).encode()).hexdigest()[:16]
     home = pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     return home / "keras_efficientnet" / f"latency-{digest}.json"
@@ -157,17 +161,21 @@ def _processor() -> str:
 
 
 def _read_cache() -> dict[str, Any]:
-    path = cache_path()
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(cache_path().read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or damaged: measured again
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _write_cache(known: dict[str, Any]) -> None:
     path = cache_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".json")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(known, file, indent=1)
-    os.replace(unfinished, path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(known, file, indent=1)
+        os.replace(unfinished, path)
+    except OSError:
+        os.remove(unfinished)
+        raise

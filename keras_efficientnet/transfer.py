@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -13,9 +12,11 @@ import numpy as np
 
 from . import blocks
 from ._compat import to_numpy
+from .architecture import read_block_name
 from .graphs import deep_graphs
 
 T = TypeVar("T")
+_STEM = "stem_conv"
 
 
 @deep_graphs()
@@ -73,7 +74,8 @@ def freeze(
     """Keeps the early part of `model` from being trained.
 
     Args:
-        model: Built by a factory of this package.
+        model: Built by a factory of this package, perhaps with layers of your own
+            after it, which count as its classifier.
         up_to: Last frozen part: 0 (the stem), a stage 1 to 7, or "top" (everything
             but the classifier). Later parts become trainable; with None, all.
         batch_norm: Whether to freeze every BatchNormalization layer, past `up_to`
@@ -81,17 +83,28 @@ def freeze(
             small data sets and small batches need.
 
     Raises:
-        ValueError: `up_to` is none of these.
+        ValueError: `up_to` is none of these, or the network is a layer of `model`.
     """
     if up_to not in (None, *range(8), "top"):
         raise ValueError(
             "`up_to` must be None, 0 (the stem) to 7, or 'top'. "
             f"Received: up_to={up_to!r}"
         )
+    names = [layer.name for layer in model.layers]
+    if _STEM not in names:
+        raise ValueError(
+            f"`model` must have the network's layers, such as {_STEM!r}, among its "
+            "own; freeze a network that is one layer of a model by itself. "
+            f"Received: a model of {', '.join(names[:5])}"
+        )
     last = -1 if up_to is None else 8 if up_to == "top" else int(up_to)
-    for layer in model.layers:
+    stem = names.index(_STEM)
+    for i, layer in enumerate(model.layers):
+        part = part_of(layer.name)
+        if part == 0 and i > stem and not layer.name.startswith("stem_"):
+            part = 9  # somebody else's
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
-        frozen = part_of(layer.name) <= last or (batch_norm and is_batch_norm)
+        frozen = part <= last or (batch_norm and is_batch_norm)
         layer.trainable = not frozen
 
 
@@ -155,9 +168,9 @@ def _pooled(model: keras.Model) -> Any:
 
 def part_of(layer_name: str) -> int:
     """Places a layer: 0 stem, 1 to 7 stages, 8 head, 9 classifier."""
-    block = re.match(r"block([1-7])[a-z]_", layer_name)
+    block = read_block_name(layer_name)
     if block:
-        return int(block[1])
+        return block[0]
     if layer_name.startswith("top_") and layer_name != "top_dropout":
         return 8
     return 9 if layer_name in ("predictions", "top_dropout") else 0

@@ -93,7 +93,7 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
 def _photos(names: Sequence[str]) -> list[pathlib.Path]:
     paths: list[pathlib.Path] = []
     for name in names:
-        path = pathlib.Path(name)
+        path = pathlib.Path(name).expanduser()
         paths += [e.path for e in list_images(path)] if path.is_dir() else [path]
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from keras_efficientnet import Scaling, compound, plan_cost
-from keras_efficientnet.architecture import Variant, block_plan
+from keras_efficientnet.architecture import MAX_BLOCKS, Variant, block_plan
 
 from . import base, calls, costs, drawing, trainer, trials
 from .folder import StudyFolder, open_folder
@@ -175,7 +175,7 @@ def family(
         except ValueError:  # a stage of more blocks than there are letters
             cells |= {"multiply-adds, M": "", "parameters, M": ""}
             cells |= {"ms": ""} if kind == "latency" else {}
-            members.append(cells | {"call": "over 26 blocks in a stage"})
+            members.append(cells | {"call": f"over {MAX_BLOCKS} blocks in a stage"})
             continue
         cells["multiply-adds, M"] = f"{cost.multiply_adds / 1e6:.2f}"
         cells["parameters, M"] = f"{cost.trainable_params / 1e6:.3f}"

@@ -171,7 +171,7 @@ def prepare(options: Options, root: pathlib.Path) -> Search:
         classes=classes,
         skeleton=_skeleton(options, config),
         target=options.target or costs.cost_of(options.cost, variant, classes),
-        storage=options.storage or str(root / "optuna.log"),
+        storage=_storage(options.storage) or str(root / "optuna.log"),
         folder=root / "trials",
     )
 
@@ -273,6 +273,10 @@ def variant_of(search: Search, row: Row) -> Variant:
         row: Of the network.
     """
     return trainer.variant_of(dataclasses.replace(search.config, stages=row.stages))
+
+
+def _storage(name: str) -> str:
+    return name if not name or "://" in name else str(pathlib.Path(name).expanduser())
 
 
 def _skeleton(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 POLL_S = 0.5
+_MAX_MESSAGE = 4000
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
 
@@ -64,7 +65,8 @@ def _guarded(errors: Any, work: Callable[..., None], arguments: Any) -> None:
     except KeyboardInterrupt:
         sys.exit(1)
     except Exception as error:
-        errors.put(f"{type(error).__name__}: {error}")
+        # A pipe holds no more than 64 kB until somebody reads.
+        errors.put(f"{type(error).__name__}: {error}"[:_MAX_MESSAGE])
         sys.exit(1)
 
 

@@ -155,7 +155,7 @@ def series(options: Options) -> dict[str, list[tuple[str, Scaling]]]:
     found[COMPOUND] = [start, *grown]
     for text in options.at:
         depth, resolution = _at(text)
-        found[text] = [
+        found[f"{depth:g}:{resolution:g}"] = [
             (f"w={width:g}", Scaling(depth, width, resolution))
             for width in (1.0, *options.at_widths)
         ]

@@ -83,8 +83,8 @@ def line(
         y,
         yerr=[100 * p.deviation for p in points] if points[0].seeds > 1 else None,
         label=label,
-        color=drawing.COLORS[style],
-        marker=drawing.MARKERS[style],
+        color=drawing.COLORS[style % len(drawing.COLORS)],
+        marker=drawing.MARKERS[style % len(drawing.MARKERS)],
         capsize=3,
     )
     for point, at_x, at_y in zip(points, x, y, strict=True) if labels else ():

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet.architecture import block_plan
+
 from . import trainer
 from .files import InUseError, lock, write_text
 from .processes import POLL_S, is_orphan, run_processes
@@ -58,6 +60,15 @@ class Trial:
             self.test_images,
         ]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:20]
+
+    def check(self) -> None:
+        """Checks that there is such a network.
+
+        Raises:
+            ValueError: There is none; the message says why.
+        """
+        self.config.validate()
+        block_plan(trainer.variant_of(self.config))
 
 
 def train(trial: Trial, folder: pathlib.Path) -> Result:
@@ -166,10 +177,13 @@ def run_trials(
         for.
 
     Raises:
+        ValueError: A trial's config is not usable; none has been begun then.
         RuntimeError: A process failed; the message says why.
     """
     storage = Storage(root)
     missing = [trial for trial in trials if storage.find(trial) is None]
+    for trial in missing:
+        trial.check()  # now, and not after hours of the others
     count = min(processes or default_processes(), len(missing))
     if count > 1:
         with trainer.Interrupts():

@@ -134,9 +134,30 @@ def test_block_plan_rejects_a_drop_rate_of_one():
 
 
 def test_block_plan_rejects_more_blocks_than_letters():
-    deep = dataclasses.replace(VARIANTS["EfficientNetB0"], depth=6.6)
-    with pytest.raises(ValueError, match=r"stage 6 would have 27. Received: depth=6.6"):
+    deep = dataclasses.replace(VARIANTS["EfficientNetB0"], depth=176)
+    with pytest.raises(
+        ValueError, match="at most 702 .* 6 would have 704. .*depth=176"
+    ):
         block_plan(deep)
+
+
+def test_blocks_beyond_z_have_two_letters():
+    """Figure 3 of the paper has 8 times B0's depth."""
+    names = [
+        block.name
+        for block in block_plan(
+            dataclasses.replace(VARIANTS["EfficientNetB0"], depth=8)
+        )
+        if block.stage == 6
+    ]
+    assert len(names) == 32
+    assert names[25:28] == ["block6z", "block6aa", "block6ab"]
+    for index in (0, 25, 26, 27, 51, 52, 701):
+        name = architecture.block_name(6, index)
+        assert architecture.read_block_name(name) == (6, index)
+        assert architecture.read_block_name(f"{name}_se_reduce") == (6, index)
+    assert architecture.block_name(6, 701) == "block6zz"
+    assert architecture.read_block_name("top_conv") is None
 
 
 @pytest.mark.parametrize("name", ["b4", "B4", "efficientnet-b4", "EfficientNetB4"])

@@ -63,6 +63,17 @@ def test_what_is_ours_can(model, file, act, few_calls):
     assert sys.getrecursionlimit() == few_calls
 
 
+def test_threads_do_not_take_the_limit_from_each_other():
+    before = sys.getrecursionlimit()
+    first, second = deep_graphs(), deep_graphs()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.getrecursionlimit() > before
+    second.__exit__(None, None, None)
+    assert sys.getrecursionlimit() == before
+
+
 def test_the_limit_comes_back_after_an_error():
     before = sys.getrecursionlimit()
     with pytest.raises(ValueError, match="classes"):

@@ -86,12 +86,12 @@ def test_a_family_of_b0_needs_no_stage_table():
     options = dataclasses.replace(OPTIONS, recipe="imagenet:b0")
     config = base.base_config(options)
     assert config.stage_table == STAGES
-    deep = grid.family(config, grid.Row(2.0, 1.0, 1.0, 224, 0, 2, 0.5, 0.5, 1), "flops")
+    deep = grid.family(config, grid.Row(2.5, 1.0, 1.0, 224, 0, 2, 0.5, 0.5, 1), "flops")
     assert (
         deep[0]["call"]
-        == "`EfficientNet(width=1, depth=2, resolution=224, classes=10)`"
+        == "`EfficientNet(width=1, depth=2.5, resolution=224, classes=10)`"
     )
-    assert deep[-1]["call"] == "over 26 blocks in a stage"
+    assert deep[-1]["call"] == "over 702 blocks in a stage"
 
 
 def test_scaling_a_base_keeps_its_own_ratios():

@@ -55,6 +55,28 @@ def test_a_network_is_measured_once(cache, monkeypatch):
     assert timing.tflite_latency(same, classes=4) == found
 
 
+@pytest.mark.parametrize("content", ["[1, 2]", "{", "null"])
+def test_a_damaged_cache_is_measured_again(cache, monkeypatch, content):
+    cache.parent.mkdir(parents=True)
+    cache.write_text(content)
+    measured = timing.Latency(1.5, 2.0)
+    monkeypatch.setattr(timing, "_measure_tflite", lambda *_: measured)
+    assert timing.tflite_latency(Variant(0.25, 0.3, 32, 0.2), classes=4) == 1.5
+    assert list(json.loads(cache.read_text()).values()) == [1.5]
+
+
+def test_a_cache_that_cannot_be_written_is_left_out(cache, monkeypatch):
+    cache.parent.mkdir(parents=True)
+    monkeypatch.setattr(timing, "_measure_tflite", lambda *_: timing.Latency(1.5, 2.0))
+
+    def full(source, target):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(timing.os, "replace", full)
+    assert timing.tflite_latency(Variant(0.25, 0.3, 32, 0.2), classes=4) == 1.5
+    assert not list(cache.parent.iterdir())
+
+
 def test_what_is_timed_has_its_weights_in_it():
     """Variables outside of the kernels would make it ten times as slow."""
     small = Variant(0.25, 0.3, 32, 0.2)

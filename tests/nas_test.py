@@ -246,6 +246,12 @@ def test_options_out_of_range_are_named(change, message, tmp_path):
         nas.prepare(dataclasses.replace(OPTIONS, **change), tmp_path)
 
 
+def test_a_storage_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = dataclasses.replace(OPTIONS, storage="~/nas.log")
+    assert nas.prepare(options, tmp_path).storage == str(tmp_path / "nas.log")
+
+
 def test_optuna_is_named_where_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(ImportError, match=r"keras-efficientnet\[research\]"):

@@ -40,6 +40,16 @@ def test_a_process_that_fails_ends_the_others(tmp_path):
     assert not multiprocessing.active_children()
 
 
+def fail_at_length():
+    raise ValueError("x" * 1_000_000)
+
+
+def test_a_long_message_is_cut(tmp_path):
+    with pytest.raises(RuntimeError, match="ValueError: xxx") as caught:
+        processes.run_processes(1, fail_at_length, ())
+    assert len(str(caught.value)) < 10_000
+
+
 def test_a_process_that_is_killed_is_told(tmp_path):
     with pytest.raises(RuntimeError, match="ended with exit code 3"):
         processes.run_processes(1, os._exit, (3,))

@@ -82,6 +82,27 @@ def test_lines_may_be_left_out(pretended, tmp_path):
     assert "## Compound against" not in report
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"depths": (2.0, 999.0)}, "`depth` must give at most 702 blocks"),
+        ({"resolutions": (0.1,)}, "`image_size` must be at least"),
+    ],
+)
+def test_no_network_is_trained_before_all_can_be_built(
+    pretended, tmp_path, change, message
+):
+    with pytest.raises(ValueError, match=message):
+        scaling.run(dataclasses.replace(OPTIONS, **change), tmp_path)
+    assert not (tmp_path / "trials").exists()
+
+
+def test_figure_4_takes_any_number_of_lines_in_any_spelling(pretended, tmp_path):
+    at = ("2.0:1.50", *(f"{depth}:1" for depth in range(2, 14)))
+    scaling.run(dataclasses.replace(OPTIONS, at=at, seeds=1), tmp_path)
+    assert "## Width at 2:1.5" in (tmp_path / "report.md").read_text()
+
+
 def test_interpolation_is_linear_in_the_logarithm():
     line = [
         scaling.Point(str(cost), Scaling(), cost, 1, top1, 0.0, 1)

@@ -103,6 +103,22 @@ def test_freeze_can_be_taken_back(headless):
     assert headless.get_layer("block1a_bn").trainable
 
 
+@pytest.mark.parametrize("up_to", ["top", 5])
+def test_freeze_leaves_layers_of_your_own(headless, up_to):
+    x = keras.layers.GlobalAveragePooling2D()(headless.output)
+    model = keras.Model(headless.input, keras.layers.Dense(3, name="mine")(x))
+    keras_efficientnet.freeze(model, up_to)
+    assert model.get_layer("mine").trainable
+    assert not model.get_layer("stem_conv").trainable
+    assert not model.get_layer("normalization").trainable
+
+
+def test_freeze_needs_the_layers_themselves(headless):
+    nested = keras.Sequential([headless, keras.layers.GlobalAveragePooling2D()])
+    with pytest.raises(ValueError, match="freeze a network that is one layer"):
+        keras_efficientnet.freeze(nested)
+
+
 @pytest.mark.parametrize("up_to", [8, -1, "head"])
 def test_freeze_rejects_unknown_parts(headless, up_to):
     with pytest.raises(

@@ -104,6 +104,14 @@ def test_checkpoint_of_a_training_script(save, layout):
     np.testing.assert_array_equal(arrays["a"], expected)
 
 
+@layouts
+def test_scores_beside_the_weights_may_be_tensors(save, layout):
+    one = np.float32([1.0])
+    state = {"module.a": tensor("0", one), "module.b": tensor("1", one)}
+    content = {"best_acc1": tensor("2", one), "state_dict": state, "arch": "x"}
+    assert list(reading.read(save(content, layout), [])) == ["a", "b"]
+
+
 def test_averaged_weights_count_before_raw_ones(save):
     raw, ema = ({"a": tensor(key, np.float32([value]))} for key, value in ("01", "12"))
     path = save({"state_dict": raw, "state_dict_ema": ema}, "zip")

@@ -208,6 +208,30 @@ def test_index_that_repeats_a_block_is_told(tmp_path):
         reading.read(tmp_path / "x", [])
 
 
+def test_names_that_share_a_long_beginning_take_no_memory(tmp_path):
+    """50 kB that would be 150 MB of names."""
+    size = tensor_varint(10_000)
+    rows = block(b"\0" + size + b"\0" + b"a" * 10_000 + 15_000 * (size + b"\0\0"))
+    length = len(rows) - 5
+    pointer = b"\0" + bytes(
+        [length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14]
+    )
+    second = block(b"\0\1" + bytes([len(pointer)]) + b"a" + pointer)
+    start = len(rows)
+    start = bytes([start & 0x7F | 0x80, start >> 7 & 0x7F | 0x80, start >> 14])
+    meta = b"\0\0" + start + bytes([len(second) - 5])
+    footer = meta + bytes(40 - len(meta)) + bytes.fromhex("57fb808b247547db")
+    tensor_bundle.index_file(tmp_path / "x").write_bytes(rows + second + footer)
+    with pytest.raises(ValueError, match="index unpacks to far more than its size"):
+        reading.read(tmp_path / "x", [])
+
+
+def test_checkpoints_of_objects_are_told(tmp_path):
+    tf.train.Checkpoint(a=tf.Variable([1.0])).save(tmp_path / "net")
+    with pytest.raises(ValueError, match="checkpoint of objects, .* save the model"):
+        reading.read(tmp_path, [])
+
+
 def tensor_varint(number):
     return bytes([number & 0x7F | 0x80, number >> 7])
 

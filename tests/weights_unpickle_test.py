@@ -36,6 +36,7 @@ PICKLES = {
     "deep key": (b"}" + DEEP + b"Ns.", "has a tuple as a key"),
     "wide key": (b"}" + WIDE + b"Ns.", "has a tuple as a key"),
     "keys": (b"}(" + WIDE + b"Nu.", "has a tuple as a key"),
+    "huge key": (b"}" + HUGE + b"Ns.", "has a huge number as a key"),
     "set": (b"\x8f(" + WIDE + b"\x90.", "uses EMPTY_SET"),
     "deep content": (DEEP + b".", "must hold a dict of tensors, not a tuple"),
     "deep storage": (b"}X\1\0\0\0a" + DEEP + b"Qs.", "refers to .* as data"),

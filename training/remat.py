@@ -132,7 +132,7 @@ def _after(signal: Any, tensors: Sequence[Any]) -> list[Any]:
 
 def _block(node: Any) -> re.Match[str] | None:
     """Finds a block's name, and in it that of its stage."""
-    return re.match(r"(block([1-7])[a-z])_", node.operation.name)
+    return re.match(r"(block([1-7])[a-z]+)_", node.operation.name)
 
 
 def _borders(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..architecture import VARIANTS, block_plan
+from ..architecture import VARIANTS, block_plan, read_block_name
 from .h5 import variable_name
 
 _LISTED = 6  # names per kind of complaint
@@ -149,8 +148,8 @@ def _is_pruned(name: str, variables: Mapping[str, Any]) -> bool:
 
 
 def _stage(layer: str) -> int | None:
-    match = re.match(r"block(\d+)[a-z]_", layer)
-    return int(match[1]) if match else None
+    block = read_block_name(layer)
+    return block[0] if block else None
 
 
 def _adapt_stem(given: dict[str, np.ndarray], variables: Mapping[str, Any]) -> None:

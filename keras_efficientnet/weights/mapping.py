@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..architecture import MAX_BLOCKS, block_name, read_block_name
 from .reading import Arrays
 from .schemes import COUNTER, SCHEMES, TORCH_BN, Scheme
 
@@ -199,7 +200,7 @@ def _block(place: dict[str, str], first_stage: int) -> str | int | None:
     if "number" in place:
         return int(place["number"])
     stage, index = int(place["stage"]) - first_stage + 1, int(place["index"])
-    return f"block{stage}{chr(ord('a') + index)}" if index < 26 else None
+    return block_name(stage, index) if index < MAX_BLOCKS else None
 
 
 def _continued(
@@ -223,9 +224,9 @@ def _continued(
     names = list(blocks) or ["block1a"]
     while len(names) in signatures:
         i = len(names)
-        stage, letter = int(names[-1][5:-1]), names[-1][-1]
-        if signatures[i] == signatures.get(i - 1) and letter != "z":
-            names.append(f"block{stage}{chr(ord(letter) + 1)}")
+        stage, index = read_block_name(names[-1]) or (0, 0)
+        if signatures[i] == signatures.get(i - 1) and index + 1 < MAX_BLOCKS:
+            names.append(block_name(stage, index + 1))
         else:
-            names.append(f"block{stage + 1}a")
+            names.append(block_name(stage + 1, 0))
     return names

@@ -245,12 +245,13 @@ def _load_legacy(path: Path) -> tuple[Any, dict[str, _Bytes]]:
 
 def _state_dict(content: Any, wrappers: tuple[str, ...]) -> dict[str, _Tensor]:
     if isinstance(content, dict):
-        tensors = {str(k): v for k, v in content.items() if isinstance(v, _Tensor)}
-        if tensors:
-            return tensors
+        # First, because scores, such as `best_acc1`, may be tensors too.
         for key in wrappers:
             if isinstance(content.get(key), dict):
                 return _state_dict(content[key], wrappers)
+        tensors = {str(k): v for k, v in content.items() if isinstance(v, _Tensor)}
+        if tensors:
+            return tensors
         raise ValueError(
             f"its dict holds no tensors, only {reprlib.repr(list(content)[:5])}"
         )

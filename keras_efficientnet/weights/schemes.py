@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
+
+from ..architecture import read_block_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,10 +214,10 @@ def to_timm(name: str, expands: bool) -> str:
     if layer.endswith("bn"):
         names = {ours: theirs for theirs, ours in TORCH_BN.items()}
     place, table = "", TIMM.outside
-    match = re.match(r"block(\d)([a-z])_", layer)
-    if match:
-        place = f"blocks.{int(match[1]) - 1}.{ord(match[2]) - ord('a')}."
+    block = read_block_name(layer)
+    if block:
+        place = f"blocks.{block[0] - 1}.{block[1]}."
         table = TIMM.parts if expands else TIMM.plain_parts
-        layer = layer[match.end() :]
+        layer = layer.partition("_")[2]
     module = next(theirs for theirs, ours in table.items() if ours == layer)
     return f"{place}{module}.{names[variable]}"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .reading import Arrays, bfloat16_to_float32
+from .reading import Arrays, bfloat16_to_float32, total_bound
 
 _FOOTER_SIZE = 48  # bytes
 _MAGIC = bytes.fromhex("57fb808b247547db")
@@ -81,7 +81,13 @@ def read_index(prefix: Path) -> Index:
     path = index_file(prefix)
     if path.stat().st_size > _MAX_INDEX_SIZE:
         raise ValueError("its index is too large")
-    rows = dict(_table(path.read_bytes()))
+    content, rows = path.read_bytes(), {}
+    left = total_bound(len(content))
+    for name, value in _table(content):
+        left -= len(name)  # which many may share
+        if left < 0:
+            raise ValueError("its index unpacks to far more than its size")
+        rows[name] = value
     header = _fields(rows.pop(b"", b""))
     shards, big = _number(header, 1), _number(header, 2)
     entries = {key.decode(): _entry(value) for key, value in rows.items()}

@@ -21,6 +21,7 @@ from . import tensor_bundle
 from .reading import Arrays, total_bound
 
 _AVERAGE = "/ExponentialMovingAverage"
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _COUNTERS = frozenset({"global_step"})
 # Files of a checkpoint; the graph (.meta) is not among them.
 _MEMBER = re.compile(r"[\w.-]+\.(?:index|data-\d{5}-of-\d{5})|checkpoint")
@@ -53,6 +54,12 @@ def read(path: Path, ema: bool = True) -> Arrays:
     """
     prefix = _find_prefix(path)
     index = tensor_bundle.read_index(prefix)
+    if _OBJECT_GRAPH in index.entries:
+        raise ValueError(
+            "it is a checkpoint of objects, as `tf.train.Checkpoint` and SavedModel "
+            "write them, whose variables have no names; save the model itself as "
+            ".keras or .weights.h5"
+        )
     sources = _select(index.entries, ema)
     arrays = tensor_bundle.read_arrays(prefix, index, sources.values())
     return {name: arrays[source] for name, source in sources.items()}

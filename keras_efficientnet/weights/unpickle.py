@@ -17,6 +17,7 @@ from typing import Any
 
 MAX_STEPS = 2_000_000  # many times what the largest network's checkpoint takes
 _MAX_ARGUMENTS = 16
+_MAX_INT_KEY = (1 << 61) - 2  # up to it no two have the same hash
 _KEYS = (str, bytes, int, float, type(None))  # which are hashed at once
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -155,6 +156,9 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, _KEYS):
                 raise pickle.UnpicklingError(f"it has a {type(key).__name__} as a key")
+            # Hashes of longer ones take time, are not kept, and may be equal.
+            if isinstance(key, int) and abs(key) > _MAX_INT_KEY:
+                raise pickle.UnpicklingError("it has a huge number as a key")
             target[key] = value
 
     def _binput(self, number: int) -> None:
