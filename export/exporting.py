@@ -140,7 +140,7 @@ def _keras_model(loaded: Loaded) -> keras.Model:
 
 def _output_dir(given: str | Path | None, loaded: Loaded) -> Path:
     if given is not None:
-        return Path(given)
+        return Path(given).expanduser()
     if loaded.run_folder is not None:
         return loaded.run_folder / EXPORT_FOLDER
     raise ValueError(

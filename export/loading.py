@@ -132,8 +132,8 @@ def write_sidecars(loaded: Loaded, folder: Path) -> None:
 def _open(model: str | Path | keras.Model, weights: str | None) -> _Opened:
     if isinstance(model, keras.Model):
         opened = _Opened(model.name, KerasRunner(model))
-    elif Path(model).exists():
-        opened = _open_path(Path(model))
+    elif Path(model).expanduser().exists():
+        opened = _open_path(Path(model).expanduser())
     else:
         return _open_variant(str(model), weights or "imagenet")
     if weights is not None:

@@ -106,7 +106,8 @@ def predict(
 
 def format_text(predictions: Sequence[Prediction]) -> str:
     """Returns predictions for people: a paragraph each, columns aligned."""
-    width = max(len(label) for p in predictions for label in p.labels)
+    labels = [label for p in predictions for label in p.labels]
+    width = max(map(len, labels), default=0)
     blocks = [
         "\n".join(
             [
@@ -194,7 +195,11 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
         return 1
     print((format_json if values.json else format_text)(predictions))
     if values.picture:
-        write_picture(loaded, predictions, Path(values.picture))
+        try:
+            write_picture(loaded, predictions, Path(values.picture).expanduser())
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     return 0
 
 

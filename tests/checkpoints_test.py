@@ -130,3 +130,10 @@ def test_text_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         checkpoints.write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_would_not_fit_is_told_beforehand(tmp_path):
+    checkpoints.check_space(tmp_path, 1000)
+    with pytest.raises(OSError, match="No space left") as caught:
+        checkpoints.check_space(tmp_path, 1 << 60)
+    assert caught.value.errno == errno.ENOSPC

@@ -208,6 +208,20 @@ def test_command_writes_tables_and_pictures(tmp_path, model_file, command):
     assert tf.io.decode_png((out / "confusion.png").read_bytes()).shape[0] > 300
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    tmp_path, model_file, command
+):
+    (tmp_path / "file").write_text("")
+    write_images(tmp_path / "photos", [1])
+    code, text = command(
+        f"--model={model_file}",
+        f"--images={tmp_path / 'photos'}",
+        f"--output_dir={tmp_path / 'file' / 'out'}",
+    )
+    assert "Error: " in code
+    assert "answered" not in text
+
+
 def test_command_refuses_another_number_of_classes(tmp_path, command):
     path = tmp_path / "model.keras"
     brightness_model(3).save(path)

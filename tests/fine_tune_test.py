@@ -84,6 +84,57 @@ def test_a_model_in_memory_gives_its_weights(tmp_path):
     assert logits.tolist() == [[0, 0, 0]]
 
 
+def test_a_model_in_memory_stays_the_network_it_is(tmp_path):
+    b0 = keras_efficientnet.EfficientNetB0(
+        weights=None,
+        input_shape=(32, 32, 3),
+        normalization="inception",
+        padding="symmetric",
+        bn_epsilon=1e-5,
+    )
+    config = _config(b0, finetune.get_config(), RunFolder(tmp_path))
+    features = keras_efficientnet.feature_extractor(model.build(config, classes=3))
+    images = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3))
+    expected = keras_efficientnet.feature_extractor(b0).predict(images, verbose=0)
+    found = features.predict(images, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    twin = model.with_softmax(config, model.build(config, classes=3))
+    assert twin.get_layer("stem_bn").epsilon == 1e-5
+    # A second try with a better model does not begin with the first one's weights.
+    kernel = b0.get_layer("stem_conv").kernel
+    kernel.assign(kernel * 2)
+    config = _config(b0, finetune.get_config(), RunFolder(tmp_path))
+    again = model.build(config, classes=3).get_layer("stem_conv").kernel
+    np.testing.assert_array_equal(again, kernel)
+
+
+def test_a_model_of_other_channels_is_refused(tmp_path):
+    grey = keras_efficientnet.EfficientNetB0(weights=None, input_shape=(32, 32, 1))
+    with pytest.raises(ValueError, match="RGB images .* images of 1 channels"):
+        _config(grey, finetune.get_config(), RunFolder(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.eye(3)[[0, 1] * 10], r"labels of shape \(20, 3\)"),
+        (np.zeros(21, int), r"labels of shape \(21,\)"),
+        (np.zeros(20), "float64"),
+    ],
+)
+def test_labels_that_do_not_fit_are_told(labels, message):
+    images = np.zeros((20, 8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match=f"one integer per image .*{message}"):
+        _source((images, labels), None, None)
+
+
+def test_labels_in_a_column_are_taken():
+    """As keras.datasets have them."""
+    images = np.zeros((20, 8, 8, 3), np.uint8)
+    found = _source((images, np.array([[0], [1]] * 10)), None, None)
+    assert len(found.split("train")) == 16
+
+
 def test_a_model_of_no_variant_is_refused(tmp_path, tiny):
     with pytest.raises(ValueError, match="`model` must be a variant's name or a model"):
         _config(tiny, finetune.get_config(), RunFolder(tmp_path / "run"))

@@ -136,6 +136,53 @@ def test_folder_of_another_config_is_refused(finished, source):
         loop.train(other, workdir, source)
 
 
+def test_a_folder_without_steps_takes_another_config(tmp_path, source):
+    wrong = dataclasses.replace(TINY, accumulate=3)
+    with pytest.raises(ValueError, match="accumulate"):
+        loop.train(wrong, tmp_path, source, show=False)
+    assert (tmp_path / "config.json").is_file()
+    run_folder.RunFolder(tmp_path).check_config(TINY)
+
+
+def test_other_images_are_refused(tmp_path, source):
+    loop.train(TINY, tmp_path, source, stop_at_step=1, show=False)
+    with pytest.raises(
+        ValueError, match="begun with, 9 of test, 20 of train.* Received: 9 of test, 24"
+    ):
+        loop.train(TINY, tmp_path, tiny_source(train=24), show=False)
+
+
+def test_bad_images_are_skipped_everywhere(tmp_path):
+    for split in ("train", "validation"):
+        for name in ("dark", "light"):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for i in range(60):
+                value = 30 * (name == "light") + i
+                pixels = tf.fill((32, 32, 3), tf.constant(value, tf.uint8))
+                data = tf.io.encode_png(pixels).numpy()
+                is_bad = (name, i) == ("light", 7)
+                (folder / f"{i}.png").write_bytes(data[:40] if is_bad else data)
+    config = dataclasses.replace(
+        TINY, batch_size=60, epochs=1, export_samples=120, on_bad_image="skip"
+    )
+    source = sources.folder(str(tmp_path / "photos"))
+    summary = loop.train(config, tmp_path / "run", source, show=False)
+    assert summary["final_images"] == 119
+    report = (tmp_path / "run" / "report.md").read_text()
+    for split in ("train", "validation"):
+        assert str(tmp_path / "photos" / split / "light" / "7.png") in report
+    samples = tmp_path / "run" / "samples"
+    assert len(list(samples.glob("calibration/*/*.png"))) == 119
+    with pytest.raises(ValueError, match="readable. .*7.png"):
+        loop.train(
+            dataclasses.replace(config, on_bad_image="raise"),
+            tmp_path / "strict",
+            source,
+            show=False,
+        )
+
+
 def test_unusable_config_is_refused_before_anything_is_written(tmp_path, source):
     with pytest.raises(ValueError, match="`epochs`"):
         loop.train(dataclasses.replace(TINY, epochs=0), tmp_path / "run", source)

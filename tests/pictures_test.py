@@ -71,6 +71,13 @@ def test_a_model_without_mistakes_is_drawn(tmp_path):
     assert path.stat().st_size > 1000
 
 
+def test_names_with_dollars_are_no_formulas(tmp_path):
+    labels = np.array([0, 1])
+    names = ["$1_A_front", "$5_A_front"]
+    pictures.draw_confusion(labels, labels[::-1], names, tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 1000
+
+
 def test_long_names_are_cut():
     assert pictures._short("a" * 24) == "a" * 24
     assert len(pictures._short("a" * 25)) == 24

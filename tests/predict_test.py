@@ -1,5 +1,6 @@
 import json
 import os
+import pathlib
 
 import export_run
 import numpy as np
@@ -91,6 +92,17 @@ def test_picture_is_written(photos, tmp_path, capsys):
     capsys.readouterr()
     with Image.open(sheet) as picture:
         assert picture.width == 8 + 2 * 184
+
+
+def test_a_picture_that_cannot_be_written_is_told(photos, tmp_path, capsys):
+    sheet = tmp_path / "sheet.xyz"
+    assert run(export_run.run_folder(), photos, f"--picture={sheet}") == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_text_without_any_class_is_a_list_of_images():
+    nothing = predict.Prediction(pathlib.Path("a.png"), (), (), ())
+    assert predict.format_text([nothing]).strip() == "a.png"
 
 
 def test_more_images_than_a_batch_keep_their_order(photos, monkeypatch):

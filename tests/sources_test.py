@@ -170,6 +170,21 @@ def test_hold_out_does_not_depend_on_where_the_files_lie(tmp_path):
     assert len(set(chosen[0])) == 5
 
 
+def test_hold_out_does_not_depend_on_how_the_folder_is_spelled(tmp_path, monkeypatch):
+    write_images(tmp_path / "photos", {"cat": 12, "dog": 12})
+    monkeypatch.chdir(tmp_path)
+    here, there = (
+        sources.hold_out(sources.folder(str(place)), 5).split("minival").names
+        for place in ("photos", tmp_path / "photos")
+    )
+    assert here == there
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    write_images(tmp_path, {"bus": 20, "car": 20, "train": 20})
+    assert sources.folder(str(tmp_path)).class_names == ("bus", "car", "train")
+
+
 @pytest.mark.parametrize("count", [0, 40, 41, -1])
 def test_hold_out_must_leave_training_images(count):
     with pytest.raises(ValueError, match=f"under the 40 .* minival={count}"):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 from training import config, main, plan
 
@@ -41,6 +42,30 @@ def test_recipe_that_does_not_exist_is_told():
     assert done.returncode == 1
     assert "Did you mean 'digits'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(28, "No space left on device"), 74),
+        (FileNotFoundError("`weights` must be the path of a file"), 1),
+        (ImportError("tensorflow_datasets must be installed"), 1),
+    ],
+)
+def test_exit_code_tells_whether_starting_again_helps(monkeypatch, error, code, capsys):
+    def fail(*_):
+        raise error
+
+    holder = flags.FlagValues()
+    main.define_flags(holder)
+    flags.DEFINE_integer("verbosity", 0, "", flag_values=holder)
+    holder(["main", "--config=digits", "--workdir=unused"])
+    monkeypatch.setattr(main.flags, "FLAGS", holder)
+    monkeypatch.setattr(main.loop, "train", fail)
+    with pytest.raises(SystemExit) as end:
+        main._main(["main"])
+    assert end.value.code in (code, f"Error: {error}")
+    assert (code == 1) or str(error) in capsys.readouterr().err
 
 
 def test_plan_of_a_bad_config_names_the_field():

@@ -23,6 +23,12 @@ def test_network_gives_logits_and_its_twin_their_softmax():
     )
 
 
+@pytest.mark.parametrize(("sizes", "side"), [("24", None), ("32", 32), ("", 32)])
+def test_input_is_open_where_training_has_other_sizes(sizes, side):
+    config = dataclasses.replace(SMALL, progressive_sizes=sizes)
+    assert model.build(config, 3).input_shape[1] == side
+
+
 def test_twin_of_half_precision_is_float32():
     half = dataclasses.replace(SMALL, precision="mixed_bfloat16")
     before = keras.config.dtype_policy()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import re
+import shutil
 import warnings
 import zipfile
 import zlib
@@ -40,10 +42,24 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
             unfinished.unlink(missing_ok=True)
         if isinstance(error, OSError):
             reason = f"{path} could not be written: {error.strerror or error}"
-            raise OSError(error.errno, reason) from error
+            raise OSError(error.errno or errno.EIO, reason) from error
         raise
     with contextlib.suppress(OSError):  # some network file systems cannot
         _sync(path.parent)
+
+
+def check_space(folder: pathlib.Path, size: int) -> None:
+    """Checks that a file of some bytes fits into a folder.
+
+    Args:
+        folder: Where it will be.
+        size: Of its content, bytes.
+
+    Raises:
+        OSError: It does not fit.
+    """
+    if shutil.disk_usage(folder).free < 1.1 * size + (1 << 20):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

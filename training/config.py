@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from keras_efficientnet import VARIANTS
-from keras_efficientnet.architecture import did_you_mean, find_variant
+from keras_efficientnet.architecture import check_choice, did_you_mean, find_variant
 from keras_efficientnet.preprocessing import (
     NORMALIZATIONS,
     RESIZE_METHODS,
@@ -97,6 +97,9 @@ class TrainConfig:
             1 to 7; 0: everything.
         freeze_batch_norm: Whether BatchNorm uses and keeps its moving statistics.
         normalization: Of the pixels, key of `NORMALIZATIONS`; empty: the variant's.
+        padding: "same", TensorFlow's, or "symmetric", PyTorch's; empty: that of the
+            published weights, or "same".
+        bn_epsilon: Of BatchNorm; 0: that of the published weights, or 0.001.
         dropout: Rate before the classifier; None: the variant's, or 0.2.
         drop_connect: Rate that stochastic depth rises to.
         bn_momentum: Of BatchNorm's moving statistics; a run of a few hundred steps
@@ -157,6 +160,8 @@ class TrainConfig:
     train_from_stage: int = 0
     freeze_batch_norm: bool = False
     normalization: str = ""
+    padding: str = ""
+    bn_epsilon: float = 0.0
     dropout: float | None = None
     drop_connect: float = 0.2
     bn_momentum: float = 0.99
@@ -311,6 +316,7 @@ _CHOICES: dict[str, Iterable[str]] = {
     "on_bad_image": ("raise", "skip"),
     "resize": RESIZE_METHODS,
     "normalization": ("", *NORMALIZATIONS),
+    "padding": ("", "same", "symmetric"),
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,
     "augment": AUGMENTATIONS,
@@ -346,6 +352,7 @@ _NOT_NEGATIVE = (
     "head_epochs",
     "warmup_epochs",
     "weight_decay",
+    "bn_epsilon",
     "seed",
     "checkpoint_every_steps",
     "export_samples",
@@ -393,19 +400,6 @@ def check_field(name: str) -> None:
         raise ValueError(
             f"A config field must be one of {', '.join(names)}."
             f"{did_you_mean(name, names)} Received: {name!r}"
-        )
-
-
-def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-    """Checks that `value` is one of `choices`.
-
-    Raises:
-        ValueError: It is not; the message lists the choices and names the nearest.
-    """
-    if value not in choices:
-        raise ValueError(
-            f"`{name}` must be one of {', '.join(choices)}."
-            f"{did_you_mean(value, choices)} Received: {name}={value!r}"
         )
 
 

@@ -90,6 +90,9 @@ class Evaluator:
         used_strategy: What the model was built under; None: the default.
         from_logits: Whether the model gives logits.
         label_smoothing: Of the loss; does not touch top-1 and top-5.
+
+    Attributes:
+        bad_images: Names of images that could not be decoded and were left out.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Evaluator:
         label_smoothing: float = 0.0,
     ) -> None:
         self._strategy = used_strategy or strategy.make("one_device")
+        self.bad_images: dict[str, None] = {}  # a set that keeps its order
         replica_step = _make_replica_step(model, from_logits, label_smoothing)
 
         @tf.function(reduce_retracing=True)
@@ -111,7 +115,11 @@ class Evaluator:
         self._step = step
 
     def __call__(
-        self, split: sources.Split, spec: EvalPreprocessing, batch_size: int
+        self,
+        split: sources.Split,
+        spec: EvalPreprocessing,
+        batch_size: int,
+        skip_bad_images: bool = False,
     ) -> Scores:
         """Scores every image of a split once.
 
@@ -119,17 +127,27 @@ class Evaluator:
             split: Images and labels.
             spec: Resolution, padding and resize method.
             batch_size: Images per step, over all replicas.
+            skip_bad_images: Whether to leave out images that cannot be decoded, which
+                are then noted in `bad_images`.
 
         Raises:
-            ValueError: An image cannot be read; the message names it.
+            ValueError: An image cannot be read, or too many; the message names some.
         """
+        bad_images = data.BadImages(split) if skip_bad_images else None
         batches = data.eval_batches(
-            split, spec, batch_size=batch_size, strategy=self._strategy
+            split,
+            spec,
+            batch_size=batch_size,
+            strategy=self._strategy,
+            bad_images=bad_images,
         )
         sums = np.zeros(4)
         with data.naming_unreadable(split):
             for batch in batches:
                 sums += self._step(*batch).numpy()
+        if bad_images:
+            bad_images.check(len(split))
+            self.bad_images |= dict.fromkeys(bad_images.names)
         loss, top1, top5, images = sums
         return Scores(round(images), loss / images, top1 / images, top5 / images)
 
@@ -273,7 +291,7 @@ def _main(argv: list[str]) -> None:
     args = flags.FLAGS
     try:
         _run(args)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         sys.exit(f"Error: {error}")
 
 
@@ -290,6 +308,8 @@ def _run(args: Any) -> None:
             f"ilsvrc_ids={args.ilsvrc_ids!r}"
         )
     # First what may be wrong at once, then what takes time.
+    for place in _places(args):
+        place.mkdir(parents=True, exist_ok=True)
     ids = predictions.read_ilsvrc_ids(args.ilsvrc_ids) if args.ilsvrc_ids else {}
     opened = opening.open_model(args.model, args.weights)
     spec = opened.preprocessing or EvalPreprocessing(opened.model.input_shape[1])
@@ -309,10 +329,19 @@ def _run(args: Any) -> None:
     else:
         print(scores_of(found))
     if args.server_file:
-        path = pathlib.Path(args.server_file)
+        path = pathlib.Path(args.server_file).expanduser()
         predictions.write_server_file(found, names, ids, path)
     if args.output_dir:
-        _write(found, shown, pathlib.Path(args.output_dir), is_labelled=not args.images)
+        folder = pathlib.Path(args.output_dir).expanduser()
+        _write(found, shown, folder, is_labelled=not args.images)
+
+
+def _places(args: Any) -> list[pathlib.Path]:
+    """Lists the folders that will be written into."""
+    places = [pathlib.Path(args.output_dir).expanduser()] if args.output_dir else []
+    if args.server_file:
+        places.append(pathlib.Path(args.server_file).expanduser().parent)
+    return places
 
 
 def _labelled(
@@ -343,7 +372,6 @@ def _write(
     folder: pathlib.Path,
     is_labelled: bool,
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     predictions.write_predictions(found, class_names, folder / "predictions.csv")
     if not is_labelled:
         return

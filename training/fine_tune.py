@@ -14,6 +14,7 @@ import numpy as np
 from keras_efficientnet.architecture import find_variant
 from keras_efficientnet.graphs import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing
+from keras_efficientnet.weights import network_options
 
 from . import loop, sources
 from .config import TrainConfig
@@ -113,8 +114,15 @@ def _config(
             "`model` must be a variant's name or a model that its factory built, whose "
             f"name tells the variant. {error}"
         ) from error
+    options = network_options(model)
+    if options["normalization"] == "another" or model.input_shape[-1] != 3:
+        raise ValueError(
+            "`model` must take RGB images and normalise them in a way that its factory "
+            f"knows. Received: images of {model.input_shape[-1]} channels, "
+            f"normalization={options['normalization']!r}"
+        )
     start = folder.root / "start.weights.h5"
-    if not start.is_file():  # a run that goes on has begun from these
+    if not folder.has_begun:  # a run that goes on has begun from these
         folder.root.mkdir(parents=True, exist_ok=True)
         model.save_weights(start)
     return dataclasses.replace(
@@ -122,6 +130,7 @@ def _config(
         model=variant,
         weights=str(start),
         image_size=config.image_size or model.input_shape[1] or 0,
+        **options,
     )
 
 
@@ -135,6 +144,13 @@ def _source(
             return sources.load(f"folder:{os.fspath(train)}")
         return sources.folders({"train": train, "validation": validation})
     images, labels = (np.asarray(part) for part in train)
+    if labels.shape == (len(images), 1):  # as keras.datasets have them
+        labels = labels[:, 0]
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(
+            "`train` must have one integer per image as its label. Received: images of "
+            f"shape {images.shape}, labels of shape {labels.shape}, {labels.dtype}"
+        )
     if validation is None:
         keys = [str(i) for i in range(len(labels))]
         shares = {"train": 1 - HELD_OUT, "validation": HELD_OUT}

@@ -35,11 +35,13 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
             final = model.with_softmax(run.config, state.model)
         evaluator = evaluate.Evaluator(final, used_strategy=run.strategy)
     split, spec = source.split(source.final_split), run.config.preprocessing
-    scores = evaluator(split, spec, run.config.batch_size)
+    scores = evaluator(split, spec, run.config.batch_size, run.skips_bad_images)
     summary = _summarize(run, final, scores)
     if run.workers.is_chief:
         if not scores_only:
-            _write_results(run, final, summary)
+            bad = dict.fromkeys(run.bad_images.names if run.bad_images else ())
+            bad |= run.evaluator.bad_images | evaluator.bad_images
+            _write_results(run, final, summary, list(bad))
         # Last, because it marks the run as finished.
         folder.write_summary(summary)
     # A worker that left earlier would look lost to the others.
@@ -47,21 +49,26 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
     return summary
 
 
-def _write_results(run: Run, final: keras.Model, summary: dict[str, Any]) -> None:
+def _write_results(
+    run: Run, final: keras.Model, summary: dict[str, Any], bad_images: list[str]
+) -> None:
     folder, source = run.folder, run.source
     split, spec = source.split(source.final_split), run.config.preprocessing
     with replacing(folder.model) as unfinished:
         final.save(unfinished)
-    folder.write_samples(source, run.config.export_samples)
+    most, skips = run.config.export_samples, run.skips_bad_images
+    folder.write_samples(source, most, skips)
     pictures.draw_curves(run.metrics.rows, folder.curves)
     names, seed = source.class_names, run.config.seed
-    pictures.draw_predictions(final, split, spec, names, seed, folder.predictions)
+    pictures.draw_predictions(
+        final, split, spec, names, seed, folder.predictions, skips
+    )
     write_report(
         folder,
         run.config,
         summary,
         run_phases=phases.plan(run.config, run.images),
-        bad_images=run.bad_images.names if run.bad_images else (),
+        bad_images=bad_images,
     )
 
 

@@ -100,7 +100,7 @@ def train(
         source = _open(config, source)
         if workers.is_chief:
             stack.enter_context(lock(folder.lock))
-            folder.begin(config, source.class_names)
+            folder.begin(config, source)
         workers.wait()  # until the folder is there
         parts = (config, folder, source, used_strategy, workers, interrupts)
         run = _set_up(*parts, started, show)
@@ -361,7 +361,9 @@ def _end_epoch(run: Run, step: int, epoch: float) -> None:
     loss, hits, images = state.sums.numpy()
     with run.interrupts.at_once(), state.ema_weights():
         split = run.source.split(run.source.selection_split)
-        scores = run.evaluator(split, config.preprocessing, config.batch_size)
+        scores = run.evaluator(
+            split, config.preprocessing, config.batch_size, run.skips_bad_images
+        )
     row = {
         "epoch": epoch,
         "step": step,

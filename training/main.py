@@ -56,14 +56,16 @@ def _main(argv: list[str]) -> None:
             print(plan.plan(args.config))
             return
         summary = loop.train(args.config, args.workdir)
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, ImportError) as error:
         sys.exit(f"Error: {error}")
     except Interrupted as signal:
         _exit(EX_TEMPFAIL, f"Stopped ({signal}); the same command resumes the run")
     except WorkerLostError as error:
         _exit(EX_UNAVAILABLE, f"Error: {error}")
     except OSError as error:
-        _exit(EX_IOERR, f"Error: {error}")
+        # Our own, of weights that are missing, have no number; starting again
+        # does not help there.
+        _exit(1 if error.errno is None else EX_IOERR, f"Error: {error}")
     if summary:
         print(
             f"{summary['final_split']} top-1 {summary['final_top1']:.2%}, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 
@@ -22,13 +23,14 @@ def build(config: TrainConfig, classes: int) -> keras.Model:
 
     Returns:
         A model from (batch, resolution, resolution, 3), 0 to 255, to logits,
-        (batch, classes), float32. Where `config.sizes` are several, it takes images
-        of any size. A classifier that is new to given weights starts at zero.
+        (batch, classes), float32. Where it is trained on images of other sizes than
+        it is used for, it takes any size. A classifier that is new to given weights
+        starts at zero.
 
     Raises:
         ValueError: The weights do not fit.
     """
-    size = None if len(set(config.sizes)) > 1 else config.sizes[0]
+    size = None if {*config.sizes} != {config.resolution} else config.resolution
     with _dtype_policy(config.precision):
         net = _build(config, classes, size, weights=config.weights or None)
     for layer in net.layers:
@@ -74,17 +76,15 @@ def _build(
             lite=config.lite,
             dropout=_dropout(config),
             drop_connect=config.drop_connect,
-            normalization=config.normalization or None,
             bn_momentum=config.bn_momentum,
+            **_chosen(config),
             stages=config.stage_table,
             stem_filters=config.stem_filters,
             head_filters=config.head_filters,
         )
     factory = getattr(keras_efficientnet, config.variant)
     # The twin of a network that began with published weights is built without them.
-    options = published_options(config.weights, config.variant)
-    if config.normalization:
-        options["normalization"] = config.normalization
+    options = published_options(config.weights, config.variant) | _chosen(config)
     if weights is None:
         return factory(
             weights=None,
@@ -112,6 +112,13 @@ def _build(
     kernel = net.get_layer("predictions").kernel
     kernel.assign(keras.ops.zeros_like(kernel))
     return net
+
+
+def _chosen(config: TrainConfig) -> dict[str, Any]:
+    """Returns the factory's arguments that the config says."""
+    names = ("normalization", "padding", "bn_epsilon")
+    values = {name: getattr(config, name) for name in names}
+    return {name: value for name, value in values.items() if value}
 
 
 def _dropout(config: TrainConfig) -> float:

@@ -157,6 +157,7 @@ def draw_predictions(
     class_names: Sequence[str],
     seed: int,
     path: pathlib.Path,
+    skip_bad_images: bool = False,
 ) -> None:
     """Draws images with what the network says about them.
 
@@ -170,9 +171,13 @@ def draw_predictions(
         class_names: In the order of the class indices.
         seed: Of the random half.
         path: Of the PNG.
+        skip_bad_images: Whether to leave out those that cannot be decoded.
     """
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(split))[:DRAWN_FROM]
+    if skip_bad_images:
+        bad = set(split.find_unreadable(len(chosen), chosen))
+        chosen = np.array([i for i in chosen if split.names[i] not in bad])
     probabilities = _predict(model, split, spec, chosen)
     order = _order(probabilities, split.labels[chosen])[: COLUMNS * ROWS]
     rows = -(-len(order) // COLUMNS)
@@ -225,4 +230,5 @@ def _draw_one(axes: Axes, image: Any, label: str, guess: str, sure: float) -> No
 
 
 def _short(text: str, most: int = 24) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    shown = text if len(text) <= most else f"{text[: most - 1]}…"
+    return shown.replace("$", r"\$")  # else it would begin a formula

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tqdm
 
+from .checkpoints import replacing
 from .config import TrainConfig
 from .evaluate import wilson_interval
 from .phases import Phase
@@ -114,12 +114,13 @@ class Metrics:
     def add(self, row: dict[str, float]) -> None:
         """Adds a row; the file is never seen half written."""
         self.rows.append(row)
-        unfinished = self._path.with_suffix(".unfinished")
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(self._path) as unfinished,
+            unfinished.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=list(row))
             writer.writeheader()
             writer.writerows({k: f"{v:.7g}" for k, v in r.items()} for r in self.rows)
-        os.replace(unfinished, self._path)
 
 
 class TensorBoard:
@@ -163,7 +164,7 @@ def write_report(
         config: The run.
         summary: Final figures, as in summary.json.
         run_phases: Result of `phases.plan`; told when there are several.
-        bad_images: Names of training images that could not be decoded.
+        bad_images: Names of images that could not be decoded.
     """
     split = summary["final_split"]
     chosen_on = "minival" if config.minival else "validation"

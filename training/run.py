@@ -65,6 +65,11 @@ class Run:
     _agreed: tuple[int, float] = (0, math.nan)  # step, seconds
 
     @property
+    def skips_bad_images(self) -> bool:
+        """Whether images that cannot be decoded count for nothing."""
+        return self.config.on_bad_image == "skip"
+
+    @property
     def images(self) -> int:
         """Images of the training split."""
         return len(self.source.split("train"))

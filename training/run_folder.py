@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import pathlib
@@ -40,6 +41,7 @@ class RunFolder:
         self.config = self.root / "config.json"
         self.environment = self.root / "environment.txt"
         self.labels = self.root / "labels.txt"
+        self.images = self.root / "images.json"
         self.preprocessing = self.root / "preprocessing.json"
         self.metrics = self.root / "metrics.csv"
         self.curves = self.root / "curves.png"
@@ -53,13 +55,18 @@ class RunFolder:
         self.lock = self.root / ".lock"
         self.best_weights = self.checkpoints / "best.weights.h5"
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there are steps that would be lost."""
+        return self.summary.is_file() or any(self.checkpoints.glob("step-*.npz"))
+
     def check_config(self, config: TrainConfig) -> None:
-        """Checks that a run in this folder, if there is one, is of this config.
+        """Checks that a run in this folder, if one has begun, is of this config.
 
         Raises:
             ValueError: It is of another; the message names the fields.
         """
-        if not self.config.is_file():
+        if not (self.has_begun and self.config.is_file()):
             return
         old = dataclasses.asdict(TrainConfig.from_json(_read(self.config)))
         new = dataclasses.asdict(config)
@@ -70,21 +77,31 @@ class RunFolder:
                 f"holds one that differs in {'; '.join(changes)}"
             )
 
-    def begin(self, config: TrainConfig, class_names: tuple[str, ...]) -> None:
+    def begin(self, config: TrainConfig, source: Source) -> None:
         """Writes what is known before the first step.
 
         Raises:
-            ValueError: The folder holds a run of another config or with other
-                classes.
+            ValueError: The folder holds a run of another config, with other classes
+                or other images.
         """
         self.check_config(config)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        if self.labels.is_file() and self.read_labels() != class_names:
-            raise ValueError(
-                f"`data` must have the classes that {self.labels} lists. "
-                f"Received: classes {', '.join(class_names)}"
-            )
-        write_text(self.labels, "\n".join(class_names) + "\n")
+        names, images = source.class_names, _describe_images(source)
+        if self.has_begun:
+            if self.labels.is_file() and self.read_labels() != names:
+                raise ValueError(
+                    f"`data` must have the classes that {self.labels} lists. "
+                    f"Received: classes {', '.join(names)}"
+                )
+            # The order of images, and which are held out, would be another.
+            if self.images.is_file() and json.loads(_read(self.images)) != images:
+                raise ValueError(
+                    f"`data` must have the images that {self.root} was begun with, "
+                    f"{_count(json.loads(_read(self.images)))}. "
+                    f"Received: {_count(images)}"
+                )
+        write_text(self.labels, "\n".join(names) + "\n")
+        _write_json(self.images, images)
         spec = dataclasses.asdict(config.preprocessing)
         _write_json(self.preprocessing, spec)
         write_text(self.environment, describe_environment())
@@ -107,12 +124,18 @@ class RunFolder:
         """Writes the final figures, which marks the run as finished."""
         _write_json(self.summary, summary)
 
-    def write_samples(self, source: Source, calibration: int) -> None:
+    def write_samples(
+        self, source: Source, calibration: int, skip_bad_images: bool = False
+    ) -> None:
         """Copies the images that exports need.
 
         Args:
             source: Of the run.
             calibration: Most images for the calibration of int8 exports.
+            skip_bad_images: Whether to leave out those that cannot be decoded.
+
+        Raises:
+            ValueError: An image cannot be decoded.
         """
         held_out = "test" if "test" in source.splits else "validation"
         parts = {
@@ -123,7 +146,13 @@ class RunFolder:
             for i in balanced(split.labels, most):
                 class_name = source.class_names[split.labels[i]]
                 path = self.samples / name / class_name / f"{i:07d}.png"
-                _write_png(path, split, i)
+                try:
+                    _write_png(path, split, i)
+                except tf.errors.OpError as error:
+                    if not skip_bad_images:
+                        raise ValueError(
+                            f"Images must be readable. This is not: {split.names[i]}"
+                        ) from error
 
 
 def balanced(labels: np.ndarray, most: int) -> list[int]:
@@ -161,9 +190,21 @@ def describe_environment() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _describe_images(source: Source) -> dict[str, list[int | str]]:
+    """Returns how many images each split has, and a digest of their labels."""
+    return {
+        name: [len(split), hashlib.sha256(split.labels.tobytes()).hexdigest()[:16]]
+        for name, split in sorted(source.splits.items())
+    }
+
+
+def _count(images: dict[str, list[int | str]]) -> str:
+    return ", ".join(f"{count} of {name}" for name, (count, _) in images.items())
+
+
 def _write_png(path: pathlib.Path, split: Split, index: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     image = preprocessing_tf.pixels(split.read(tf.constant(index, tf.int64)))
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(tf.io.encode_png(image).numpy())
 
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .checkpoints import Checkpoints, replacing
+from .checkpoints import Checkpoints, check_space, replacing
 
 
 class TrainState:
@@ -131,6 +131,10 @@ class TrainState:
             path: Ends in ".weights.h5".
         """
         with replacing(path) as unfinished, self.ema_weights():
+            # HDF5 ends the process where a disk is full.
+            check_space(
+                path.parent, sum(ema.shape.num_elements() * 4 for ema in self._ema)
+            )
             self.model.save_weights(unfinished)
 
     def is_best(self, top1: float, loss: float) -> bool:

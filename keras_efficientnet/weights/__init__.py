@@ -1,6 +1,7 @@
 """Published weight files: which exist, how to get, read and assign them."""
 
 from .load import load_weights as load_weights
+from .load import network_options as network_options
 from .load import published_options as published_options
 from .record import WeightFile as WeightFile
 from .table import list_weights as list_weights
@@ -10,6 +11,7 @@ __all__ = [
     "WeightFile",
     "list_weights",
     "load_weights",
+    "network_options",
     "published_options",
     "weights_info",
 ]

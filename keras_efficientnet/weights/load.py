@@ -132,6 +132,24 @@ def published_options(
     return {name: getattr(record, name) for name in _OPTIONS}
 
 
+def network_options(model: Any) -> dict[str, Any]:
+    """Returns the arguments of a factory that tell what `model` computes.
+
+    Args:
+        model: Network of this package.
+
+    Returns:
+        `normalization`, "another" where it is none that a factory makes, `padding` and
+        `bn_epsilon`.
+    """
+    layers = {layer.name: layer for layer in model.layers}
+    return {
+        "normalization": _normalization(layers),
+        "padding": _padding(layers),
+        "bn_epsilon": layers["stem_bn"].epsilon,
+    }
+
+
 def _check_known_file(model: Any, path: Path, skip_head: bool) -> None:
     """Checks a published file at a path like a family, when its name has its hash."""
     from .assign import variant_of

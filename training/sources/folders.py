@@ -30,7 +30,7 @@ def folder(directory: str) -> Source:
             few to be split, or the splits have different classes.
     """
     root = _existing(directory)
-    if not (root / "train").is_dir():
+    if not _has_folders(root / "train"):  # else a class may be called so
         listing = _Listing.of(root)
         return listing.source(listing.cut(SHARES))
     listing = _Listing.of(root / "train")
@@ -114,8 +114,13 @@ class _Listing:
         return Source(self.class_names, splits)
 
 
+def _has_folders(place: pathlib.Path) -> bool:
+    return place.is_dir() and any(path.is_dir() for path in place.iterdir())
+
+
 def _existing(directory: str) -> pathlib.Path:
-    root = pathlib.Path(directory).expanduser()
+    # Absolute: what is held out must not depend on where the program was started.
+    root = pathlib.Path(os.path.abspath(pathlib.Path(directory).expanduser()))
     if not root.is_dir():
         raise ValueError(f"`data` must name a folder. Received: data='folder:{root}'")
     return root
