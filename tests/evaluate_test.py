@@ -121,9 +121,9 @@ def test_interval_is_the_published_one(right, images, low, high):
 
 def test_model_must_be_a_run_or_a_keras_file(tmp_path):
     with pytest.raises(ValueError, match=r"run folder, a \.keras file, or the name"):
-        evaluate.load_model(str(tmp_path / "missing.keras"))
+        opening.open_model(str(tmp_path / "missing.keras"))
     with pytest.raises(ValueError, match=r"finished run: .*model.keras is missing"):
-        evaluate.load_model(str(tmp_path))
+        opening.open_model(str(tmp_path))
 
 
 def test_variant_with_published_weights_is_opened():
@@ -220,6 +220,29 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(
     )
     assert "Error: " in code
     assert "answered" not in text
+
+
+def test_command_refuses_logits(tmp_path, command):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    path = tmp_path / "logits.keras"
+    keras.Model(inputs, keras.layers.Dense(3)(x)).save(path)
+    write_images(tmp_path / "photos", [50])
+    code, _ = command(f"--model={path}", f"--images={tmp_path / 'photos'}")
+    assert "must give probabilities, which sum to 1" in code
+
+
+def test_command_needs_the_size_of_a_model_of_any(tmp_path, command):
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    path = tmp_path / "any.keras"
+    keras.Model(inputs, keras.layers.Softmax()(x)).save(path)
+    write_images(tmp_path / "photos", [50])
+    arguments = (f"--model={path}", f"--images={tmp_path / 'photos'}")
+    code, _ = command(*arguments)
+    assert "`image_size` must be given" in code
+    code, text = command(*arguments, "--image_size=8")
+    assert (code, text.strip()) == (0, "1 images answered")
 
 
 def test_command_refuses_another_number_of_classes(tmp_path, command):

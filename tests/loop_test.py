@@ -12,7 +12,7 @@ import tensorflow as tf
 from tiny_run import TINY, read_checkpoint, tiny_source
 
 from keras_efficientnet import EvalPreprocessing
-from training import evaluate, loop, run_folder, sources
+from training import evaluate, loop, opening, run_folder, sources
 from training.config import TrainConfig
 
 WALL_CLOCK = {"seconds", "seconds_to_first_step"}
@@ -110,7 +110,7 @@ def test_model_file_opens_without_this_package(finished, tmp_path):
         capture_output=True,
     )
     found = np.load(tmp_path / "y.npy")
-    net, _ = evaluate.load_model(str(workdir))
+    net = opening.open_model(str(workdir)).model
     np.testing.assert_array_equal(found, net(images, training=False))
     np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-5)
 
@@ -124,7 +124,8 @@ def test_run_killed_after_its_last_step_is_finished(finished, tmp_path, source):
     assert summary["seconds_to_first_step"] is None
     for key in expected.keys() - WALL_CLOCK:
         assert summary[key] == expected[key]
-    net, spec = evaluate.load_model(str(tmp_path / "run"))
+    opened = opening.open_model(str(tmp_path / "run"))
+    net, spec = opened.model, opened.preprocessing
     scores = evaluate.evaluate(net, source.split("test"), spec)
     assert (scores.top1, scores.images) == (expected["final_top1"], 9)
 

@@ -120,6 +120,16 @@ def test_a_student_trains_on_both(teacher, tmp_path):
     np.testing.assert_allclose(np.sum(targets, axis=1), 1, atol=1e-3)
 
 
+def test_a_teacher_of_other_classes_is_refused(teacher, tmp_path):
+    write_images(tmp_path / "images")
+    path = str(tmp_path / "pseudo.npz")
+    label(teacher, tmp_path / "images", class_names=("a", "b", "c")).save(path)
+    assert len(sources.with_pseudo_labels(some_source(), path, 3).split("train")) == 10
+    label(teacher, tmp_path / "images", class_names=("a", "c", "b")).save(path)
+    with pytest.raises(ValueError, match="teacher of a, c, b .* images of a, b, c"):
+        sources.with_pseudo_labels(some_source(), path, 3)
+
+
 def test_files_beside_files_stay_encoded(teacher, tmp_path):
     write_images(tmp_path / "images")
     for name in ("x", "y", "z"):

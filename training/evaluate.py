@@ -233,23 +233,6 @@ def _make_replica_step(model: keras.Model, from_logits: bool, smoothing: float) 
     return replica_step
 
 
-def load_model(path: str) -> tuple[keras.Model, EvalPreprocessing | None]:
-    """Opens a run folder or a .keras file.
-
-    Args:
-        path: Of the run folder or the file.
-
-    Returns:
-        The model, and how its images are prepared; None when only the run folder
-        would know.
-
-    Raises:
-        ValueError: There is no model there.
-    """
-    opened = opening.open_model(path)
-    return opened.model, opened.preprocessing
-
-
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags.
 
@@ -272,6 +255,13 @@ def define_flags(values: flags.FlagValues) -> None:
     string("images", None, "Or a folder of images without labels.")
     flags.DEFINE_integer(
         "batch_size", 64, "Images per step.", flag_values=values, lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "image_size",
+        None,
+        "Where not known, pixels; else the model's own.",
+        flag_values=values,
+        lower_bound=1,
     )
     flags.DEFINE_integer(
         "crop_padding",
@@ -312,9 +302,15 @@ def _run(args: Any) -> None:
         place.mkdir(parents=True, exist_ok=True)
     ids = predictions.read_ilsvrc_ids(args.ilsvrc_ids) if args.ilsvrc_ids else {}
     opened = opening.open_model(args.model, args.weights)
-    spec = opened.preprocessing or EvalPreprocessing(opened.model.input_shape[1])
-    given = {"crop_padding": args.crop_padding, "resize": args.resize}
-    changes = {k: v for k, v in given.items() if v is not None}
+    size = args.image_size or opened.model.input_shape[1]
+    if not (opened.preprocessing or size):
+        raise ValueError(
+            "`image_size` must be given for a model that takes images of any size. "
+            f"Received: model={args.model!r}"
+        )
+    spec = opened.preprocessing or EvalPreprocessing(size)
+    fields = ("image_size", "crop_padding", "resize")
+    changes = {k: getattr(args, k) for k in fields if getattr(args, k) is not None}
     spec = dataclasses.replace(spec, **changes)
     if args.images:
         names, split = opened.class_names, predictions.image_files(args.images)

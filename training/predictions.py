@@ -70,7 +70,8 @@ def predict(
         batch_size: Images per step.
 
     Raises:
-        ValueError: An image cannot be read; the message names it.
+        ValueError: An image cannot be read; the message names it. Or the model does
+            not give probabilities.
     """
     step = _make_step(model)
     batches = data.eval_batches(
@@ -80,7 +81,13 @@ def predict(
     with data.naming_unreadable(split):
         for images, labels, mask in batches:
             counts = mask.numpy() > 0
-            parts.append([part.numpy()[counts] for part in step(images, labels)])
+            *found, sums = (part.numpy()[counts] for part in step(images, labels))
+            if not np.allclose(sums, 1, atol=1e-2):
+                raise ValueError(
+                    "`model` must give probabilities, which sum to 1. "
+                    f"Received: sums from {sums.min():.3g} to {sums.max():.3g}"
+                )
+            parts.append(found)
     answers, probabilities, losses = map(np.concatenate, zip(*parts, strict=True))
     return Predictions(split.names, split.labels, answers, probabilities, losses)
 
@@ -94,7 +101,8 @@ def _make_step(model: keras.Model) -> Callable[..., Any]:
         scores = tf.cast(model(images, training=False), tf.float32)
         found = tf.math.top_k(scores, top)
         right = tf.gather(scores, tf.maximum(labels, 0), batch_dims=1)
-        return found.indices, found.values, -tf.math.log(tf.maximum(right, tiny))
+        losses = -tf.math.log(tf.maximum(right, tiny))
+        return found.indices, found.values, losses, tf.reduce_sum(scores, axis=-1)
 
     return step
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from absl import app, flags
 
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
-from . import data, evaluate, strategy
+from . import data, opening, strategy
 from .sources import Split, pseudo
 
 
@@ -105,6 +106,7 @@ def label(
     min_confidence: float = 0.3,
     per_class: int = 130_000,
     batch_size: int = 64,
+    class_names: Sequence[str] = (),
 ) -> pseudo.PseudoLabels:
     """Labels images with a teacher and chooses those to train on.
 
@@ -116,6 +118,7 @@ def label(
         min_confidence: The highest probability of an image must be above this.
         per_class: Most images of each class.
         batch_size: Images per step.
+        class_names: Of the teacher, in index order; empty: not known.
 
     Raises:
         ValueError: There are no images, over 1% of them cannot be read, or the
@@ -141,6 +144,7 @@ def label(
         positions=kept,
         probabilities=found[kept],
         rows=rows.reshape(-1),
+        class_names=tuple(class_names),
     )
 
 
@@ -184,18 +188,20 @@ def _main(argv: list[str]) -> None:
             raise ValueError(
                 f"`output` must end in .npz. Received: output={args.output!r}"
             )
-        teacher, spec = evaluate.load_model(args.teacher)
+        teacher = opening.open_model(args.teacher)
+        spec = teacher.preprocessing
         found = label(
-            teacher,
-            spec or EvalPreprocessing(teacher.input_shape[1]),
+            teacher.model,
+            spec or EvalPreprocessing(teacher.model.input_shape[1]),
             args.data,
             data_dir=args.data_dir,
             min_confidence=args.min_confidence,
             per_class=args.per_class,
             batch_size=args.batch_size,
+            class_names=teacher.class_names or (),
         )
         found.save(args.output)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         sys.exit(f"Error: {error}")
     used = np.unique(found.probabilities.argmax(axis=1))
     print(

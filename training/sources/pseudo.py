@@ -30,6 +30,7 @@ class PseudoLabels:
         probabilities: (kept, classes), float16.
         rows: The images to train on, which repeat those of rare classes: rows of the
             arrays above, (images,), int64.
+        class_names: Of the teacher, in index order; empty: not known.
     """
 
     data: str
@@ -38,6 +39,7 @@ class PseudoLabels:
     positions: np.ndarray
     probabilities: np.ndarray
     rows: np.ndarray
+    class_names: Sequence[str] = ()
 
     def save(self, path: str) -> None:
         """Writes the file, whole or not at all.
@@ -65,11 +67,13 @@ class PseudoLabels:
         Raises:
             ValueError: It is no such file.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
+        names = [f.name for f in dataclasses.fields(cls) if f.name != "class_names"]
         try:
             with pathlib.Path(path).expanduser().open("rb") as stream:
                 archive = np.load(stream)
                 values = {name: archive[name] for name in names}
+                if "class_names" in archive:
+                    values["class_names"] = tuple(archive["class_names"].tolist())
         except (OSError, ValueError, LookupError, EOFError, BadZipFile) as error:
             raise ValueError(
                 "`pseudo_labels` must be a file of training.pseudo_label. "
@@ -92,14 +96,21 @@ def with_pseudo_labels(source: Source, path: str, classes: int) -> Source:
         classes: Number of classes.
 
     Raises:
-        ValueError: It is no such file, is of another number of classes, or its images
-            are not where they were.
+        ValueError: It is no such file, is of other classes, or its images are not
+            where they were.
     """
     found = PseudoLabels.open(path)
     if found.probabilities.shape[1] != classes:
         raise ValueError(
             f"`pseudo_labels` must be for {classes} classes, as the data is. Received: "
             f"pseudo_labels={path!r} for {found.probabilities.shape[1]}"
+        )
+    if tuple(found.class_names) not in ((), source.class_names):
+        raise ValueError(
+            "`pseudo_labels` must be of a teacher of the same classes, in the same "
+            f"order. Received: pseudo_labels={path!r} of a teacher of "
+            f"{', '.join(found.class_names[:5])} ..., for images of "
+            f"{', '.join(source.class_names[:5])} ..."
         )
     images = open_images(found.data, found.data_dir)
     places = found.positions
