@@ -16,7 +16,6 @@ from .architecture import read_block_name
 from .graphs import deep_graphs
 
 T = TypeVar("T")
-_STEM = "stem_conv"
 
 
 @deep_graphs()
@@ -91,17 +90,17 @@ def freeze(
             f"Received: up_to={up_to!r}"
         )
     names = [layer.name for layer in model.layers]
-    if _STEM not in names:
+    ours = [i for i, name in enumerate(names) if _is_ours(name)]
+    if not ours:
         raise ValueError(
-            f"`model` must have the network's layers, such as {_STEM!r}, among its "
+            "`model` must have the network's layers, such as 'stem_conv', among its "
             "own; freeze a network that is one layer of a model by itself. "
             f"Received: a model of {', '.join(names[:5])}"
         )
     last = -1 if up_to is None else 8 if up_to == "top" else int(up_to)
-    stem = names.index(_STEM)
     for i, layer in enumerate(model.layers):
         part = part_of(layer.name)
-        if part == 0 and i > stem and not layer.name.startswith("stem_"):
+        if part == 0 and i > ours[0] and not _is_ours(layer.name):
             part = 9  # somebody else's
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         frozen = part <= last or (batch_norm and is_batch_norm)
@@ -164,6 +163,10 @@ def _pooled(model: keras.Model) -> Any:
             f"Received: a model whose last layer is {model.layers[-1].name!r}"
         )
     return blocks.pool(model.get_layer("top_activation").output, "avg")
+
+
+def _is_ours(layer_name: str) -> bool:
+    return layer_name.startswith("stem_") or 1 <= part_of(layer_name) <= 8
 
 
 def part_of(layer_name: str) -> int:
