@@ -89,10 +89,10 @@ class Block:
         return self.skip and keeps_shape
 
 
-# Source: tensorflow/tpu, efficientnet_builder.py and lite/efficientnet_lite_builder.py.
-# Rounded by hand there: B1 is not 1.1 ** 0.5 wide.
 _LETTERS = string.ascii_lowercase
 MAX_BLOCKS = 26 + 26**2  # per stage: those that two letters can name
+# Source: tensorflow/tpu, efficientnet_builder.py and lite/efficientnet_lite_builder.py.
+# Rounded by hand there: B1 is not 1.1 ** 0.5 wide.
 VARIANTS = {
     "EfficientNetB0": Variant(1.0, 1.0, 224, 0.2),
     "EfficientNetB1": Variant(1.0, 1.1, 240, 0.2),

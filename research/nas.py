@@ -79,8 +79,11 @@ class Row:
 
 _DIVERGED = "diverged"  # attribute of a trial
 # The others: what its row has but its number and reward.
-_ATTRIBUTES = [field.name for field in dataclasses.fields(Row)]
-_ATTRIBUTES = [name for name in _ATTRIBUTES if name not in ("number", "reward")]
+_ATTRIBUTES = [
+    field.name
+    for field in dataclasses.fields(Row)
+    if field.name not in ("number", "reward")
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,19 +127,21 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
     nas_study.import_optuna()
     with open_folder(output_dir, "nas", options) as folder:
         search = prepare(options, folder.root)
-        target = nas_study.agree_on_target(search)
+        study = nas_study.open_study(search)
+        target = nas_study.agree_on_target(study, search)
         search = dataclasses.replace(search, target=target)
-        nas_study.take_up(search)
-        missing = options.trials - len(nas_study.finished(search))
+        nas_study.take_up(study, search)
+        missing = options.trials - len(nas_study.finished(study))
         count = min(options.processes or trials.default_processes(), max(missing, 1))
+        if missing > 0:
+            nas_study.enqueue_base(study, search)
         if count > 1:
-            nas_study.enqueue_base(search)
             with trainer.Interrupts():
                 run_processes(count, work, (search,))
         elif missing > 0:
             work(search)
         rows = folder.rows(Row, ("number",))
-        for trial in nas_study.finished(search):
+        for trial in nas_study.finished(study):
             told = {name: trial.user_attrs[name] for name in _ATTRIBUTES}
             rows.add(Row(number=trial.number, reward=trial.value, **told))
         best = max(rows.rows, key=lambda row: row.reward)
@@ -183,7 +188,8 @@ def work(search: Search) -> None:
         search: What to do.
     """
     optuna = nas_study.import_optuna()
-    nas_study.enqueue_base(search)
+    study = nas_study.open_study(search)
+    nas_study.enqueue_base(study, search)
     states = optuna.trial.TrialState
 
     def stop(study: Any, trial: Any) -> None:
@@ -199,7 +205,6 @@ def work(search: Search) -> None:
                 "finite"
             )
 
-    study = nas_study.open_study(search)
     study.optimize(
         lambda trial: objective(trial, search),
         callbacks=[stop],

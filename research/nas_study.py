@@ -63,50 +63,52 @@ def open_study(search: Search) -> Any:
     return study
 
 
-def finished(search: Search) -> list[Any]:
+def finished(study: Any) -> list[Any]:
     """Returns the trials that are done, in order.
 
     Args:
-        search: With its storage.
+        study: Result of `open_study`.
     """
     states = (import_optuna().trial.TrialState.COMPLETE,)
-    return open_study(search).get_trials(states=states)
+    found: list[Any] = study.get_trials(states=states)
+    return found
 
 
-def agree_on_target(search: Search) -> float:
+def agree_on_target(study: Any, search: Search) -> float:
     """Returns the T that whoever began the study had.
 
     Args:
+        study: Result of `open_study`.
         search: With a target of its own, measured on this machine perhaps.
     """
-    study = open_study(search)
     if _TARGET not in study.user_attrs:
         study.set_user_attr(_TARGET, search.target)
         return search.target
     return float(study.user_attrs[_TARGET])
 
 
-def enqueue_base(search: Search) -> None:
+def enqueue_base(study: Any, search: Search) -> None:
     """Lets the base be tried first, where it is in the space.
 
     Args:
+        study: Result of `open_study`.
         search: With the base's config.
     """
     try:
         point = nas_space.encode(search.config.stage_table, search.skeleton)
     except ValueError:
         return
-    open_study(search).enqueue_trial(point, skip_if_exists=True)
+    study.enqueue_trial(point, skip_if_exists=True)
 
 
-def take_up(search: Search) -> None:
+def take_up(study: Any, search: Search) -> None:
     """Queues the networks whose training an earlier sitting here did not end.
 
     Args:
+        study: Result of `open_study`.
         search: Whose folder no other process works in.
     """
     states = import_optuna().trial.TrialState
-    study = open_study(search)
     found = study.get_trials(deepcopy=False)
     queued = [
         trial.system_attrs.get("fixed_params")

@@ -131,8 +131,9 @@ def test_machines_do_not_try_the_same(pretended, tmp_path):
     with pytest.raises(ValueError, match="differs in epochs: 0.0 -> 2.0"):
         nas.run(dataclasses.replace(shared, epochs=2.0), tmp_path / "other")
     slower = dataclasses.replace(here, target=2 * here.target)
-    assert nas_study.agree_on_target(here) == here.target
-    assert nas_study.agree_on_target(slower) == here.target
+    study = nas_study.open_study(here)
+    assert nas_study.agree_on_target(study, here) == here.target
+    assert nas_study.agree_on_target(study, slower) == here.target
 
 
 def test_a_network_is_trained_once(pretended, tmp_path):
@@ -168,7 +169,7 @@ def test_trainings_that_diverge_do_not_end_the_search(tmp_path):
     nas.work(search)
     kernels = [
         read_stages(trial.user_attrs["stages"])[0].kernel
-        for trial in nas_study.finished(search)
+        for trial in nas_study.finished(nas_study.open_study(search))
     ]
     assert kernels == [5] * 6
 
@@ -200,7 +201,7 @@ def test_a_training_that_was_stopped_is_gone_on_with(tmp_path):
         nas.objective(nas_study.open_study(search).ask(), elsewhere)
 
     for _ in range(2):  # the second has nothing to add
-        nas_study.take_up(search)
+        nas_study.take_up(nas_study.open_study(search), search)
     gone_on = []
 
     def finish(trial, folder):

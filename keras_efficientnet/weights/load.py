@@ -193,19 +193,9 @@ def check_record(model: Any, record: WeightFile, skip_head: bool = False) -> Non
             the epsilon of batch normalisation, or in the number of classes.
     """
     layers = {layer.name: layer for layer in model.layers}
-    padding = _padding(layers)
-    epsilon = layers["stem_bn"].epsilon
-    for argument, received, wanted, equal in (
-        (
-            "normalization",
-            _normalization(layers),
-            record.normalization,
-            _normalizes_like(layers, record.normalization),
-        ),
-        ("padding", padding, record.padding, padding == record.padding),
-        ("bn_epsilon", epsilon, record.bn_epsilon, epsilon == record.bn_epsilon),
-    ):
-        if not equal:
+    for argument, received in network_options(model).items():
+        wanted = getattr(record, argument)
+        if received != wanted:
             raise ValueError(
                 f"`{argument}` must be {wanted!r} for weights {record.family!r} of "
                 f"{record.variant}. Received: {argument}={received!r}"
