@@ -55,7 +55,7 @@ test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-wheel: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/wheel_test.py
+	$(BIN)/python -m pytest tests/repository/wheel_test.py
 
 # PyTorch comes without CUDA where its own index can be reached. XLA optimises less:
 # that compiles in half the time.
@@ -67,8 +67,9 @@ test-wheel: $(VENV)/.dev
 		torch==2.13.0 torchvision==0.28.0
 	@touch $@
 
-BACKEND_TESTS = $(addprefix tests/,backends_test.py cost_test.py explain_test.py \
-	gpu_benchmark_test.py saving_test.py transfer_test.py weights_load_test.py)
+BACKEND_TESTS = tests/benchmarks/gpu_test.py $(addprefix tests/keras_efficientnet/, \
+	backends_test.py cost/model_cost_test.py explain/activation_maps_test.py \
+	saving_test.py transfer_test.py weights/load_test.py)
 
 test-backends: export XLA_FLAGS = --xla_backend_optimization_level=0
 test-backends: .venv-backends/.run
@@ -81,7 +82,7 @@ test-backends: .venv-backends/.run
 	@touch $@
 
 test-addons: .venv-addons/.run
-	.venv-addons/bin/python -m pytest -m "not slow" tests/addons tests/backends_test.py
+	.venv-addons/bin/python -m pytest -m "not slow" tests/addons tests/keras_efficientnet/backends_test.py
 
 # Bazel takes the first python on PATH, with its packages.
 test-bazel: export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -102,7 +103,7 @@ $(ORACLES)/.peers: setup.py
 
 # timm comes first: PyTorch's compiler ends a process that TensorFlow's is in already.
 test-oracles: $(ORACLES)/.peers
-	$(ORACLES)/bin/python -m pytest -p timm -W ignore tests/weights_oracles_test.py
+	$(ORACLES)/bin/python -m pytest -p timm -W ignore tests/keras_efficientnet/weights/oracles_test.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -105,7 +105,7 @@ setup(
     package_dir=package_dir,
     package_data={
         "keras_efficientnet": ["imagenet_classes.txt", "py.typed"],
-        "keras_efficientnet.export": ["web/*"],
+        "keras_efficientnet.export": ["formats/web_assets/*"],
         "keras_efficientnet.research": ["paper/*"],
     },
     install_requires=[f"keras>=2.15,{EXCLUDED_KERAS}", "numpy"],

@@ -74,7 +74,7 @@ def other_runtime(path: Path) -> Run:
     """Returns what runs an ONNX file, or OpenVINO's folder, on one thread."""
     import numpy as np
 
-    from export.runners_onnx import OnnxRunner, OpenVinoRunner
+    from export.runtimes.onnx import OnnxRunner, OpenVinoRunner
 
     runner = (OpenVinoRunner if path.is_dir() else OnnxRunner)(path)
     pixels = np.full((1, *runner.input_shape), 99, np.float32)
@@ -168,8 +168,9 @@ def prepare(network: str, folder: Path, conversions: int) -> list[tuple[float, f
     import numpy as np
 
     import keras_efficientnet
-    from export import calibration, onnx, openvino, quantize, tflite
-    from export.source import Source
+    from export.formats import onnx, openvino, tflite
+    from export.formats.source import Source
+    from export.quantization import calibration, recipes
     from keras_efficientnet.preprocessing import EvalPreprocessing
 
     keras.utils.set_random_seed(0)
@@ -191,8 +192,8 @@ def prepare(network: str, folder: Path, conversions: int) -> list[tuple[float, f
     ranges = calibration.find_ranges(
         content, calibration.observe(content, [images.astype(np.float32)]), 0.0
     )
-    graph = quantize.apply_recipe(content, quantize.integer_recipe(8), ranges)
-    quantize.take_bytes(graph)
+    graph = recipes.apply_recipe(content, recipes.integer_recipe(8), ranges)
+    recipes.take_bytes(graph)
     (folder / FILES["int8"]).write_bytes(graph.pack())
     onnx.write(source, folder / FILES["onnx"])
     openvino.write(source, folder / FILES["openvino"])

@@ -23,7 +23,8 @@ from PIL import Image
 
 from benchmarks import pillow_loader
 from keras_efficientnet.preprocessing import EvalPreprocessing
-from training import augment, data, sources
+from training.augment import transforms
+from training.data import pipeline, sources
 
 SIZE = (500, 375)  # of the files, pixels
 PHOTOS = pathlib.Path(__file__).parents[1] / "examples" / "photos"
@@ -60,10 +61,10 @@ def write_photos(photos: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Pat
 def ours(folder: pathlib.Path, *, images: int, batch_size: int) -> Iterable[Any]:
     """Makes the batches that training would get from a folder."""
     source = sources.folder(str(folder))
-    return data.train_batches(
+    return pipeline.train_batches(
         source.split("train"),
         EvalPreprocessing(224),
-        augment.make("autoaugment"),
+        transforms.make("autoaugment"),
         classes=len(source.class_names),
         batch_size=batch_size,
         seed=0,

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from training.run_folder import RunFolder
+from training.reporting.run_folder import RunFolder
 
 FIELDS = {
     "model": "EfficientNet",

@@ -25,12 +25,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from export.exporting import CALIBRATION_IMAGES, export_model
-from export.formats import FORMATS
+from export.api import CALIBRATION_IMAGES, export_model
+from export.formats.registry import FORMATS
 from export.images import list_images, read_batches
 from export.loading import load
 from export.quiet import quiet_stderr
-from export.runners import TFLiteRunner
+from export.runtimes.base import TFLiteRunner
 from export.verify import VerificationError
 from keras_efficientnet import weights_info
 from keras_efficientnet.preprocessing import EvalPreprocessing

@@ -27,16 +27,19 @@ def measure(stages: str, model_name: str, batch: int, steps: int) -> dict[str, f
     """Trains in this process and returns MiB and seconds per step."""
     import tensorflow as tf
 
-    from training import model, optimizer, state, step, strategy
     from training.config import TrainConfig
+    from training.engine import distribution, model, train_state, train_step
+    from training.optim import optimizers
 
     config = TrainConfig(model=model_name, batch_size=batch, remat=stages)
     side = config.resolution
     data = tf.ones((batch, side, side, 3)), tf.zeros(batch, tf.int32), tf.ones(batch)
     net = model.build(config, CLASSES)
-    optim = optimizer.make("rmsprop", 1e-3)
-    everything = state.TrainState(net, optim, config.ema_decay)
-    take = step.make_train_step(everything, strategy.make("one_device"), config)
+    optim = optimizers.make("rmsprop", 1e-3)
+    everything = train_state.TrainState(net, optim, config.ema_decay)
+    take = train_step.make_train_step(
+        everything, distribution.make("one_device"), config
+    )
     built = _peak()
     seconds = []
     for _ in range(1 + steps):

@@ -39,18 +39,19 @@ def ours(images: Any, labels: Any) -> Callable[[], Steps]:
     """Returns what builds the steps of this package's training command."""
     import tensorflow as tf
 
-    from training import model, optimizer, state, step, strategy
     from training.config import TrainConfig
+    from training.engine import distribution, model, train_state, train_step
+    from training.optim import optimizers
 
     batch = tf.constant(images), tf.constant(labels), tf.ones(len(labels))
 
     def build() -> Steps:
         config = TrainConfig(batch_size=len(labels))
         net = model.build(config, CLASSES)
-        optim = optimizer.make("rmsprop", RATE)
-        everything = state.TrainState(net, optim, config.ema_decay)
-        used = strategy.make("one_device")
-        take = step.make_train_step(everything, used, config)
+        optim = optimizers.make("rmsprop", RATE)
+        everything = train_state.TrainState(net, optim, config.ema_decay)
+        used = distribution.make("one_device")
+        take = train_step.make_train_step(everything, used, config)
 
         def steps(count: int) -> None:
             for _ in range(count):
@@ -148,9 +149,9 @@ def _options(name: str) -> Iterator[None]:
     if name != "ours":
         yield
         return
-    from training import step
+    from training.engine import train_step
 
-    with step.quick_start():  # as the training command does
+    with train_step.quick_start():  # as the training command does
         yield
 
 

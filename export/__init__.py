@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .exporting import export_model as export_model
+    from .api import export_model as export_model
     from .verify import VerificationError as VerificationError
 
 __all__ = ["VerificationError", "export_model"]
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
     # TensorFlow is imported on first use, so that the commands can choose how much
     # it logs before it starts.
     if name == "export_model":
-        from .exporting import export_model
+        from .api import export_model
 
         return export_model
     if name == "VerificationError":

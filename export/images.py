@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientnet import preprocessing_tf
 from keras_efficientnet.architecture import did_you_mean
 from keras_efficientnet.preprocessing import (
     IMAGE_SUFFIXES,
     EvalPreprocessing,
     imagenet_classes,
+    tf_ops,
 )
 
 BATCH_SIZE = 32  # images
@@ -132,8 +132,8 @@ def read_image(path: str | Path, spec: EvalPreprocessing) -> np.ndarray:
         ValueError: The file cannot be read as an image.
     """
     try:
-        image = preprocessing_tf.decode_image(tf.io.read_file(str(path)))
-        return preprocessing_tf.eval_image(image, spec).numpy()
+        image = tf_ops.decode_image(tf.io.read_file(str(path)))
+        return tf_ops.eval_image(image, spec).numpy()
     except (tf.errors.OpError, ValueError) as error:
         reason = str(getattr(error, "message", error)).splitlines()[0]
         raise ValueError(

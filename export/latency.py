@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_efficientnet import latency
-from keras_efficientnet.latency import Latency
+from keras_efficientnet.cost import tflite_latency
+from keras_efficientnet.cost.tflite_latency import Latency
 
-from .formats import Format
-from .runners import Runner, SavedModelRunner
+from .formats.registry import Format
+from .runtimes.base import Runner, SavedModelRunner
 
 
 def measure(row: Format, artefact: Path, image_size: int) -> Latency:
@@ -40,7 +40,7 @@ def measure_runner(runner: Runner, image_size: int) -> Latency:
         image_size: Side of the input, pixels.
     """
     image = np.full((1, image_size, image_size, 3), 127, np.float32)
-    return latency.measure(lambda: runner(image))
+    return tflite_latency.measure(lambda: runner(image))
 
 
 def measure_saved_model(path: Path, image_size: int) -> Latency:

@@ -13,13 +13,13 @@ import keras
 from keras_efficientnet import efficientnet
 from keras_efficientnet import weights as published
 from keras_efficientnet.architecture import VARIANTS, did_you_mean, find_variant
-from keras_efficientnet.graphs import deep_graphs
+from keras_efficientnet.common.recursion_limit import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 
-from .openvino import XML_FILE
-from .runners import KerasRunner, Runner, SavedModelRunner, TFLiteRunner
-from .runners_onnx import OnnxRunner, OpenVinoRunner
-from .runners_web import MODEL_FILE, WebRunner
+from .formats.openvino import XML_FILE
+from .runtimes.base import KerasRunner, Runner, SavedModelRunner, TFLiteRunner
+from .runtimes.onnx import OnnxRunner, OpenVinoRunner
+from .runtimes.web import MODEL_FILE, WebRunner
 
 LABELS_FILE = "labels.txt"  # a class name per line, in index order
 PREPROCESSING_FILE = "preprocessing.json"  # the fields of EvalPreprocessing

@@ -18,8 +18,8 @@ def define_flags(values: flags.FlagValues) -> None:
     Args:
         values: Where to; `flags.FLAGS` for the command itself.
     """
-    from .exporting import CALIBRATION_IMAGES
-    from .formats import DEFAULTS, describe_formats
+    from .api import CALIBRATION_IMAGES
+    from .formats.registry import DEFAULTS, describe_formats
 
     def string(name: str, default: str | None, text: str) -> None:
         flags.DEFINE_string(name, default, text, flag_values=values)
@@ -53,7 +53,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
     Returns:
         Exit code: 0 for good artefacts only, 1 when one failed, 2 for bad input.
     """
-    from .exporting import export_model
+    from .api import export_model
     from .verify import VerificationError
 
     if len(argv) > 1:

@@ -10,9 +10,9 @@ import numpy as np
 
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
-from .formats import Format
+from .formats.registry import Format
 from .images import Example, class_indices, read_batches
-from .runners import Runner
+from .runtimes.base import Runner
 
 
 class VerificationError(RuntimeError):

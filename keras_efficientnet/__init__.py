@@ -8,13 +8,8 @@ except ModuleNotFoundError as error:
         f"set KERAS_BACKEND to its name. Received: {error}"
     ) from error
 
-from .architecture import (
-    VARIANTS,
-)
-from .cost import (
-    Cost,
-    profile,
-)
+from .architecture import VARIANTS
+from .cost import Cost, fit_budget, plan_cost, profile
 from .efficientnet import (
     EfficientNet,
     EfficientNetB0,
@@ -34,42 +29,12 @@ from .efficientnet import (
     EfficientNetLite4,
     from_phi,
 )
-from .explain import (
-    class_maps,
-)
-from .planning import (
-    plan_cost,
-)
-from .preprocessing import (
-    EvalPreprocessing,
-    decode_predictions,
-    preprocess_input,
-)
-from .scaling import (
-    Scaling,
-    compound,
-    fit_budget,
-    round_filters,
-    round_repeats,
-)
-from .stages import (
-    STAGES,
-    Stage,
-    format_stages,
-    read_stages,
-)
-from .transfer import (
-    check_input_range,
-    feature_extractor,
-    freeze,
-    reset_classifier,
-)
-from .weights import (
-    WeightFile,
-    list_weights,
-    load_weights,
-    weights_info,
-)
+from .explain import class_maps
+from .preprocessing import EvalPreprocessing, decode_predictions, preprocess_input
+from .scaling import Scaling, compound, round_filters, round_repeats
+from .stages import STAGES, Stage, format_stages, read_stages
+from .transfer import check_input_range, feature_extractor, freeze, reset_classifier
+from .weights import WeightFile, list_weights, load_weights, weights_info
 
 __version__ = "0.1.0"
 

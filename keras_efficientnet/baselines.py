@@ -13,7 +13,7 @@ from keras import layers
 
 from . import blocks
 from .architecture import Stage, check_choice
-from .graphs import deep_graphs
+from .common.recursion_limit import deep_graphs
 from .scaling import Scaling, round_filters, round_repeats
 
 # Source: arXiv:1704.04861, Table 1; a row is a depthwise and a 1x1 convolution.

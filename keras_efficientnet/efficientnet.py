@@ -17,7 +17,7 @@ from .architecture import (
     check_choice,
     reduction_blocks,
 )
-from .graphs import deep_graphs
+from .common.recursion_limit import deep_graphs
 from .inputs import image_input, source
 from .scaling import compound
 from .stages import HEAD_FILTERS, STAGES, STEM_FILTERS, Stage

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .architecture import Variant
-    from .cost import Cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +28,7 @@ class Scaling:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check_positive(field.name, getattr(self, field.name))
+            check_positive(field.name, getattr(self, field.name))
 
     def image_size(self, base: int = 224) -> int:
         """Returns the image side in pixels, rounded to the nearest integer.
@@ -77,7 +71,7 @@ def compound(
     if not math.isfinite(phi):
         raise ValueError(f"`phi` must be a finite number. Received: phi={phi}")
     for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
-        _check_positive(name, value)
+        check_positive(name, value)
     return Scaling(depth=alpha**phi, width=beta**phi, resolution=gamma**phi)
 
 
@@ -101,9 +95,9 @@ def round_filters(filters: int, width: float, divisor: int = 8) -> int:
         >>> round_filters(32, 1.1), round_filters(320, 4.3)
         (32, 1376)
     """
-    _check_positive("filters", filters)
-    _check_positive("width", width)
-    _check_positive("divisor", divisor)
+    check_positive("filters", filters)
+    check_positive("width", width)
+    check_positive("divisor", divisor)
     scaled = filters * width
     rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * scaled else rounded
@@ -126,208 +120,21 @@ def round_repeats(repeats: int, depth: float) -> int:
         >>> round_repeats(3, 1.1)
         4
     """
-    _check_positive("repeats", repeats)
-    _check_positive("depth", depth)
+    check_positive("repeats", repeats)
+    check_positive("depth", depth)
     return math.ceil(repeats * depth)
 
 
-@dataclasses.dataclass(frozen=True)
-class BudgetFit:
-    """The network that `fit_budget` found.
-
-    Attributes:
-        phi: Compound coefficient, a multiple of 0.01.
-        scaling: What `phi` scales depth, width and resolution by.
-        resolution: Image side, pixels.
-        cost: Parameters, multiply-adds and activation memory.
-        latency_ms: For one image on one thread of TFLite, float32; None when it was
-            not asked for.
-    """
-
-    phi: float
-    scaling: Scaling
-    resolution: int
-    cost: Cost
-    latency_ms: float | None = None
-
-
-def fit_budget(
-    flops: float | None = None,
-    params: float | None = None,
-    *,
-    alpha: float = 1.2,
-    beta: float = 1.1,
-    gamma: float = 1.15,
-    classes: int = 1000,
-    lite: bool = False,
-    latency_ms: float | None = None,
-) -> BudgetFit:
-    """Finds the largest `phi` whose network stays within a budget.
-
-    Nothing is built, unless `latency_ms` is given. `from_phi(fit.phi)` builds the
-    result.
+def check_positive(name: str, value: float) -> None:
+    """Checks that a number is finite and above 0.
 
     Args:
-        flops: Most multiply-adds for one image.
-        params: Most trainable parameters.
-        alpha: Depth ratio of one step of `phi`.
-        beta: Width ratio of one step of `phi`.
-        gamma: Resolution ratio of one step of `phi`.
-        classes: Number of classes of the classifier.
-        lite: Whether to fit a Lite net.
-        latency_ms: Most milliseconds for one image on one thread of TFLite in
-            float32, on this machine, of the thread's own time. About seven networks are
-            built, converted and timed, the largest of them up to twice as slow as the
-            budget; what was timed before is remembered. `phi` is then found to 0.1,
-            because timing is no more exact than that.
-
-    Returns:
-        The coefficient, to 0.01, with its scaling and cost. Where both budgets are
-        given the network meets both. Rounding makes costs rise in steps, now and
-        then back by one, so the network just above may be within the budget in
-        one respect; the result is the largest that is within in all.
+        name: Name of the argument, for the message.
+        value: Value of the argument.
 
     Raises:
-        ValueError: No budget is given, it is not above 0, or no network with
-            images of at least 32 pixels is that small.
-        ImportError: `latency_ms` is given, and TensorFlow or LiteRT is not installed.
-
-    Source:
-        arXiv:1905.11946, section 3.3, equation 2: maximise under a budget.
+        ValueError: It is not.
     """
-    limits = {"flops": flops, "params": params}
-    given = {name: limit for name, limit in limits.items() if limit is not None}
-    if not given and latency_ms is None:
-        raise ValueError(
-            "`flops`, `params` or `latency_ms` must be given. Received: flops=None, "
-            "params=None, latency_ms=None"
-        )
-    for name, limit in [*given.items(), ("latency_ms", latency_ms)]:
-        if limit is not None:
-            _check_positive(name, limit)
-    for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
-        if not (math.isfinite(value) and value >= 1):
-            raise ValueError(
-                f"`{name}` must be a finite number of at least 1, so that cost grows "
-                f"with `phi`. Received: {name}={value}"
-            )
-
-    def fit(step: int) -> BudgetFit:
-        return _fit_of(step / 100, (alpha, beta, gamma), classes, lite)
-
-    def overrun(step: int) -> float:
-        cost = fit(step).cost
-        spent = {"flops": cost.multiply_adds, "params": cost.trainable_params}
-        return max((spent[name] / limit for name, limit in given.items()), default=0)
-
-    smallest, largest = _step_bounds(alpha, gamma)
-    if overrun(smallest) > 1:
-        least = fit(smallest).cost
-        raise ValueError(
-            f"A network of at least {least.multiply_adds:,} multiply-adds and "
-            f"{least.trainable_params:,} parameters must fit the budget. "
-            f"Received: flops={flops}, params={params}"
-        )
-    best = _largest_within(overrun, smallest, largest)
-    if latency_ms is None:
-        return fit(best)
-
-    def is_quick(step: int) -> bool:
-        return overrun(step) <= 1 and _time(fit(step), classes, lite) <= latency_ms
-
-    step = _gallop(is_quick, smallest, best)
-    if step is None:
-        least_ms = _time(fit(smallest), classes, lite)
-        raise ValueError(
-            f"A network of at least {least_ms:.3g} ms must fit the budget. "
-            f"Received: latency_ms={latency_ms}"
-        )
-    found = fit(step)
-    return dataclasses.replace(found, latency_ms=_time(found, classes, lite))
-
-
-def _largest_within(
-    overrun: Callable[[int], float], smallest: int, largest: int
-) -> int:
-    low, high = smallest, largest
-    while high - low > 1:  # overrun(low) <= 1 < overrun(high), or high is the end
-        middle = (low + high) // 2
-        low, high = (middle, high) if overrun(middle) <= 1 else (low, middle)
-    # Costs are not quite monotonic: look for a later one, as far as one step of
-    # rounding can reach.
-    later = range(low + 1, min(low + _ROUNDING_REACH, largest) + 1)
-    return max([low, *(step for step in later if overrun(step) <= 1)])
-
-
-def _gallop(
-    is_within: Callable[[int], bool], smallest: int, largest: int
-) -> int | None:
-    """Finds a large step that is within, asking for none that is far beyond.
-
-    Every question is answered by a measurement, and one of a far larger network would
-    take minutes. So this goes from the base by one `phi` at a time.
-    """
-    step = min(max(0, smallest), largest)
-    low, high = None, None
-    while low is None or high is None:
-        if is_within(step):
-            low = step
-            if step == largest:
-                return step
-        else:
-            high = step
-            if step == smallest:
-                return None
-        away = _TIMING_STRIDE if low is not None else -_TIMING_STRIDE
-        step = min(max(step + away, smallest), largest)
-    while high - low > _TIMING_STEP:
-        middle = (low + high) // 2 // _TIMING_STEP * _TIMING_STEP
-        middle = middle if low < middle < high else (low + high) // 2
-        low, high = (middle, high) if is_within(middle) else (low, middle)
-    return low
-
-
-def _time(fit: BudgetFit, classes: int, lite: bool) -> float:
-    # Imported here: what else this module does needs no Keras.
-    from .latency import tflite_latency
-
-    return tflite_latency(_variant_of(fit.scaling, lite), classes)
-
-
-_TIMING_STRIDE = 100  # steps of 0.01: the cost doubles
-_TIMING_STEP = 10
-_ROUNDING_REACH = 50  # steps of 0.01: multiply-adds grow by over a third
-_STEP_LIMIT = 2000  # bound where a coefficient of 1 gives none
-
-
-def _step_bounds(alpha: float, gamma: float) -> tuple[int, int]:
-    # From 32 pixels up to 26 blocks in the largest stage (of 4 in the base).
-    smallest, largest = -_STEP_LIMIT, _STEP_LIMIT
-    if gamma > 1:
-        smallest = max(smallest, math.ceil(100 * math.log(32 / 224) / math.log(gamma)))
-    if alpha > 1:
-        largest = min(largest, math.floor(100 * math.log(26 / 4) / math.log(alpha)))
-    return smallest, largest
-
-
-def _fit_of(
-    phi: float, coefficients: tuple[float, float, float], classes: int, lite: bool
-) -> BudgetFit:
-    from .planning import plan_cost
-
-    scaling = compound(phi, *coefficients)
-    cost = plan_cost(_variant_of(scaling, lite), classes)
-    return BudgetFit(phi, scaling, scaling.image_size(), cost)
-
-
-def _variant_of(scaling: Scaling, lite: bool) -> Variant:
-    # Imported here, because the tables themselves are built with this module.
-    from .architecture import Variant
-
-    return Variant(scaling.width, scaling.depth, scaling.image_size(), 0.2, lite)
-
-
-def _check_positive(name: str, value: float) -> None:
     if not (math.isfinite(value) and value > 0):
         raise ValueError(
             f"`{name}` must be a finite number above 0. Received: {name}={value}"

@@ -13,7 +13,7 @@ import numpy as np
 from . import blocks
 from ._compat import to_numpy
 from .architecture import read_block_name
-from .graphs import deep_graphs
+from .common.recursion_limit import deep_graphs
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__ == "research":
-    from training.checkpoints import replacing, write_text
-    from training.interrupt import InUseError, lock
+    from training.engine.checkpoints import replacing, write_text
+    from training.engine.preemption import InUseError, lock
 else:
-    from ..training.checkpoints import replacing, write_text
-    from ..training.interrupt import InUseError, lock
+    from ..training.engine.checkpoints import replacing, write_text
+    from ..training.engine.preemption import InUseError, lock
 
 __all__ = ["InUseError", "lock", "replacing", "write_text"]

@@ -12,10 +12,12 @@ from typing import Any
 from keras_efficientnet import Scaling, compound, plan_cost
 from keras_efficientnet.architecture import MAX_BLOCKS, Variant, block_plan
 
-from . import base, calls, costs, drawing, trainer, trials
-from .folder import StudyFolder, open_folder
+from . import base_network, calls, costs, trainer
+from .execution import trials
 from .options import option
-from .page import picture, table, write_page
+from .reporting import drawing
+from .reporting.folder import StudyFolder, open_folder
+from .reporting.page import picture, table, write_page
 
 TITLE = "Coefficients of compound scaling"
 GOAL = 2.0  # times the multiply-adds, for one step of phi
@@ -23,7 +25,7 @@ PHIS = range(1, 8)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base.TrainingOptions):
+class Options(base_network.TrainingOptions):
     """Which coefficients are tried, and how they are judged."""
 
     grid_step: float = option(0.05, "Between two values of a coefficient.")
@@ -75,10 +77,10 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         ValueError: An option is not usable, or the folder holds another study.
         RuntimeError: A training failed.
     """
-    options = base.resolve(options)
+    options = base_network.resolve(options)
     costs.check_kind(options.cost)
     found = triples(options.grid_step, options.tolerance)
-    config = base.base_config(options)
+    config = base_network.base_config(options)
     with open_folder(output_dir, "grid", options) as folder:
         rows = _judge(options, config, found, folder)
         best = max(rows, key=lambda row: row.reward)
@@ -90,7 +92,7 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         for row in rows:
             networks.setdefault(_plan(config, Scaling(*_ratios(row))), []).append(row)
         blocks = [
-            base.describe(config),
+            base_network.describe(config),
             f"{len(rows)} triples give {len(networks)} different networks. The best: "
             f"alpha {best.alpha:g}, beta {best.beta:g}, gamma {best.gamma:g}, with "
             f"{best.cost_ratio:.2f} times the base's {costs.KINDS[options.cost]}, "
@@ -160,7 +162,7 @@ def family(
         builds the network.
     """
     members = []
-    classes = base.count_classes(config)
+    classes = base_network.count_classes(config)
     for phi in PHIS:
         scaling = compound(phi, row.alpha, row.beta, row.gamma)
         variant = _variant(config, scaling)
@@ -200,7 +202,7 @@ def _judge(
     jobs = [
         trials.Trial(
             f"alpha {s.depth:g}, beta {s.width:g}, gamma {s.resolution:g}, seed {seed}",
-            base.scale(config, s, seed),
+            base_network.scale(config, s, seed),
             options.train_images,
             options.validation_images,
             options.test_images,
@@ -211,7 +213,7 @@ def _judge(
     storage = pathlib.Path(options.storage or folder.root / "trials").expanduser()
     results = trials.run_trials(jobs, storage, processes=options.processes)
     rows = folder.rows(Row, ("alpha", "beta", "gamma"))
-    classes = base.count_classes(config)
+    classes = base_network.count_classes(config)
     start = costs.cost_of(options.cost, trainer.variant_of(config), classes)
     for i, group in enumerate(by_network.values()):
         of = results[i :: len(first)]
@@ -235,7 +237,7 @@ def _judge(
 
 
 def _variant(config: trainer.config.TrainConfig, scaling: Scaling) -> Variant:
-    return trainer.variant_of(base.scale(config, scaling, seed=0))
+    return trainer.variant_of(base_network.scale(config, scaling, seed=0))
 
 
 def _plan(config: trainer.config.TrainConfig, scaling: Scaling) -> Any:

@@ -27,18 +27,20 @@ class Study:
 
 
 STUDIES = {
-    "cam": Study("Figure 7: class activation maps of several models on photos", "cam"),
+    "cam": Study(
+        "Figure 7: class activation maps of several models on photos", "class_maps"
+    ),
     "latency": Study(
-        "Table 4: one image on one core, B0 to B7 and ResNet-152", "latency"
+        "Table 4: one image on one core, B0 to B7 and ResNet-152", "latency_study"
     ),
     "tables": Study(
-        "Tables 1, 2, 3 and 7, Figures 1 and 5: printed, computed", "tables"
+        "Tables 1, 2, 3 and 7, Figures 1 and 5: printed, computed", "tables.study"
     ),
     "scaling": Study(
-        "Figures 3, 4 and 8: width, depth, resolution, all together", "scaling"
+        "Figures 3, 4 and 8: width, depth, resolution, all together", "scaling.study"
     ),
     "grid": Study("Section 4: alpha, beta, gamma, and the family they give", "grid"),
-    "nas": Study("Section 4: the search behind B0", "nas"),
+    "nas": Study("Section 4: the search behind B0", "nas.search"),
 }
 
 

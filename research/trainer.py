@@ -8,14 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__ == "research":
-    from training import config, loop, sources
-    from training.interrupt import Interrupts
-    from training.plan import variant_of
-    from training.run_folder import balanced
+    from training import config
+    from training.data import sources
+    from training.dry_run import variant_of
+    from training.engine import trainer
+    from training.engine.preemption import Interrupts
+    from training.reporting.run_folder import balanced
 else:
-    from ..training import config, loop, sources
-    from ..training.interrupt import Interrupts
-    from ..training.plan import variant_of
-    from ..training.run_folder import balanced
+    from ..training import config
+    from ..training.data import sources
+    from ..training.dry_run import variant_of
+    from ..training.engine import trainer
+    from ..training.engine.preemption import Interrupts
+    from ..training.reporting.run_folder import balanced
 
-__all__ = ["Interrupts", "balanced", "config", "loop", "sources", "variant_of"]
+__all__ = ["Interrupts", "balanced", "config", "sources", "trainer", "variant_of"]

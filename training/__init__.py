@@ -1,4 +1,4 @@
 """Training of image classifiers with TensorFlow: sources, loop, run folders.
 
-Start with `config.TrainConfig`, `loop.train` and `evaluate.evaluate`.
+Start with `config.TrainConfig`, `engine.trainer.train` and `evaluate.evaluate`.
 """

@@ -25,10 +25,10 @@ from keras_efficientnet.stages import (
     smallest_image,
 )
 
-from .augment import AUGMENTATIONS, QUIRKS
-from .optimizer import OPTIMIZERS
-from .schedule import SCHEDULES
-from .strategy import STRATEGIES
+from .augment.transforms import AUGMENTATIONS, QUIRKS
+from .engine.distribution import STRATEGIES
+from .optim.optimizers import OPTIMIZERS
+from .optim.schedules import SCHEDULES
 
 ANY_SCALING = "EfficientNet"
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

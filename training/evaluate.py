@@ -19,7 +19,11 @@ from absl import app, flags
 
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
-from . import data, opening, pictures, predictions, sources, strategy
+from . import opening
+from .data import pipeline, sources
+from .engine import distribution
+from .metrics import predictions
+from .reporting import plots
 
 Z_95 = 1.959963985  # 97.5% of a normal distribution is under so many deviations
 
@@ -103,7 +107,7 @@ class Evaluator:
         from_logits: bool = False,
         label_smoothing: float = 0.0,
     ) -> None:
-        self._strategy = used_strategy or strategy.make("one_device")
+        self._strategy = used_strategy or distribution.make("one_device")
         self.bad_images: dict[str, None] = {}  # a set that keeps its order
         replica_step = _make_replica_step(model, from_logits, label_smoothing)
 
@@ -133,8 +137,8 @@ class Evaluator:
         Raises:
             ValueError: An image cannot be read, or too many; the message names some.
         """
-        bad_images = data.BadImages(split) if skip_bad_images else None
-        batches = data.eval_batches(
+        bad_images = pipeline.BadImages(split) if skip_bad_images else None
+        batches = pipeline.eval_batches(
             split,
             spec,
             batch_size=batch_size,
@@ -142,7 +146,7 @@ class Evaluator:
             bad_images=bad_images,
         )
         sums = np.zeros(4)
-        with data.naming_unreadable(split):
+        with pipeline.naming_unreadable(split):
             for batch in batches:
                 sums += self._step(*batch).numpy()
         if bad_images:
@@ -378,7 +382,7 @@ def _write(
     text = json.dumps(values, indent=2)
     (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
     predictions.write_per_class(found, class_names, folder / "per_class.csv")
-    pictures.draw_confusion(
+    plots.draw_confusion(
         found.labels, found.answers[:, 0], class_names, folder / "confusion.png"
     )
 

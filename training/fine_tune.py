@@ -12,15 +12,16 @@ import keras
 import numpy as np
 
 from keras_efficientnet.architecture import find_variant
-from keras_efficientnet.graphs import deep_graphs
+from keras_efficientnet.common.recursion_limit import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.weights import network_options
 
-from . import loop, sources
 from .config import TrainConfig
 from .configs import finetune
+from .data import sources
+from .engine import trainer
 from .evaluate import Scores
-from .run_folder import RunFolder
+from .reporting.run_folder import RunFolder
 
 HELD_OUT = 0.2  # of the images, where none are given for validation
 
@@ -83,7 +84,7 @@ def fine_tune(
     source = _source(train, validation, class_names)
     folder = RunFolder(pathlib.Path(workdir))
     run_config = _config(model, config or finetune.get_config(), folder)
-    summary = loop.train(run_config, folder.root, source, show=show)
+    summary = trainer.train(run_config, folder.root, source, show=show)
     if summary is None:
         raise RuntimeError(f"Training in {folder.root} was interrupted; call again")
     return FineTuned(

@@ -13,9 +13,10 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from . import config, loop, plan
-from .interrupt import Interrupted
-from .strategy import WorkerLostError
+from . import config, dry_run
+from .engine import trainer
+from .engine.distribution import WorkerLostError
+from .engine.preemption import Interrupted
 
 # Exit codes, as in sysexits.h; 1 is every other error.
 EX_UNAVAILABLE = 69  # another worker was lost: start all again to resume
@@ -53,9 +54,9 @@ def _main(argv: list[str]) -> None:
         raise app.UsageError("--workdir=DIR must be given.")
     try:
         if args.dry_run:
-            print(plan.plan(args.config))
+            print(dry_run.plan(args.config))
             return
-        summary = loop.train(args.config, args.workdir)
+        summary = trainer.train(args.config, args.workdir)
     except (ValueError, FloatingPointError, ImportError) as error:
         sys.exit(f"Error: {error}")
     except Interrupted as signal:

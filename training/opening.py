@@ -9,11 +9,11 @@ import keras
 
 import keras_efficientnet
 from keras_efficientnet.architecture import find_variant
-from keras_efficientnet.graphs import deep_graphs
+from keras_efficientnet.common.recursion_limit import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
-from keras_efficientnet.weights.table import known_families
+from keras_efficientnet.weights.registry.table import known_families
 
-from . import run_folder
+from .reporting import run_folder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,8 +18,10 @@ from absl import app, flags
 
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
-from . import data, opening, strategy
-from .sources import Split, pseudo
+from . import opening
+from .data import pipeline
+from .data.sources import Split, pseudo
+from .engine import distribution
 
 
 def probabilities(
@@ -27,7 +29,7 @@ def probabilities(
     split: Split,
     spec: EvalPreprocessing,
     batch_size: int,
-    bad_images: data.BadImages | None = None,
+    bad_images: pipeline.BadImages | None = None,
 ) -> np.ndarray:
     """Asks the teacher, without augmentation or dropout.
 
@@ -45,16 +47,16 @@ def probabilities(
     Raises:
         ValueError: An image cannot be read; the message names it.
     """
-    batches = data.eval_batches(
+    batches = pipeline.eval_batches(
         split,
         spec,
         batch_size=batch_size,
-        strategy=strategy.make("one_device"),
+        strategy=distribution.make("one_device"),
         bad_images=bad_images,
     )
     step = tf.function(lambda images: teacher(images, training=False))
     found = []
-    with data.naming_unreadable(split):
+    with pipeline.naming_unreadable(split):
         for images, _, mask in batches:
             rows = step(images) * mask[:, tf.newaxis]
             found.append(rows.numpy().astype(np.float16))
@@ -127,7 +129,7 @@ def label(
     if os.path.isdir(images):
         images = os.path.abspath(images)  # for a trainer that starts elsewhere
     split = pseudo.open_images(images, data_dir)
-    bad_images = data.BadImages(split)
+    bad_images = pipeline.BadImages(split)
     found = probabilities(teacher, split, spec, batch_size, bad_images)
     bad_images.check(len(split))
     chosen = choose(found, min_confidence, per_class)

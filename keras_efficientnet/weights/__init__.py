@@ -3,9 +3,9 @@
 from .load import load_weights as load_weights
 from .load import network_options as network_options
 from .load import published_options as published_options
-from .record import WeightFile as WeightFile
-from .table import list_weights as list_weights
-from .table import weights_info as weights_info
+from .registry.table import list_weights as list_weights
+from .registry.table import weights_info as weights_info
+from .registry.weight_file import WeightFile as WeightFile
 
 __all__ = [
     "WeightFile",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..architecture import VARIANTS, block_plan, read_block_name
-from .h5 import variable_name
+from .formats.hdf5_keras2 import variable_name
 
 _LISTED = 6  # names per kind of complaint
 _HEAD = ("predictions/kernel", "predictions/bias")

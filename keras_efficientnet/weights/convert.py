@@ -20,11 +20,14 @@ import numpy as np
 
 from .. import efficientnet
 from ..architecture import find_variant
-from ..graphs import deep_graphs
+from ..common.recursion_limit import deep_graphs
 from ..preprocessing import NORMALIZATIONS
-from . import assign, fetch, mapping, peers, reading, safetensors_file, schemes
-from .record import WeightFile
-from .table import WEIGHT_FILES, find, known_families
+from . import assign, name_mapping, naming_schemes, reference_logits
+from .download import fetch
+from .formats import reading, safetensors_file
+from .formats.base import Arrays
+from .registry.table import WEIGHT_FILES, find, known_families
+from .registry.weight_file import WeightFile
 
 _SUFFIXES = (".weights.h5", ".keras", ".safetensors")
 _NAMES = ("ours", "timm")
@@ -44,8 +47,8 @@ class Source:
     """
 
     path: Path
-    arrays: reading.Arrays
-    mapped: mapping.Mapped
+    arrays: Arrays
+    mapped: name_mapping.Mapped
     record: WeightFile | None
 
 
@@ -142,7 +145,7 @@ def _read(source: str | os.PathLike[str], variant: str | None, ema: bool) -> Sou
         model = getattr(efficientnet, find_variant(variant))(weights=None)
         order = [(type(layer).__name__, layer.name) for layer in model.layers]
     arrays = reading.read(path, order, ema, is_verified)
-    return Source(path, arrays, mapping.to_model_names(arrays), record)
+    return Source(path, arrays, name_mapping.to_model_names(arrays), record)
 
 
 def _is(record: WeightFile, path: Path) -> bool:
@@ -212,8 +215,8 @@ def _check(read: Source, key: str, model: keras.Model) -> str:
     ours = keras.ops.convert_to_numpy(pooled) @ kernel + bias
     scale = np.array(layers["normalization"].scale, np.float32)
     offset = np.array(layers["normalization"].offset, np.float32)
-    is_keras = read.mapped.scheme == mapping.KERAS
-    theirs = peers.logits(
+    is_keras = read.mapped.scheme == name_mapping.KERAS
+    theirs = reference_logits.logits(
         read.mapped.scheme,
         key,
         read.mapped.arrays if is_keras else read.arrays,
@@ -238,15 +241,15 @@ def _write(model: keras.Model, path: Path, suffix: str, names: str) -> None:
         safetensors_file.write(path, _named(model, names))
 
 
-def _named(model: keras.Model, names: str) -> reading.Arrays:
+def _named(model: keras.Model, names: str) -> Arrays:
     layers = {layer.name for layer in model.layers}
-    arrays: reading.Arrays = {}
+    arrays: Arrays = {}
     for name, array in assign.current(model).items():
         layer = name.split("/")[0]
         if names == "timm":
             expands = f"{layer.split('_')[0]}_expand_conv" in layers
-            name = schemes.to_timm(name, expands)
-            array = mapping.to_torch_layout(layer, array)
+            name = naming_schemes.to_timm(name, expands)
+            array = name_mapping.to_torch_layout(layer, array)
         arrays[name] = np.ascontiguousarray(array)
     return arrays
 
@@ -254,7 +257,7 @@ def _named(model: keras.Model, names: str) -> reading.Arrays:
 def _compare(path: Path, model: keras.Model) -> None:
     order = [(type(layer).__name__, layer.name) for layer in model.layers]
     arrays = reading.read(path, order, is_verified=True)
-    again = mapping.to_model_names(arrays, model).arrays
+    again = name_mapping.to_model_names(arrays, model).arrays
     expected = assign.current(model)
     if again.keys() != expected.keys() or not all(
         np.array_equal(again[name], array, equal_nan=True)

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..architecture import did_you_mean
 from ..preprocessing import NORMALIZATIONS, channel_statistics
-from .record import WeightFile
-from .table import WEIGHT_FILES, families_listed, find, known_families
+from .registry.table import WEIGHT_FILES, families_listed, find, known_families
+from .registry.weight_file import WeightFile
 
 # What a record says of the network itself.
 _OPTIONS = ("normalization", "padding", "bn_epsilon")
@@ -62,7 +62,8 @@ def load_weights(
             weights are then unchanged.
     """
     # Imported here, so that `import keras_efficientnet` stays fast.
-    from . import assign, mapping, reading
+    from . import assign, name_mapping
+    from .formats import reading
 
     assign.check_network(model)
     if isinstance(weights, str) and weights in known_families():
@@ -75,7 +76,7 @@ def load_weights(
     else:
         path = _existing_file(weights)
         if checksum is not None:
-            from . import fetch
+            from .download import fetch
 
             fetch.verify(path, checksum)
         is_verified = checksum is not None
@@ -84,7 +85,7 @@ def load_weights(
         order.append(("Dense", "predictions"))  # which the file may have all the same
     arrays = reading.read(path, order, ema, is_verified)
     try:
-        mapped = mapping.to_model_names(arrays, model)
+        mapped = name_mapping.to_model_names(arrays, model)
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
     _check_known_file(model, path, skip_head)
@@ -95,7 +96,7 @@ def load_weights(
 def _published(
     model: Any, family: str, variant: str | None, skip_head: bool
 ) -> tuple[Path, bool]:
-    from . import fetch
+    from .download import fetch
 
     if variant is None:
         raise ValueError(
@@ -238,7 +239,7 @@ def _existing_file(weights: str | os.PathLike[str]) -> Path:
             "`weights` must be a family of published weights, a path, or None. "
             f"Received: weights={weights!r}"
         )
-    from . import tf_checkpoint
+    from .formats import tf_checkpoint
 
     path = Path(weights).expanduser()
     if path.is_file() or tf_checkpoint.is_checkpoint(path):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import socket
 import subprocess
 import sys
@@ -12,8 +11,7 @@ import numpy as np
 import pytest
 
 import keras_efficientnet
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 def start(folder, task=None):

@@ -1,21 +1,19 @@
 """Our operations of augmentation against those of TensorFlow Addons, on photos."""
 
 import math
-import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_efficientnet.addons import tfa
-from training import image_ops
+from tests.support.paths import PHOTOS
+from training.augment import image_ops
 
-PHOTOS = sorted(
-    (pathlib.Path(__file__).parents[2] / "examples" / "photos").glob("*.jpg")
-)
+FILES = sorted(PHOTOS.glob("*.jpg"))
 
 
-@pytest.fixture(scope="module", params=PHOTOS, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)
 def photo(request):
     return tf.io.decode_jpeg(tf.io.read_file(str(request.param)), channels=3)
 

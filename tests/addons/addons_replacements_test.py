@@ -1,6 +1,5 @@
 """What docs/addons.md says of the parts of TensorFlow Addons."""
 
-import pathlib
 import re
 
 import keras
@@ -10,8 +9,9 @@ import tensorflow as tf
 
 import keras_efficientnet
 from keras_efficientnet.addons import tfa
+from tests.support.paths import ROOT
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "addons.md"
+PAGE = ROOT / "docs" / "addons.md"
 RANDOM = np.random.RandomState(0)
 SCORES = RANDOM.uniform(0.01, 0.99, (64, 5)).astype(np.float32)
 LABELS = np.eye(5, dtype=np.float32)[RANDOM.randint(0, 5, 64)]

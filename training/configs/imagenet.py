@@ -13,7 +13,7 @@ main.py (the defaults of its flags).
 """
 
 from ..config import TrainConfig
-from ..datasets import IMAGENET
+from ..data.dataset_info import IMAGENET
 
 
 def get_config(variant: str = "b0") -> TrainConfig:

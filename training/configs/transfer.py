@@ -21,7 +21,7 @@ the test images choose nothing. They are a tenth of the training images, of Flow
 from keras_efficientnet.architecture import did_you_mean
 
 from ..config import TrainConfig
-from ..datasets import TRANSFER
+from ..data.dataset_info import TRANSFER
 
 STEPS = 20_000
 BATCH_SIZE = 256

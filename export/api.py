@@ -1,0 +1,251 @@
+"""One export: load, convert, verify, report."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_efficientnet.common.recursion_limit import deep_graphs
+from keras_efficientnet.preprocessing import EvalPreprocessing
+
+from . import latency
+from .formats.registry import Format, find_formats
+from .formats.source import Source
+from .images import Example, choose_balanced, list_images, read_batches
+from .loading import Loaded, load, write_sidecars
+from .report import REPORT_MD, Result, format_table, link_from_run, write_report
+from .runtimes.base import KerasRunner
+from .transforms.cast_float32 import inference_model
+from .verify import Reference, VerificationError, ask_keras, compare, find_problems
+
+CALIBRATION_IMAGES = 200
+FAILED_SUFFIX = ".failed"
+EXPORT_FOLDER = "export"  # of a run folder
+
+
+@deep_graphs()
+def export_model(
+    model: str | Path | keras.Model,
+    formats: Sequence[str],
+    *,
+    weights: str | None = None,
+    labels: Sequence[str] | None = None,
+    calibration: str | Path | None = None,
+    calibration_images: int = CALIBRATION_IMAGES,
+    verify: str | Path | None = None,
+    output_dir: str | Path | None = None,
+    image_size: int | None = None,
+    crop_padding: int | None = None,
+    resize: str | None = None,
+) -> list[Result]:
+    """Makes artefacts of a model and verifies each on real images.
+
+    Writes the artefacts, labels.txt, preprocessing.json, report.json, report.md and
+    a picture. Prints how it calibrates, and a table of the results.
+
+    Args:
+        model: A run folder, a .keras file, a variant name ("EfficientNetB0"), or a
+            Keras model.
+        formats: Keys of `formats.FORMATS`, or "all".
+        weights: For a variant name: a family of published weights, or a weight
+            file. Defaults to "imagenet".
+        labels: Class names in index order. Defaults as in `loading.load`.
+        calibration: Folder of images, or of class folders, to quantise with.
+            Defaults to what the run set aside.
+        calibration_images: How many of them to use, as many of each class.
+        verify: Folder of images to compare on; in class folders, to count right
+            answers too. Defaults to what the run set aside.
+        output_dir: Where to. Defaults to the folder "export" in a run folder.
+        image_size: Side of the network's input, pixels. Defaults as in `load`.
+        crop_padding: See `EvalPreprocessing`. Defaults as in `load`.
+        resize: See `EvalPreprocessing`. Defaults as in `load`.
+
+    Returns:
+        A result per artefact, in the order of the table of formats.
+
+    Raises:
+        ValueError: An argument is wrong, or the model cannot be converted.
+        VerificationError: An artefact missed a threshold. All are made and reported
+            by then; the bad ones have names that end in ".failed".
+
+    Example:
+        >>> export_model("runs/digits", ["tflite_int8"])  # doctest: +SKIP
+    """
+    rows = find_formats(formats)
+    _check_backend()
+    loaded = load(
+        model,
+        weights=weights,
+        labels=labels,
+        image_size=image_size,
+        crop_padding=crop_padding,
+        resize=resize,
+    )
+    spec = loaded.preprocessing
+    network = inference_model(_keras_model(loaded))
+    folder = _output_dir(output_dir, loaded)
+    examples = _verification(verify or loaded.verification)
+    images = _calibration(rows, calibration or loaded.calibration, calibration_images)
+    source = Source(
+        network, spec.image_size, loaded.labels, spec, _Batches(images, spec)
+    )
+    reference = ask_keras(KerasRunner(network), examples, loaded.labels, spec)
+    results = _make_all(rows, source, reference, spec, folder)
+    write_sidecars(loaded, folder)
+    write_report(loaded, reference, results, folder)
+    if loaded.run_folder is not None:
+        link_from_run(loaded.run_folder, results, folder)
+    print(format_table(results))
+    print(f"Report: {folder / REPORT_MD}")
+    _raise_on_problems(results)
+    return results
+
+
+class _Batches:
+    """Images read from their files each time they are gone through."""
+
+    def __init__(self, examples: Sequence[Example], spec: EvalPreprocessing):
+        self._paths = [example.path for example in examples]
+        self._spec = spec
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return read_batches(self._paths, self._spec)
+
+
+def _check_backend() -> None:
+    if keras.config.backend() != "tensorflow":
+        raise ValueError(
+            "Keras must run on TensorFlow to export; set KERAS_BACKEND=tensorflow. "
+            f"Received: {keras.config.backend()}"
+        )
+
+
+def _keras_model(loaded: Loaded) -> keras.Model:
+    if not isinstance(loaded.runner, KerasRunner):
+        raise ValueError(
+            "A model to export must be a run folder, a .keras file or a variant name; "
+            f"an artefact is no source. Received: {loaded.name}"
+        )
+    return loaded.runner.model
+
+
+def _output_dir(given: str | Path | None, loaded: Loaded) -> Path:
+    if given is not None:
+        return Path(given).expanduser()
+    if loaded.run_folder is not None:
+        return loaded.run_folder / EXPORT_FOLDER
+    raise ValueError(
+        "`output_dir` must be given unless the model is a run folder. "
+        f"Received: output_dir=None, model={loaded.name}"
+    )
+
+
+def _verification(folder: str | Path | None) -> list[Example]:
+    if folder is None:
+        raise ValueError(
+            "`verify` must be a folder of real images; no artefact is made without "
+            "comparing it with the Keras model on some. Received: verify=None"
+        )
+    return list_images(folder)
+
+
+def _calibration(
+    rows: dict[str, Format], folder: str | Path | None, count: int
+) -> list[Example]:
+    in_need = [name for name, row in rows.items() if row.needs_calibration]
+    if not in_need:
+        return []
+    if folder is None:
+        raise ValueError(
+            "`calibration` must be a folder of images like those the model will see; "
+            "quantisation measures the ranges of activations on them. "
+            f"Received: formats={','.join(in_need)}, calibration=None"
+        )
+    chosen = choose_balanced(list_images(folder), count)
+    counts = collections.Counter(example.folder for example in chosen)
+    by_class = ""
+    if None not in counts:
+        low, high = min(counts.values()), max(counts.values())
+        each = str(low) if low == high else f"{low} to {high}"
+        by_class = f", {each} of each of {len(counts)} classes"
+    print(f"Calibrating on {len(chosen)} images{by_class}.", flush=True)
+    return chosen
+
+
+def _make_all(
+    rows: dict[str, Format],
+    source: Source,
+    reference: Reference,
+    spec: EvalPreprocessing,
+    folder: Path,
+) -> list[Result]:
+    folder.mkdir(parents=True, exist_ok=True)
+    # In the same file system, so that the artefacts appear whole or not at all.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as scratch:
+        made = [
+            _make(name, row, Path(scratch) / row.artefact, source, reference, spec)
+            for name, row in rows.items()
+        ]
+        return [_hand_over(result, folder) for result in made]
+
+
+def _make(
+    name: str,
+    row: Format,
+    path: Path,
+    source: Source,
+    reference: Reference,
+    spec: EvalPreprocessing,
+) -> Result:
+    start = time.perf_counter()
+    remarks = tuple(row.write(source, path))
+    seconds = time.perf_counter() - start
+    comparison = compare(row, path, reference, spec)
+    return Result(
+        format=name,
+        path=path,
+        seconds=seconds,
+        megabytes=_bytes(path) / 1e6,
+        latency=latency.measure(row, path, spec.image_size),
+        comparison=comparison,
+        remarks=remarks,
+        problems=tuple(find_problems(comparison, row)),
+    )
+
+
+def _hand_over(result: Result, folder: Path) -> Result:
+    good = folder / result.path.name
+    bad = folder / (result.path.name + FAILED_SUFFIX)
+    # Of an earlier export, neither a good nor a bad namesake may stay.
+    for old in (good, bad):
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+    final = bad if result.problems else good
+    os.replace(result.path, final)
+    return dataclasses.replace(result, path=final)
+
+
+def _bytes(path: Path) -> int:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def _raise_on_problems(results: Sequence[Result]) -> None:
+    failures = [
+        f"{result.format}: {'; '.join(result.problems)}. Kept as {result.path}"
+        for result in results
+        if result.problems
+    ]
+    if failures:
+        raise VerificationError("\n".join(failures))

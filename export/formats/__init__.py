@@ -1,0 +1,1 @@
+"""Artefact formats: one writer per module, and the table that lists them."""

@@ -1,0 +1,161 @@
+"""What a .tflite file says about itself: labels, and what its tensors mean.
+
+Apps read it through MediaPipe, ML Kit or Android Studio. The layout is TensorFlow
+Lite's metadata schema: a flatbuffer inside the model's, and the labels in a zip archive
+behind it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from ..quantization.tflite_graph import Graph
+
+LABELS_FILE = "labels.txt"
+_NAME = b"TFLITE_METADATA"
+_IDENTIFIER = b"M001"
+# No field here is newer than the schema's first version.
+_MIN_PARSER_VERSION = "1.0.0"
+
+# Of the schema's enums and unions.
+_RGB = 1
+_IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1
+_NORMALIZATION_OPTIONS = 1
+_TENSOR_AXIS_LABELS = 2
+
+# Adds a table or vector to a builder and returns its place.
+Part = Callable[[flatbuffers.Builder], int]
+
+
+def pack_with_metadata(graph: Graph, labels: Sequence[str], description: str) -> bytes:
+    """Adds labels and metadata to a classifier of images.
+
+    Args:
+        graph: With one input, pixels, and one output, probabilities.
+        labels: Class names in index order.
+        description: Of the model, a sentence.
+
+    Returns:
+        Content of a .tflite file. Runtimes that do not know metadata ignore it.
+    """
+    (image,) = graph.inputs
+    is_float = graph.tensors[image].type == schema.TensorType.FLOAT32
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(_metadata(is_float, description), np.uint8)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = _NAME, len(graph.model.buffers)
+    graph.model.buffers.append(buffer)
+    graph.model.metadata = [*(graph.model.metadata or []), entry]
+    return _append_file(graph.pack(), LABELS_FILE, labels)
+
+
+def _append_file(content: bytes, name: str, lines: Sequence[str]) -> bytes:
+    file = io.BytesIO(content)
+    with zipfile.ZipFile(file, "a") as archive:
+        # Always the same bytes for the same model.
+        info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+        archive.writestr(info, "".join(f"{line}\n" for line in lines))
+    return file.getvalue()
+
+
+def _metadata(is_float: bool, description: str) -> bytes:
+    """Builds the inner flatbuffer, a ModelMetadata."""
+    pixels = _table(
+        _text("image"),
+        _text("RGB pixels, 0 to 255."),
+        None,
+        _table(_Byte(_IMAGE_PROPERTIES), _table(_Byte(_RGB))),
+        # The normalisation is inside the model, so there is nothing left to do. Integer
+        # models take the bytes themselves, and none is expected.
+        _vector(_table(_Byte(_NORMALIZATION_OPTIONS), _table(_floats(0), _floats(1))))
+        if is_float
+        else None,
+        _table(_floats(255), _floats(0)),
+    )
+    probabilities = _table(
+        _text("probability"),
+        _text("Of each class, 0 to 1."),
+        None,
+        _table(_Byte(_FEATURE_PROPERTIES), _table()),
+        None,
+        _table(_floats(1), _floats(0)),
+        _vector(
+            _table(
+                _text(LABELS_FILE),
+                _text("Names of the classes."),
+                _Byte(_TENSOR_AXIS_LABELS),
+            )
+        ),
+    )
+    whole = _table(
+        _text("ImageClassifier"),
+        _text(description),
+        None,
+        _vector(_table(None, None, _vector(pixels), _vector(probabilities))),
+        None,
+        None,
+        None,
+        _text(_MIN_PARSER_VERSION),
+    )
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(whole(builder), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Byte:
+    """A field of one byte, which lies in the table itself."""
+
+    value: int
+
+
+def _text(text: str) -> Part:
+    return lambda builder: builder.CreateString(text)
+
+
+def _floats(*values: float) -> Part:
+    def build(builder: flatbuffers.Builder) -> int:
+        builder.StartVector(4, len(values), 4)
+        for value in reversed(values):
+            builder.PrependFloat32(value)
+        return builder.EndVector()
+
+    return build
+
+
+def _vector(*tables: Part) -> Part:
+    def build(builder: flatbuffers.Builder) -> int:
+        places = [table(builder) for table in tables]
+        builder.StartVector(4, len(places), 4)
+        for place in reversed(places):
+            builder.PrependUOffsetTRelative(place)
+        return builder.EndVector()
+
+    return build
+
+
+def _table(*fields: Part | _Byte | None) -> Part:
+    """Makes a table of fields in the order of the schema; None leaves one out."""
+
+    def build(builder: flatbuffers.Builder) -> int:
+        # What a table refers to has to be written before it.
+        values: list[Any] = [
+            field(builder) if callable(field) else field for field in fields
+        ]
+        builder.StartObject(len(values))
+        for slot, value in enumerate(values):
+            if isinstance(value, _Byte):
+                builder.PrependInt8Slot(slot, value.value, 0)
+            elif value is not None:
+                builder.PrependUOffsetTRelativeSlot(slot, value, 0)
+        return builder.EndObject()
+
+    return build

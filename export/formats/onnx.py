@@ -1,0 +1,78 @@
+"""ONNX: for ONNX Runtime, and for all that reads its files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from ..extras import require
+from ..quiet import quiet_stderr
+from .source import Source
+
+# Of 2021, read by ONNX Runtime since 1.10; the networks need nothing newer.
+OPSET = 15
+_EXTRA = "onnx"
+
+
+def write(source: Source, path: Path) -> tuple[str, ...]:
+    """Writes an .onnx file in float32.
+
+    It takes `images`, (batch, image_size, image_size, 3), float32, 0 to 255, of any
+    batch size, and returns `probabilities`, (batch, classes), float32. Its metadata
+    has the `labels`, one a line, and the `preprocessing`, in JSON.
+
+    Args:
+        source: The network.
+        path: File to make.
+
+    Returns:
+        A remark on the opset.
+
+    Raises:
+        ImportError: A package that this takes is missing.
+    """
+    onnx = require("onnx", _EXTRA)
+    require("tf2onnx", _EXTRA)
+    shape = (None, source.image_size, source.image_size, 3)
+    images = tf.TensorSpec(shape, tf.float32, name="images")
+    with quiet_stderr(), warnings.catch_warnings():
+        # Keras looks for a type that NumPy 1 had.
+        warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
+        source.model.export(
+            str(path),
+            format="onnx",
+            verbose=False,
+            input_signature=[images],
+            opset_version=OPSET,
+        )
+    model = onnx.load(str(path))
+    _name_tensors(model.graph)
+    onnx.helper.set_model_props(model, _metadata(source))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+    return (f"ONNX opset {OPSET}, IR version {model.ir_version}.",)
+
+
+def _name_tensors(graph: Any) -> None:
+    # Keras' exporter takes the input's name, but leaves the output's and that of the
+    # batch to chance.
+    (images,), (output,) = graph.input, graph.output
+    for node in graph.node:
+        node.output[:] = [
+            "probabilities" if name == output.name else name for name in node.output
+        ]
+    output.name = "probabilities"
+    for tensor in (images, output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+def _metadata(source: Source) -> dict[str, str]:
+    return {
+        "labels": "\n".join(source.labels),
+        "preprocessing": json.dumps(dataclasses.asdict(source.preprocessing)),
+    }

@@ -1,0 +1,151 @@
+"""The kinds of artefacts: one row each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from keras_efficientnet.architecture import did_you_mean
+
+from ..runtimes.base import Runner, SavedModelRunner, TFLiteRunner
+from ..runtimes.onnx import OnnxRunner, OpenVinoRunner
+from ..runtimes.web import WebRunner
+from . import onnx, openvino, saved_model, tflite, web
+from .source import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One kind of artefact and what it must fulfil.
+
+    Attributes:
+        artefact: Name of the file or folder.
+        about: What it is for, in a few words.
+        write: Makes it; returns remarks for the report, a sentence each.
+        runner: Opens it, to be verified.
+        needs_calibration: Whether it is made with images.
+        max_difference: Allowed between its probabilities and Keras'; None: any.
+        min_agreement: Share of images, 0 to 1, on which its first class must be
+            Keras'.
+        max_top1_loss: Allowed loss of top-1 accuracy against Keras, 0 to 1.
+    """
+
+    artefact: str
+    about: str
+    write: Callable[[Source, Path], Sequence[str]]
+    runner: Callable[[Path], Runner]
+    needs_calibration: bool = False
+    max_difference: float | None = 1e-4
+    min_agreement: float = 1.0
+    max_top1_loss: float = 0.0
+
+
+FORMATS = {
+    "saved_model": Format(
+        artefact="saved_model",
+        about="TensorFlow Serving and TensorFlow in any language",
+        write=saved_model.write,
+        runner=SavedModelRunner,
+    ),
+    "tflite": Format(
+        artefact="model_float32.tflite",
+        about="phones; the exact answers",
+        write=tflite.write_float32,
+        runner=TFLiteRunner,
+    ),
+    "tflite_float16": Format(
+        artefact="model_float16.tflite",
+        about="phones' GPUs; half of the size",
+        write=tflite.write_float16,
+        runner=TFLiteRunner,
+        max_difference=2e-2,
+        min_agreement=0.995,
+        max_top1_loss=0.005,
+    ),
+    "tflite_dynamic": Format(
+        artefact="model_dynamic.tflite",
+        about="phones' CPUs without images to calibrate on; a quarter of the size",
+        write=tflite.write_dynamic,
+        runner=TFLiteRunner,
+        max_difference=None,
+        min_agreement=0.97,
+        max_top1_loss=0.01,
+    ),
+    # Rounding to 8 bits moves the probabilities of images that the network is
+    # unsure of, and with them some first places; so 3 in 100 may change, but hardly
+    # any right answer may be lost.
+    "tflite_int8": Format(
+        artefact="model_int8.tflite",
+        about="phones and integer accelerators; a quarter of the size",
+        write=tflite.write_int8,
+        runner=TFLiteRunner,
+        needs_calibration=True,
+        max_difference=None,
+        min_agreement=0.97,
+        max_top1_loss=0.01,
+    ),
+    "tflite_int16x8": Format(
+        artefact="model_int16x8.tflite",
+        about="integer accelerators with 16-bit activations; slow on other processors",
+        write=tflite.write_int16x8,
+        runner=TFLiteRunner,
+        needs_calibration=True,
+        max_difference=None,
+        min_agreement=0.995,
+        max_top1_loss=0.005,
+    ),
+    "onnx": Format(
+        artefact="model.onnx",
+        about="ONNX Runtime, on servers and desktops",
+        write=onnx.write,
+        runner=OnnxRunner,
+    ),
+    "openvino": Format(
+        artefact="openvino",
+        about="Intel processors",
+        write=openvino.write,
+        runner=OpenVinoRunner,
+    ),
+    "web": Format(
+        artefact="web",
+        about="a page that classifies photos in the browser; any static web server",
+        write=web.write,
+        runner=WebRunner,
+        max_difference=2e-2,
+        min_agreement=0.995,
+        max_top1_loss=0.005,
+    ),
+}
+# What is made unless a user asks for others: what needs no package or program besides.
+DEFAULTS = ("saved_model", "tflite", "tflite_int8")
+
+
+def find_formats(names: Sequence[str]) -> dict[str, Format]:
+    """Returns the rows of `FORMATS` that a user asks for, in the table's order.
+
+    Args:
+        names: Keys of `FORMATS`; "all" stands for every one.
+
+    Raises:
+        ValueError: A name is not in the table, or there is none.
+    """
+    choices = [*FORMATS, "all"]
+    for name in names:
+        if name not in choices:
+            raise ValueError(
+                f"`formats` must be out of {', '.join(choices)}."
+                f"{did_you_mean(name, choices)} Received: {name!r}"
+            )
+    if not names:
+        raise ValueError(
+            f"`formats` must name at least one of {', '.join(choices)}. Received: none"
+        )
+    return {k: row for k, row in FORMATS.items() if k in names or "all" in names}
+
+
+def describe_formats() -> str:
+    """Returns a line per format, for help texts."""
+    rows = [(key, f"{row.artefact}: {row.about}") for key, row in FORMATS.items()]
+    width = max(len(key) for key, _ in rows)
+    return "\n".join(f"{key:<{width}}  {text}" for key, text in rows)

@@ -1,0 +1,238 @@
+"""TFLite: for phones and small devices."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from tensorflow.lite.python.convert import ConverterError
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2,
+)
+
+from ..quantization.calibration import observe
+from ..quantization.recipes import apply_recipe, dynamic_recipe
+from ..quantization.selective import int8, int16
+from ..quantization.tflite_graph import Graph
+from ..quiet import quiet_stderr
+from ..transforms.fold_normalization import classify_pixels
+from .metadata import pack_with_metadata
+from .source import Source
+
+OUTPUTS = ("probabilities", "features")  # most networks have the first only
+
+
+def write_float32(source: Source, path: Path) -> tuple[str, ...]:
+    """Writes a .tflite file in float32.
+
+    It takes `images`, (1, image_size, image_size, 3), float32, 0 to 255, and
+    returns `probabilities`, (1, classes), float32.
+
+    Args:
+        source: The network.
+        path: File to make.
+
+    Returns:
+        No remarks.
+
+    Raises:
+        ValueError: The network uses an operation that TFLite does not have.
+    """
+    _save(Graph(convert(source.model, source.image_size)), source, path)
+    return ()
+
+
+def write_float16(source: Source, path: Path) -> tuple[str, ...]:
+    """Writes a .tflite file whose weights are stored in float16.
+
+    It takes and returns what `write_float32`'s does. Processors without float16
+    arithmetic widen the weights once, when the file is opened.
+
+    Args:
+        source: The network.
+        path: File to make.
+
+    Returns:
+        No remarks.
+
+    Raises:
+        ValueError: The network uses an operation that TFLite does not have.
+    """
+    content = convert(source.model, source.image_size, float16_weights=True)
+    _save(Graph(content), source, path)
+    return ()
+
+
+def write_dynamic(source: Source, path: Path) -> tuple[str, ...]:
+    """Writes a .tflite file with int8 weights and float32 activations.
+
+    It takes and returns what `write_float32`'s does. Activations are rounded to 8
+    bits while the network runs, each by its own range, so no images are needed.
+
+    Args:
+        source: The network.
+        path: File to make.
+
+    Returns:
+        No remarks.
+
+    Raises:
+        ValueError: The network uses an operation that TFLite does not have.
+    """
+    content = convert(source.model, source.image_size)
+    _save(apply_recipe(content, dynamic_recipe()), source, path)
+    return ()
+
+
+def write_int16x8(source: Source, path: Path) -> tuple[str, ...]:
+    """Writes a .tflite file with int8 weights and int16 activations.
+
+    It takes and returns what `write_float32`'s does. When rounded weights change the
+    answers, the first parts of the network, which matter most, stay in float32.
+
+    Args:
+        source: The network, and images to calibrate the activations' ranges with.
+        path: File to make.
+
+    Returns:
+        Which parts compute in float32; nothing when none do.
+
+    Raises:
+        ValueError: The network uses an operation that TFLite does not have, or there
+            are no images.
+    """
+    content = convert(source.model, source.image_size)
+    graph, remarks = int16(content, observe(content, source.calibration))
+    _save(graph, source, path)
+    return remarks
+
+
+def write_int8(source: Source, path: Path) -> tuple[str, ...]:
+    """Writes a .tflite file that computes in integers from end to end.
+
+    It takes `images`, (1, image_size, image_size, 3), uint8: the very pixels. It
+    returns `probabilities`, (1, classes), uint8, in steps of 1/256. Weights have one
+    scale per channel.
+
+    When that answers too many of the calibration images differently, the fewest parts
+    of the network that it takes to mend it stay in float32.
+
+    Args:
+        source: The network, and images to calibrate the activations' ranges with.
+        path: File to make.
+
+    Returns:
+        Which parts compute in float32, and what that costs; nothing when none do.
+
+    Raises:
+        ValueError: The network uses an operation that TFLite does not have, or there
+            are no images.
+    """
+    content = convert(source.model, source.image_size)
+    graph, remarks = int8(content, observe(content, source.calibration))
+    if not remarks:
+        check_integer(graph)
+    _save(graph, source, path)
+    return remarks
+
+
+def convert(
+    model: keras.Model, image_size: int, *, float16_weights: bool = False
+) -> bytes:
+    """Converts a network to TFLite in float32.
+
+    Args:
+        model: The network; of two outputs, the second becomes `features`.
+        image_size: Side of its input, pixels.
+        float16_weights: Whether to store the constants in half of the size.
+
+    Returns:
+        Content of a .tflite file.
+
+    Raises:
+        ValueError: The network uses an operation that TFLite does not have.
+    """
+    try:
+        with quiet_stderr(), tempfile.TemporaryDirectory() as folder:
+            converter = _converter(model, image_size, folder)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            if float16_weights:
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                converter.target_spec.supported_types = [tf.float16]
+            content = converter.convert()
+    except ConverterError as error:
+        raise ValueError(
+            "A network must use only operations that TFLite has builtin. "
+            f"Received: {error}"
+        ) from error
+    check_builtin(content)
+    return content
+
+
+def check_builtin(content: bytes) -> None:
+    """Checks that every operation is one that all TFLite runtimes have.
+
+    Args:
+        content: Of a .tflite file.
+
+    Raises:
+        ValueError: Some operation is custom or TensorFlow's own (Flex).
+    """
+    custom = schema.BuiltinOperator.CUSTOM
+    codes = schema.ModelT.InitFromPackedBuf(content).operatorCodes
+    foreign = sorted(c.customCode.decode() for c in codes if c.builtinCode == custom)
+    if foreign:
+        raise ValueError(
+            "A TFLite model must have builtin operations only, or apps need more "
+            f"than the plain runtime. Received: {', '.join(foreign)}"
+        )
+
+
+def check_integer(graph: Graph) -> None:
+    """Checks that no tensor is a float.
+
+    Args:
+        graph: Of a .tflite file.
+
+    Raises:
+        ValueError: Some tensor is; accelerators for integers would refuse it.
+    """
+    floats = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
+    names = [t.name.decode() for t in graph.tensors if t.type in floats]
+    if names:
+        raise ValueError(
+            "An integer model must have no float tensors. "
+            f"Received: {len(names)} of {len(graph.tensors)}, the first {names[0]}"
+        )
+
+
+def _save(graph: Graph, source: Source, path: Path) -> None:
+    labels = source.labels
+    description = f"{source.model.name}, of {len(labels)} classes."
+    content = pack_with_metadata(graph, labels, description)
+    check_builtin(content)
+    path.write_bytes(content)
+
+
+def _converter(model: keras.Model, image_size: int, folder: str) -> Any:
+    shape = (1, image_size, image_size, 3)
+    signature = [tf.TensorSpec(shape, tf.float32, name="images")]
+    classify = tf.function(
+        classify_pixels(model), input_signature=signature, autograph=False
+    )
+    frozen = convert_variables_to_constants_v2(classify.get_concrete_function())
+
+    # Freezing forgets the output's name.
+    @tf.function(input_signature=signature)
+    def named(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(zip(OUTPUTS, frozen(images), strict=False))
+
+    # Gradients written by hand, such as swish's, cannot be saved with a frozen graph;
+    # the converter would silently leave out the signature.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(tf.Module(), folder, named.get_concrete_function(), options)
+    return tf.lite.TFLiteConverter.from_saved_model(folder)

@@ -1,0 +1,161 @@
+"""A web page that classifies photos: for phones and desks, without an app."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+import json
+from pathlib import Path
+
+import numpy as np
+
+from keras_efficientnet import explain
+from keras_efficientnet.architecture import VARIANTS
+
+from ..runtimes.web import MODEL_FILE
+from . import npm, tflite
+from .source import Source
+
+SPEC_FILE = "model.json"
+RUNTIME_FOLDER = "litert"
+PAGE_FILES = (
+    "index.html",
+    "style.css",
+    "app.js",
+    "worker.js",
+    "preprocessing.js",
+    "maps.js",
+    "icon.svg",
+    "LICENSE.txt",
+)
+
+CORE = npm.Package(
+    "@litertjs/core",
+    "2.5.3",
+    "sha512-PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1k"
+    "CnN4nzWoyJQ==",
+)
+WASM_UTILS = npm.Package(
+    "@litertjs/wasm-utils",
+    "2.5.3",
+    "sha512-4fJiw6tBQnIs+0jH/OQ16nYOiSl8/+zZnn5h2ul8aTKHi05sVqZW580Tmk78pC2kT39A9OYBVdF"
+    "awteZ/sI1kQ==",
+)
+_ENTRY = "dist/index.js"
+# Of the four builds of the runtime, the two that need neither threads, for which a
+# server would have to send special headers, nor a browser with JSPI. The page loads one
+# of them; "compat" is for browsers without relaxed SIMD.
+_BUILDS = (
+    "litert_wasm_internal.js",
+    "litert_wasm_internal.wasm",
+    "litert_wasm_compat_internal.js",
+    "litert_wasm_compat_internal.wasm",
+)
+_NOTICE = f"""\
+This folder has parts of LiteRT.js, copyright Google LLC, under the Apache License 2.0
+(see ../LICENSE.txt), of the npm packages {CORE.requirement} and
+{WASM_UTILS.requirement}. core.js is the former's {_ENTRY}, changed: it imports
+wasm-utils.js by its path.
+"""
+
+
+def write(source: Source, path: Path) -> tuple[str, ...]:
+    """Writes a folder for any static web server: a page that classifies photos.
+
+    The network runs in the page, so that photos stay on the device. All that the page
+    needs is in the folder. Cropping and resizing are those of evaluation.
+
+    Args:
+        source: The network, its labels and its preprocessing.
+        path: Folder to make.
+
+    Returns:
+        How much a browser loads.
+
+    Raises:
+        OSError: LiteRT.js is not here and cannot be downloaded; see `npm.fetch`.
+        ValueError: LiteRT.js has another checksum, or the network uses an operation
+            that TFLite does not have.
+    """
+    # What may fail comes before the folder, and what fails soonest comes first.
+    files = {name: _page_file(name) for name in PAGE_FILES} | _runtime_files()
+    files[MODEL_FILE], maps = _model(source)
+    files[SPEC_FILE] = _spec(source, len(files[MODEL_FILE]), maps)
+    (path / RUNTIME_FOLDER).mkdir(parents=True)
+    for name, content in files.items():
+        (path / name).write_bytes(content)
+    return (_size_remark(files),)
+
+
+def _page_file(name: str) -> bytes:
+    return (
+        importlib.resources.files(__package__).joinpath("web_assets", name).read_bytes()
+    )
+
+
+def _runtime_files() -> dict[str, bytes]:
+    members = [_ENTRY, *(f"wasm/{name}" for name in _BUILDS)]
+    core = npm.read_members(CORE, members)
+    utils = npm.read_members(WASM_UTILS, [_ENTRY])
+    files = {name: core[f"wasm/{name}"] for name in _BUILDS}
+    files["core.js"] = _without_source_map(_import_by_path(core[_ENTRY]))
+    files["wasm-utils.js"] = _without_source_map(utils[_ENTRY])
+    files["NOTICE.txt"] = _NOTICE.encode()
+    return {f"{RUNTIME_FOLDER}/{name}": content for name, content in files.items()}
+
+
+def _import_by_path(code: bytes) -> bytes:
+    # Browsers resolve no package names, and workers take no import maps.
+    by_name = f'"{WASM_UTILS.name}"'.encode()
+    if code.count(by_name) != 1:
+        raise ValueError(
+            f"{CORE.requirement} must import {WASM_UTILS.name!r} once. "
+            f"Received: {code.count(by_name)} times"
+        )
+    return code.replace(by_name, b'"./wasm-utils.js"')
+
+
+def _without_source_map(code: bytes) -> bytes:
+    return code.split(b"//# sourceMappingURL=")[0]
+
+
+def _model(source: Source) -> tuple[bytes, dict[str, int] | None]:
+    """Returns the network's file, and where in it its class maps' weights are."""
+    found = explain.with_features(source.model)
+    network = source.model if found is None else found[0]
+    content = tflite.convert(network, source.image_size, float16_weights=True)
+    if found is None:
+        return content, None
+    # The page takes a class' weights out of the file, so that they load once.
+    weights = found[1].T.astype(np.float16)  # (classes, channels), as TFLite has them
+    offset = content.find(weights.tobytes())
+    if offset < 0:
+        return content, None
+    return content, {"offset": offset, "channels": weights.shape[1]}
+
+
+def _title(name: str) -> str:
+    # Keras' names are in small letters.
+    return next((key for key in VARIANTS if key.lower() == name.lower()), name)
+
+
+def _spec(source: Source, model_bytes: int, maps: dict[str, int] | None) -> bytes:
+    fields = {
+        "name": _title(source.model.name),
+        "model": MODEL_FILE,
+        "model_bytes": model_bytes,
+        "maps": maps,
+        **dataclasses.asdict(source.preprocessing),
+        "labels": source.labels,
+    }
+    return (json.dumps(fields, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _size_remark(files: dict[str, bytes]) -> str:
+    build = [f"{RUNTIME_FOLDER}/{name}" for name in _BUILDS[2:]]
+    unused = sum(len(files[name]) for name in build)
+    loaded = sum(len(content) for content in files.values()) - unused
+    return (
+        f"A browser loads {loaded / 1e6:.1f} MB of it, of which the network is "
+        f"{len(files[MODEL_FILE]) / 1e6:.1f} MB."
+    )

@@ -1,0 +1,172 @@
+"""What a network computes on real images: its activations' ranges and moments."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from ..quiet import quiet_stderr
+from .im2col import Moments, find_patches
+from .tflite_graph import Graph, Kind
+
+Ranges = dict[str, tuple[float, float]]  # of tensors by name: lowest, highest value
+
+# The sigmoid of 8 is 0.9997: beyond, eight bits tell no difference.
+_SIGMOID_LIMIT = 8.0
+KEPT_IMAGES = 200  # that quantised networks are tried on
+MAX_BYTES = 2**29  # of activations that are watched at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Activations:
+    """What was seen of each tensor of a network, by name.
+
+    Attributes:
+        lows: Least value in each image, (images,).
+        highs: Greatest value in each image, (images,).
+        moments: Of the patches that each layer's kernels are applied to.
+        images: The first `KEPT_IMAGES`, (images, height, width, 3), uint8.
+        probabilities: The network's answers to these, (images, classes), float32.
+    """
+
+    lows: dict[str, np.ndarray]
+    highs: dict[str, np.ndarray]
+    moments: dict[str, Moments]
+    images: np.ndarray
+    probabilities: np.ndarray
+
+
+def observe(content: bytes, batches: Iterable[np.ndarray]) -> Activations:
+    """Runs a network on images and watches its activations.
+
+    Args:
+        content: Of a .tflite file in float32.
+        batches: (batch, height, width, 3), float32, 0 to 255.
+
+    Raises:
+        ValueError: There are no images.
+    """
+    images = [
+        pixels.astype(np.uint8)
+        for batch in batches
+        for pixels in np.clip(np.rint(batch), 0, 255)
+    ]
+    if not images:
+        raise ValueError(
+            "`calibration` must hold images to quantise a network with. Received: none"
+        )
+    graph = Graph(content)
+    lows, highs = collections.defaultdict(list), collections.defaultdict(list)
+    moments: dict[str, Moments] = {}
+    readers = _readers(graph)
+    for indices in _chunks(graph):
+        random = np.random.default_rng(0)
+        for _, values in _run(content, indices, images):
+            for index, found in values.items():
+                lows[graph.name(index)].append(found.min())
+                highs[graph.name(index)].append(found.max())
+                for layer in readers[index]:
+                    name = graph.name(layer.outputs[0])
+                    seen = Moments.of(find_patches(graph, layer, found, random))
+                    if name in moments:
+                        moments[name].add(seen)
+                    else:
+                        moments[name] = seen
+    kept = images[:KEPT_IMAGES]
+    return Activations(
+        lows={name: np.array(found) for name, found in lows.items()},
+        highs={name: np.array(found) for name, found in highs.items()},
+        moments=moments,
+        images=np.stack(kept),
+        probabilities=np.stack([answer for answer, _ in _run(content, [], kept)]),
+    )
+
+
+def find_ranges(content: bytes, seen: Activations, share: float) -> Ranges:
+    """Chooses the values that integers have to stand for.
+
+    One odd image may need a range so wide that all others are rounded coarsely. So the
+    widest `share` of the images is clipped, at either end.
+
+    Args:
+        content: Of the .tflite file in float32.
+        seen: On calibration images.
+        share: Of the images, 0 to 0.5.
+
+    Returns:
+        Range of each tensor. Pixels get 0 to 255 whatever the images are.
+    """
+    ranges = {
+        name: (
+            float(np.quantile(seen.lows[name], share)),
+            float(np.quantile(seen.highs[name], 1 - share)),
+        )
+        for name in seen.lows
+    }
+    graph = Graph(content)
+    users = graph.users()
+    for operator in graph.operators:
+        if graph.kind(operator) == Kind.LOGISTIC:
+            index = int(operator.inputs[0])
+            low, high = ranges[graph.name(index)]
+            # Swish multiplies by its input too: only to the left is it constant.
+            alone = all(graph.kind(x) == Kind.LOGISTIC for x in users[index])
+            ranges[graph.name(index)] = (
+                max(low, -_SIGMOID_LIMIT),
+                min(high, _SIGMOID_LIMIT) if alone else high,
+            )
+    (image,) = graph.inputs
+    ranges[graph.name(image)] = (0.0, 255.0)
+    return ranges
+
+
+def _readers(graph: Graph) -> dict[int, list[Any]]:
+    # The layers that read each tensor. Grouped convolutions are left out.
+    found = collections.defaultdict(list)
+    for layer in graph.layers():
+        channels = graph.tensors[layer.inputs[0]].shape[-1]
+        if (
+            graph.kind(layer) != Kind.CONV_2D
+            or graph.tensors[layer.inputs[1]].shape[-1] == channels
+        ):
+            found[int(layer.inputs[0])].append(layer)
+    return found
+
+
+def _chunks(graph: Graph) -> Iterator[list[int]]:
+    # All tensors that are computed, as many at a time as memory may hold.
+    chunk: list[int] = []
+    size = 0
+    for index in sorted({int(i) for x in graph.operators for i in x.outputs}):
+        more = 4 * int(np.prod(graph.tensors[index].shape))
+        if chunk and size + more > MAX_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(index)
+        size += more
+    yield [*graph.inputs, *chunk]
+
+
+def _run(
+    content: bytes, indices: Sequence[int], images: Iterable[np.ndarray]
+) -> Iterator[tuple[np.ndarray, dict[int, np.ndarray]]]:
+    # Of each image: the answer, and the values of these tensors.
+    graph = Graph(content)
+    (image,), (answer,) = graph.inputs, graph.outputs
+    # Only what it gives out survives in a network that runs.
+    watched = [index for index in indices if index not in (image, answer)]
+    graph.model.subgraphs[0].outputs = [answer, *watched]
+    graph.model.signatureDefs = []
+    with quiet_stderr():
+        interpreter = Interpreter(model_content=graph.pack())
+        interpreter.allocate_tensors()
+    for pixels in images:
+        interpreter.set_tensor(image, pixels[np.newaxis].astype(np.float32))
+        interpreter.invoke()
+        values = {index: interpreter.get_tensor(index) for index in indices}
+        yield interpreter.get_tensor(answer)[0], values

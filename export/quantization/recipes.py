@@ -1,0 +1,165 @@
+"""TFLite with integers of 8 and 16 bits.
+
+All begin with the file in float32, whose constants and tensors ai-edge-quantizer
+replaces. What it is told about them is decided here.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from ..extras import require
+from ..quiet import quiet_stderr
+from .calibration import Ranges
+from .tflite_graph import Graph, Kind
+
+Recipe = list[dict[str, Any]]
+
+_INT8 = {"dtype": "INT", "num_bits": 8}
+_WEIGHTS = {**_INT8, "symmetric": True, "granularity": "CHANNELWISE"}
+
+
+def dynamic_recipe() -> Recipe:
+    """Returns the recipe for int8 kernels on activations rounded while running.
+
+    Depthwise kernels stay floats: they are small, and XNNPACK, which runs everything
+    else, has no such operation for them.
+    """
+    config = {"weight_tensor_config": _WEIGHTS, "compute_precision": "INTEGER"}
+    return [_rule("CONV_2D", config), _rule("FULLY_CONNECTED", config)]
+
+
+def integer_recipe(bits: int, kept: Collection[str] = ()) -> Recipe:
+    """Returns the recipe for int8 kernels on integer activations.
+
+    Args:
+        bits: Of activations: 8, or 16, which are symmetric to zero.
+        kept: Names of tensors whose operations stay in float32.
+    """
+    activations = {"dtype": "INT", "num_bits": bits, "symmetric": bits == 16}
+    config = {
+        "activation_tensor_config": {**activations, "granularity": "TENSORWISE"},
+        "weight_tensor_config": _WEIGHTS,
+        "compute_precision": "INTEGER",
+    }
+    # The ends are left as they are: floats, converted by the first and the last
+    # operation.
+    recipe = [_rule("*", config), _keep("INPUT"), _keep("OUTPUT")]
+    if kept:
+        named = "|".join(re.escape(name) for name in sorted(kept))
+        recipe.append(_keep("*", f"^({named});?$"))
+    return recipe
+
+
+def apply_recipe(content: bytes, recipe: Recipe, ranges: Ranges | None = None) -> Graph:
+    """Quantises a network.
+
+    Args:
+        content: Of a .tflite file in float32.
+        recipe: What becomes of which operation.
+        ranges: Of the activations that become integers.
+
+    Returns:
+        The quantised network.
+
+    Raises:
+        ImportError: ai-edge-quantizer is not installed.
+    """
+    quantizer = require("ai_edge_quantizer", "export").Quantizer(content, recipe)
+    known = None
+    if ranges is not None:
+        known = {
+            name: {"min": np.float32(low), "max": np.float32(high)}
+            for name, (low, high) in ranges.items()
+        }
+    with warnings.catch_warnings(), quiet_stderr():
+        warnings.simplefilter("ignore")  # of channels that are all zeros
+        result = quantizer.quantize(
+            known, enable_progress_bar=False, enable_progress_report=False
+        )
+    return Graph(bytes(result.quantized_model))
+
+
+def revive_dead_kernels(content: bytes, ranges: Ranges, bits: int) -> bytes:
+    """Makes room for the biases of channels whose kernel is next to nothing.
+
+    A bias is stored in units of the kernel's scale times the input's. Where training
+    has let a kernel fade away, the unit is so small that the bias overflows 32 bits.
+    One weight that is just large enough, and still far too small to matter, helps.
+
+    Args:
+        content: Of a .tflite file in float32.
+        ranges: Of its activations.
+        bits: That activations will have.
+
+    Returns:
+        The same network with a few other weights.
+    """
+    graph = Graph(content)
+    for layer in graph.layers():
+        low, high = ranges[graph.name(layer.inputs[0])]
+        scale = (max(high, 0) - min(low, 0)) / (2**bits - 1)
+        kernel, bias = graph.constant(layer.inputs[1]), graph.constant(layer.inputs[2])
+        axis = 3 if graph.kind(layer) == Kind.DEPTHWISE_CONV_2D else 0
+        channels = np.moveaxis(kernel, axis, 0)  # a view
+        least = 127 * np.abs(bias) / (max(scale, 1e-12) * 2**29) + 1e-12
+        (dead,) = np.nonzero(np.abs(channels).max(tuple(range(1, kernel.ndim))) < least)
+        if dead.size:
+            channels[(dead,) + (0,) * (kernel.ndim - 1)] = least[dead]
+            graph.set_constant(layer, 1, kernel)
+    return graph.pack()
+
+
+def take_bytes(graph: Graph) -> None:
+    """Makes a network take and give uint8.
+
+    Pixels are the numbers themselves, probabilities count in steps of 1/256.
+
+    Args:
+        graph: Takes and gives float32.
+    """
+    (image,), (answer,) = graph.inputs, graph.outputs
+    readers = graph.users()[image]
+    if all(graph.kind(x) == Kind.QUANTIZE for x in readers):
+        pass  # from uint8 to int8, as well as from floats
+    else:
+        floats = graph.add_twin(image)
+        for reader in readers:
+            reader.inputs = [floats if i == image else i for i in reader.inputs]
+        graph.operators.insert(0, graph.make(Kind.DEQUANTIZE, image, floats))
+    (writer,) = (x for x in graph.operators if answer in x.outputs)
+    if graph.kind(writer) == Kind.DEQUANTIZE:
+        graph.set_kind(writer, Kind.QUANTIZE)
+    else:
+        writer.outputs = [graph.add_twin(answer)]
+        graph.operators.append(graph.make(Kind.QUANTIZE, writer.outputs[0], answer))
+    for index, scale in ((image, 1.0), (answer, 1 / 256)):
+        tensor = graph.tensors[index]
+        tensor.type = schema.TensorType.UINT8
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale = np.array([scale], np.float32)
+        tensor.quantization.zeroPoint = np.array([0], np.int64)
+
+
+def _rule(
+    kind: str,
+    config: dict[str, Any],
+    names: str = ".*",
+    algorithm: str = "min_max_uniform_quantize",
+) -> dict[str, Any]:
+    return {
+        "regex": names,
+        "operation": kind,
+        "algorithm_key": algorithm,
+        "op_config": config,
+    }
+
+
+def _keep(kind: str, names: str = ".*") -> dict[str, Any]:
+    return _rule(kind, {}, names, "no_quantize")

@@ -1,0 +1,257 @@
+"""Networks on integers that answer as the network in float32 does.
+
+The smaller the integers, the more depends on which values they stand for. So choices
+are tried on the calibration images until one is good enough, and when none is, parts of
+the network stay in float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import statistics
+import time
+from collections.abc import Callable, Collection
+
+import numpy as np
+
+from ..runtimes import base
+from .calibration import Activations, Ranges, find_ranges
+from .gptq import Kernels, round_kernels, with_kernels
+from .recipes import apply_recipe, integer_recipe, revive_dead_kernels, take_bytes
+from .tflite_graph import Graph
+
+# Of the calibration images: as many as are clipped in each tensor. The first has
+# always been good or close to it; the others are tried when it is not good enough.
+SHARES = (0.05, 0.1, 0.02, 0.0)
+MIN_AGREEMENT = 0.97  # share of calibration images
+# How much less probable, in float32, the class may be that integers put first: two
+# that are as close as this change places by rounding alone.
+TIE = 0.05
+MAX_DISTANCE = 0.01  # see `Trial`
+MAX_DISTANCE_16 = 5e-5  # the same, for activations of 16 bits
+RANKING_IMAGES = 48  # to see which parts of a network matter most
+# Sixteen bits reach beyond what was seen on the images, and still round finely.
+_MARGIN = 4.0
+_PART = re.compile(r"(?:^|/)(block\d+[a-z]+|stem|top|predictions)(?=_)")
+_SQUEEZE_EXCITE = "squeeze-excite"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A quantised network and how it did on the calibration images.
+
+    Attributes:
+        graph: The network.
+        content: The same, as a file.
+        distance: From the float32 network's probabilities: sum over the classes of
+            squared differences, mean over the images.
+        agreement: Share of images with the same first class, or one that is within
+            `TIE` of it in float32, 0 to 1.
+        latency_ms: Median over the images, milliseconds.
+    """
+
+    graph: Graph
+    content: bytes
+    distance: float
+    agreement: float
+    latency_ms: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it can stand for the network in float32."""
+        return self.agreement >= MIN_AGREEMENT and self.distance <= MAX_DISTANCE
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounded:
+    """A network that is about to be quantised.
+
+    Attributes:
+        content: Of a .tflite file in float32.
+        kernels: Its kernels and biases as integers will have them.
+        ranges: Of its activations.
+    """
+
+    content: bytes
+    kernels: Kernels
+    ranges: Ranges
+
+
+def int16(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
+    """Quantises a network to int8 weights and int16 activations.
+
+    Args:
+        content: Of a .tflite file in float32.
+        seen: On calibration images.
+
+    Returns:
+        A network that takes and gives floats, and remarks: which parts of it compute
+        in float32, if any have to.
+    """
+    ranges = {
+        name: (_MARGIN * low, _MARGIN * high)
+        for name, (low, high) in find_ranges(content, seen, 0.0).items()
+    }
+    content = revive_dead_kernels(content, ranges, 16)
+    kernels = round_kernels(content, seen.moments)
+    kept, remarks = _first_parts(content, kernels, seen)
+    prepared = with_kernels(content, kernels, kept)
+    return apply_recipe(prepared, integer_recipe(16, kept), ranges), remarks
+
+
+def int8(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
+    """Quantises a network to int8 weights and activations.
+
+    Args:
+        content: Of a .tflite file in float32.
+        seen: On calibration images.
+
+    Returns:
+        A network that takes and gives uint8, and remarks: which parts of it compute
+        in float32, if any have to.
+    """
+    candidates = []
+    kernels = None
+    for share in SHARES:
+        ranges = find_ranges(content, seen, share)
+        revived = revive_dead_kernels(content, ranges, 8)
+        kernels = kernels or round_kernels(revived, seen.moments)
+        network = Rounded(revived, kernels, ranges)
+        trial = _try(network, seen)
+        if trial.is_good:
+            return trial.graph, ()
+        candidates.append((trial, network))
+    best, network = min(candidates, key=lambda found: found[0].distance)
+    return _keep_parts(network, seen, best)
+
+
+def parts(content: bytes) -> dict[str, set[str]]:
+    """Divides a network into parts that may be kept in float32.
+
+    Args:
+        content: Of a .tflite file.
+
+    Returns:
+        Names of the parts and of the tensors that each computes: every block, the
+        stem, the top; and what squeeze-excite computes in all blocks. Operations in
+        between belong to the part before them. In networks with other layer names every
+        operation is a part.
+    """
+    graph = Graph(content)
+    found: dict[str, set[str]] = {}
+    part = "stem"
+    names = [graph.name(int(x.outputs[0])) for x in graph.operators]
+    if not any(_PART.search(name) for name in names):
+        return {name: {name} for name in names}
+    for name, operator in zip(names, graph.operators, strict=True):
+        match = _PART.search(name)
+        part = match[1] if match else part
+        found.setdefault(part, set()).add(name)
+        shape = list(graph.tensors[operator.outputs[0]].shape)
+        if "_se_" in name and shape[1:3] == [1, 1]:
+            found.setdefault(_SQUEEZE_EXCITE, set()).add(name)
+    return found
+
+
+def _try(network: Rounded, seen: Activations, kept: Collection[str] = ()) -> Trial:
+    prepared = with_kernels(network.content, network.kernels, kept)
+    graph = apply_recipe(prepared, integer_recipe(8, kept), network.ranges)
+    take_bytes(graph)
+    return _judge(graph, seen)
+
+
+def _judge(graph: Graph, seen: Activations) -> Trial:
+    packed = graph.pack()
+    interpreter = base.open_tflite(packed, "the quantised network")
+    (image,) = interpreter.get_input_details()
+    (answer,) = interpreter.get_output_details()
+    found, times = [], []
+    for pixels in seen.images:
+        interpreter.set_tensor(
+            image["index"], pixels[np.newaxis].astype(image["dtype"])
+        )
+        start = time.perf_counter()
+        interpreter.invoke()
+        times.append(time.perf_counter() - start)
+        scores = interpreter.get_tensor(answer["index"])[0]
+        found.append(base.dequantize(scores, answer))
+    probabilities = np.stack(found)
+    rows = np.arange(len(found))
+    lost = seen.probabilities.max(1) - seen.probabilities[rows, probabilities.argmax(1)]
+    return Trial(
+        graph,
+        packed,
+        float(np.square(probabilities - seen.probabilities).sum(axis=1).mean()),
+        float(np.mean(lost <= TIE)),
+        1000 * statistics.median(times),
+    )
+
+
+def _first_parts(
+    content: bytes, kernels: Kernels, seen: Activations
+) -> tuple[set[str], tuple[str, ...]]:
+    # Integers of 16 bits round finely; what the kernels lose is all that shows, and
+    # floats show it as well, many times faster.
+    choices = {n: p for n, p in parts(content).items() if n != _SQUEEZE_EXCITE}
+
+    def keep(count: int) -> set[str]:
+        return set[str]().union(*list(choices.values())[:count])
+
+    def distance(count: int) -> float:
+        prepared = with_kernels(content, kernels, keep(count))
+        return _judge(Graph(prepared), seen).distance
+
+    count = _fewest(len(choices), lambda n: distance(n) <= MAX_DISTANCE_16)
+    if not count:
+        return set(), ()
+    remark = (
+        f"The first {count} of {len(choices)} parts are in float32, where rounded "
+        f"weights change the answers most: {', '.join(list(choices)[:count])}."
+    )
+    return keep(count), (remark,)
+
+
+def _fewest(limit: int, is_enough: Callable[[int], bool]) -> int:
+    # From 0 to `limit`, which is enough whatever `is_enough` says; by bisection.
+    if is_enough(0):
+        return 0
+    low, high = 1, limit
+    while low < high:
+        middle = (low + high) // 2
+        if is_enough(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def _keep_parts(
+    network: Rounded, seen: Activations, plain: Trial
+) -> tuple[Graph, tuple[str, ...]]:
+    choices = parts(network.content)
+    few = dataclasses.replace(
+        seen,
+        images=seen.images[:RANKING_IMAGES],
+        probabilities=seen.probabilities[:RANKING_IMAGES],
+    )
+    alone = {name: _try(network, few, p).distance for name, p in choices.items()}
+    order = sorted(choices, key=lambda name: alone[name])
+
+    @functools.cache
+    def keep(count: int) -> Trial:
+        names = set[str]().union(*(choices[name] for name in order[:count]))
+        return _try(network, seen, names)
+
+    # The fewest of the most helpful.
+    count = _fewest(len(order), lambda n: keep(n).is_good)
+    best = keep(count)
+    megabytes = (len(best.content) - len(plain.content)) / 1e6
+    remark = (
+        f"In integers alone it agreed with float32 on {plain.agreement:.1%} of the "
+        f"calibration images, with {count} of {len(order)} parts in float32 on "
+        f"{best.agreement:.1%}: {', '.join(order[:count])}. That costs "
+        f"{megabytes:.2f} MB and {best.latency_ms - plain.latency_ms:+.2f} ms here."
+    )
+    return best.graph, (remark,)

@@ -1,0 +1,56 @@
+"""The runner of web folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from ..quiet import quiet_stderr
+
+MODEL_FILE = "model.tflite"
+
+
+class WebRunner:
+    """Runs the network of a web folder with LiteRT, on one thread.
+
+    Besides probabilities it may give features, (1, height, width, channels).
+    """
+
+    def __init__(self, folder: str | Path):
+        path = Path(folder) / MODEL_FILE
+        self._interpreter = _open(path)
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        shapes = [[tuple(map(int, x["shape"])) for x in y] for y in (inputs, outputs)]
+        flat = [tensor for tensor in outputs if len(tensor["shape"]) == 2]
+        if len(inputs) != 1 or len(shapes[0][0]) != 4 or len(flat) != 1:
+            raise ValueError(
+                "The model of a web folder must turn images into probabilities. "
+                f"Received: {path}, inputs {shapes[0]}, outputs {shapes[1]}"
+            )
+        self._input, self._output = inputs[0]["index"], flat[0]["index"]
+        self.input_shape: tuple[int | None, ...] = shapes[0][0][1:]
+        self.classes = int(flat[0]["shape"][1])
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """See `runners.Runner`."""
+        return np.concatenate([self._classify(image) for image in images])
+
+    def _classify(self, image: np.ndarray) -> np.ndarray:
+        self._interpreter.set_tensor(self._input, image[np.newaxis])
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)
+
+
+def _open(path: Path) -> Interpreter:
+    try:
+        with quiet_stderr():
+            interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"A web folder must hold a TFLite model. Received: {path} ({error})"
+        ) from error
+    return interpreter

@@ -1,0 +1,1 @@
+"""Image decoding inside a SavedModel, by TensorFlow operations alone."""

@@ -1,0 +1,1 @@
+"""Helpers that every package shares: files, image folders, models by name, text."""

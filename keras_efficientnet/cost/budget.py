@@ -1,0 +1,202 @@
+"""The largest network within a budget of multiply-adds, parameters or latency."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from ..architecture import Variant
+from ..scaling import Scaling, check_positive, compound
+from .model_cost import Cost
+from .planning import plan_cost
+
+_TIMING_STRIDE = 100  # steps of 0.01: the cost doubles
+_TIMING_STEP = 10
+_ROUNDING_REACH = 50  # steps of 0.01: multiply-adds grow by over a third
+_STEP_LIMIT = 2000  # bound where a coefficient of 1 gives none
+
+
+@dataclasses.dataclass(frozen=True)
+class BudgetFit:
+    """The network that `fit_budget` found.
+
+    Attributes:
+        phi: Compound coefficient, a multiple of 0.01.
+        scaling: What `phi` scales depth, width and resolution by.
+        resolution: Image side, pixels.
+        cost: Parameters, multiply-adds and activation memory.
+        latency_ms: For one image on one thread of TFLite, float32; None when it was
+            not asked for.
+    """
+
+    phi: float
+    scaling: Scaling
+    resolution: int
+    cost: Cost
+    latency_ms: float | None = None
+
+
+def fit_budget(
+    flops: float | None = None,
+    params: float | None = None,
+    *,
+    alpha: float = 1.2,
+    beta: float = 1.1,
+    gamma: float = 1.15,
+    classes: int = 1000,
+    lite: bool = False,
+    latency_ms: float | None = None,
+) -> BudgetFit:
+    """Finds the largest `phi` whose network stays within a budget.
+
+    Nothing is built, unless `latency_ms` is given. `from_phi(fit.phi)` builds the
+    result.
+
+    Args:
+        flops: Most multiply-adds for one image.
+        params: Most trainable parameters.
+        alpha: Depth ratio of one step of `phi`.
+        beta: Width ratio of one step of `phi`.
+        gamma: Resolution ratio of one step of `phi`.
+        classes: Number of classes of the classifier.
+        lite: Whether to fit a Lite net.
+        latency_ms: Most milliseconds for one image on one thread of TFLite in
+            float32, on this machine, of the thread's own time. About seven networks are
+            built, converted and timed, the largest of them up to twice as slow as the
+            budget; what was timed before is remembered. `phi` is then found to 0.1,
+            because timing is no more exact than that.
+
+    Returns:
+        The coefficient, to 0.01, with its scaling and cost. Where both budgets are
+        given the network meets both. Rounding makes costs rise in steps, now and
+        then back by one, so the network just above may be within the budget in
+        one respect; the result is the largest that is within in all.
+
+    Raises:
+        ValueError: No budget is given, it is not above 0, or no network with
+            images of at least 32 pixels is that small.
+        ImportError: `latency_ms` is given, and TensorFlow or LiteRT is not installed.
+
+    Source:
+        arXiv:1905.11946, section 3.3, equation 2: maximise under a budget.
+    """
+    limits = {"flops": flops, "params": params}
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    if not given and latency_ms is None:
+        raise ValueError(
+            "`flops`, `params` or `latency_ms` must be given. Received: flops=None, "
+            "params=None, latency_ms=None"
+        )
+    for name, limit in [*given.items(), ("latency_ms", latency_ms)]:
+        if limit is not None:
+            check_positive(name, limit)
+    for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
+        if not (math.isfinite(value) and value >= 1):
+            raise ValueError(
+                f"`{name}` must be a finite number of at least 1, so that cost grows "
+                f"with `phi`. Received: {name}={value}"
+            )
+
+    def fit(step: int) -> BudgetFit:
+        return _fit_of(step / 100, (alpha, beta, gamma), classes, lite)
+
+    def overrun(step: int) -> float:
+        cost = fit(step).cost
+        spent = {"flops": cost.multiply_adds, "params": cost.trainable_params}
+        return max((spent[name] / limit for name, limit in given.items()), default=0)
+
+    smallest, largest = _step_bounds(alpha, gamma)
+    if overrun(smallest) > 1:
+        least = fit(smallest).cost
+        raise ValueError(
+            f"A network of at least {least.multiply_adds:,} multiply-adds and "
+            f"{least.trainable_params:,} parameters must fit the budget. "
+            f"Received: flops={flops}, params={params}"
+        )
+    best = _largest_within(overrun, smallest, largest)
+    if latency_ms is None:
+        return fit(best)
+
+    def is_quick(step: int) -> bool:
+        return overrun(step) <= 1 and _time(fit(step), classes, lite) <= latency_ms
+
+    step = _gallop(is_quick, smallest, best)
+    if step is None:
+        least_ms = _time(fit(smallest), classes, lite)
+        raise ValueError(
+            f"A network of at least {least_ms:.3g} ms must fit the budget. "
+            f"Received: latency_ms={latency_ms}"
+        )
+    found = fit(step)
+    return dataclasses.replace(found, latency_ms=_time(found, classes, lite))
+
+
+def _largest_within(
+    overrun: Callable[[int], float], smallest: int, largest: int
+) -> int:
+    low, high = smallest, largest
+    while high - low > 1:  # overrun(low) <= 1 < overrun(high), or high is the end
+        middle = (low + high) // 2
+        low, high = (middle, high) if overrun(middle) <= 1 else (low, middle)
+    # Costs are not quite monotonic: look for a later one, as far as one step of
+    # rounding can reach.
+    later = range(low + 1, min(low + _ROUNDING_REACH, largest) + 1)
+    return max([low, *(step for step in later if overrun(step) <= 1)])
+
+
+def _gallop(
+    is_within: Callable[[int], bool], smallest: int, largest: int
+) -> int | None:
+    """Finds a large step that is within, asking for none that is far beyond.
+
+    Every question is answered by a measurement, and one of a far larger network would
+    take minutes. So this goes from the base by one `phi` at a time.
+    """
+    step = min(max(0, smallest), largest)
+    low, high = None, None
+    while low is None or high is None:
+        if is_within(step):
+            low = step
+            if step == largest:
+                return step
+        else:
+            high = step
+            if step == smallest:
+                return None
+        away = _TIMING_STRIDE if low is not None else -_TIMING_STRIDE
+        step = min(max(step + away, smallest), largest)
+    while high - low > _TIMING_STEP:
+        middle = (low + high) // 2 // _TIMING_STEP * _TIMING_STEP
+        middle = middle if low < middle < high else (low + high) // 2
+        low, high = (middle, high) if is_within(middle) else (low, middle)
+    return low
+
+
+def _time(fit: BudgetFit, classes: int, lite: bool) -> float:
+    # Imported here, because only timing needs TensorFlow.
+    from .tflite_latency import tflite_latency
+
+    return tflite_latency(_variant_of(fit.scaling, lite), classes)
+
+
+def _step_bounds(alpha: float, gamma: float) -> tuple[int, int]:
+    # From 32 pixels up to 26 blocks in the largest stage (of 4 in the base).
+    smallest, largest = -_STEP_LIMIT, _STEP_LIMIT
+    if gamma > 1:
+        smallest = max(smallest, math.ceil(100 * math.log(32 / 224) / math.log(gamma)))
+    if alpha > 1:
+        largest = min(largest, math.floor(100 * math.log(26 / 4) / math.log(alpha)))
+    return smallest, largest
+
+
+def _fit_of(
+    phi: float, coefficients: tuple[float, float, float], classes: int, lite: bool
+) -> BudgetFit:
+    scaling = compound(phi, *coefficients)
+    cost = plan_cost(_variant_of(scaling, lite), classes)
+    return BudgetFit(phi, scaling, scaling.image_size(), cost)
+
+
+def _variant_of(scaling: Scaling, lite: bool) -> Variant:
+    return Variant(scaling.width, scaling.depth, scaling.image_size(), 0.2, lite)

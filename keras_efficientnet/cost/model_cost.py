@@ -1,0 +1,273 @@
+"""Parameters, multiply-adds and activation memory, per layer and in total."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .._compat import kernel, layer_call
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs for one image.
+
+    Attributes:
+        name: Of the layer; nested models are told by "outer/inner".
+        kind: Class name of the layer.
+        inputs: Names of the layers it reads.
+        output_shape: Without the batch.
+        params: Weights, trainable or not.
+        trainable_params: Those that training changes.
+        multiply_adds: The paper's FLOPs: one multiplication and one addition.
+        activation_bytes: Size of the output.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    output_shape: Shape
+    params: int
+    trainable_params: int
+    multiply_adds: int
+    activation_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a network costs for one image.
+
+    Attributes:
+        layers: Each layer's share, input to output.
+    """
+
+    layers: tuple[LayerCost, ...]
+
+    @property
+    def params(self) -> int:
+        """Weights, moving statistics included."""
+        return sum(layer.params for layer in self.layers)
+
+    @property
+    def trainable_params(self) -> int:
+        """Weights that training changes; what papers print."""
+        return sum(layer.trainable_params for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """The paper's FLOPs."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    @property
+    def peak_activation_bytes(self) -> int:
+        """Most bytes of outputs that are needed at one time in inference.
+
+        An output is held until its last reader has run; no layer works in place.
+        """
+        last_reader = {layer.name: i for i, layer in enumerate(self.layers)}
+        for i, layer in enumerate(self.layers):
+            last_reader.update(dict.fromkeys(layer.inputs, i))
+        held = peak = 0
+        expiring: dict[int, int] = {}
+        for i, layer in enumerate(self.layers):
+            held += layer.activation_bytes
+            peak = max(peak, held)
+            end = last_reader[layer.name]
+            expiring[end] = expiring.get(end, 0) + layer.activation_bytes
+            held -= expiring.pop(i, 0)
+        return peak
+
+    def __str__(self) -> str:
+        return (
+            f"{self.trainable_params / 1e6:.2f} M trainable parameters, "
+            f"{self.multiply_adds / 1e9:.3f} G multiply-adds, "
+            f"{self.peak_activation_bytes / 2**20:.1f} MiB peak activations"
+        )
+
+
+def profile(model: Any, input_shape: Sequence[int] | None = None) -> Cost:
+    """Counts what a built model costs for one image.
+
+    Args:
+        model: Functional or Sequential Keras model with one input.
+        input_shape: (height, width, channels) to count for; needed when the model
+            leaves height and width open.
+
+    Returns:
+        The cost of each layer. Bytes are those of each layer's compute dtype.
+
+    Raises:
+        ValueError: The input shape is not known, or a layer is of a type whose
+            cost is not known; the message names it.
+
+    Source:
+        Convention of the paper's Table 2: biases, normalisation and activations
+        count as free.
+    """
+    shape = tuple(input_shape or model.input_shape[1:])
+    if any(side is None for side in shape):
+        raise ValueError(
+            "`input_shape` must be given, because the model takes images of any "
+            f"size. Received: input_shape={input_shape}, model input {shape}"
+        )
+    walk = _Walk()
+    walk.visit(model, [("input", (1, *shape))], prefix="")
+    return Cost(tuple(walk.rows))
+
+
+class _Walk:
+    """Visits the calls of a model in order, nested models included."""
+
+    def __init__(self) -> None:
+        self.rows: list[LayerCost] = []
+        self._counted: set[int] = set()  # weights, so that shared ones count once
+        self._calls: collections.Counter[str] = collections.Counter()  # by layer
+
+    def visit(
+        self, model: Any, inputs: list[tuple[str, Shape]], prefix: str
+    ) -> list[tuple[str, Shape]]:
+        """Adds the rows of `model`, returns (row name, shape) of its outputs."""
+        known = {
+            id(tensor): given
+            for tensor, given in zip(model.inputs, inputs, strict=True)
+        }
+        if not prefix:
+            name, shape = inputs[0]
+            self._add(name, "InputLayer", [], shape, 0, [], 4)
+        for node in calls(model):
+            sources = [known[id(tensor)] for tensor in node.input_tensors]
+            layer, label = node.operation, prefix + node.operation.name
+            if is_model(layer):
+                outputs = self.visit(layer, sources, f"{label}/")
+            else:
+                outputs = [self._layer(layer, label, sources)]
+            known.update(zip(map(id, node.output_tensors), outputs, strict=True))
+        return [known[id(tensor)] for tensor in model.outputs]
+
+    def _layer(
+        self, layer: Any, label: str, sources: list[tuple[str, Shape]]
+    ) -> tuple[str, Shape]:
+        kind = type(layer).__name__
+        if kind not in _MULTIPLY_ADDS and kind not in _FREE:
+            raise ValueError(
+                "`model` must consist of layers whose cost is known: "
+                f"{', '.join(sorted([*_MULTIPLY_ADDS, *_FREE]))}. "
+                f"Received: layer {label!r} of type {kind}"
+            )
+        shapes = [shape for _, shape in sources]
+        shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
+        shape = tuple(shape)  # Keras 2 has a type of its own
+        macs = 0
+        if kind in _MULTIPLY_ADDS:
+            macs = _MULTIPLY_ADDS[kind](layer, shapes[0][1:], shape[1:])
+        calls = self._calls[label]
+        self._calls[label] += 1
+        name = f"{label}:{calls}" if calls else label
+        names = [source for source, _ in sources]
+        itemsize = _bytes(layer.compute_dtype)
+        self._add(name, kind, names, shape, macs, layer.weights, itemsize, layer)
+        return name, shape
+
+    def _add(
+        self,
+        name: str,
+        kind: str,
+        inputs: list[str],
+        shape: Shape,
+        macs: int,
+        weights: Sequence[Any],
+        itemsize: int,
+        layer: Any = None,
+    ) -> None:
+        fresh = [w for w in weights if id(w) not in self._counted]
+        self._counted.update(map(id, fresh))
+        trained = {id(w) for w in layer.trainable_weights} if layer else set()
+        row = LayerCost(
+            name=name,
+            kind=kind,
+            inputs=tuple(inputs),
+            output_shape=tuple(shape[1:]),
+            params=sum(math.prod(w.shape) for w in fresh),
+            trainable_params=sum(math.prod(w.shape) for w in fresh if id(w) in trained),
+            multiply_adds=macs,
+            activation_bytes=itemsize * math.prod(shape[1:]),
+        )
+        self.rows.append(row)
+
+
+def calls(model: Any) -> list[Any]:
+    """Lists the layer calls of a functional or sequential model, in order."""
+    graph = getattr(model, "_functional", None) or model  # Sequential wraps one
+    depths = graph._nodes_by_depth
+    nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+    return [layer_call(node) for node in nodes if not node.is_input]
+
+
+def is_model(layer: Any) -> bool:
+    """Tells whether a layer is itself a model of layers."""
+    return hasattr(layer, "_nodes_by_depth") or hasattr(layer, "_functional")
+
+
+def _bytes(dtype: str) -> int:
+    bits = re.search(r"\d+", dtype)
+    return int(bits[0]) // 8 if bits else 1
+
+
+def _conv(layer: Any, source: Shape, target: Shape) -> int:
+    return math.prod(kernel(layer).shape) * math.prod(target[:-1])
+
+
+def _separable_conv(layer: Any, source: Shape, target: Shape) -> int:
+    kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+    return sum(math.prod(k.shape) for k in kernels) * math.prod(target[:-1])
+
+
+def _transposed_conv(layer: Any, source: Shape, target: Shape) -> int:
+    return math.prod(layer.kernel.shape) * math.prod(source[:-1])
+
+
+_MULTIPLY_ADDS: dict[str, Callable[[Any, Shape, Shape], int]] = {
+    "Conv1D": _conv,
+    "Conv2D": _conv,
+    "DepthwiseConv2D": _conv,
+    "SeparableConv2D": _separable_conv,
+    "Conv2DTranspose": _transposed_conv,
+    "Dense": _conv,
+}
+_FREE = frozenset(
+    (
+        "Activation",
+        "Add",
+        "AveragePooling2D",
+        "BatchNormalization",
+        "Concatenate",
+        "Cropping2D",
+        "Dropout",
+        "ELU",
+        "Flatten",
+        "GlobalAveragePooling2D",
+        "GlobalMaxPooling2D",
+        "Identity",
+        "LayerNormalization",
+        "LeakyReLU",
+        "MaxPooling2D",
+        "Multiply",
+        "Normalization",
+        "PReLU",
+        "Permute",
+        "ReLU",
+        "Rescaling",
+        "Reshape",
+        "Softmax",
+        "SpatialDropout2D",
+        "Subtract",
+        "UpSampling2D",
+        "ZeroPadding2D",
+    )
+)

@@ -1,0 +1,32 @@
+"""Image preprocessing before the network, and decoding of predictions after it."""
+
+from .geometry import (
+    AREA_RANGE,
+    ASPECT_RANGE,
+    IMAGE_SUFFIXES,
+    MIN_COVERED,
+    NORMALIZATIONS,
+    RESIZE_METHODS,
+    EvalPreprocessing,
+    channel_statistics,
+    eval_crop,
+    preprocess_input,
+    train_crop,
+)
+from .labels import decode_predictions, imagenet_classes
+
+__all__ = [
+    "AREA_RANGE",
+    "ASPECT_RANGE",
+    "IMAGE_SUFFIXES",
+    "MIN_COVERED",
+    "NORMALIZATIONS",
+    "RESIZE_METHODS",
+    "EvalPreprocessing",
+    "channel_statistics",
+    "decode_predictions",
+    "eval_crop",
+    "imagenet_classes",
+    "preprocess_input",
+    "train_crop",
+]

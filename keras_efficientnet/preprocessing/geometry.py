@@ -1,0 +1,167 @@
+"""Crop geometry and normalisation constants, as plain numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+# Mean and standard deviation per RGB channel, on pixels 0 to 255.
+# Source: tensorflow/tpu, efficientnet_builder.py, efficientnet_lite_builder.py and
+# main.py (--advprop_preprocessing, here "inception").
+NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": (
+        (0.485 * 255, 0.456 * 255, 0.406 * 255),
+        (0.229 * 255, 0.224 * 255, 0.225 * 255),
+    ),
+    "inception": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+
+# Of the random training crop; width / height, and ratios to the image's area.
+# Source: tensorflow/tpu, preprocessing.py: `_decode_and_random_crop`.
+ASPECT_RANGE = (np.float32(3 / 4), np.float32(4 / 3))
+AREA_RANGE = (np.float32(0.08), np.float32(1.0))
+MIN_COVERED = np.float32(0.1)
+
+# Of the files that `tf_ops.decode_image` reads.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+
+RESIZE_METHODS = ("bicubic_legacy", "bicubic", "bilinear")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalPreprocessing:
+    """How evaluation turns an image of any size into the network's input.
+
+    Attributes:
+        image_size: Side of the square result, pixels.
+        crop_padding: The central crop leaves out this many of every `image_size +
+            crop_padding` pixels of the shorter side; 0 crops to the square.
+        resize: "bicubic_legacy" (TensorFlow 1's, no antialiasing: what published
+            accuracies were measured with), "bicubic" (antialiased) or "bilinear"
+            (antialiased).
+
+    Source:
+        tensorflow/tpu, preprocessing.py: `_decode_and_center_crop`.
+    """
+
+    image_size: int
+    crop_padding: int = 32
+    resize: str = "bicubic_legacy"
+
+    def __post_init__(self) -> None:
+        if self.image_size < 1:
+            raise ValueError(
+                "`image_size` must be at least 1 pixel. "
+                f"Received: image_size={self.image_size}"
+            )
+        if self.crop_padding < 0:
+            raise ValueError(
+                "`crop_padding` must be at least 0 pixels. "
+                f"Received: crop_padding={self.crop_padding}"
+            )
+        if self.resize not in RESIZE_METHODS:
+            raise ValueError(
+                f"`resize` must be one of {', '.join(RESIZE_METHODS)}. "
+                f"Received: resize={self.resize!r}"
+            )
+
+
+def channel_statistics(kind: str, channels: int) -> tuple[list[float], list[float]]:
+    """Returns the mean and standard deviation of each input channel.
+
+    Args:
+        kind: Key of `NORMALIZATIONS`.
+        channels: Channels of the input. One channel gets the mean over RGB; more
+            than three repeat RGB.
+
+    Returns:
+        Two lists of `channels` floats, in pixel values 0 to 255.
+    """
+    mean, std = NORMALIZATIONS[kind]
+    if channels == 1:
+        return [math.fsum(mean) / 3], [math.fsum(std) / 3]
+    repeated = range(channels)
+    return [mean[i % 3] for i in repeated], [std[i % 3] for i in repeated]
+
+
+def preprocess_input(x: Any, data_format: str | None = None) -> Any:
+    """Returns `x` unchanged: the networks normalise pixels 0 to 255 themselves.
+
+    Exists so that code written for keras.applications needs one import changed.
+
+    Args:
+        x: Images, (batch, height, width, 3), 0 to 255.
+        data_format: Not used.
+    """
+    del data_format
+    return x
+
+
+def eval_crop(height: int, width: int, spec: EvalPreprocessing) -> tuple[int, int, int]:
+    """Finds the central square that evaluation looks at.
+
+    Args:
+        height: Of the image, pixels.
+        width: Of the image, pixels.
+        spec: Resolution and padding.
+
+    Returns:
+        (top, left, side), pixels.
+
+    Source:
+        tensorflow/tpu, preprocessing.py: `_decode_and_center_crop`. The product is
+        taken in float32 and truncated, as there.
+
+    Example:
+        >>> eval_crop(375, 500, EvalPreprocessing(224))
+        (24, 86, 328)
+    """
+    share = np.float32(spec.image_size / (spec.image_size + spec.crop_padding))
+    side = max(1, int(share * np.float32(min(height, width))))
+    return (height - side + 1) // 2, (width - side + 1) // 2, side
+
+
+def train_crop(height: int, width: int, uniforms: Any) -> tuple[int, int, int, int]:
+    """Finds the random rectangle that training looks at.
+
+    Draws width / height uniformly in 3/4 to 4/3, then an integer height uniformly
+    among those that give 8% to 100% of the image's area and fit, then the place.
+    The first attempt that covers at least 10% of the image counts; when none does,
+    the whole image.
+
+    Args:
+        height: Of the image, pixels.
+        width: Of the image, pixels.
+        uniforms: Random numbers, (attempts, 4), float32 in [0, 1): for aspect,
+            height, top and left. The paper's recipe makes ten attempts.
+
+    Returns:
+        (top, left, crop height, crop width), pixels.
+
+    Source:
+        tensorflow/tpu, preprocessing.py: `distorted_bounding_box_crop`; the order
+        of the draws, tensorflow, sample_distorted_bounding_box_op.cc.
+    """
+    f32 = np.float32
+    area = f32(height) * f32(width)
+    for u_aspect, u_height, u_top, u_left in np.asarray(uniforms, f32):
+        aspect = ASPECT_RANGE[0] + u_aspect * (ASPECT_RANGE[1] - ASPECT_RANGE[0])
+        tallest = min(
+            int(np.rint(np.sqrt(AREA_RANGE[1] * area / aspect))),
+            int((f32(width) + f32(0.5)) / aspect),
+            height,
+        )
+        lowest = min(int(np.rint(np.sqrt(AREA_RANGE[0] * area / aspect))), tallest)
+        crop_height = lowest + int(u_height * f32(tallest - lowest + 1))
+        crop_width = int(np.rint(f32(crop_height) * aspect))
+        covered = f32(crop_height) * f32(crop_width)
+        if crop_width <= width and MIN_COVERED * area <= covered:
+            top = int(u_top * f32(height - crop_height))
+            left = int(u_left * f32(width - crop_width))
+            return top, left, crop_height, crop_width
+    return 0, 0, height, width

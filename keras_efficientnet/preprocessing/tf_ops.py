@@ -1,0 +1,184 @@
+"""The preprocessing of `preprocessing` as TensorFlow graphs.
+
+For tf.data pipelines and exported models; nothing else in the library imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from .geometry import AREA_RANGE, ASPECT_RANGE, MIN_COVERED, EvalPreprocessing
+from .tf_decoding import decode_image as decode_image
+from .tf_decoding import is_plain_jpeg as is_plain_jpeg
+
+CROP_ATTEMPTS = 10  # source: tensorflow/tpu, preprocessing.py
+CROP_MARGIN = 2  # columns
+
+
+def resize(image: tf.Tensor, size: int, method: str) -> tf.Tensor:
+    """Resizes to a square.
+
+    Args:
+        image: (height, width, channels), uint8 or float, 0 to 255.
+        size: Side of the result, pixels.
+        method: One of `preprocessing.RESIZE_METHODS`.
+
+    Returns:
+        (size, size, channels), float32. "bicubic_legacy" and "bicubic" overshoot 0
+        and 255 beside strong edges, as in the original.
+    """
+    if method == "bicubic_legacy":
+        # The kernel takes bytes too, which saves a pass over the image.
+        return tf.raw_ops.ResizeBicubic(
+            images=image[tf.newaxis],
+            size=[size, size],
+            align_corners=False,
+            half_pixel_centers=False,
+        )[0]
+    image = tf.cast(image, tf.float32)
+    return tf.image.resize(image, (size, size), method=method, antialias=True)
+
+
+def eval_crop(
+    height: tf.Tensor, width: tf.Tensor, spec: EvalPreprocessing
+) -> tf.Tensor:
+    """Finds the central square, as `preprocessing.eval_crop` does.
+
+    Args:
+        height: Of the image, pixels, an int32 scalar.
+        width: Of the image, pixels, an int32 scalar.
+        spec: Resolution and padding.
+
+    Returns:
+        (top, left, height, width) of the crop, pixels, int32.
+    """
+    share = np.float32(spec.image_size / (spec.image_size + spec.crop_padding))
+    shorter = tf.cast(tf.minimum(height, width), tf.float32)
+    side = tf.maximum(1, tf.cast(share * shorter, tf.int32))
+    return tf.stack([(height - side + 1) // 2, (width - side + 1) // 2, side, side])
+
+
+def train_crop(height: tf.Tensor, width: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
+    """Finds the random rectangle, as `preprocessing.train_crop` does.
+
+    Args:
+        height: Of the image, pixels, an int32 scalar.
+        width: Of the image, pixels, an int32 scalar.
+        uniforms: Random numbers, (attempts, 4), float32 in [0, 1).
+
+    Returns:
+        (top, left, height, width) of the crop, pixels, int32.
+    """
+    rows, cols = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    area = rows * cols
+    u_aspect, u_height, u_top, u_left = tf.unstack(uniforms, axis=1)
+    aspect = ASPECT_RANGE[0] + u_aspect * (ASPECT_RANGE[1] - ASPECT_RANGE[0])
+    tallest = tf.minimum(
+        tf.math.rint(tf.sqrt(AREA_RANGE[1] * area / aspect)),
+        tf.minimum(tf.floor((cols + 0.5) / aspect), rows),
+    )
+    lowest = tf.minimum(tf.math.rint(tf.sqrt(AREA_RANGE[0] * area / aspect)), tallest)
+    crop_rows = lowest + tf.floor(u_height * (tallest - lowest + 1))
+    crop_cols = tf.math.rint(crop_rows * aspect)
+    top = tf.floor(u_top * (rows - crop_rows))
+    left = tf.floor(u_left * (cols - crop_cols))
+    fits = (crop_cols <= cols) & (MIN_COVERED * area <= crop_rows * crop_cols)
+    boxes = tf.cast(tf.stack([top, left, crop_rows, crop_cols], axis=1), tf.int32)
+    whole = tf.stack([0, 0, height, width])
+    first = tf.argmax(fits)
+    return tf.where(tf.reduce_any(fits), boxes[first], whole)
+
+
+def pixels(image: tf.Tensor) -> tf.Tensor:
+    """Returns the pixels of an image that may still be an encoded file.
+
+    Args:
+        image: (height, width, 3), or a file's bytes, a string scalar.
+
+    Returns:
+        (height, width, 3); of a file, uint8.
+    """
+    image = tf.convert_to_tensor(image)
+    return decode_image(image) if image.dtype == tf.string else image
+
+
+def eval_image(image: tf.Tensor, spec: EvalPreprocessing) -> tf.Tensor:
+    """Crops the centre and resizes it, as in evaluation.
+
+    Args:
+        image: (height, width, 3), uint8 or float, 0 to 255; or a file's bytes, a
+            string scalar.
+        spec: Resolution, padding and resize method.
+
+    Returns:
+        (image_size, image_size, 3), float32, 0 to 255.
+    """
+    cropped = _crop(image, lambda height, width: eval_crop(height, width, spec))
+    return resize(cropped, spec.image_size, spec.resize)
+
+
+def train_image(
+    image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor
+) -> tf.Tensor:
+    """Crops at random, resizes and flips at random, as in training.
+
+    Args:
+        image: (height, width, 3), uint8 or float, 0 to 255; or a file's bytes, a
+            string scalar.
+        spec: Resolution and resize method.
+        seed: (2,), int32; the same seed gives the same result.
+
+    Returns:
+        (image_size, image_size, 3), float32, 0 to 255.
+
+    Source:
+        tensorflow/tpu, preprocessing.py: `_decode_and_random_crop`.
+    """
+    crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
+    uniforms = tf.random.stateless_uniform((CROP_ATTEMPTS, 4), crop_seed)
+
+    def find_box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        box = train_crop(height, width, uniforms)
+        # A crop that takes in everything gives way to the central one.
+        is_whole = tf.reduce_all(box[2:] == tf.stack([height, width]))
+        return tf.where(is_whole, eval_crop(height, width, spec), box)
+
+    cropped = resize(_crop(image, find_box), spec.image_size, spec.resize)
+    return tf.image.stateless_random_flip_left_right(cropped, flip_seed)
+
+
+def _crop(
+    image: tf.Tensor, find_box: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
+    """Cuts out what `find_box` tells from height and width.
+
+    Of a plain JPEG file little more than that is decoded; the pixels are those of the
+    whole image, cut.
+    """
+    image = tf.convert_to_tensor(image)
+    if image.dtype != tf.string:
+        return _cut(image, find_box(*tf.unstack(tf.shape(image)[:2])))
+
+    def decode_crop() -> tf.Tensor:
+        height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(image))
+        top, left, rows, columns = tf.unstack(find_box(height, width))
+        # Colours next to the edge of what is decoded lack a neighbour to be
+        # interpolated with, so that some more columns are decoded.
+        begin = tf.maximum(left - CROP_MARGIN, 0)
+        end = tf.minimum(left + columns + CROP_MARGIN, width)
+        window = tf.stack([top, begin, rows, end - begin])
+        decoded = tf.io.decode_and_crop_jpeg(image, window, channels=3)
+        return decoded[:, left - begin : left - begin + columns]
+
+    def decode_whole() -> tf.Tensor:
+        decoded = decode_image(image)
+        return _cut(decoded, find_box(*tf.unstack(tf.shape(decoded)[:2])))
+
+    return tf.cond(is_plain_jpeg(image), decode_crop, decode_whole)
+
+
+def _cut(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+    return tf.image.crop_to_bounding_box(image, box[0], box[1], box[2], box[3])

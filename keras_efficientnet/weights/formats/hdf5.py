@@ -1,0 +1,93 @@
+"""What both HDF5 layouts of Keras have in common: safe steps through a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .base import Arrays, bfloat16_to_float32, growth_bound, total_bound
+
+
+def has_member(group: Any, name: str) -> bool:
+    """Tells whether a group has a link of a name, wherever that leads.
+
+    Args:
+        group: An h5py Group.
+        name: Without "/".
+    """
+    return bool(_links(group).exists(name.encode()))
+
+
+def member(group: Any, path: str) -> Any:
+    """Returns a group or dataset, without following a link to anywhere else.
+
+    Args:
+        group: An h5py Group.
+        path: Names, with "/" between them.
+
+    Raises:
+        ValueError: There is no such member, or a link on the way is not a plain one.
+            What such a link leads to has not been opened.
+    """
+    import h5py
+
+    for name in filter(None, path.split("/")):
+        if not has_member(group, name):
+            raise ValueError(f"{group.name} has no member {name!r}")
+        if _links(group).get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+            raise ValueError(f"{group.name}/{name} refers to another place")
+        group = group[name]
+    return group
+
+
+def read_datasets(datasets: dict[str, Any], file: Any) -> Arrays:
+    """Reads datasets, bounded by the size of the file.
+
+    Args:
+        datasets: h5py Datasets by any names.
+        file: The h5py File that they are in.
+
+    Raises:
+        ValueError: The data lie outside the file, are not numbers, or claim to be
+            far more than what is stored.
+    """
+    for dataset in datasets.values():
+        _check(dataset)
+    total, stored = sum(d.nbytes for d in datasets.values()), file.id.get_filesize()
+    if total > total_bound(stored):
+        raise ValueError(f"it would grow from {stored} to {total} bytes")
+    return {name: _read(dataset) for name, dataset in datasets.items()}
+
+
+def _links(group: Any) -> Any:
+    if not hasattr(group, "keys"):
+        raise ValueError(f"{group.name} must be a group")
+    return group.id.links
+
+
+def _is_bfloat16(dataset: Any) -> bool:
+    # Keras says so beside the numbers, for which HDF5 has no type.
+    itemsize = dataset.dtype.itemsize
+    return itemsize == 2 and dataset.attrs.get("dtype") == "bfloat16"
+
+
+def _check(dataset: Any) -> None:
+    if hasattr(dataset, "keys"):
+        raise ValueError(f"{dataset.name} must be a dataset")
+    if dataset.dtype.kind not in "fiub" and not _is_bfloat16(dataset):
+        raise ValueError(f"{dataset.name} must hold numbers, not {dataset.dtype}")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{dataset.name} refers to another file")
+    stored = dataset.id.get_storage_size()
+    if dataset.nbytes > growth_bound(stored):
+        raise ValueError(
+            f"{dataset.name} claims {dataset.nbytes} bytes; {stored} are stored"
+        )
+
+
+def _read(dataset: Any) -> np.ndarray:
+    array = np.asarray(dataset[()])
+    if _is_bfloat16(dataset):
+        return bfloat16_to_float32(array.view(np.uint16))
+    return array

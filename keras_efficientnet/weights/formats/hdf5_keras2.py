@@ -1,0 +1,81 @@
+"""The HDF5 layout of Keras 1 and 2, which keras.applications' files have.
+
+One group per layer, named like the layer. Its attribute `weight_names` lists the
+datasets; their names are "stem_conv/kernel:0", "stem_conv/kernel" or longer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .base import Arrays
+from .hdf5 import has_member, member, read_datasets
+
+
+def is_legacy(file: Any) -> bool:
+    """Tells whether an h5py File has the layout of this module."""
+    return has_member(file, "model_weights") or _has_names(file, "layer_names")
+
+
+def read(file: Any) -> Arrays:
+    """Reads the weights of every layer.
+
+    Args:
+        file: An h5py File: weights, or a whole model that holds them in its group
+            "model_weights" (optimizer variables are left alone).
+
+    Returns:
+        Arrays by "layer/variable", such as "stem_conv/kernel".
+
+    Raises:
+        ValueError: The file does not keep to the layout.
+    """
+    whole = has_member(file, "model_weights")
+    group = member(file, "model_weights") if whole else file
+    datasets: dict[str, Any] = {}
+    for layer in _names(group, "layer_names"):
+        layer_group = member(group, layer)
+        weights = _names(layer_group, "weight_names")
+        owners = {name.split("/")[-2] for name in weights if "/" in name}
+        if len(owners) > 1:
+            raise ValueError(
+                f"layer {layer!r} is a model inside a model; save the weights of "
+                "the EfficientNet alone"
+            )
+        for name in weights:
+            datasets[f"{layer}/{variable_name(name)}"] = member(layer_group, name)
+    return read_datasets(datasets, file)
+
+
+def variable_name(name: str) -> str:
+    """Reduces a variable's name to its last part, as Keras 3 spells it.
+
+    Args:
+        name: Such as "block1a_dwconv/depthwise_kernel:0".
+
+    Example:
+        >>> variable_name("block1a_dwconv/depthwise_kernel:0")
+        'kernel'
+    """
+    last = name.split("/")[-1].split(":")[0]
+    return "kernel" if last == "depthwise_kernel" else last
+
+
+def _has_names(group: Any, attribute: str) -> bool:
+    return attribute in group.attrs or f"{attribute}0" in group.attrs
+
+
+def _names(group: Any, attribute: str) -> list[str]:
+    # An attribute holds 64 kB; longer lists are split over several.
+    if attribute in group.attrs:
+        parts = [group.attrs[attribute]]
+    elif not _has_names(group, attribute):
+        raise ValueError(f"{group.name} has no attribute {attribute!r}")
+    else:
+        parts = []
+        while f"{attribute}{len(parts)}" in group.attrs:
+            parts.append(group.attrs[f"{attribute}{len(parts)}"])
+    listed = [name for part in parts for name in np.asarray(part).tolist()]
+    return [n.decode("utf-8") if isinstance(n, bytes) else str(n) for n in listed]

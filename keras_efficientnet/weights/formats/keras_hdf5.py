@@ -1,0 +1,35 @@
+"""Keras weights in HDF5, bare or in a `.keras` archive, of any version of Keras."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import h5py
+
+from . import hdf5_keras2, hdf5_keras3
+from .base import Arrays, LayerOrder, naming_file, open_zip, read_entry
+
+
+def read(path: Path, layer_order: LayerOrder) -> Arrays:
+    """Reads Keras weights in HDF5, in this very process.
+
+    Args:
+        path: Of the file.
+        layer_order: Class and name of each layer of the network, in order.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    with path.open("rb") as stream:
+        is_archive = stream.read(2) == b"PK"
+    if is_archive:
+        with naming_file(path, "a Keras archive"), open_zip(path) as archive:
+            layer_order = hdf5_keras3.layer_order(read_entry(archive, "config.json"))
+            content = io.BytesIO(read_entry(archive, "model.weights.h5"))
+            with h5py.File(content, "r") as file:
+                return hdf5_keras3.read(file, layer_order)
+    with naming_file(path, "Keras weights in HDF5"), h5py.File(path, "r") as file:
+        if hdf5_keras2.is_legacy(file):
+            return hdf5_keras2.read(file)
+        return hdf5_keras3.read(file, layer_order)

@@ -1,0 +1,82 @@
+"""The `.safetensors` files of Hugging Face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .base import Arrays, bfloat16_to_float32
+
+EXTRA = 'pip install "keras-efficientnet[safetensors]"'
+# As NumPy types, without their byte order, which is always little.
+_DTYPES = {
+    "F64": "f8",
+    "F32": "f4",
+    "F16": "f2",
+    "BF16": "u2",
+    "I64": "i8",
+    "I32": "i4",
+    "I16": "i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+
+
+def import_library() -> Any:
+    """Returns the library `safetensors`.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    try:
+        import safetensors
+    except ImportError as error:
+        raise ImportError(
+            f"`safetensors` must be installed for such files: {EXTRA}"
+        ) from error
+    return safetensors
+
+
+def read(path: Path) -> Arrays:
+    """Reads the tensors of a file.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        Arrays by the name they have in the file; bfloat16 widened to float32.
+
+    Raises:
+        ImportError: The library `safetensors` is not installed.
+        ValueError: The file is damaged, or holds numbers of another type.
+    """
+    library = import_library()
+    arrays: Arrays = {}
+    for name, tensor in library.deserialize(path.read_bytes()):
+        kind = tensor["dtype"]
+        if kind not in _DTYPES:
+            raise ValueError(f"its tensor {name!r} must hold numbers, not {kind}")
+        dtype = np.dtype("<" + _DTYPES[kind])
+        array = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+        arrays[name] = bfloat16_to_float32(array) if kind == "BF16" else array
+    return arrays
+
+
+def write(path: Path, arrays: Arrays) -> None:
+    """Writes a file.
+
+    Args:
+        path: Of the file.
+        arrays: By the names they get; contiguous.
+
+    Raises:
+        ImportError: The library `safetensors` is not installed.
+    """
+    import_library()
+    import safetensors.numpy
+
+    # What PyTorch's readers look for.
+    safetensors.numpy.save_file(arrays, path, metadata={"format": "pt"})

@@ -1,0 +1,175 @@
+"""TensorFlow checkpoints: a folder, a prefix such as "model.ckpt", or a tar of one.
+
+Training leaves several values per variable there: the raw one, its moving average, and
+the optimizer's slots, each named after the variable. Only one of the first two is read.
+
+Source: tensorflow/tpu, efficientnet/main.py (which averages and slots there are).
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from . import tensor_bundle
+from .base import Arrays, total_bound
+
+_AVERAGE = "/ExponentialMovingAverage"
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_COUNTERS = frozenset({"global_step"})
+# Files of a checkpoint; the graph (.meta) is not among them.
+_MEMBER = re.compile(r"[\w.-]+\.(?:index|data-\d{5}-of-\d{5})|checkpoint")
+_MAX_MEMBERS = 10_000
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Tells whether a path is a checkpoint's folder, prefix or index file."""
+    if path.is_dir():
+        return any(path.glob("*.index"))
+    is_index = path.suffix == ".index" and path.is_file()
+    return is_index or tensor_bundle.index_file(path).is_file()
+
+
+def read(path: Path, ema: bool = True) -> Arrays:
+    """Reads the variables of a checkpoint.
+
+    Args:
+        path: Folder, prefix, or index file.
+        ema: Whether to take the moving averages, where the checkpoint has them. Scores
+            of published checkpoints are those of the averages.
+
+    Returns:
+        Arrays by variable name, without optimizer slots and counters.
+
+    Raises:
+        ValueError: The checkpoint is damaged, or it is unclear which one is meant, or
+            only some of its variables have averages.
+    """
+    prefix = _find_prefix(path)
+    index = tensor_bundle.read_index(prefix)
+    if _OBJECT_GRAPH in index.entries:
+        raise ValueError(
+            "it is a checkpoint of objects, as `tf.train.Checkpoint` and SavedModel "
+            "write them, whose variables have no names; save the model itself as "
+            ".keras or .weights.h5"
+        )
+    sources = _select(index.entries, ema)
+    arrays = tensor_bundle.read_arrays(prefix, index, sources.values())
+    return {name: arrays[source] for name, source in sources.items()}
+
+
+def read_tar(path: Path, ema: bool = True) -> Arrays:
+    """Reads the variables of a checkpoint inside a `.tar` or `.tar.gz` file.
+
+    Only regular files that are called like a checkpoint's are unpacked, flat and into
+    a temporary folder, whatever folders the archive names.
+
+    Args:
+        path: Of the archive.
+        ema: As in `read`.
+
+    Raises:
+        ValueError: The archive is damaged, grows suspiciously, or holds none or several
+            checkpoints; or as in `read`.
+    """
+    with tempfile.TemporaryDirectory(prefix="keras_efficientnet-") as folder:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            content: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
+            bounded: Any = _Bounded(content, total_bound(path.stat().st_size))
+            with tarfile.open(fileobj=bounded, mode="r|") as archive:
+                _unpack(archive, Path(folder))
+        return read(Path(folder), ema)
+
+
+class _Bounded:
+    """Reads a stream up to a number of bytes, and refuses to go on after them."""
+
+    def __init__(self, stream: IO[bytes], bound: int) -> None:
+        self._stream = stream
+        self._left = bound
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError("it unpacks to far more than its size")
+        return data
+
+
+def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
+    seen: dict[str, str] = {}
+    for count, member in enumerate(archive):
+        name = member.name.rsplit("/", 1)[-1]
+        if count >= _MAX_MEMBERS:
+            raise ValueError(f"it holds more than {_MAX_MEMBERS} files")
+        if not _MEMBER.fullmatch(name):
+            continue
+        # A sparse file may claim any size; a published one has no holes.
+        if not member.isreg() or member.issparse():
+            raise ValueError(f"its {member.name!r} must be a regular file")
+        if name in seen:
+            raise ValueError(
+                f"it must hold one checkpoint, not {seen[name]!r} and {member.name!r}"
+            )
+        seen[name] = member.name
+        content: Any = archive.extractfile(member)
+        with (folder / name).open("xb") as target:
+            shutil.copyfileobj(content, target)
+    if not any(name.endswith(".index") for name in seen):
+        raise ValueError("it holds no TensorFlow checkpoint, no file *.index")
+
+
+def _find_prefix(path: Path) -> Path:
+    if not path.is_dir():
+        return path.with_suffix("") if path.suffix == ".index" else path
+    prefixes = sorted(file.with_suffix("") for file in path.glob("*.index"))
+    if len(prefixes) == 1:
+        return prefixes[0]
+    latest = _latest(path)
+    chosen = [prefix for prefix in prefixes if prefix.name == latest]
+    if not chosen:
+        held = ", ".join(prefix.name for prefix in prefixes[:5])
+        raise ValueError(f"it holds {len(prefixes)} checkpoints; name one of {held}")
+    return chosen[0]
+
+
+def _latest(folder: Path) -> str | None:
+    """Returns the name in the file "checkpoint", where TensorFlow keeps the newest."""
+    state = folder / "checkpoint"
+    if not state.is_file():
+        return None
+    with state.open("rb") as stream:
+        text = stream.read(10_000).decode("utf-8", errors="replace")
+    match = re.search(r'^model_checkpoint_path: "(?:[^"\n]*/)?([^"/\n]+)"', text, re.M)
+    return match[1] if match else None
+
+
+def _select(names: Iterable[str], ema: bool) -> dict[str, str]:
+    """Maps each variable's name to the name that its wanted value has."""
+    listed = set(names)
+    averages = {name for name in listed if name.endswith(_AVERAGE)}
+    bare = {name.removesuffix(_AVERAGE) for name in averages}
+    variables = {
+        name
+        for name in listed - averages - _COUNTERS
+        # Slots are called after the variable they belong to.
+        if name.rpartition("/")[0] not in listed | bare
+    }
+    if not ema or not averages:
+        return {name: name for name in sorted(variables)}
+    lonely = sorted(variables - bare)
+    if lonely:
+        raise ValueError(
+            f"{len(lonely)} of its variables have no moving average, such as "
+            f"{lonely[0]!r}; `ema=False` takes the raw ones"
+        )
+    return {name: name + _AVERAGE for name in sorted(bare)}

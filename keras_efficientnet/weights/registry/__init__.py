@@ -1,0 +1,1 @@
+"""The published weight files as tables, and how to look one up."""

@@ -1,0 +1,85 @@
+"""Prints what is published as a Markdown table.
+
+python -m keras_efficientnet.weights.registry.listing "*b4*"
+python -m keras_efficientnet.weights.registry.listing --write=docs/weights.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from .table import list_weights, named_files
+from .weight_file import WeightFile
+
+BEGIN = "<!-- made by `python -m keras_efficientnet.weights.registry.listing` -->"
+END = "<!-- end -->"
+_COLUMNS = (
+    "name",
+    "top-1",
+    "pixels",
+    "normalisation",
+    "padding, epsilon",
+    "checksum",
+    "file of",
+)
+
+
+def markdown(pattern: str = "*") -> str:
+    """Returns a table of published weights.
+
+    Args:
+        pattern: As in `list_weights`.
+    """
+    wanted = set(list_weights(pattern))
+    rows = [_row(name, row) for name, row in named_files() if name in wanted]
+    lines = [_COLUMNS, ("---",) * len(_COLUMNS), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def updated(text: str) -> str:
+    """Returns a page with its table made anew.
+
+    Args:
+        text: Of the page; the table is between `BEGIN` and `END`.
+
+    Raises:
+        ValueError: The page has no place for the table.
+    """
+    place = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.S)
+    if not place.search(text):
+        raise ValueError(f"The page must have the lines {BEGIN!r} and {END!r}.")
+    return place.sub(lambda _: f"{BEGIN}\n\n{markdown()}\n\n{END}", text)
+
+
+def _row(name: str, row: WeightFile) -> tuple[str, ...]:
+    kind = "none"
+    if row.checksum:
+        algorithm, _, digest = row.checksum.partition(":")
+        kind = f"{algorithm}, 8 digits" if len(digest) == 8 else algorithm
+    return (
+        name.removeprefix("EfficientNet"),
+        "unknown" if row.top1 is None else f"{row.top1:g} ({row.top1_source})",
+        str(row.resolution),
+        row.normalization,
+        f"{row.padding}, {row.bn_epsilon:g}",
+        kind,
+        f"{row.source}; {row.licence}",
+    )
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description="Prints what is published.")
+    parser.add_argument("pattern", nargs="?", default="*")
+    parser.add_argument("--write", type=Path, help="a page whose table to make anew")
+    values = parser.parse_args()
+    if values.write:
+        values.write.write_text(updated(values.write.read_text()))
+    else:
+        print(markdown(values.pattern))
+
+
+if __name__ == "__main__":
+    main()

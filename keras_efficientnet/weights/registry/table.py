@@ -1,0 +1,121 @@
+"""The published weight files as a table, and how to look one up."""
+
+from __future__ import annotations
+
+import fnmatch
+
+from ...architecture import did_you_mean, find_variant
+from .table_keras import KERAS_FILES, QUBVEL_FILES, TPU_FILES
+from .table_torch import (
+    LITE_WHEELS,
+    LUKEMELAS_FILES,
+    TIMM_FILES,
+    TORCHVISION_FILES,
+    TRANSFORMERS_FILES,
+)
+from .weight_file import WeightFile
+
+# The first file of a family and variant is the one that the family's name means.
+WEIGHT_FILES: tuple[WeightFile, ...] = (
+    *KERAS_FILES,
+    *LITE_WHEELS,
+    *TIMM_FILES,
+    *TORCHVISION_FILES,
+    *LUKEMELAS_FILES,
+    *QUBVEL_FILES,
+    *TPU_FILES,
+    *TRANSFORMERS_FILES,
+)
+
+
+def find(family: str, variant: str, include_top: bool = True) -> WeightFile:
+    """Returns the file that fits a network best.
+
+    Args:
+        family: Such as "noisy-student"; with a publisher, "noisy-student@tpu".
+        variant: Any spelling that `architecture.find_variant` knows.
+        include_top: Whether the network has the classifier. Without it, the
+            file without it; where none is published, the file with it.
+
+    Raises:
+        ValueError: There is no such family or variant, or the family has no file of
+            the variant.
+    """
+    key = find_variant(variant)
+    of_family = [row for row in WEIGHT_FILES if family in (row.family, row.name)]
+    if not of_family:
+        raise ValueError(
+            f"`family` must be one of {families_listed()}."
+            f"{did_you_mean(family, known_families())} Received: family={family!r}"
+        )
+    rows = [row for row in of_family if row.variant == key]
+    if not rows:
+        variants = ", ".join(dict.fromkeys(row.variant for row in of_family))
+        others = [row.family for row in WEIGHT_FILES if row.variant == key]
+        listed = ", ".join(map(repr, dict.fromkeys(others))) or "none"
+        raise ValueError(
+            f"Weights {family!r} are published for {variants}. For {key} there are: "
+            f"{listed}; `weights=None` gives random ones. Received: variant={variant!r}"
+        )
+    rows = [row for row in rows if row.publisher == rows[0].publisher]
+    exact = [row for row in rows if row.include_top == include_top]
+    return exact[0] if exact else rows[0]
+
+
+def weights_info(variant: str, family: str = "imagenet") -> WeightFile:
+    """Returns what is known of published weights: accuracy, licence, source ...
+
+    Args:
+        variant: Such as "EfficientNetB0" or "lite0".
+        family: As in `weights=`: "imagenet", "noisy-student", "noisy-student@tpu" ...
+
+    Raises:
+        ValueError: There is no such family or variant, or the family has no file of
+            the variant.
+
+    Example:
+        >>> weights_info("lite0").top1
+        75.1
+    """
+    return find(family, variant)
+
+
+def list_weights(pattern: str = "*") -> list[str]:
+    """Lists the published weights as "variant/family".
+
+    Further files of the same family and variant follow as
+    "variant/family@publisher".
+
+    Args:
+        pattern: Shell pattern that the names must match; case does not count.
+
+    Example:
+        >>> list_weights("*lite3*")  # doctest: +ELLIPSIS
+        ['EfficientNetLite3/imagenet', 'EfficientNetLite3/imagenet@tpu']
+    """
+    wanted = pattern.lower()
+    names = [name for name, _ in named_files()]
+    return [name for name in names if fnmatch.fnmatchcase(name.lower(), wanted)]
+
+
+def named_files() -> list[tuple[str, WeightFile]]:
+    """Lists each published network with its name in `list_weights`."""
+    named: dict[str, WeightFile] = {}
+    publishers: dict[str, str] = {}
+    for row in WEIGHT_FILES:
+        name = f"{row.variant}/{row.family}"
+        if publishers.setdefault(name, row.publisher) != row.publisher:
+            name = f"{row.variant}/{row.name}"
+        named.setdefault(name, row)
+    return list(named.items())
+
+
+def known_families() -> list[str]:
+    """Lists what `weights=` takes: families, then families of one publisher."""
+    families = dict.fromkeys(row.family for row in WEIGHT_FILES)
+    return [*families, *dict.fromkeys(row.name for row in WEIGHT_FILES)]
+
+
+def families_listed() -> str:
+    """Returns the families as a text, for messages."""
+    return ", ".join(repr(name) for name in known_families() if "@" not in name)

@@ -1,0 +1,193 @@
+"""Figure 7 of the paper: what several models look at, photo by photo."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from matplotlib.axes import Axes
+
+from keras_efficientnet import explain
+from keras_efficientnet.architecture import check_choice
+
+from .exporter import KerasRunner, Loaded, list_images, load, read_image
+from .options import option
+from .reporting.drawing import new_figure, save
+from .reporting.folder import Rows, StudyFolder, open_folder
+from .reporting.page import picture, table, write_page
+
+PICTURE = "class_maps.jpg"
+_CELL = 1.75  # inches, of a photo's side
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is looked at, and by whom."""
+
+    photos: tuple[str, ...] = option(
+        (), "Photos, or folders of photos.", is_setting=False
+    )
+    models: tuple[str, ...] = option(
+        ("EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2"),
+        "Variants, run folders or .keras files.",
+        is_setting=False,
+    )
+    weights: str = option("imagenet", "Of the variants: a published family.")
+    method: str = option("cam", f"One of {', '.join(explain.METHODS)}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """What a model says about a photo, and where it sees that.
+
+    Attributes:
+        photo: Path.
+        model: As it was named.
+        answer: The first class.
+        probability: Of the class.
+        place: Row and column of the map's highest point, as shares of its height and
+            width.
+        area: Share of the crop where the map is over half of its highest point.
+        map: Rows of the class map, split by ";".
+    """
+
+    photo: str
+    model: str
+    answer: str
+    probability: float
+    place: str
+    area: float
+    map: str
+
+
+def run(options: Options, output_dir: pathlib.Path) -> None:
+    """Explains every photo by every model, and draws them side by side.
+
+    Args:
+        options: What is looked at.
+        output_dir: Folder to write into, or to go on with.
+
+    Raises:
+        ValueError: There is no photo, or a model is none that can be explained.
+    """
+    check_choice("method", options.method, explain.METHODS)
+    photos = _photos(options.photos)
+    with open_folder(output_dir, "cam", options) as folder:
+        rows = folder.rows(Explained, ("photo", "model"))
+        crops: dict[str, np.ndarray] = {}
+        for name in options.models:
+            loaded = _load(name, options.weights)
+            for photo in photos:
+                if rows.find(photo=str(photo), model=name) is None:
+                    rows.add(_explain(name, loaded, photo, options.method))
+            if not crops:  # the first model's; the others' are nearly the same
+                spec = loaded.preprocessing
+                crops = {str(photo): read_image(photo, spec) for photo in photos}
+        _draw(crops, options.models, rows, folder.root / PICTURE)
+        _write(folder, options, rows.rows)
+
+
+def _photos(names: Sequence[str]) -> list[pathlib.Path]:
+    paths: list[pathlib.Path] = []
+    for name in names:
+        path = pathlib.Path(name).expanduser()
+        paths += [e.path for e in list_images(path)] if path.is_dir() else [path]
+    missing = [path for path in paths if not path.is_file()]
+    if missing or not paths:
+        raise ValueError(
+            "`photos` must name photos, or folders of photos, that exist. "
+            f"Received: photos={','.join(map(str, missing or names))}"
+        )
+    return paths
+
+
+def _load(name: str, weights: str) -> Loaded:
+    loaded = load(name, weights=None if pathlib.Path(name).exists() else weights)
+    _model_of(loaded)
+    return loaded
+
+
+def _model_of(loaded: Loaded) -> keras.Model:
+    if isinstance(loaded.runner, KerasRunner):
+        return loaded.runner.model
+    raise ValueError(
+        "`models` must be variants, run folders or .keras files, because exported "
+        f"files do not give their features. Received: models={loaded.name}"
+    )
+
+
+def _explain(name: str, loaded: Loaded, photo: pathlib.Path, method: str) -> Explained:
+    image = read_image(photo, loaded.preprocessing)[np.newaxis]
+    probabilities = loaded.runner(image)[0]
+    index = int(probabilities.argmax())
+    maps = explain.class_maps(_model_of(loaded), image, index, method)
+    heat = explain.heat(maps, 100, 100)[0]
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    return Explained(
+        photo=str(photo),
+        model=name,
+        answer=loaded.labels[index],
+        probability=float(probabilities[index]),
+        place=f"{row / 100:.2f} {column / 100:.2f}",
+        area=float((heat > 0.5).mean()),
+        map=";".join(" ".join(f"{v:.5g}" for v in line) for line in maps[0]),
+    )
+
+
+def _read_map(text: str) -> np.ndarray:
+    return np.array([line.split() for line in text.split(";")], np.float32)
+
+
+def _draw(
+    crops: dict[str, np.ndarray],
+    models: Sequence[str],
+    rows: Rows[Explained],
+    path: pathlib.Path,
+) -> None:
+    columns = 1 + len(models)
+    figure = new_figure(_CELL * columns, (_CELL + 0.2) * len(crops) + 0.3)
+    grid = figure.subplots(len(crops), columns, squeeze=False)
+    for line, (photo, crop) in zip(grid, crops.items(), strict=True):
+        _show(line[0], crop, pathlib.Path(photo).stem)
+        for axes, model in zip(line[1:], models, strict=True):
+            row = rows.find(photo=photo, model=model)
+            if row is None:
+                continue
+            _show(axes, crop, f"{row.answer}, {row.probability:.0%}")
+            heat = explain.heat(_read_map(row.map)[np.newaxis], *crop.shape[:2])[0]
+            axes.imshow(heat, cmap="turbo", vmin=0, vmax=1, alpha=0.15 + 0.5 * heat)
+    for axes, title in zip(grid[0], ("photo", *models), strict=True):
+        axes.set_title(pathlib.Path(title).name, fontsize=9)
+    save(figure, path)
+
+
+def _show(axes: Axes, crop: np.ndarray, caption: str) -> None:
+    axes.imshow(np.clip(crop / 255, 0, 1))
+    axes.set_xlabel(caption, fontsize=8)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def _write(folder: StudyFolder, options: Options, rows: Sequence[Explained]) -> None:
+    cells = [
+        {
+            "photo": pathlib.Path(row.photo).name,
+            "model": row.model,
+            "answer": row.answer,
+            "probability": f"{row.probability:.1%}",
+            "over half of the highest": f"{row.area:.0%} of the crop",
+        }
+        for row in rows
+    ]
+    blocks = [
+        "Each model's first answer, and the places that speak for it "
+        f"({options.method}): red the most, blue nothing.",
+        picture(PICTURE, "Photos with class maps"),
+        table(cells),
+    ]
+    files = {"results.csv": "answers and maps", PICTURE: "the picture"}
+    write_page(folder, "Figure 7: class activation maps", blocks, files)

@@ -1,0 +1,1 @@
+"""The neural architecture search behind B0."""

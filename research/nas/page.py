@@ -1,0 +1,130 @@
+"""The page and the picture of the search."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from keras_efficientnet import read_stages
+
+from .. import base_network, costs
+from ..reporting import drawing
+from ..reporting.folder import StudyFolder
+from ..reporting.page import picture, table, write_page
+from . import space
+from .records import Row, Search
+
+TITLE = "Architecture search"
+WINNER = "winner.json"
+PICTURE = "nas.png"
+
+
+def write(
+    search: Search, rows: Sequence[Row], best: Row, call: str, folder: StudyFolder
+) -> None:
+    """Writes the picture and the page.
+
+    Args:
+        search: That was made.
+        rows: Networks that were tried.
+        best: Of the highest reward.
+        call: Code that builds it.
+        folder: Of the study.
+    """
+    options = search.options
+    unit = costs.KINDS[options.cost]
+    reference = _reference(search, rows)
+    _draw(rows, best, reference, options.cost, folder.root / PICTURE)
+    told = {best.number: "winner"}
+    if reference is not None:
+        told[reference.number] = "base" + (", winner" if reference is best else "")
+    networks = list({row.stages: row for row in reversed(rows)}.values())
+    shown = sorted(networks, key=lambda row: -row.reward)[:10]
+    if reference is not None and reference not in shown:
+        shown.append(reference)
+    blocks = [
+        base_network.describe(search.config),
+        f"Out of {space.count(search.skeleton):.2g} stage tables, {len(networks)} "
+        f"were tried in {len(rows)} trials, chosen by Optuna's {options.sampler}. "
+        f"Reward: validation top-1 * (cost / T) ** {options.weight:g}; cost: {unit}, "
+        f"T = {costs.show(options.cost, search.target)}.",
+        picture(PICTURE, "Validation top-1 against cost"),
+        f"## The best\n\n{table([_cells(row, told, options.cost) for row in shown])}",
+        "## The winner\n\n" + table(_stages(best)),
+        "```python\nfrom keras_efficientnet import EfficientNet, read_stages\n\n"
+        f"model = {call}\n```",
+    ]
+    files = {"results.csv": "a row per trial", PICTURE: "the picture"}
+    files[WINNER] = "stage table of the winner, for `read_stages`"
+    write_page(folder, TITLE, blocks, files)
+
+
+def pareto(rows: Sequence[Row]) -> list[Row]:
+    """Returns the networks that no other beats in both cost and top-1.
+
+    Args:
+        rows: Networks that were tried.
+
+    Returns:
+        By rising cost.
+    """
+    front: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row.cost, -row.top1)):
+        if not front or row.top1 > front[-1].top1:
+            front.append(row)
+    return front
+
+
+def _reference(search: Search, rows: Sequence[Row]) -> Row | None:
+    """Returns the base among the networks that were tried, if it is there."""
+    wanted = search.config.stage_table
+    return next((row for row in rows if read_stages(row.stages) == wanted), None)
+
+
+def _cells(row: Row, told: dict[int, str], kind: str) -> dict[str, Any]:
+    return {
+        "trial": row.number,
+        "what": told.get(row.number, ""),
+        "reward": f"{row.reward:.4f}",
+        "validation top-1, %": f"{100 * row.top1:.2f}",
+        "final top-1, %": f"{100 * row.test_top1:.2f}",
+        costs.KINDS[kind]: costs.show(kind, row.cost),
+        "parameters": f"{row.trainable_params:,}",
+    }
+
+
+def _stages(row: Row) -> list[dict[str, Any]]:
+    return [
+        {"stage": i, **vars(stage)}
+        for i, stage in enumerate(read_stages(row.stages), start=1)
+    ]
+
+
+def _draw(
+    rows: Sequence[Row], best: Row, reference: Row | None, kind: str, path: pathlib.Path
+) -> None:
+    figure = drawing.new_figure()
+    axes = figure.subplots()
+    scale = 1e6 if kind == "flops" else 1.0
+    name = f"{costs.KINDS[kind]}{', millions' if kind == 'flops' else ''}"
+
+    def at(row: Row) -> tuple[float, float]:
+        return row.cost / scale, 100 * row.top1
+
+    axes.scatter(*zip(*map(at, rows), strict=True), color="#999999", label="tried")
+    axes.plot(
+        *zip(*map(at, pareto(rows)), strict=True),
+        color=drawing.COLORS[0],
+        marker="o",
+        label="no other is better in both",
+    )
+    style: dict[str, Any] = {"ls": "none", "ms": 14}
+    axes.plot(*at(best), "*", color=drawing.COLORS[1], label="winner", **style)
+    if reference is not None:
+        # Hollow, because it may be the winner.
+        hollow: dict[str, Any] = {"mfc": "none", "mec": drawing.COLORS[2], "mew": 2}
+        axes.plot(*at(reference), "D", label="base", **hollow, **style)
+    axes.legend(frameon=False, loc="lower right")
+    drawing.tidy(axes, "Networks of the search", name, "validation top-1, %")
+    drawing.save(figure, path)

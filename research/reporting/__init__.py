@@ -1,0 +1,1 @@
+"""Study folders, pages and figures."""

@@ -1,0 +1,140 @@
+"""A study's folder: what was asked, a row per trial, and a page about them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import json
+import pathlib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from ..files import lock, replacing, write_text
+from ..options import describe_changes, settings
+
+Row = TypeVar("Row")
+
+
+class StudyFolder:
+    """The folder that a study writes into.
+
+    Attributes:
+        root: The folder.
+        report: The page.
+        settings: What the results depend on, as JSON.
+    """
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+        self.report = root / "report.md"
+        self.settings = root / "settings.json"
+
+    def rows(self, kind: type[Row], key: Sequence[str], name: str = "results") -> Rows:
+        """Opens a CSV file of the folder; see `Rows`."""
+        return Rows(self.root / f"{name}.csv", kind, key)
+
+
+@contextlib.contextmanager
+def open_folder(root: pathlib.Path, study: str, options: Any) -> Iterator[StudyFolder]:
+    """Takes a folder for a study, new or to be gone on with.
+
+    Args:
+        root: The folder; need not exist.
+        study: Key of `STUDIES`.
+        options: The study's options.
+
+    Yields:
+        The folder, locked against other processes.
+
+    Raises:
+        ValueError: It holds another study, or results of other settings, or another
+            process works in it.
+    """
+    folder = StudyFolder(root)
+    wanted = {"study": study, **settings(options)}
+    _check_settings(folder, wanted)
+    root.mkdir(parents=True, exist_ok=True)
+    with lock(root / ".lock", "output_dir"):
+        write_text(folder.settings, json.dumps(wanted, indent=2) + "\n")
+        yield folder
+
+
+def _check_settings(folder: StudyFolder, wanted: dict[str, Any]) -> None:
+    if not folder.settings.is_file():
+        return
+    old = json.loads(folder.settings.read_text(encoding="utf-8"))
+    changes = describe_changes(old, wanted)
+    if changes:
+        raise ValueError(
+            "`output_dir` must be new or hold the same study with the same settings; "
+            f"{folder.root} differs in {changes}"
+        )
+
+
+class Rows(Generic[Row]):
+    """A CSV file with a row per trial, whole at any moment.
+
+    Rows are dataclasses with fields of str, int, float and bool; a field of
+    `float | None` may be empty.
+
+    Args:
+        path: Of the file; rows of an earlier sitting are kept.
+        kind: The dataclass.
+        key: Fields that tell trials apart.
+
+    Attributes:
+        rows: In the order they were added.
+    """
+
+    def __init__(self, path: pathlib.Path, kind: type[Row], key: Sequence[str]) -> None:
+        self.path = path
+        self._kind: Any = kind
+        self._key = tuple(key)
+        self.rows: list[Row] = []
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                self.rows = [self._parse(line) for line in csv.DictReader(file)]
+
+    def find(self, **key: Any) -> Row | None:
+        """Returns the row of a trial; None when it has not been made yet.
+
+        Args:
+            **key: The fields that tell trials apart, all of them.
+        """
+        wanted = tuple(key[name] for name in self._key)
+        return next((row for row in self.rows if self._key_of(row) == wanted), None)
+
+    def add(self, row: Row) -> None:
+        """Adds a row; one with the same key gives way."""
+        kept = [old for old in self.rows if self._key_of(old) != self._key_of(row)]
+        self.rows = [*kept, row]
+        names = [field.name for field in dataclasses.fields(self._kind)]
+        with (
+            replacing(self.path) as unfinished,
+            unfinished.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, fieldnames=names)
+            writer.writeheader()
+            writer.writerows(vars(row) for row in self.rows)
+
+    def _key_of(self, row: Row) -> tuple[Any, ...]:
+        return tuple(getattr(row, name) for name in self._key)
+
+    def _parse(self, line: Mapping[str, str]) -> Row:
+        types = typing.get_type_hints(self._kind)
+        if line.keys() != types.keys():
+            raise ValueError(
+                f"{self.path} must have the columns {', '.join(types)}. "
+                f"Received: {', '.join(map(str, line))}"
+            )
+        return self._kind(**{k: _parse(types[k], v) for k, v in line.items()})
+
+
+def _parse(kind: Any, text: str) -> Any:
+    if kind is bool:
+        return text == "True"
+    if kind in (str, int, float):
+        return kind(text)
+    return None if text == "" else typing.get_args(kind)[0](text)

@@ -1,0 +1,91 @@
+"""The picture of the scaling study."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import ticker
+from matplotlib.axes import Axes
+
+from ..reporting import drawing
+from .records import Point
+
+SINGLE = ("width", "depth", "resolution")
+_X = "multiply-adds, millions"
+_Y = "test top-1, %"
+
+
+def draw(
+    points: Mapping[str, Sequence[Point]],
+    at: Sequence[tuple[float, float]],
+    data: str,
+    path: pathlib.Path,
+) -> None:
+    """Draws Figures 3, 4 and 8 on one sheet, all panels on the same axes.
+
+    Args:
+        points: By line, as `scaling.series` names them.
+        at: Depth and resolution of the lines of Figure 4, besides 1 and 1.
+        data: Name of the images.
+        path: Of the PNG.
+    """
+    figure = drawing.new_figure(13.0, 8.5)
+    above = [name for name in SINGLE for _ in range(2)]
+    below = ["at"] * 3 + ["all"] * 3
+    sheet: list[Any] = [above, below]
+    panels = figure.subplot_mosaic(sheet, sharex=True, sharey=True)
+    for i, name in enumerate(SINGLE):
+        line(panels[name], points[name], name, i, labels=True)
+        drawing.tidy(panels[name], f"Figure 3: {name}", _X, _Y if i == 0 else "")
+    line(panels["at"], points["width"], "d=1, r=1", 0)
+    for i, (depth, resolution) in enumerate(at, start=1):
+        found = points[f"{depth:g}:{resolution:g}"]
+        line(panels["at"], found, f"d={depth:g}, r={resolution:g}", i)
+    title = "Figure 4: width at depth d and resolution r"
+    drawing.tidy(panels["at"], title, _X, _Y)
+    for i, name in enumerate((*SINGLE, "compound")):
+        line(panels["all"], points[name], name, i)
+    drawing.tidy(panels["all"], "Figure 8: one dimension, or all", _X, "")
+    seeds = points["width"][0].seeds
+    for name, axes in panels.items():
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.tick_params(labelbottom=True)
+        if name in ("at", "all"):
+            axes.legend(frameon=False, loc="lower right")
+    told = (
+        f"Mean of {seeds} trainings of each network on {data}; bars: standard deviation"
+    )
+    figure.suptitle(told if seeds > 1 else f"One training of each network on {data}")
+    drawing.save(figure, path)
+
+
+def line(
+    axes: Axes, points: Sequence[Point], label: str, style: int, labels: bool = False
+) -> None:
+    """Draws a line with error bars.
+
+    Args:
+        axes: Where to.
+        points: Of the line.
+        label: Of the line.
+        style: Number of its colour and marker.
+        labels: Whether to write each point's label beside it.
+    """
+    x = [point.multiply_adds / 1e6 for point in points]
+    y = [100 * point.top1 for point in points]
+    axes.errorbar(
+        x,
+        y,
+        yerr=[100 * p.deviation for p in points] if points[0].seeds > 1 else None,
+        label=label,
+        color=drawing.COLORS[style % len(drawing.COLORS)],
+        marker=drawing.MARKERS[style % len(drawing.MARKERS)],
+        capsize=3,
+    )
+    for point, at_x, at_y in zip(points, x, y, strict=True) if labels else ():
+        axes.annotate(
+            point.label, (at_x, at_y), xytext=(6, -12), textcoords="offset points"
+        )

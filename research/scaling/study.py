@@ -1,0 +1,236 @@
+"""Figures 3, 4 and 8: what width, depth, resolution and all three together bring."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import pathlib
+import statistics
+from collections.abc import Iterator, Sequence
+
+from keras_efficientnet import Scaling, compound, plan_cost
+
+from .. import base_network, trainer
+from ..execution import trials
+from ..options import option
+from ..reporting.folder import open_folder
+from ..reporting.page import picture, table, write_page
+from . import figure
+from .figure import SINGLE
+from .records import Point, Row
+
+TITLE = "Scaling one dimension, and all of them"
+COMPOUND = "compound"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base_network.TrainingOptions):
+    """Which networks are trained, and how often."""
+
+    widths: tuple[float, ...] = option((2.0, 3.0), "Figure 3: ratios of width.")
+    depths: tuple[float, ...] = option((2.0, 4.0), "Figure 3: ratios of depth.")
+    resolutions: tuple[float, ...] = option(
+        (1.25, 1.75), "Figure 3: ratios of resolution."
+    )
+    at: tuple[str, ...] = option(
+        ("2:1.5",),
+        "Figure 4: DEPTH:RESOLUTION at which width is scaled, besides 1:1.",
+    )
+    at_widths: tuple[float, ...] = option((2.0,), "Figure 4: ratios of width.")
+    phis: tuple[float, ...] = option((1.0, 3.0), "Figure 8: coefficients phi.")
+    alpha: float = option(1.2, "Figure 8: depth ratio of one step of phi.")
+    beta: float = option(1.1, "Figure 8: width ratio of one step of phi.")
+    gamma: float = option(1.15, "Figure 8: resolution ratio of one step of phi.")
+    seeds: int = option(3, "Trainings per network, with seeds 0, 1, ...")
+
+
+def run(options: Options, output_dir: pathlib.Path) -> None:
+    """Trains all networks, draws the figures and writes the page.
+
+    Args:
+        options: Which networks, and how they are trained.
+        output_dir: Folder to write into; a study that was stopped is gone on with.
+
+    Raises:
+        ValueError: An option is not usable, or the folder holds another study.
+        RuntimeError: A training failed.
+    """
+    options = base_network.resolve(options)
+    lines = series(options)
+    config = base_network.base_config(options)
+    with open_folder(output_dir, "scaling", options) as folder:
+        rows = folder.rows(Row, ("width", "depth", "resolution", "seed"))
+        for row in _train(options, config, lines, folder.root):
+            rows.add(row)
+        points = {name: _points(found, rows.rows) for name, found in lines.items()}
+        at = [_at(text) for text in options.at]
+        figure.draw(points, at, options.data, folder.root / "scaling.png")
+        blocks = [
+            base_network.describe(config),
+            picture("scaling.png", "Accuracy against multiply-adds"),
+            *_tables(points),
+            *_comparison(points),
+        ]
+        files = {rows.path.name: "a row per training", "scaling.png": "the figures"}
+        write_page(folder, TITLE, blocks, files)
+
+
+def series(options: Options) -> dict[str, list[tuple[str, Scaling]]]:
+    """Lists the networks of each line of the figures, with their labels.
+
+    Args:
+        options: Which networks.
+
+    Returns:
+        "width", "depth", "resolution" and "compound", each from the base on; then a
+        line per DEPTH:RESOLUTION.
+
+    Raises:
+        ValueError: A ratio is not above 0, `at` is not as it must be, or `seeds` is
+            not at least 1.
+    """
+    if options.seeds < 1:
+        raise ValueError(f"`seeds` must be at least 1. Received: seeds={options.seeds}")
+    start = ("base", Scaling())
+    found = {
+        "width": [start, *((f"w={w:g}", Scaling(width=w)) for w in options.widths)],
+        "depth": [start, *((f"d={d:g}", Scaling(depth=d)) for d in options.depths)],
+        "resolution": [
+            start,
+            *((f"r={r:g}", Scaling(resolution=r)) for r in options.resolutions),
+        ],
+    }
+    steps = (options.alpha, options.beta, options.gamma)
+    grown = [(f"phi={phi:g}", compound(phi, *steps)) for phi in options.phis]
+    found[COMPOUND] = [start, *grown]
+    for text in options.at:
+        depth, resolution = _at(text)
+        found[f"{depth:g}:{resolution:g}"] = [
+            (f"w={width:g}", Scaling(depth, width, resolution))
+            for width in (1.0, *options.at_widths)
+        ]
+    return found
+
+
+def _at(text: str) -> tuple[float, float]:
+    try:
+        depth, resolution = (float(part) for part in text.split(":"))
+    except ValueError as error:
+        raise ValueError(
+            f"`at` must be a list like 2:1,1:1.5, depth and resolution. "
+            f"Received: at={text!r}"
+        ) from error
+    return depth, resolution
+
+
+def _train(
+    options: Options,
+    config: trainer.config.TrainConfig,
+    lines: dict[str, list[tuple[str, Scaling]]],
+    root: pathlib.Path,
+) -> Iterator[Row]:
+    networks = list(dict.fromkeys(s for line in lines.values() for _, s in line))
+    wanted = [(s, seed) for seed in range(options.seeds) for s in networks]
+    jobs = [
+        trials.Trial(
+            f"width {s.width:.3g}, depth {s.depth:.3g}, resolution "
+            f"{s.resolution:.3g}, seed {seed}",
+            base_network.scale(config, s, seed),
+            options.train_images,
+            options.validation_images,
+            options.test_images,
+        )
+        for s, seed in wanted
+    ]
+    storage = pathlib.Path(options.storage or root / "trials").expanduser()
+    results = trials.run_trials(jobs, storage, processes=options.processes)
+    classes = base_network.count_classes(config)
+    for (s, seed), job, result in zip(wanted, jobs, results, strict=True):
+        variant = trainer.variant_of(job.config)
+        cost = plan_cost(variant, classes)
+        yield Row(
+            width=s.width,
+            depth=s.depth,
+            resolution=s.resolution,
+            seed=seed,
+            image_size=job.config.image_size,
+            multiply_adds=cost.multiply_adds,
+            trainable_params=cost.trainable_params,
+            **result,
+        )
+
+
+def _points(line: Sequence[tuple[str, Scaling]], rows: Sequence[Row]) -> list[Point]:
+    found = []
+    for label, s in line:
+        wanted = (s.width, s.depth, s.resolution)
+        of = [r for r in rows if (r.width, r.depth, r.resolution) == wanted]
+        scores = [row.top1 for row in of]
+        point = Point(
+            label,
+            s,
+            of[0].multiply_adds,
+            of[0].trainable_params,
+            statistics.fmean(scores),
+            statistics.stdev(scores) if len(scores) > 1 else 0.0,
+            len(scores),
+        )
+        found.append(point)
+    return found
+
+
+def _tables(points: dict[str, list[Point]]) -> Iterator[str]:
+    for name, line in points.items():
+        rows = [
+            {
+                "network": point.label,
+                "multiply-adds, M": f"{point.multiply_adds / 1e6:.2f}",
+                "parameters, M": f"{point.trainable_params / 1e6:.3f}",
+                "top-1, %": f"{100 * point.top1:.2f}",
+                "deviation": f"{100 * point.deviation:.2f}",
+                "seeds": point.seeds,
+            }
+            for point in line
+        ]
+        title = name if name in (*SINGLE, COMPOUND) else f"width at {name}"
+        yield f"## {title.capitalize()}\n\n{table(rows)}"
+
+
+def _comparison(points: dict[str, list[Point]]) -> list[str]:
+    rows = []
+    for point in points[COMPOUND][1:]:
+        cells = {
+            "compound": point.label,
+            "multiply-adds, M": f"{point.multiply_adds / 1e6:.2f}",
+            "top-1, %": f"{100 * point.top1:.2f}",
+        }
+        for name in SINGLE:
+            other = interpolate(points[name], point.multiply_adds)
+            text = "" if other is None else f"{100 * (point.top1 - other):+.2f}"
+            cells[f"over {name}"] = text
+        rows.append(cells)
+    if not rows:
+        return []
+    return [
+        "## Compound against one dimension\n\nPercentage points that compound scaling "
+        "is above a single dimension at equal multiply-adds, between whose points the "
+        "logarithm of the multiply-adds is interpolated; empty where the line does "
+        f"not reach so far.\n\n{table(rows)}"
+    ]
+
+
+def interpolate(line: Sequence[Point], multiply_adds: float) -> float | None:
+    """Returns the top-1 of a line at some cost; None outside of it.
+
+    Args:
+        line: In any order.
+        multiply_adds: Where.
+    """
+    ordered = sorted(line, key=lambda point: point.multiply_adds)
+    for one, other in itertools.pairwise(ordered):
+        if one.multiply_adds <= multiply_adds <= other.multiply_adds:
+            low, high = math.log(one.multiply_adds), math.log(other.multiply_adds)
+            share = (math.log(multiply_adds) - low) / (high - low) if high > low else 0
+            return one.top1 + share * (other.top1 - one.top1)
+    return None

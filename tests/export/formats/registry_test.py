@@ -1,0 +1,32 @@
+import pytest
+
+from export.formats import registry
+
+
+def test_all_stands_for_every_format():
+    assert registry.find_formats(["all"]) == registry.FORMATS
+
+
+def test_formats_come_once_and_in_the_tables_order():
+    found = registry.find_formats(["tflite", "saved_model", "tflite"])
+    assert list(found) == ["saved_model", "tflite"]
+
+
+def test_misspelt_format_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match=r"'tflite_int8'.* Received: 'tflite-int8'"):
+        registry.find_formats(["tflite-int8"])
+
+
+def test_no_format_is_refused():
+    with pytest.raises(ValueError, match="at least one of saved_model, tflite"):
+        registry.find_formats([])
+
+
+def test_description_has_a_line_per_format():
+    lines = registry.describe_formats().splitlines()
+    assert [line.split()[0] for line in lines] == list(registry.FORMATS)
+
+
+def test_artefacts_have_names_of_their_own():
+    names = [row.artefact for row in registry.FORMATS.values()]
+    assert len(set(names)) == len(names)

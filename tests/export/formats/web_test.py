@@ -1,0 +1,216 @@
+"""The web page: its folder, and its arithmetic in Node."""
+
+import base64
+import functools
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from export.formats import npm, web
+from export.runtimes.web import WebRunner
+from keras_efficientnet.preprocessing import RESIZE_METHODS, EvalPreprocessing, tf_ops
+from tests.support import export_run
+from tests.support.npm_packages import tarball
+
+HERE = Path(__file__).parent
+
+
+def network(pooling):
+    """Returns a small network of 8 pixels and three classes."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    features = keras.layers.Conv2D(5, 3, activation="relu")(inputs / 255)
+    outputs = keras.layers.Dense(3, activation="softmax", name="top")(pooling(features))
+    return keras.Model(inputs, outputs, name="efficientnetb0")
+
+
+@functools.cache
+def average():
+    """Returns the network with class maps."""
+    return network(keras.layers.GlobalAveragePooling2D())
+
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def fake_runtime(tmp_path, monkeypatch):
+    """Packages that look like LiteRT.js, in place of the real ones."""
+    code = b'import {x} from "@litertjs/wasm-utils";\n//# sourceMappingURL=index.js.map'
+    members = {f"wasm/{name}": name.encode() for name in web._BUILDS}
+    for key, files in {
+        "CORE": {"dist/index.js": code} | members,
+        "WASM_UTILS": {"dist/index.js": b"export let x;"},
+    }.items():
+        content = tarball(files)
+        digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
+        package = npm.Package(getattr(web, key).name, "0.0.1", f"sha512-{digest}")
+        monkeypatch.setattr(web, key, package)
+        (tmp_path / package.tarball).write_bytes(content)
+    monkeypatch.setenv(npm.FOLDER_VARIABLE, str(tmp_path))
+
+
+def test_the_folder_has_the_page_the_runtime_and_the_model(tmp_path, fake_runtime):
+    (remark,) = web.write(export_run.source(average()), tmp_path / "web")
+    assert re.fullmatch(r"A browser loads 0.\d MB of it, of which .* 0.0 MB.", remark)
+    files = {str(p.relative_to(tmp_path / "web")) for p in tmp_path.glob("web/**/*.*")}
+    runtime = {f"litert/{name}" for name in web._BUILDS}
+    runtime |= {"litert/core.js", "litert/wasm-utils.js", "litert/NOTICE.txt"}
+    assert files == {*web.PAGE_FILES, "model.tflite", "model.json"} | runtime
+    core = (tmp_path / "web" / "litert" / "core.js").read_text()
+    assert core == 'import {x} from "./wasm-utils.js";\n'
+
+
+def test_the_page_is_told_about_the_model(tmp_path, fake_runtime):
+    web.write(export_run.source(average()), tmp_path / "web")
+    content = (tmp_path / "web" / "model.tflite").read_bytes()
+    spec = json.loads((tmp_path / "web" / "model.json").read_text())
+    maps = spec.pop("maps")
+    assert spec == {
+        "name": "EfficientNetB0",
+        "model": "model.tflite",
+        "model_bytes": len(content),
+        "image_size": 8,
+        "crop_padding": 0,
+        "resize": "bilinear",
+        "labels": ["0", "1", "2"],
+    }
+    kernel = average().get_layer("top").kernel.numpy()
+    assert maps["channels"] == len(kernel)
+    found = np.frombuffer(content, np.float16, kernel.size, maps["offset"])
+    np.testing.assert_array_equal(found.reshape(3, -1), kernel.T.astype(np.float16))
+
+
+def test_the_folders_network_answers_as_keras_does(tmp_path, fake_runtime):
+    web.write(export_run.source(average()), tmp_path / "web")
+    found = WebRunner(tmp_path / "web")(IMAGES)
+    np.testing.assert_allclose(found, average().predict(IMAGES, verbose=0), atol=1e-3)
+
+
+def test_swish_and_squeeze_excite_keep_their_class_maps(tiny, tmp_path, fake_runtime):
+    web.write(export_run.source(tiny), tmp_path / "web")
+    assert json.loads((tmp_path / "web" / "model.json").read_text())["maps"]
+    images = IMAGES.repeat(4, axis=1).repeat(4, axis=2)
+    found = WebRunner(tmp_path / "web")(images)
+    np.testing.assert_allclose(found, tiny.predict(images, verbose=0), atol=5e-3)
+
+
+def test_a_network_with_another_head_has_no_class_maps(tmp_path, fake_runtime):
+    model = network(keras.layers.GlobalMaxPooling2D())
+    web.write(export_run.source(model), tmp_path / "web")
+    assert json.loads((tmp_path / "web" / "model.json").read_text())["maps"] is None
+    found = WebRunner(tmp_path / "web")(IMAGES)
+    np.testing.assert_allclose(found, model.predict(IMAGES, verbose=0), atol=1e-3)
+
+
+def test_without_the_runtime_nothing_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv(npm.FOLDER_VARIABLE, str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="litertjs-core-2.5.3.tgz"):
+        web.write(export_run.source(average()), tmp_path / "web")
+    assert not (tmp_path / "web").exists()
+
+
+def test_a_network_that_tflite_cannot_run_leaves_nothing(tmp_path, fake_runtime):
+    inputs = keras.Input((8, 8, 3))
+    strange = keras.ops.erfinv(keras.layers.GlobalAveragePooling2D()(inputs))
+    model = keras.Model(inputs, keras.layers.Softmax()(strange))
+    with pytest.raises(ValueError, match="only operations that TFLite has builtin"):
+        web.write(export_run.source(model), tmp_path / "web")
+    assert not (tmp_path / "web").exists()
+
+
+def test_a_runtime_whose_import_cannot_be_found_is_refused():
+    with pytest.raises(ValueError, match="must import '@litertjs/wasm-utils' once"):
+        web._import_by_path(b"import x from './x.js'")
+
+
+def test_the_page_names_only_its_own_files():
+    """No address of another server, and every file that is named exists."""
+    for name in web.PAGE_FILES:
+        text = web._page_file(name).decode()
+        addresses = set(re.findall(r"https?:[^\"\s]*", text))
+        if name == "icon.svg":
+            addresses.remove("http://www.w3.org/2000/svg")
+        assert not addresses or name == "LICENSE.txt", name
+    page = web._page_file("index.html").decode()
+    for name in ("style.css", "app.js", "icon.svg"):
+        assert f'"{name}"' in page
+
+
+def test_every_file_of_the_page_is_written():
+    folder = Path(web.__file__).parent / "web_assets"
+    assert {path.name for path in folder.iterdir()} == set(web.PAGE_FILES)
+
+
+# --- Arithmetic of the page, in Node ---
+
+
+def node():
+    """Returns Node, or skips the test."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("Node.js is not installed")
+    return program
+
+
+def test_cropping_and_resizing_are_tensorflows():
+    """Golden: TensorFlow's own kernels."""
+    rng = np.random.default_rng(0)
+    cases, wanted = [], []
+    for height, width, size, padding in [
+        (75, 100, 44, 6),
+        (31, 97, 32, 0),
+        (3, 2, 5, 0),
+        (64, 64, 64, 0),
+        (1, 1, 4, 0),
+        (700, 230, 24, 3),
+    ]:
+        pixels = rng.integers(0, 256, (height, width, 4), np.uint8)
+        for method in RESIZE_METHODS:
+            spec = EvalPreprocessing(size, padding, method)
+            rgba = pixels.ravel().tolist()
+            case = {"height": height, "width": width, "rgba": rgba, "spec": vars(spec)}
+            cases.append(case)
+            image = tf_ops.eval_image(pixels[..., :3], spec)
+            wanted.append(image.numpy().ravel())
+    results = numbers(images=cases, maps=[])["images"]
+    for case, result, golden in zip(cases, results, wanted, strict=True):
+        # TensorFlow finds places in float32; the most seen is 0.003.
+        message = str(case["spec"])
+        np.testing.assert_allclose(result, golden, atol=0.01, err_msg=message)
+
+
+def test_class_maps_are_products_with_a_class_weights():
+    """Golden: NumPy's product, and its float16."""
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(6, 8)).astype(np.float32)
+    weights = rng.normal(size=(3, 8)).astype(np.float16)
+    weights[1] = [0, -0.0, 6e-8, -6e-5, 65504, 1, -2, 1 / 3]
+    case = {
+        "features": features.ravel().tolist(),
+        "weights": weights.view(np.uint16).ravel().tolist(),
+        "channels": 8,
+    }
+    found = numbers(images=[], maps=[{**case, "index": k} for k in range(3)])["maps"]
+    wanted = weights.astype(np.float64) @ features.T.astype(np.float64)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def numbers(**cases):
+    """Has Node compute what the page computes."""
+    script = HERE / "web_numbers_test.mjs"
+    run = subprocess.run(
+        [node(), str(script), str(Path(web.__file__).parent / "web_assets")],
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(run.stdout)

@@ -1,0 +1,97 @@
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from export import api, main
+from export.verify import VerificationError
+from tests.support import export_run
+
+
+def run(*arguments):
+    values = flags.FlagValues()
+    main.define_flags(values)
+    return main.main(values(["main", *arguments]), values)
+
+
+def recorder(monkeypatch, error=None):
+    calls = []
+
+    def export_model(model, formats, **options):
+        calls.append((model, formats, options))
+        if error:
+            raise error
+
+    monkeypatch.setattr(api, "export_model", export_model)
+    return calls
+
+
+def test_flags_are_the_arguments_of_the_python_call(monkeypatch):
+    calls = recorder(monkeypatch)
+    code = run(
+        "--model=EfficientNetB0",
+        "--weights=autoaugment",
+        "--formats=tflite,saved_model",
+        "--calibration=c",
+        "--calibration_images=7",
+        "--verify=v",
+        "--output_dir=o",
+        "--image_size=64",
+        "--crop_padding=0",
+        "--resize=bilinear",
+    )
+    assert code == 0
+    options = {
+        "weights": "autoaugment",
+        "calibration": "c",
+        "calibration_images": 7,
+        "verify": "v",
+        "output_dir": "o",
+        "image_size": 64,
+        "crop_padding": 0,
+        "resize": "bilinear",
+    }
+    assert calls == [("EfficientNetB0", ["tflite", "saved_model"], options)]
+
+
+def test_all_formats_are_the_default(monkeypatch):
+    calls = recorder(monkeypatch)
+    run("--model=x")
+    assert calls[0][1] == ["saved_model", "tflite", "tflite_int8"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (VerificationError("int8: bad"), 1, "failed: int8: bad\n"),
+        (ValueError("`verify` must"), 2, "error: `verify` must\n"),
+    ],
+)
+def test_exit_code_tells_bad_artefacts_from_bad_input(
+    monkeypatch, capsys, error, code, text
+):
+    recorder(monkeypatch, error)
+    assert run("--model=x") == code
+    assert capsys.readouterr().err == text
+
+
+def test_stray_argument_is_refused(capsys):
+    assert run("--model=x", "stray") == 2
+    assert "all input goes into flags. Received: stray" in capsys.readouterr().err
+
+
+def test_command_speaks_to_the_point():
+    command = [sys.executable, "-m", "export.main", "--formats=tflite"]
+    done = subprocess.run(
+        [*command, f"--model={export_run.run_folder()}", "--verify=nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    # On some processors TensorFlow logs as it starts, whatever it is told.
+    (*logs, error) = done.stderr.splitlines()
+    assert error == "error: A folder of images must exist. Received: nowhere"
+    assert all("::" in line or "port.cc" in line for line in logs)

@@ -1,0 +1,149 @@
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from export import loading, predict
+from tests.support import export_run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with a dark and a noisy image, a broken one and a text."""
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    dark = export_run.pictures("darkness", 1, seed=9)[0]
+    noise = export_run.pictures("noise", 1, seed=9)[0]
+    Image.fromarray(dark).save(folder / "dark.png")
+    Image.fromarray(noise).save(folder / "deep" / "noise.png")
+    (folder / "deep" / "broken.jpg").write_bytes(b"broken")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def run(*arguments):
+    values = flags.FlagValues()
+    predict.define_flags(values)
+    argv = values(["predict", *map(str, arguments)])
+    return predict.main(argv, values)
+
+
+def test_finds_files_folders_and_globs_each_once(photos):
+    broken = photos / "deep" / "broken.jpg"
+    noise = photos / "deep" / "noise.png"
+    names = [str(photos / "deep"), str(photos / "*.png"), "nowhere.png", str(noise)]
+    assert [str(path) for path in predict.find_images(names)] == [
+        str(broken),
+        str(noise),
+        str(photos / "dark.png"),
+        "nowhere.png",
+    ]
+
+
+def test_file_with_a_glob_character_in_its_name_is_a_file(tmp_path):
+    (tmp_path / "a[1].png").touch()
+    assert predict.find_images([str(tmp_path / "a[1].png")])[0].name == "a[1].png"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "",
+        "model.keras",
+        "export/saved_model",
+        "export/model_float32.tflite",
+        "export/model_int8.tflite",
+    ],
+)
+def test_every_kind_of_model_names_the_classes(model, photos, capsys):
+    export_run.exported()
+    path = os.path.join(export_run.run_folder(), model)
+    assert run(path, photos, "--top=2", "--json") == 0
+    out, err = capsys.readouterr()
+    dark, noise = json.loads(out)
+    assert dark["image"] == str(photos / "dark.png")
+    assert 1 <= len(dark["classes"]) <= 2
+    assert 1 <= len(noise["classes"]) <= 2
+    assert dark["classes"][0]["label"] == "darkness"
+    assert noise["classes"][0]["label"] == "noise"
+    assert noise["classes"][0]["index"] == 2
+    assert noise["classes"][0]["probability"] > 0.5
+    assert "skipped" in err
+    assert "broken.jpg" in err
+
+
+def test_text_is_aligned(photos, capsys):
+    assert run(export_run.run_folder(), photos / "dark.png") == 0
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title == str(photos / "dark.png")
+    assert len(lines) == 4  # all classes, since there are fewer than five
+    assert lines[0].startswith("  darkness  ")
+    assert len({len(line) for line in lines}) == 1
+    assert all(line.endswith("%") for line in lines)
+
+
+def test_picture_is_written(photos, tmp_path, capsys):
+    sheet = tmp_path / "sheet.png"
+    assert run(export_run.run_folder(), photos, f"--picture={sheet}") == 0
+    capsys.readouterr()
+    with Image.open(sheet) as picture:
+        assert picture.width == 8 + 2 * 184
+
+
+def test_a_picture_that_cannot_be_written_is_told(photos, tmp_path, capsys):
+    sheet = tmp_path / "sheet.xyz"
+    assert run(export_run.run_folder(), photos, f"--picture={sheet}") == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_text_without_any_class_is_a_list_of_images():
+    nothing = predict.Prediction(pathlib.Path("a.png"), (), (), ())
+    assert predict.format_text([nothing]).strip() == "a.png"
+
+
+def test_more_images_than_a_batch_keep_their_order(photos, monkeypatch):
+    monkeypatch.setattr("export.images.BATCH_SIZE", 2)
+    dark, noise = photos / "dark.png", photos / "deep" / "noise.png"
+    copies = []
+    for i in range(3):
+        copies.append(photos / f"copy{i}.png")
+        copies[-1].write_bytes((noise if i == 1 else dark).read_bytes())
+    loaded = loading.load(export_run.run_folder())
+    found = list(predict.predict(loaded, copies))
+    assert [p.path for p in found] == copies
+    assert [p.labels[0] for p in found] == ["darkness", "noise", "darkness"]
+    np.testing.assert_allclose([sum(p.probabilities) for p in found], 1, atol=1e-5)
+
+
+def test_exit_code_is_1_when_no_image_can_be_read(photos, capsys):
+    assert run(export_run.run_folder(), photos / "notes.txt", "nowhere.png") == 1
+    err = capsys.readouterr().err
+    assert "nowhere.png" in err
+    assert "error: none of 2 images could be read" in err
+
+
+def test_exit_code_is_2_for_what_is_no_model(photos, capsys):
+    assert run("EfficientNetB99", photos) == 2
+    assert "error: A model must be" in capsys.readouterr().err
+
+
+def test_exit_code_is_2_without_images(capsys):
+    assert run("EfficientNetB0") == 2
+    assert "usage: predict MODEL IMAGE_OR_FOLDER" in capsys.readouterr().err
+
+
+def test_classes_without_any_probability_are_left_out():
+    scores = np.array([0.0, 0.25, 0.0, 0.75], np.float32)
+    found = predict._best("x.png", scores, "abcd", top=3)
+    assert found.labels == ("d", "b")
+    assert found.probabilities == (0.75, 0.25)
+
+
+def test_top_must_be_at_least_1(photos):
+    loaded = loading.load(export_run.run_folder())
+    with pytest.raises(ValueError, match=r"at least 1. Received: top=0"):
+        list(predict.predict(loaded, [photos / "dark.png"], top=0))

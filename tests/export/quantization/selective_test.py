@@ -1,0 +1,109 @@
+import functools
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from export.formats import tflite
+from export.quantization import calibration, selective
+from export.quantization.tflite_graph import Graph
+from export.runtimes import base
+from tests.support import export_run
+
+NETWORK = export_run.fitted_network
+
+
+def images(count, seed):
+    pictures = [export_run.pictures(x, count, seed) for x in export_run.LABELS]
+    return np.concatenate(pictures)[:, 4:36, 8:40].astype(np.float32)
+
+
+@functools.cache
+def content():
+    return tflite.convert(NETWORK(), export_run.SIZE)
+
+
+@functools.cache
+def seen():
+    return calibration.observe(content(), [images(8, seed=2)])
+
+
+def agreement(graph, tmp_path):
+    (tmp_path / "model.tflite").write_bytes(graph.pack())
+    others = images(12, seed=3)
+    found = base.TFLiteRunner(tmp_path / "model.tflite")(others)
+    wanted = NETWORK()(others, training=False).numpy()
+    return np.mean(found.argmax(axis=1) == wanted.argmax(axis=1))
+
+
+def test_good_network_is_all_integers(tmp_path):
+    graph, remarks = selective.int8(content(), seen())
+    assert remarks == ()
+    tflite.check_integer(graph)
+    assert agreement(graph, tmp_path) >= 0.97
+
+
+def test_int16_answers_like_float32(tmp_path):
+    graph, _ = selective.int16(content(), seen())
+    assert [x for x in graph.tensors if x.type == schema.TensorType.INT16]
+    (tmp_path / "model.tflite").write_bytes(graph.pack())
+    found = base.TFLiteRunner(tmp_path / "model.tflite")(seen().images[::4])
+    wanted = seen().probabilities[::4]
+    assert (found.argmax(axis=1) == wanted.argmax(axis=1)).all()
+    assert np.abs(found - wanted).mean() < 0.02
+
+
+def test_int16_keeps_first_parts_in_floats_until_answers_are_close(monkeypatch):
+    limit = len(selective.parts(content()))
+    tried = []
+
+    def is_enough(count):
+        tried.append(count)
+        return count >= 2
+
+    assert selective._fewest(limit, is_enough) == 2
+    assert tried[0] == 0
+    monkeypatch.setattr(selective, "MAX_DISTANCE_16", -1.0)
+    graph, (remark,) = selective.int16(content(), seen())
+    assert remark.startswith(f"The first {limit} of {limit} parts are in float32")
+    assert not [x for x in graph.tensors if x.type == schema.TensorType.INT16]
+
+
+def test_bad_network_keeps_parts_in_floats(monkeypatch, tmp_path):
+    # Clipping a part of every image ruins a network.
+    monkeypatch.setattr(selective, "SHARES", (0.5,))
+    widest = calibration.find_ranges(content(), seen(), 0.0)
+    monkeypatch.setattr(
+        selective,
+        "find_ranges",
+        lambda *_: {
+            name: (low / 12, high / 12) if "project" in name else (low, high)
+            for name, (low, high) in widest.items()
+        },
+    )
+    graph, (remark,) = selective.int8(content(), seen())
+    assert agreement(graph, tmp_path) >= 0.97
+    with pytest.raises(ValueError, match="no float tensors"):
+        tflite.check_integer(graph)
+    assert "block" in remark
+    assert " MB and " in remark
+
+
+def test_parts_are_blocks_stem_and_top():
+    parts = selective.parts(content())
+    blocks = {
+        layer.name.split("_")[0]
+        for layer in NETWORK().layers
+        if layer.name.startswith("block")
+    }
+    assert set(parts) == blocks | {"stem", "top", "predictions"}
+    graph = Graph(content())
+    computed = {graph.name(x.outputs[0]) for x in graph.operators}
+    assert set().union(*parts.values()) == computed
+
+
+def test_squeeze_excite_is_a_part_of_its_own(tiny):
+    parts = selective.parts(tflite.convert(tiny, 32))
+    names = {name.split(";")[0] for name in parts["squeeze-excite"]}
+    assert any("_se_squeeze" in name for name in names)
+    assert not any("_project_conv" in name for name in names)

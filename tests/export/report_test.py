@@ -1,0 +1,100 @@
+import json
+
+import numpy as np
+from PIL import Image
+
+from export import images, loading, report
+from export.latency import Latency
+from export.report import Result
+from export.verify import Comparison, Reference
+from tests.support import export_run
+
+
+def failed_result(path):
+    comparison = Comparison(3, 0.4, 2 / 3, 0.9, (1,), (0, 2, 0), 1 / 3, 2 / 3)
+    remarks, problems = ("All is small.",), ("it is bad",)
+    latency = Latency(0.75, 0.8)
+    return Result(
+        "tflite_int8", path, 1.25, 0.5, latency, comparison, remarks, problems
+    )
+
+
+def write(tmp_path):
+    run = export_run.run_folder()
+    folder = run / "samples" / "verification" / "sky"
+    paths = tuple(e.path for e in images.list_images(folder))[:3]
+    reference = Reference(paths, np.eye(4)[:3], np.array([0, 1, 1]))
+    results = [failed_result(tmp_path / "model_int8.tflite.failed")]
+    report.write_report(loading.load(run), reference, results, tmp_path)
+    return paths, results
+
+
+def test_table_is_aligned(tmp_path):
+    table = report.format_table(export_run.exported())
+    lines = table.splitlines()
+    assert len(lines) == 1 + len(export_run.exported())
+    assert len({len(line) for line in lines}) == 1
+    assert lines[0].split()[0] == "artefact"
+
+
+def test_json_tells_which_images_disagree(tmp_path):
+    paths, _ = write(tmp_path)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["verification_images"] == 3
+    assert data["preprocessing"]["image_size"] == 32
+    (artefact,) = data["artefacts"]
+    assert artefact["megabytes"] == 0.5
+    assert artefact["problems"] == ["it is bad"]
+    assert artefact["disagreements"] == [
+        {"image": str(paths[1]), "keras": "flower", "artefact": "noise"}
+    ]
+
+
+def test_markdown_has_the_table_the_problems_and_the_picture(tmp_path):
+    paths, _ = write(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert (
+        "| model_int8.tflite.failed | 1.2 | 0.50 | 4.0e-01 | 66.7% | 33.3% | 66.7% "
+        "| 90.0% | 0.75 | 0.80 | FAILED |" in text
+    )
+    assert "- model_int8.tflite.failed: it is bad." in text
+    assert f"| model_int8.tflite.failed | {paths[1]} | flower | noise |" in text
+    assert "- model_int8.tflite.failed: All is small." in text
+    assert "(verification.png)" in text
+    assert "(artefacts.png)" in text
+
+
+def test_bars_grow_with_the_artefacts(tmp_path):
+    one = failed_result(tmp_path / "model.tflite")
+    sizes = []
+    for count in (1, 6):
+        report.draw_bars([one] * count, tmp_path / "bars.png")
+        with Image.open(tmp_path / "bars.png") as picture:
+            sizes.append(picture.size)
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[0][1] < sizes[1][1]
+
+
+def test_picture_shows_disagreeing_images_only(tmp_path):
+    write(tmp_path)
+    with Image.open(tmp_path / "verification.png") as picture:
+        assert picture.width == 8 + 184  # one column
+
+
+def test_run_report_links_its_artefacts_once(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "report.md").write_text("# A run\n\nIts figures.\n")
+    results = export_run.exported()
+    for _ in range(2):
+        report.link_from_run(run, results, run / "export")
+    text = (run / "report.md").read_text()
+    assert text.startswith("# A run\n\nIts figures.\n\n## Artefacts\n")
+    assert text.count("## Artefacts") == 1
+    assert "| [model_int8.tflite](export/model_int8.tflite) |" in text
+    assert "(export/report.md)" in text
+
+
+def test_folder_without_a_report_is_left_alone(tmp_path):
+    report.link_from_run(tmp_path, export_run.exported(), tmp_path / "export")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,60 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.runtimes import base
+from tests.support import export_run
+
+UINT8 = {"dtype": np.uint8, "quantization": (0.5, 10)}
+FLOAT = {"dtype": np.float32, "quantization": (0.0, 0)}
+
+
+def test_quantize_rounds_and_clips():
+    values = np.array([-100.0, 0.0, 0.3, 1.0, 1000.0], np.float32)
+    steps = base.quantize(values, UINT8)
+    assert steps.dtype == np.uint8
+    assert steps.tolist() == [0, 10, 11, 12, 255]
+    assert base.dequantize(steps, UINT8).tolist() == [-5.0, 0.0, 0.5, 1.0, 122.5]
+
+
+def test_float_tensors_are_not_quantized():
+    values = np.array([-3.7, 300.0], np.float32)
+    assert base.quantize(values, FLOAT) is not None
+    np.testing.assert_array_equal(base.quantize(values, FLOAT), values)
+    np.testing.assert_array_equal(base.dequantize(values, FLOAT), values)
+
+
+def test_all_runners_agree_on_shapes():
+    export_run.exported()
+    folder = export_run.run_folder() / "export"
+    for runner in (
+        base.KerasRunner(export_run.fitted_network()),
+        base.SavedModelRunner(folder / "saved_model"),
+        base.TFLiteRunner(folder / "model_int8.tflite"),
+    ):
+        assert runner.input_shape == (32, 32, 3)
+        assert runner.classes == 4
+        scores = runner(np.zeros((2, 32, 32, 3), np.float32))
+        assert scores.shape == (2, 4)
+        assert scores.dtype == np.float32
+
+
+def test_bytes_that_are_no_tflite_model_are_refused(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"no flatbuffer at all")
+    with pytest.raises(ValueError, match=r"hold a TFLite model. Received: .*model"):
+        base.TFLiteRunner(path)
+
+
+def test_saved_model_without_signature_is_refused(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path))
+    with pytest.raises(ValueError, match="must have a signature 'serving_default'"):
+        base.SavedModelRunner(tmp_path)
+
+
+def test_feature_extractor_is_refused():
+    inputs = keras.Input((32, 32, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
+    with pytest.raises(ValueError, match=r"class probabilities.* outputs \[\(None, 30"):
+        base.KerasRunner(model)

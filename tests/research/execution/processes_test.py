@@ -1,0 +1,55 @@
+import multiprocessing
+import os
+import time
+
+import pytest
+
+from research.execution import processes
+
+
+def note(folder):
+    """Writes down who is at work, and waits for the other."""
+    threads = os.environ["TF_NUM_INTRAOP_THREADS"]
+    (folder / str(os.getpid())).write_text(threads)
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def fail_one(folder):
+    """The first to come fails; the other would go on for a minute."""
+    try:
+        (folder / "first").open("x").close()
+    except FileExistsError:
+        time.sleep(60)
+    raise ValueError("no luck")
+
+
+def test_processes_are_new_and_have_one_thread_each(tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
+    processes.run_processes(2, note, (tmp_path,))
+    notes = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert list(notes.values()) == ["1", "1"]
+    assert str(os.getpid()) not in notes
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "7"
+
+
+def test_a_process_that_fails_ends_the_others(tmp_path):
+    with pytest.raises(RuntimeError, match="ValueError: no luck"):
+        processes.run_processes(2, fail_one, (tmp_path,))
+    assert not multiprocessing.active_children()
+
+
+def fail_at_length():
+    raise ValueError("x" * 1_000_000)
+
+
+def test_a_long_message_is_cut(tmp_path):
+    with pytest.raises(RuntimeError, match="ValueError: xxx") as caught:
+        processes.run_processes(1, fail_at_length, ())
+    assert len(str(caught.value)) < 10_000
+
+
+def test_a_process_that_is_killed_is_told(tmp_path):
+    with pytest.raises(RuntimeError, match="ended with exit code 3"):
+        processes.run_processes(1, os._exit, (3,))

@@ -1,0 +1,141 @@
+import dataclasses
+import json
+import os
+
+import pytest
+
+from research import base_network
+from research.execution import trials
+from research.files import InUseError, lock
+from training.config import TrainConfig
+
+ONE_STAGE = '[{"repeats": 1, "kernel": 3, "stride": 1, "expand": 1, "filters": 8}]'
+TINY = TrainConfig(
+    model="EfficientNet",
+    data="digits",
+    stages=ONE_STAGE,
+    stem_filters=8,
+    head_filters=8,
+    image_size=8,
+    crop_padding=0,
+    resize="bilinear",
+    batch_size=8,
+    epochs=1,
+    warmup_epochs=0,
+    drop_connect=0.0,
+    strategy="one_device",
+)
+
+
+def jobs(count):
+    return [
+        trials.Trial(f"seed {seed}", dataclasses.replace(TINY, seed=seed))
+        for seed in range(count)
+    ]
+
+
+def make(trial, folder):
+    """Writes down who made it; another process would find the file there."""
+    folder.mkdir()
+    with (folder.parent / f"made-{trial.config.seed}").open("x") as file:
+        file.write(str(os.getpid()))
+    return {"top1": trial.config.seed / 10, "validation_top1": 0.5, "seconds": 1.0}
+
+
+def fail(trial, folder):
+    raise FloatingPointError(f"no luck with {trial.name}")
+
+
+def test_trials_are_made_once_and_found_again(tmp_path):
+    options = {"processes": 1, "make": make, "show": False}
+    found = trials.run_trials(jobs(2), tmp_path, **options)
+    assert [result["top1"] for result in found] == [0.0, 0.1]
+    # `make` fails where it has been before.
+    found = trials.run_trials(jobs(3), tmp_path, **options)
+    assert [result["top1"] for result in found] == [0.0, 0.1, 0.2]
+    assert not (tmp_path / jobs(1)[0].key).exists()
+
+
+def test_keys_tell_apart_what_the_outcome_depends_on():
+    job = jobs(1)[0]
+    others = [
+        dataclasses.replace(job, train_images=7),
+        dataclasses.replace(job, validation_images=7),
+        dataclasses.replace(job, test_images=7),
+        dataclasses.replace(job, config=dataclasses.replace(TINY, width=2.0)),
+    ]
+    assert len({job.key, *(other.key for other in others)}) == 5
+    assert dataclasses.replace(job, name="other").key == job.key
+
+
+@pytest.mark.slow
+def test_processes_divide_the_trials(tmp_path):
+    found = trials.run_trials(jobs(6), tmp_path, processes=2, make=make, show=False)
+    assert [result["top1"] for result in found] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    makers = {path.read_text() for path in tmp_path.glob("made-*")}
+    assert str(os.getpid()) not in makers
+    with pytest.raises(RuntimeError, match="FloatingPointError: no luck with seed"):
+        trials.run_trials(jobs(8), tmp_path, processes=2, make=fail, show=False)
+
+
+def test_a_trial_that_another_process_makes_is_left_to_it(tmp_path):
+    (job,), storage = jobs(1), trials.Storage(tmp_path)
+    with lock(tmp_path / f"{job.key}.lock", "storage"):
+        assert not storage.try_to_make(job, make)
+        with pytest.raises(InUseError, match="`storage` must not be in use"):
+            lock(tmp_path / f"{job.key}.lock", "storage").__enter__()
+    assert storage.find(job) is None
+    assert storage.try_to_make(job, make)
+    assert not storage.try_to_make(job, make)
+
+
+def test_training_scores_the_images_that_are_asked_for(tmp_path):
+    job = trials.Trial("tiny", TINY, 16, 10, 20)
+    result = trials.train(job, tmp_path / "run")
+    assert result["top1"] * 20 == pytest.approx(round(result["top1"] * 20))
+    share = result["validation_top1"]
+    assert share * 10 == pytest.approx(round(share * 10))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["steps"], summary["final_images"]) == (2, 20)
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not left & {"model.keras", "samples", "report.md", "predictions.png"}
+
+
+def test_base_is_the_recipe_s_with_the_options_on_top(tmp_path):
+    options = base_network.TrainingOptions(data="digits")
+    config = base_network.base_config(options)
+    assert config.stage_table == base_network.SMALL
+    assert (config.image_size, config.epochs) == (16, base_network.DIGITS_EPOCHS)
+    (tmp_path / "table.json").write_text(ONE_STAGE)
+    mine = dataclasses.replace(
+        options, base=str(tmp_path / "table.json"), image_size=12, epochs=2.0
+    )
+    config = base_network.base_config(mine)
+    assert [stage.filters for stage in config.stage_table] == [8]
+    assert (config.image_size, config.epochs) == (12, 2.0)
+    assert str(tmp_path) not in config.to_json()
+
+
+def test_a_variant_is_a_base_under_its_own_recipe():
+    config = base_network.base_config(
+        base_network.TrainingOptions(data="digits", recipe="imagenet:b1", base="b0")
+    )
+    assert (config.model, config.stages) == ("EfficientNet", "")
+    # B0's size: what the recipe leaves to its variant follows the base.
+    assert (config.image_size, config.width, config.depth) == (224, 1.0, 1.0)
+    scaled = base_network.scale(config, base_network.Scaling(2.0, 1.5, 1.1), seed=3)
+    assert (scaled.depth, scaled.width, scaled.image_size) == (2.0, 1.5, 246)
+    assert scaled.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("is_here", "data"), [(True, "fashion_mnist"), (False, "digits")]
+)
+def test_empty_data_stands_for_what_is_here(is_here, data, tmp_path, monkeypatch):
+    place = tmp_path if is_here else tmp_path / "missing"
+    monkeypatch.setattr(base_network.trainer.sources, "FASHION_MNIST", place)
+    assert base_network.resolve(base_network.TrainingOptions()).data == data
+    assert (
+        base_network.resolve(base_network.TrainingOptions(data="digits")).data
+        == "digits"
+    )

@@ -1,0 +1,129 @@
+import dataclasses
+
+import pytest
+
+from keras_efficientnet import Scaling
+from research.execution import trials
+from research.reporting import folder
+from research.scaling import study
+
+OPTIONS = study.Options(
+    data="digits",
+    widths=(2.0,),
+    depths=(2.0,),
+    resolutions=(1.5,),
+    at=("2:1.5",),
+    at_widths=(2.0,),
+    phis=(1.0,),
+    seeds=2,
+    processes=1,
+)
+
+
+def pretend(trial, folder):
+    """Accuracy that grows with size, and a little with the seed."""
+    config = trial.config
+    size = config.width * config.depth * config.image_size / 16
+    top1 = 0.8 + 0.02 * size + 0.002 * config.seed
+    return {"top1": top1, "validation_top1": top1, "seconds": 1.0}
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    made = []
+
+    def make(trials_, root, **options):
+        made.extend(trials_)
+        return run_trials(trials_, root, **options, make=pretend, show=False)
+
+    run_trials = trials.run_trials
+    monkeypatch.setattr(trials, "run_trials", make)
+    return made
+
+
+def test_lines_begin_at_the_base_and_share_networks():
+    lines = study.series(OPTIONS)
+    assert list(lines) == ["width", "depth", "resolution", "compound", "2:1.5"]
+    assert lines["depth"] == [("base", Scaling()), ("d=2", Scaling(depth=2.0))]
+    assert lines["compound"][1] == ("phi=1", Scaling(1.2, 1.1, 1.15))
+    assert lines["2:1.5"][1] == ("w=2", Scaling(2.0, 2.0, 1.5))
+
+
+def test_the_study_trains_each_network_once_per_seed(pretended, tmp_path):
+    study.run(OPTIONS, tmp_path)
+    assert len(pretended) == 7 * 2  # the base, four scaled once, two of Figure 4
+    rows = folder.Rows(
+        tmp_path / "results.csv", study.Row, ("width", "depth", "resolution", "seed")
+    ).rows
+    assert len(rows) == 14
+    # Seeds outermost: what is stopped half-way has whole lines.
+    assert [row.seed for row in rows] == [0] * 7 + [1] * 7
+    wide = next(row for row in rows if (row.width, row.depth) == (2.0, 1.0))
+    assert wide.top1 == pytest.approx(0.84)
+    report = (tmp_path / "report.md").read_text()
+    # Mean of 0.84 and 0.842, deviation of 0.001 * sqrt(2).
+    assert "| w=2 |" in report
+    assert "| 84.10 | 0.14 | 2 |" in report
+    assert (tmp_path / "scaling.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_study_goes_on_and_keeps_to_its_settings(pretended, tmp_path):
+    study.run(OPTIONS, tmp_path)
+    before = (tmp_path / "results.csv").read_text()
+    study.run(dataclasses.replace(OPTIONS, processes=2), tmp_path)
+    assert (tmp_path / "results.csv").read_text() == before
+    with pytest.raises(ValueError, match="seeds: 2 -> 3"):
+        study.run(dataclasses.replace(OPTIONS, seeds=3), tmp_path)
+
+
+def test_lines_may_be_left_out(pretended, tmp_path):
+    alone = dataclasses.replace(OPTIONS, phis=(), at=(), resolutions=(), seeds=1)
+    study.run(alone, tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert "| w=2 |" in report
+    assert "## Compound against" not in report
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"depths": (2.0, 999.0)}, "`depth` must give at most 702 blocks"),
+        ({"resolutions": (0.1,)}, "`image_size` must be at least"),
+    ],
+)
+def test_no_network_is_trained_before_all_can_be_built(
+    pretended, tmp_path, change, message
+):
+    with pytest.raises(ValueError, match=message):
+        study.run(dataclasses.replace(OPTIONS, **change), tmp_path)
+    assert not (tmp_path / "trials").exists()
+
+
+def test_figure_4_takes_any_number_of_lines_in_any_spelling(pretended, tmp_path):
+    at = ("2.0:1.50", *(f"{depth}:1" for depth in range(2, 14)))
+    study.run(dataclasses.replace(OPTIONS, at=at, seeds=1), tmp_path)
+    assert "## Width at 2:1.5" in (tmp_path / "report.md").read_text()
+
+
+def test_interpolation_is_linear_in_the_logarithm():
+    line = [
+        study.Point(str(cost), Scaling(), cost, 1, top1, 0.0, 1)
+        for cost, top1 in ((400, 0.9), (100, 0.8))
+    ]
+    assert study.interpolate(line, 200) == pytest.approx(0.85)
+    assert study.interpolate(line, 100) == pytest.approx(0.8)
+    assert study.interpolate(line, 401) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": 0}, "`seeds` must be at least 1. Received: seeds=0"),
+        ({"at": ("2x1",)}, "list like 2:1,1:1.5, .* Received: at='2x1'"),
+        ({"widths": (0.0,)}, "`width` must be a finite number above 0"),
+    ],
+)
+def test_options_out_of_range_are_named(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        study.run(dataclasses.replace(OPTIONS, **change), tmp_path / "new")
+    assert not (tmp_path / "new").exists()

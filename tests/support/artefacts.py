@@ -1,0 +1,27 @@
+"""Single artefacts of the tiny run's network, each made once for all tests."""
+
+import atexit
+import functools
+import pathlib
+import shutil
+import tempfile
+
+from export.formats.source import Source
+from keras_efficientnet.preprocessing import EvalPreprocessing
+from tests.support import export_run
+
+SPEC = EvalPreprocessing(export_run.SIZE, 8)
+
+
+def source():
+    """Returns the tiny run's network with its labels and preprocessing."""
+    size = export_run.SIZE
+    return Source(export_run.fitted_network(), size, export_run.LABELS, SPEC)
+
+
+@functools.cache
+def written(write, name):
+    """Returns the artefact that a writer makes, called `name`, and its remarks."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return folder / name, write(source(), folder / name)

@@ -1,0 +1,136 @@
+"""A tiny run folder on real photos, and its export, made once for all tests."""
+
+import atexit
+import contextlib
+import functools
+import io
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+from sklearn import datasets
+
+import export
+from export.formats.registry import FORMATS
+from export.formats.source import Source
+from keras_efficientnet.efficientnet import EfficientNet
+from keras_efficientnet.preprocessing import EvalPreprocessing
+
+LABELS = ("sky", "flower", "noise", "darkness")
+SIZE = 32  # pixels
+# Of scikit-learn's photos: file, and the box that all crops lie in.
+PHOTOS = {
+    "sky": ("china.jpg", (0, 0, 640, 140)),
+    "flower": ("flower.jpg", (120, 60, 480, 380)),
+}
+
+
+def pictures(label, count, seed):
+    """Returns uint8 images, (count, 40, 48, 3), of one of the four classes."""
+    rng = np.random.default_rng([seed, LABELS.index(label)])
+    if label == "noise":
+        return rng.integers(0, 256, (count, 40, 48, 3), np.uint8)
+    if label == "darkness":
+        grey = rng.integers(10, 40, (count, 1, 1, 1), np.uint8)
+        return grey + rng.integers(0, 12, (count, 40, 48, 3), np.uint8)
+    name, (left, top, right, bottom) = PHOTOS[label]
+    photo = Image.fromarray(datasets.load_sample_image(name))
+    crops = []
+    for _ in range(count):
+        side = int(rng.integers(90, 140))
+        x, y = rng.integers(left, right - side), rng.integers(top, bottom - side + 1)
+        box = (int(x), int(y), int(x) + side, int(y) + side)
+        crops.append(np.asarray(photo.resize((48, 40), box=box)))
+    return np.stack(crops)
+
+
+def source(model, calibration=()):
+    """Returns what writers of artefacts take, of a model with a static input."""
+    size = model.inputs[0].shape[1]
+    labels = tuple(str(i) for i in range(model.outputs[0].shape[-1]))
+    spec = EvalPreprocessing(size, 0, "bilinear")
+    return Source(model, size, labels, spec, calibration)
+
+
+def tiny_network(seed, **options):
+    """Returns a network of random weights that do not amplify noise.
+
+    Plain random ones do, so that no int8 copy of them could be faithful: here all
+    spatial kernels average.
+    """
+    keras.utils.set_random_seed(seed)
+    model = EfficientNet(
+        0.5,
+        0.3,
+        SIZE,
+        lite=True,
+        classes=len(LABELS),
+        bn_momentum=0.0,  # one training step takes the batch's statistics
+        **options,
+    )
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            layer.set_weights([np.abs(np.array(layer.kernel.numpy()))])
+    stem = model.get_layer("stem_conv")
+    kernel = stem.kernel.numpy()
+    stem.set_weights([kernel.mean((0, 1), keepdims=True) + 0 * kernel])
+    return model
+
+
+@functools.cache
+def fitted_network(seed=2):
+    """Returns a network with real statistics and a least-squares top layer.
+
+    Its features stay random: enough to tell these classes apart, in seconds. Tests
+    must not change it.
+    """
+    model = tiny_network(seed, dropout=0.0, drop_connect=0.0)
+    images = np.concatenate([pictures(label, 48, seed=1) for label in LABELS])
+    images = images[:, 4:36, 8:40].astype(np.float32)
+    model(images, training=True)
+    pooled = keras.Model(model.input, model.get_layer("avg_pool").output)
+    features = pooled(images, training=False).numpy()
+    mean = features.mean(axis=0)
+    features -= mean
+    scores = np.repeat(8 * np.eye(len(LABELS)) - 2, 48, axis=0)
+    gram = features.T @ features + 1000 * np.eye(len(mean))
+    kernel = np.linalg.solve(gram, features.T @ scores)
+    model.get_layer("predictions").set_weights([kernel, 2 - mean @ kernel])
+    return model
+
+
+def write_pictures(folder, count, seed):
+    """Writes `count` images per class into class folders."""
+    for label in LABELS:
+        (folder / label).mkdir(parents=True)
+        for i, pixels in enumerate(pictures(label, count, seed)):
+            Image.fromarray(pixels).save(folder / label / f"{i:02}.png")
+
+
+@functools.cache
+def run_folder():
+    """Returns the folder of a run, as training leaves one."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    model = fitted_network()
+    model.save(folder / "model.keras")
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
+    spec = {"image_size": SIZE, "crop_padding": 8, "resize": "bicubic_legacy"}
+    (folder / "preprocessing.json").write_text(json.dumps(spec))
+    write_pictures(folder / "samples" / "calibration", 8, seed=2)
+    write_pictures(folder / "samples" / "verification", 12, seed=3)
+    return folder
+
+
+@functools.cache
+def exported():
+    """Exports the run in every format but the page; returns the results.
+
+    The page needs npm. Silent, because it happens within whichever test comes first.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        return export.export_model(run_folder(), [*FORMATS.keys() - {"web"}])

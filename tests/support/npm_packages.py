@@ -1,0 +1,15 @@
+"""Packages as the npm registry serves them."""
+
+import io
+import tarfile
+
+
+def tarball(files):
+    """Returns a package as npm packs it."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()

@@ -1,0 +1,265 @@
+"""A run of seconds, and processes that share it.
+
+`python -m tests.support.tiny_run KIND WORKDIR` is one of these processes.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+
+from keras_efficientnet import EvalPreprocessing
+from tests.support.paths import ROOT
+from training.config import TrainConfig
+from training.data import sources
+
+# 20 images at 8 a step: epochs end at steps 2, 5 and 6, and batches span epochs.
+TINY = TrainConfig(
+    model="EfficientNet",
+    width=0.25,
+    depth=0.3,  # one block with a skip, for drop_connect
+    lite=True,  # quicker to trace
+    image_size=32,
+    crop_padding=0,
+    resize="bilinear",
+    batch_size=8,
+    epochs=2.4,
+    lr_per_256=0.1,
+    warmup_epochs=1,
+    dropout=0.2,
+    drop_connect=0.4,
+    export_samples=4,
+)
+# The same on any number of replicas, but for rounding. 480 images, 30 steps.
+SHARED = dataclasses.replace(
+    TINY,
+    strategy="one_device",
+    lite=False,  # smooth: where ReLU6 bends, rounding would grow
+    epochs=1,
+    batch_size=16,
+    optimizer="sgd",
+    lr_per_256=0.01,
+    dropout=0.0,
+    drop_connect=0.0,
+    sync_batch_norm=True,
+    checkpoint_every_steps=1,
+    keep_checkpoints=100,
+)
+STEPS = 20
+UNEVEN = 1003  # images, which no batch size divides
+
+
+def tiny_source(test=True, train=20):
+    rng = np.random.default_rng(0)
+    splits = {"train": train, "validation": 11, **({"test": 9} if test else {})}
+    parts = {
+        name: (
+            rng.integers(0, 256, (count, 40, 36, 3)).astype(np.uint8),
+            np.arange(count) % 3,
+        )
+        for name, count in splits.items()
+    }
+    return sources.arrays(parts, ["apple", "pear", "plum"])
+
+
+def shared_source():
+    return tiny_source(train=480)
+
+
+def read_checkpoint(workdir, step=None):
+    """Returns the arrays of a checkpoint, the latest as a rule, by name."""
+    folder = pathlib.Path(workdir) / "checkpoints"
+    path = (
+        max(folder.glob("*.npz")) if step is None else folder / f"step-{step:09d}.npz"
+    )
+    with np.load(path) as arrays:
+        return {name: arrays[name] for name in arrays if name != "seconds"}
+
+
+def losses(workdir):
+    """Returns the mean loss of each step, from a run that saved at each."""
+    sums = [read_checkpoint(workdir, step)["sums"] for step in range(1, STEPS + 1)]
+    steps = np.diff(np.array([np.zeros(3), *sums]), axis=0)
+    return steps[:, 0] / steps[:, 2]
+
+
+def uneven_source():
+    """Images whose brightest channel is their class, but for every fourth."""
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (UNEVEN, 32, 32, 3)).astype(np.uint8)
+    brightest = images.astype(float).mean(axis=(1, 2)).argmax(axis=1)
+    labels = (brightest + (np.arange(UNEVEN) % 4 == 0)) % 3
+    part = (images, labels)
+    return sources.arrays({"train": part, "validation": part}, ["r", "g", "b"])
+
+
+def count_uneven(used_strategy, batch_size=64):
+    """Evaluates a network that answers with the brightest channel."""
+    import keras
+
+    from training import evaluate
+
+    with used_strategy.scope():
+        inputs = keras.Input((32, 32, 3))
+        net = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    evaluator = evaluate.Evaluator(net, used_strategy=used_strategy, from_logits=True)
+    split = uneven_source().split("validation")
+    scores = evaluator(split, EvalPreprocessing(32, 0, "bilinear"), batch_size)
+    return {"images": scores.images, "top1": scores.top1}
+
+
+def start(kind, workdir, *, index=0, ports=(), seconds=0.0):
+    """Starts a process of a run.
+
+    Args:
+        kind: "train" (20 steps of `SHARED`, then `count_uneven`), "whole" (all of
+            them), "slow" (pauses after each step), or "meet" (only what is quick).
+        workdir: Of the run.
+        index: Of this worker.
+        ports: Of all workers; none: two replicas in one process.
+        seconds: Of each pause.
+    """
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PAUSE": str(seconds)}
+    environment.pop("TF_CONFIG", None)
+    if ports:
+        hosts = [f"127.0.0.1:{port}" for port in ports]
+        task = {"type": "worker", "index": index}
+        config = {"cluster": {"worker": hosts}, "task": task}
+        environment["TF_CONFIG"] = json.dumps(config)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.tiny_run", kind, str(workdir)],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_ports(count):
+    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [holder.getsockname()[1] for holder in holders]
+    for holder in holders:
+        holder.close()
+    return ports
+
+
+def main():
+    kind, workdir = sys.argv[1:]
+    if "TF_CONFIG" in os.environ:
+        config = dataclasses.replace(SHARED, strategy="multi_worker")
+    else:
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        pair = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(cpu, pair)
+        config = dataclasses.replace(SHARED, strategy="mirrored")
+    print(json.dumps(ACTIONS[kind](config, workdir)), flush=True)
+
+
+def _train(config, workdir):
+    from training.engine import distribution, trainer
+
+    used_strategy = distribution.make(config.strategy)  # before the source
+    trainer.train(config, workdir, shared_source(), stop_at_step=STEPS, show=False)
+    return count_uneven(used_strategy)
+
+
+def step_by_hand(used_strategy):
+    """Makes a step of a network whose BatchNorm is not synchronised.
+
+    Returns:
+        Its variables afterwards. All replicas together get the same 8 images.
+    """
+    import keras
+    import tensorflow as tf
+
+    from training.engine import train_state
+    from training.engine import train_step as step
+
+    keras.utils.set_random_seed(0)
+    with used_strategy.scope():
+        inputs = keras.Input((4, 4, 3))
+        x = keras.layers.Conv2D(4, 3, name="conv")(inputs)
+        x = keras.layers.BatchNormalization(name="bn")(x)
+        x = keras.layers.Dense(3, name="dense")(keras.layers.Flatten()(x))
+        net = keras.Model(inputs, x)
+        parts = train_state.TrainState(net, keras.optimizers.SGD(0.1), 0.9)
+    train_step = step.make_train_step(parts, used_strategy, TrainConfig(batch_size=8))
+    images = np.random.default_rng(2).normal(size=(8, 4, 4, 3)).astype(np.float32)
+
+    def share(context):
+        part = 8 // context.num_input_pipelines
+        begin = context.input_pipeline_id * part
+        labels, mask = np.arange(8) % 3, np.ones(8, np.float32)
+        columns = (images, labels.astype(np.int32), mask)
+        ours = tuple(column[begin : begin + part] for column in columns)
+        batch = 8 // used_strategy.num_replicas_in_sync
+        return tf.data.Dataset.from_tensor_slices(ours).batch(batch)
+
+    batches = used_strategy.distribute_datasets_from_function(share)
+    train_step(*next(iter(batches)))
+    with parts.ema_weights():
+        average = net.get_weights()
+    return [array.tolist() for array in [*net.get_weights(), *average]]
+
+
+def _meet(config, workdir):
+    from training.engine import distribution
+
+    del workdir
+    used_strategy = distribution.make(config.strategy)
+    workers = distribution.Workers(used_strategy)
+    return {
+        **count_uneven(used_strategy),
+        "gathered": workers.gather(workers.index, 2**31 - 1 - workers.index).tolist(),
+        "step": step_by_hand(used_strategy),
+    }
+
+
+def _whole(config, workdir):
+    from training.engine import distribution, trainer
+
+    distribution.make(config.strategy)
+    return trainer.train(config, workdir, shared_source(), show=False)
+
+
+def _slow(config, workdir):
+    """Trains with pauses, and tells of each step; exits as the command line does."""
+    import time
+
+    from absl import flags
+
+    from training import main
+    from training.engine import distribution, trainer
+    from training.reporting import metric_writers
+
+    distribution.make(config.strategy)
+    step = metric_writers.Progress.step
+
+    def slow_step(self):
+        step(self)
+        print("step", flush=True)
+        time.sleep(float(os.environ["PAUSE"]))
+
+    metric_writers.Progress.step = slow_step
+    train = trainer.train
+    trainer.train = lambda c, w: train(c, w, shared_source(), show=False)
+    sys.argv = ["main", f"--workdir={workdir}"]
+    main.define_flags(flags.FLAGS)
+    flags.FLAGS(sys.argv)
+    config.epochs = 1000
+    flags.FLAGS.config = config
+    main._main(sys.argv[:1])
+
+
+ACTIONS = {"train": _train, "meet": _meet, "whole": _whole, "slow": _slow}
+
+if __name__ == "__main__":
+    main()

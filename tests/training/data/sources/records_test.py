@@ -1,0 +1,208 @@
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_efficientnet.preprocessing import tf_ops
+from tests.support.paths import PHOTOS
+from training.data import sources
+from training.data.sources import records
+
+FILES = sorted(PHOTOS.glob("*.jpg"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Keeps the indexes of the tests out of the user's cache."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    return tmp_path / "keras" / "keras_efficientnet" / "indexes"
+
+
+def example(encoded, label, **others):
+    """A record as tensorflow/tpu's imagenet_to_gcs.py writes it."""
+
+    def feature(value):
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    features = {
+        "image/height": 375,
+        "image/class/synset": b"n01440764",
+        "image/filename": b"n01440764_10026.JPEG",
+        "image/encoded": encoded,
+        "image/class/label": label,
+    } | others
+    told = {key: feature(v) for key, v in features.items() if v is not None}
+    features = tf.train.Features(feature=told)
+    return tf.train.Example(features=features).SerializeToString()
+
+
+def write(path, serialized):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in serialized:
+            writer.write(record)
+
+
+def write_imagenet(root):
+    """Six photos in two training files and two in a validation file."""
+    files = [path.read_bytes() for path in FILES[:8]]
+    labels = [1, 1000, 389, 3, 2, 7, 1, 1000]
+    rows = [example(*pair) for pair in zip(files, labels, strict=True)]
+    write(root / "train-00000-of-00002", rows[:2])
+    write(root / "train-00001-of-00002", rows[2:6])
+    write(root / "validation-00000-of-00001", rows[6:])
+    return files, labels
+
+
+def read_all(split):
+    return [*tf.data.Dataset.range(len(split)).map(split.read).as_numpy_iterator()]
+
+
+def test_imagenet_records_give_back_the_files(tmp_path):
+    files, labels = write_imagenet(tmp_path / "data")
+    source = sources.load(f"tfrecord:{tmp_path / 'data'}")
+    assert source.class_names[388] == "n02510455"  # giant panda
+    assert len(source.class_names) == 1000
+    train, validation = source.split("train"), source.split("validation")
+    assert read_all(train) == files[:6]
+    assert read_all(validation) == files[6:]
+    assert train.labels.tolist() == [label - 1 for label in labels[:6]]
+    assert train.names[3] == "train-00001-of-00002#1"
+    assert train.names[1:3] == ["train-00000-of-00002#1", "train-00001-of-00002#0"]
+    assert len(set(train.names)) == 6
+
+
+def test_any_position_can_be_read_by_many_threads(tmp_path, monkeypatch):
+    """Also where more files are read than are kept open."""
+    monkeypatch.setattr(records, "_MOST_OPEN", 1)
+    files, _ = write_imagenet(tmp_path / "data")
+    split = sources.tfrecord(f"{tmp_path}/data").split("train")
+    order = np.random.default_rng(0).integers(0, 6, 200)
+    found = tf.data.Dataset.from_tensor_slices(order).map(split.read, 8)
+    assert [*found.as_numpy_iterator()] == [files[i] for i in order]
+    photo = tf_ops.pixels(split.read(tf.constant(5, tf.int64)))
+    np.testing.assert_array_equal(photo, tf.io.decode_jpeg(files[5], channels=3))
+
+
+def test_files_in_other_places_are_read_by_gfile(tmp_path):
+    """Golden: the same file read locally. "ram://" stands for "gs://"."""
+    files, _ = write_imagenet(tmp_path / "data")
+    for path in (tmp_path / "data").iterdir():
+        tf.io.gfile.copy(str(path), f"ram://imagenet/{path.name}", overwrite=True)
+    source = sources.load("tfrecord:ram://imagenet/*")
+    assert read_all(source.split("train")) == files[:6]
+
+
+def test_a_glob_takes_some_files(tmp_path):
+    files, _ = write_imagenet(tmp_path / "data")
+    with pytest.raises(ValueError, match="at least 2 images, to be split into train"):
+        sources.load(f"tfrecord:{tmp_path}/data/train-*")
+    source = sources.load(f"tfrecord:{tmp_path}/data/val*")
+    assert list(source.splits) == ["validation"]
+    assert read_all(source.split("validation")) == files[6:]
+
+
+def test_without_validation_files_a_tenth_is_held_out(tmp_path):
+    rows = [example(b"%d" % i, 1 + i % 2) for i in range(40)]
+    write(tmp_path / "data" / "train-0", rows)
+    source = sources.tfrecord(str(tmp_path / "data"))
+    counts = {n: np.bincount(s.labels).tolist() for n, s in source.splits.items()}
+    assert counts == {"train": [18, 18], "validation": [2, 2]}
+    found = [int(x) for split in source.splits.values() for x in read_all(split)]
+    assert sorted(found) == list(range(40))
+
+
+def test_the_index_is_made_once(tmp_path, cache, monkeypatch):
+    files, _ = write_imagenet(tmp_path / "data")
+    sources.tfrecord(str(tmp_path / "data"))
+    assert len(list(cache.iterdir())) == 2  # of the training and validation files
+
+    def fail(path, layout):
+        raise AssertionError(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "_index_tfrecord", fail)
+        again = sources.tfrecord(str(tmp_path / "data"))
+    assert read_all(again.split("train")) == files[:6]
+
+
+def test_changed_files_and_damaged_caches_are_indexed_anew(tmp_path, cache):
+    write_imagenet(tmp_path / "data")
+    sources.tfrecord(str(tmp_path / "data"))
+    for path in cache.iterdir():
+        path.write_bytes(path.read_bytes()[:-3])
+    write(tmp_path / "data" / "validation-00000-of-00001", [example(b"new", 5)])
+    source = sources.tfrecord(str(tmp_path / "data"))
+    assert read_all(source.split("validation")) == [b"new"]
+    assert len(source.split("train")) == 6
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, cache):
+    files, _ = write_imagenet(tmp_path / "data")
+    cache.parent.mkdir(parents=True)
+    cache.write_text("in the way")
+    source = sources.tfrecord(str(tmp_path / "data"))
+    assert read_all(source.split("train")) == files[:6]
+
+
+def test_a_folder_needs_files_of_the_right_names(tmp_path):
+    write(tmp_path / "data" / "other", [example(b"x", 1)])
+    for pattern in (tmp_path / "data", tmp_path / "nowhere*", tmp_path / "missing"):
+        with pytest.raises(ValueError, match="called train-.*none.*Received: data="):
+            sources.load(f"tfrecord:{pattern}")
+
+
+def test_a_missing_file_is_noticed(tmp_path):
+    write_imagenet(tmp_path / "data")
+    (tmp_path / "data" / "train-00001-of-00002").unlink()
+    with pytest.raises(
+        ValueError, match="Missing: 1, the first .*train-00001-of-00002"
+    ):
+        sources.load(f"tfrecord:{tmp_path / 'data'}")
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.99])
+def test_a_truncated_file_is_named(tmp_path, keep):
+    write_imagenet(tmp_path / "data")
+    path = tmp_path / "data" / "train-00001-of-00002"
+    os.truncate(path, int(path.stat().st_size * keep))
+    with pytest.raises(ValueError, match="must be whole .*train-00001-of-00002 .trunc"):
+        sources.tfrecord(str(tmp_path / "data"))
+
+
+def test_other_files_are_named(tmp_path):
+    (tmp_path / "train-0").write_bytes(b"no records at all, but text " * 9)
+    with pytest.raises(ValueError, match="whole and not compressed. .*train-0"):
+        sources.tfrecord(str(tmp_path))
+    (tmp_path / "train-0").write_bytes(b"")
+    with pytest.raises(ValueError, match="must hold some. Received: .*train-0"):
+        sources.tfrecord(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image/encoded": None}, "'image/encoded', bytes, and .*Received: .*train-0"),
+        ({"image/class/label": None}, "'image/class/label', an integer. .*train-0"),
+        ({"image/class/label": b"tench"}, "'image/class/label', an integer. .*train-0"),
+        ({"image/class/label": 0}, "must be 1 to 1000. Received: 0 in record 1 of .*"),
+        ({"image/class/label": 1001}, "1 to 1000. Received: 1001 in record 1 of .*"),
+    ],
+)
+def test_unfit_records_are_named(tmp_path, changes, message):
+    write(tmp_path / "train-0", [example(b"x", 1), example(b"y", 2, **changes)])
+    with pytest.raises(ValueError, match=message):
+        sources.tfrecord(str(tmp_path))
+
+
+def test_files_that_shrink_while_training_are_noticed(tmp_path):
+    write_imagenet(tmp_path / "data")
+    split = sources.tfrecord(str(tmp_path / "data")).split("train")
+    os.truncate(tmp_path / "data" / "train-00001-of-00002", 100)
+    with pytest.raises(
+        (OSError, tf.errors.OpError), match="shorter since it was index"
+    ):
+        read_all(split)

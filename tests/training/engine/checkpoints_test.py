@@ -1,0 +1,139 @@
+import errno
+import os
+import warnings
+
+import numpy as np
+import pytest
+
+from training.engine import checkpoints
+from training.engine.checkpoints import Checkpoints
+
+
+def arrays(value):
+    return {
+        "model/0": np.full((4, 3), value, np.float32),
+        "model/1": np.array([value, 7], np.uint32),
+        "step": np.array(value, np.int64),
+    }
+
+
+def save(saved, step, value=None):
+    parts = arrays(step if value is None else value)
+    return saved.save(step, {name: (lambda a=a: a) for name, a in parts.items()})
+
+
+def restore(saved):
+    found = {}
+    assign = {n: (lambda a, n=n: found.update({n: a})) for n in arrays(0)}
+    return saved.restore(assign), found
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return Checkpoints(tmp_path / "checkpoints", keep=2)
+
+
+def check(found, value):
+    for name, array in arrays(value).items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+
+
+def test_latest_comes_back_and_only_so_many_stay(saved, tmp_path):
+    assert restore(saved) == (0, {})
+    for step in (1, 20, 3000000000):  # more digits than the name has
+        save(saved, step)
+    names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step-000000020.npz", "step-3000000000.npz"]
+    check_sum, found = restore(saved)
+    assert check_sum
+    check(found, 3000000000)
+
+
+def test_check_sum_tells_contents_apart(saved):
+    save(saved, 5)
+    first, _ = restore(saved)
+    save(saved, 5)
+    assert restore(saved)[0] == first
+    save(saved, 5, value=6)
+    assert restore(saved)[0] != first
+
+
+def test_truncated_at_any_length_falls_back(saved):
+    save(saved, 1)
+    path = save(saved, 2)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.warns(UserWarning, match="step-000000002.npz is damaged"):
+            _, found = restore(saved)
+        check(found, 1)
+
+
+def test_flipped_bits_are_found_or_harmless(saved):
+    save(saved, 1)
+    path = save(saved, 2)
+    whole = bytearray(path.read_bytes())
+    fallbacks = 0
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with warnings.catch_warnings(record=True, action="always") as warned:
+            _, found = restore(saved)
+        fallbacks += bool(warned)
+        check(found, 1 if warned else 2)
+    # Names, contents and their sums are most of the file; dates do not matter.
+    assert fallbacks > len(whole) * 0.2
+
+
+def test_nothing_is_assigned_from_a_damaged_file_and_none_left_is_an_error(saved):
+    path = save(saved, 1)
+    data = bytearray(path.read_bytes())
+    data[data.index(np.uint32(7).tobytes(), 200)] ^= 1
+    path.write_bytes(data)
+    with (
+        pytest.warns(UserWarning, match="wrong check sum of|Bad CRC"),
+        pytest.raises(ValueError, match="none of the 1 in .*checkpoints can"),
+    ):
+        saved.restore(dict.fromkeys(arrays(0), pytest.fail))
+
+
+def test_file_of_other_arrays_is_refused(saved):
+    save(saved, 1)
+    with (
+        pytest.warns(UserWarning, match=r"the arrays of this run: \['ema/0'\]"),
+        pytest.raises(ValueError, match="can be read"),
+    ):
+        saved.restore({"ema/0": pytest.fail, **dict.fromkeys(arrays(0), pytest.fail)})
+
+
+def test_full_disk_loses_nothing(saved, monkeypatch, tmp_path):
+    save(saved, 1)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "write_array", full)
+    with pytest.raises(OSError, match="step-000000002.npz could not be written: No sp"):
+        save(saved, 2)
+    monkeypatch.undo()
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+    check(restore(saved)[1], 1)
+
+
+def test_text_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    checkpoints.write_text(path, "old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyError))
+    with pytest.raises(KeyError):
+        checkpoints.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_would_not_fit_is_told_beforehand(tmp_path):
+    checkpoints.check_space(tmp_path, 1000)
+    with pytest.raises(OSError, match="No space left") as caught:
+        checkpoints.check_space(tmp_path, 1 << 60)
+    assert caught.value.errno == errno.ENOSPC

@@ -1,0 +1,234 @@
+import json
+import signal
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support import tiny_run
+from tests.support.tiny_run import STEPS, UNEVEN
+from training.engine import distribution, trainer
+
+SLURM = {
+    "SLURM_PROCID": "2",
+    "SLURM_STEP_NUM_TASKS": "3",
+    "SLURM_STEP_NODELIST": "node[1-2]",
+    "SLURM_STEP_TASKS_PER_NODE": "2,1",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    for name in ("TF_CONFIG", "TPU_NAME", "CUDA_VISIBLE_DEVICES", *SLURM):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch.setenv
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The folder of the same steps on one device."""
+    workdir = tmp_path_factory.mktemp("alone")
+    source = tiny_run.shared_source()
+    trainer.train(tiny_run.SHARED, workdir, source, stop_at_step=STEPS, show=False)
+    return workdir
+
+
+def check_same(alone, workdir):
+    expected, found = tiny_run.losses(alone), tiny_run.losses(workdir)
+    assert len(expected) == STEPS
+    assert np.ptp(expected) > 0.5  # they do move
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    arrays = tiny_run.read_checkpoint(workdir, STEPS)
+    start = tiny_run.read_checkpoint(alone, 1)
+    moved = 0.0
+    for name, array in tiny_run.read_checkpoint(alone, STEPS).items():
+        np.testing.assert_allclose(
+            arrays[name], array, rtol=1e-6, atol=1e-4, err_msg=name
+        )
+        if name.startswith("model") and "float" in str(array.dtype):
+            moved = max(moved, np.abs(array - start[name]).max())
+    assert moved > 0.01
+
+
+def finish(processes, timeout=400):
+    results = []
+    for process in processes:
+        out, error = process.communicate(timeout=timeout)
+        assert process.returncode == 0, error[-3000:]
+        results.append(json.loads(out.splitlines()[-1]))
+    return results
+
+
+def start_pair(kind, workdir, seconds=0.0):
+    ports = tiny_run.free_ports(2)
+    return [
+        tiny_run.start(kind, workdir, index=i, ports=ports, seconds=seconds)
+        for i in range(2)
+    ]
+
+
+# By hand: every fourth image, from the first on, has another class than its answer.
+EXPECTED = {"images": UNEVEN, "top1": pytest.approx((UNEVEN - 251) / UNEVEN)}
+
+
+def test_two_workers_agree_and_count_every_image_once(tmp_path):
+    results = finish(start_pair("meet", tmp_path))
+    # Each speaks for itself, and numbers up to 31 bits come through.
+    gathered = [[0, 2**31 - 1], [1, 2**31 - 2]]
+    for result in results:
+        assert {name: result[name] for name in EXPECTED} == EXPECTED
+        assert result["gathered"] == gathered
+    steps = [result["step"] for result in results]
+    assert steps[0] == steps[1]
+    alone = tiny_run.step_by_hand(distribution.make("one_device"))
+    # kernel, bias, gamma, beta, mean, variance, ... The mean of the workers' means is
+    # that of all images; their variances lack the spread between the workers.
+    for mean in (4, len(alone) // 2 + 4):
+        np.testing.assert_allclose(steps[0][mean], alone[mean], rtol=1e-5, atol=1e-6)
+        assert np.ptp(alone[mean]) > 0
+
+
+@pytest.mark.slow
+def test_two_workers_train_like_one_and_count_every_image_once(tmp_path, alone):
+    results = finish(start_pair("train", tmp_path))
+    assert results == [EXPECTED, EXPECTED]
+    check_same(alone, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_replicas_train_like_one_and_count_every_image_once(tmp_path, alone):
+    (result,) = finish([tiny_run.start("train", tmp_path)])
+    assert result == EXPECTED
+    check_same(alone, tmp_path)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 1002, 1003, 2000])
+def test_evaluation_counts_every_image_once_for_any_batch(batch_size):
+    used = distribution.make("one_device")
+    assert tiny_run.count_uneven(used, batch_size) == EXPECTED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_worker_that_is_killed_ends_the_other_and_all_resume(tmp_path, killed):
+    pair = start_pair("slow", tmp_path, seconds=0.1)
+    lines = [pair[killed].stdout.readline() for _ in range(3)]
+    assert lines == ["step\n"] * 3
+    pair[killed].kill()
+    began = time.monotonic()
+    _, error = pair[1 - killed].communicate(timeout=120)
+    print(f"ended after {time.monotonic() - began:.0f} s")
+    assert pair[1 - killed].returncode == 69, error[-3000:]
+    assert f"worker {killed}" in error.splitlines()[-1]
+    assert "start all workers again to resume" in error.splitlines()[-1]
+    pair[killed].communicate()
+    step = int(tiny_run.read_checkpoint(tmp_path)["step"])
+    assert step >= 2
+    again = start_pair("slow", tmp_path)
+    assert again[1].stdout.readline() == "step\n"
+    for process in again:
+        process.kill()
+        process.communicate()
+    assert tiny_run.read_checkpoint(tmp_path)["step"] >= step
+
+
+@pytest.mark.slow
+def test_signal_to_one_worker_stops_all_at_one_step(tmp_path):
+    pair = start_pair("slow", tmp_path, seconds=0.1)
+    assert pair[1].stdout.readline() == "step\n"
+    pair[1].send_signal(signal.SIGTERM)
+    ends = [process.communicate(timeout=60) for process in pair]
+    assert [process.returncode for process in pair] == [75, 75], ends
+    step = int(tiny_run.read_checkpoint(tmp_path)["step"])
+    for _, error in ends:
+        assert f"Stopped (at step {step:,})" in error
+
+
+@pytest.mark.slow
+def test_two_workers_finish_a_run_and_resume_to_the_same_bits(tmp_path):
+    straight = finish(start_pair("whole", tmp_path / "straight"))
+    finish(start_pair("train", tmp_path / "halved"))
+    halved = finish(start_pair("whole", tmp_path / "halved"))
+    clock = {"seconds", "seconds_to_first_step"}
+    for a, b in zip(straight, halved, strict=True):
+        assert {k: a[k] for k in a.keys() - clock} == {
+            k: b[k] for k in b.keys() - clock
+        }
+    found = tiny_run.read_checkpoint(tmp_path / "halved")
+    for name, array in tiny_run.read_checkpoint(tmp_path / "straight").items():
+        np.testing.assert_array_equal(array, found[name], err_msg=name)
+
+
+def test_multi_worker_needs_a_description_of_the_cluster(environment):
+    with pytest.raises(ValueError, match=r"Neither TF_CONFIG nor SLURM_STEP_NUM_TASKS"):
+        distribution.make("multi_worker")
+    worker = {"worker": ["a:1", "b:1"]}
+    cases = {
+        "{": "must be JSON, but",
+        "[1]": "must be a JSON object",
+        json.dumps({"cluster": {"ps": ["a:1"]}}): "workers, and at most a chief",
+        json.dumps({"cluster": worker}): r"such as \{'type': 'worker', 'index': 0\}",
+        json.dumps(
+            {"cluster": worker, "task": {"type": "worker", "index": 2}}
+        ): r"Received: task=\{'type': 'worker', 'index': 2\}",
+    }
+    for text, message in cases.items():
+        environment("TF_CONFIG", text)
+        with pytest.raises(ValueError, match=message):
+            distribution.make("multi_worker")
+
+
+def test_multi_worker_must_come_first(environment):
+    tf.zeros(1) + 1
+    cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+    task = {"type": "worker", "index": 0}
+    environment("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    for name in ("multi_worker", "auto"):  # which sees two workers
+        with pytest.raises(
+            RuntimeError, match="before everything else that TensorFlow"
+        ):
+            distribution.make(name)
+
+
+def test_slurm_s_variables_become_a_cluster(environment):
+    for name, value in SLURM.items():
+        environment(name, value)
+    # Source of the form: "node[1-2]", "2,1" and ranks of SLURM's srun manual.
+    resolver = distribution._slurm()
+    cluster = resolver.cluster_spec().as_dict()
+    assert cluster == {"worker": ["node1:8888", "node1:8889", "node2:8888"]}
+    assert (resolver.task_type, resolver.task_id) == ("worker", 2)
+    environment("SLURM_STEP_NUM_TASKS", "5")
+    with pytest.raises(ValueError, match="Requested 5 tasks but only 3"):
+        distribution.make("multi_worker")
+
+
+def test_tpu_that_is_not_there_is_told(environment):
+    with pytest.raises(ValueError, match="TensorFlow finds none at 'local'"):
+        distribution.make("tpu")
+
+
+def test_one_worker_agrees_with_itself():
+    workers = distribution.Workers(distribution.make("auto"))
+    assert (workers.count, workers.index, workers.is_chief) == (1, 0, True)
+    assert workers.gather(3, 4).tolist() == [[3, 4]]
+    workers.wait()
+
+
+def test_errors_about_lost_workers_are_told_from_others():
+    def unavailable(text):
+        return tf.errors.UnavailableError(None, None, text)
+
+    # As TensorFlow 2.21 words it.
+    text = (
+        "Collective ops is aborted by: Error reported from /job:worker/task:1: The "
+        "following tasks are unhealthy (stopped sending heartbeats):\n"
+        "/job:worker/replica:0/task:1"
+    )
+    assert distribution.explain_loss(unavailable(text)) == "Lost contact with worker 1"
+    text = "Collective ops is aborted by: Socket closed"
+    assert distribution.explain_loss(unavailable(text)) == "Lost contact with a worker"
+    assert distribution.explain_loss(unavailable("no such bucket")) is None
+    other = tf.errors.InvalidArgumentError(None, None, "Collective shapes differ")
+    assert distribution.explain_loss(other) is None

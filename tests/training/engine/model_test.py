@@ -1,0 +1,92 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import keras_efficientnet
+from training.config import TrainConfig
+from training.engine import model
+
+SMALL = TrainConfig(
+    model="EfficientNet", width=0.25, depth=0.25, lite=True, image_size=32
+)
+
+
+def test_network_gives_logits_and_its_twin_their_softmax():
+    net = model.build(SMALL, 3)
+    twin = model.with_softmax(SMALL, net)
+    x = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    logits = net(x, training=False)
+    np.testing.assert_allclose(
+        twin(x, training=False), keras.ops.softmax(logits), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("sizes", "side"), [("24", None), ("32", 32), ("", 32)])
+def test_input_is_open_where_training_has_other_sizes(sizes, side):
+    config = dataclasses.replace(SMALL, progressive_sizes=sizes)
+    assert model.build(config, 3).input_shape[1] == side
+
+
+def test_twin_of_half_precision_is_float32():
+    half = dataclasses.replace(SMALL, precision="mixed_bfloat16")
+    before = keras.config.dtype_policy()
+    net = model.build(half, 3)
+    assert net.get_layer("stem_conv").compute_dtype == "bfloat16"
+    assert net.output.dtype == "float32"
+    twin = model.with_softmax(half, net)
+    assert {layer.compute_dtype for layer in twin.layers} == {"float32"}
+    assert keras.config.dtype_policy() == before
+
+
+def test_named_variant_takes_its_own_dropout_unless_told():
+    b2 = TrainConfig(model="b2", image_size=32)
+    assert model._dropout(b2) == 0.3
+    assert model._dropout(dataclasses.replace(b2, dropout=0.0)) == 0.0
+    assert model._dropout(SMALL) == 0.2
+
+
+def test_pretrained_features_get_a_new_classifier(tmp_path):
+    donor = keras_efficientnet.EfficientNetLite0(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+    path = tmp_path / "donor.weights.h5"
+    donor.save_weights(path)
+    config = TrainConfig(model="lite0", image_size=32, weights=str(path))
+    net = model.build(config, 3)
+    assert net.output_shape == (None, 3)
+    kernel = net.get_layer("block3a_dwconv").get_weights()[0]
+    np.testing.assert_array_equal(
+        kernel, donor.get_layer("block3a_dwconv").get_weights()[0]
+    )
+    twin = model.with_softmax(config, net)
+    for a, b in zip(net.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["EfficientNet", "efficientnet"])
+def test_general_network_follows_width_and_depth(name):
+    net = model.build(dataclasses.replace(SMALL, model=name), 3)
+    assert net.input_shape == (None, 32, 32, 3)
+    assert net.get_layer("block7a_project_conv").filters == 80  # 320 * 0.25
+
+
+def test_network_for_several_sizes_takes_any_and_its_twin_the_last():
+    several = dataclasses.replace(SMALL, image_size=48, progressive_sizes="32,40,48")
+    net = model.build(several, 3)
+    assert net.input_shape == (None, None, None, 3)
+    for size in several.sizes:
+        assert net(np.ones((1, size, size, 3), np.float32)).shape == (1, 3)
+    twin = model.with_softmax(several, net)
+    assert twin.input_shape == (None, 48, 48, 3)
+    fixed = model.build(dataclasses.replace(several, progressive_sizes=""), 3)
+    assert [w.path for w in fixed.weights] == [w.path for w in net.weights]
+
+
+def test_batch_norm_is_synchronised_in_training_only():
+    together = dataclasses.replace(SMALL, sync_batch_norm=True)
+    net = model.build(together, 3)
+    twin = model.with_softmax(together, net)
+    for found, expected in ((net, True), (twin, False)):
+        assert found.get_layer("stem_bn").synchronized is expected

@@ -1,0 +1,74 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support import tiny_step
+from training.engine.forward import Forward
+
+
+@pytest.mark.parametrize("stages", ["2", "1,2"])
+def test_recomputing_changes_nothing(stages):
+    # Weights, statistics of BatchNorm and seeds of dropout, over three steps.
+    kept = tiny_step.weights_after(3)
+    again = tiny_step.weights_after(3, remat=stages)
+    assert tiny_step.largest_difference(kept, again) < 1e-6
+
+
+def test_recomputing_goes_with_parts_and_half_precision(policy):
+    policy("mixed_bfloat16")
+    kept = tiny_step.weights_after(2, accumulate=2)
+    again = tiny_step.weights_after(2, accumulate=2, remat="1,2")
+    assert tiny_step.largest_difference(kept, again) < 1e-6
+
+
+def test_stages_are_computed_twice_and_the_rest_once():
+    model = tiny_step.net()
+    images, _, _ = tiny_step.batch()
+
+    def convolutions(stages):
+        @tf.function(autograph=False)
+        def gradients():
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(Forward(model, stages)(images))
+            return tape.gradient(loss, model.trainable_variables)
+
+        graph = gradients.get_concrete_function().graph
+        return sum(op.type == "Conv2D" for op in graph.get_operations())
+
+    assert [convolutions(s) for s in ((), (2,), (1, 2))] == [2, 3, 4]
+
+
+def test_frozen_stage_gets_no_second_pass():
+    model = tiny_step.net(batch_norm=False, dropout=0)
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    before = model.get_weights()
+    _, take = tiny_step.make(model, remat="1,2")
+    take(*tiny_step.batch())
+    pairs = zip(before, model.get_weights(), strict=True)
+    moved = [(a != b).any() for a, b in pairs]
+    assert moved == [False] * 4 + [True] * 2
+
+
+def test_stage_that_the_network_lacks_is_refused():
+    with pytest.raises(ValueError, match=r"`remat` must name .* Received: stages 3, 7"):
+        tiny_step.make(remat="1,3,7")
+
+
+def test_forward_equals_keras_on_a_branching_network(tiny):
+    model = keras.models.clone_model(tiny)
+    model.set_weights(tiny.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3))
+    images = tf.constant(images.astype(np.float32))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    start = model.get_weights()
+    found = Forward(model)(images)
+    moved = model.get_weights()
+    model.set_weights(start)
+    wanted = model(images, training=True)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(moved, model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)

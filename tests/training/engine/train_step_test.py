@@ -1,0 +1,262 @@
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_efficientnet
+from tests.support import tiny_step
+from tests.support.paths import ROOT
+from training.engine import train_step
+from training.optim import optimizers
+
+
+@pytest.mark.parametrize("labels", ["indices", "probabilities"])
+def test_step_equals_that_of_keras(labels):
+    state, take = tiny_step.make(tiny_step.net(dropout=0), label_smoothing=0.1)
+    reference = tiny_step.net(dropout=0)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    reference.compile(keras.optimizers.SGD(0.1), loss)
+    for seed in range(3):
+        images, indices, mask = tiny_step.batch(seed)
+        targets = tf.one_hot(indices, 3)
+        if labels == "probabilities":
+            targets = 0.7 * targets + 0.3 * tf.one_hot(indices[::-1], 3)
+        take(images, indices if labels == "indices" else targets, mask)
+        reference.train_on_batch(images, targets)
+    found, expected = state.model.get_weights(), reference.get_weights()
+    assert tiny_step.largest_difference(found, expected) < 1e-5
+    assert state.step.numpy() == 3
+    assert state.sums.numpy()[2] == 24
+
+
+def test_dropout_of_the_step_is_that_of_keras():
+    found = tiny_step.weights_after(2)
+    reference = tiny_step.net()
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    reference.compile(keras.optimizers.SGD(0.1), loss)
+    for seed in range(2):
+        images, labels, _ = tiny_step.batch(seed)
+        reference.train_on_batch(images, tf.one_hot(labels, 3))
+    expected = [v.numpy() for v in reference.variables]
+    assert tiny_step.largest_difference(found, expected) < 1e-5
+
+
+def test_masked_images_do_not_count():
+    images, labels, _ = tiny_step.batch()
+    mask = tf.constant([1.0] * 5 + [0.0] * 3)
+    junk = tf.concat([images[:5], 9.0 * images[5:]], axis=0)
+    model = tiny_step.net(batch_norm=False, dropout=0)
+    start = model.get_weights()
+    results = []
+    for pixels in (images, junk):
+        model.set_weights(start)
+        state, take = tiny_step.make(model)
+        take(pixels, labels, mask)
+        results.append([*model.get_weights(), state.sums.numpy()])
+    assert tiny_step.largest_difference(*results) == 0
+    assert results[0][-1][2] == 5
+
+
+def test_coupled_decay_shrinks_what_decays():
+    nets = []
+    for weight_decay in (0.0, 0.5):
+        state, take = tiny_step.make(optimizer="sgd", weight_decay=weight_decay)
+        before = state.model.get_weights()
+        take(*tiny_step.batch())
+        nets.append(state.model)
+    shrinks = [w.name in ("kernel", "bias") for w in nets[0].weights]
+    assert sum(shrinks) == len(optimizers.decays(nets[0])) == 6
+    rows = zip(*(n.weights for n in nets), before, shrinks, strict=True)
+    for a, b, start, yes in rows:
+        # SGD's step, rate 0.1, on the penalty's gradient, 0.5 * w.
+        expected = 0.1 * 0.5 * start if yes else 0.0 * start
+        np.testing.assert_allclose(a.numpy() - b.numpy(), expected, atol=1e-6)
+
+
+def test_clipping_bounds_the_step():
+    free = tiny_step.net(batch_norm=False, dropout=0)
+    start = free.get_weights()
+    state, take = tiny_step.make(free)
+    take(*tiny_step.batch(scale=30))
+    pairs = zip(start, free.get_weights(), strict=True)
+    gradient = [(a - b) / 0.1 for a, b in pairs]
+    norm = np.sqrt(sum((g**2).sum() for g in gradient))
+    assert norm > 1
+    state, take = tiny_step.make(
+        tiny_step.net(batch_norm=False, dropout=0), clip_norm=0.5
+    )
+    take(*tiny_step.batch(scale=30))
+    pairs = zip(start, gradient, strict=True)
+    expected = [w - 0.1 * g * 0.5 / norm for w, g in pairs]
+    found = state.model.get_weights()
+    assert tiny_step.largest_difference(found, expected) < 1e-6
+
+
+def test_parts_add_up_to_the_whole_batch():
+    def after(**options):
+        model = tiny_step.net(batch_norm=False, dropout=0)
+        return tiny_step.weights_after(2, model, **options)
+
+    whole = after()
+    assert tiny_step.largest_difference(whole, after(accumulate=4)) < 1e-5
+
+
+def test_parts_move_statistics_and_seeds_once_each():
+    state, take = tiny_step.make(accumulate=2)
+    take(*tiny_step.batch())
+    seeds = [v.numpy() for v in state.model.variables if "seed" in v.path]
+    assert [seed[1] for seed in seeds] == [2, 2]
+
+
+def test_parts_of_unequal_size_are_refused():
+    with pytest.raises(
+        ValueError, match=r"`accumulate` must divide .* 8\. Received: a"
+    ):
+        tiny_step.make(accumulate=3)
+
+
+def test_parts_with_synchronised_statistics_are_refused():
+    class Two:
+        num_replicas_in_sync = 2
+
+    state, _ = tiny_step.make()
+    config = tiny_step.dataclasses.replace(
+        tiny_step.CONFIG, accumulate=2, sync_batch_norm=True
+    )
+    with pytest.raises(ValueError, match=r"must be 1 with `sync_batch_norm`"):
+        train_step.make_train_step(state, Two(), config)
+
+
+@pytest.mark.parametrize(
+    ("name", "scaled"),
+    [*((name, False) for name in optimizers.OPTIMIZERS), ("sgd", True)],
+)
+def test_frozen_layers_and_their_slots_stay(name, scaled):
+    model = tiny_step.net()
+    optim = optimizers.make(name, 0.1, 0.1)
+    if scaled:
+        optim = keras.optimizers.LossScaleOptimizer(optim, initial_scale=8.0)
+    state, _ = tiny_step.make(model, optim)
+    keras_efficientnet.freeze(model, "top")
+    config = tiny_step.dataclasses.replace(
+        tiny_step.CONFIG, optimizer=name, weight_decay=0.1
+    )
+    take = train_step.make_train_step(state, tf.distribute.get_strategy(), config)
+    variables = [*model.weights, *state.optimizer.variables]
+    before = [v.numpy() for v in variables]
+    take(*tiny_step.batch())
+    pairs = zip(variables, before, strict=True)
+    moved = {v.path for v, old in pairs if (v.numpy() != old).any()}
+    # Of the network the classifier alone; BatchNorm uses and keeps its statistics.
+    assert {"predictions/kernel", "predictions/bias"} <= moved
+    assert not [path for path in moved if "block" in path]
+
+
+def test_loss_scaling_goes_with_clipping_and_parts():
+    def after(optim):
+        model = tiny_step.net(batch_norm=False, dropout=0)
+        options = {"accumulate": 2, "clip_norm": 0.01}
+        return tiny_step.weights_after(1, model, optim=optim, **options)
+
+    plain = after(tiny_step.plain(0.01))
+    scaled = after(keras.optimizers.LossScaleOptimizer(tiny_step.plain(0.01)))
+    assert tiny_step.largest_difference(plain, scaled) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_step_is_close_to_the_full_one(dtype, policy):
+    full = tiny_step.weights_after(1, tiny_step.net(dropout=0))
+    policy(f"mixed_{dtype}")
+    half = tiny_step.weights_after(1, tiny_step.net(dropout=0))
+    assert 0 < tiny_step.largest_difference(full, half) < 0.02
+
+
+def test_images_of_any_size_train():
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 2)(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    state, take = tiny_step.make(model)
+    images, labels, mask = tiny_step.batch()
+    take(images, labels, mask)
+    take(tf.image.resize(images, (6, 6)), labels, mask)
+    assert np.isfinite(state.sums.numpy()).all()
+
+
+def test_quick_start_leaves_the_options_as_they_were():
+    def is_off():
+        options = tf.config.optimizer.get_experimental_options()
+        return options.get("disable_meta_optimizer", False)
+
+    with train_step.quick_start():
+        assert is_off() == (not tf.config.list_physical_devices("GPU"))
+    assert not is_off()
+
+
+REPLICAS = """
+import json
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+pair = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, pair)
+import keras, numpy as np
+from tests.support import tiny_step
+from tests.support.paths import ROOT
+from training.engine import distribution as strategy
+from tests.support.paths import ROOT
+
+def weights(used_strategy, scaled=False, **fields):
+    with used_strategy.scope():
+        model = tiny_step.net(dropout=0, synchronized=True)
+        optim = tiny_step.plain(fields.get("clip_norm", 0.0))
+        if scaled:
+            optim = keras.optimizers.LossScaleOptimizer(optim)
+    state, take = tiny_step.make(model, optim, used_strategy, **fields)
+    for seed in range(3):
+        batch = tiny_step.batch(seed, scale=5)
+        if used_strategy.num_replicas_in_sync == 2:
+            cut = [tf.split(x, 2) for x in batch]
+            pick = lambda parts: lambda context: parts[
+                context.replica_id_in_sync_group]
+            batch = [
+                used_strategy.experimental_distribute_values_from_function(pick(parts))
+                for parts in cut
+            ]
+        take(*batch)
+    return [v.numpy() for v in model.variables]
+
+one, two = strategy.make("one_device"), strategy.make("mirrored")
+assert two.num_replicas_in_sync == 2
+settings = {
+    "plain": {},
+    "clipped": {"clip_norm": 0.05},
+    "decayed": {"optimizer": "sgd", "weight_decay": 0.5},
+    "recomputed": {"remat": "1,2"},
+    "scaled": {"scaled": True, "clip_norm": 0.05},
+}
+print(json.dumps({
+    name: tiny_step.largest_difference(weights(one, **s), weights(two, **s))
+    for name, s in settings.items()
+}))
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_step_like_one():
+    # Statistics of BatchNorm too: synchronised ones are those of the whole batch.
+    done = subprocess.run(
+        [sys.executable, "-c", REPLICAS],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    differences = json.loads(done.stdout.splitlines()[-1])
+    assert len(differences) == 5
+    assert max(differences.values()) < 1e-5, differences

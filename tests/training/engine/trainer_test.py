@@ -1,0 +1,235 @@
+import csv
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_efficientnet import EvalPreprocessing
+from tests.support.tiny_run import TINY, read_checkpoint, tiny_source
+from training import evaluate, opening
+from training.config import TrainConfig
+from training.data import sources
+from training.engine import trainer
+from training.reporting import run_folder
+
+WALL_CLOCK = {"seconds", "seconds_to_first_step"}
+
+
+@pytest.fixture(scope="module")
+def source():
+    return tiny_source()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, source):
+    """The folder and the figures of an uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("finished")
+    return workdir, trainer.train(TINY, workdir, source, show=False)
+
+
+def read_metrics(workdir):
+    with (workdir / "metrics.csv").open(newline="") as file:
+        return [
+            {k: v for k, v in row.items() if k not in WALL_CLOCK}
+            for row in csv.DictReader(file)
+        ]
+
+
+def test_run_that_was_interrupted_ends_the_same_to_the_bit(tmp_path, source, finished):
+    assert trainer.train(TINY, tmp_path, source, stop_at_step=3, show=False) is None
+    summary = trainer.train(TINY, tmp_path, source, show=False)
+    workdir, straight = finished
+    expected, found = read_checkpoint(workdir), read_checkpoint(tmp_path)
+    assert expected.keys() == found.keys()
+    assert any("model" in name for name in found)
+    for name, tensor in expected.items():
+        np.testing.assert_array_equal(tensor, found[name], err_msg=name)
+    assert read_metrics(workdir) == read_metrics(tmp_path)
+    for key in straight.keys() - WALL_CLOCK:
+        assert straight[key] == summary[key]
+
+
+def test_finished_run_returns_its_figures_without_training(finished):
+    workdir, summary = finished
+    before = (workdir / "model.keras").stat().st_mtime_ns
+    # No source: it does not even look at the data.
+    assert trainer.train(TINY, workdir) == summary
+    assert (workdir / "model.keras").stat().st_mtime_ns == before
+
+
+def test_run_folder_holds_what_it_promises(finished):
+    workdir, summary = finished
+    folder = run_folder.RunFolder(workdir)
+    for path in vars(folder).values():
+        assert path.exists(), path
+    assert summary["steps"] == 6
+    assert summary["final_images"] == 9
+    assert folder.read_labels() == ("apple", "pear", "plum")
+    assert folder.read_preprocessing() == EvalPreprocessing(32, 0, "bilinear")
+    assert TrainConfig.from_json(folder.config.read_text()) == TINY
+    assert "keras" in folder.environment.read_text()
+    samples = [p.relative_to(folder.samples) for p in folder.samples.rglob("*.png")]
+    counts = {}
+    for path in samples:
+        key = path.parts[:2]
+        counts[key] = counts.get(key, 0) + 1
+    assert {k[1]: v for k, v in counts.items() if k[0] == "verification"} == {
+        "apple": 3,
+        "pear": 3,
+        "plum": 3,
+    }
+    assert sum(v for k, v in counts.items() if k[0] == "calibration") == 4
+    assert len(read_metrics(workdir)) == 3
+
+
+def test_samples_are_the_source_s_images(finished, source):
+    workdir, _ = finished
+    path = workdir / "samples" / "verification" / "pear" / "0000001.png"
+    image = tf.io.decode_png(path.read_bytes())
+    np.testing.assert_array_equal(image, source.split("test").read(1))
+
+
+def test_model_file_opens_without_this_package(finished, tmp_path):
+    workdir, _ = finished
+    images = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3))
+    np.save(tmp_path / "x.npy", images.astype(np.float32))
+    code = (
+        "import sys; sys.modules['keras_efficientnet'] = None  # no import of it\n"
+        "import keras, numpy as np\n"
+        f"m = keras.saving.load_model({str(workdir / 'model.keras')!r})\n"
+        "np.save('y.npy', m(np.load('x.npy'), training=False))\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        check=True,
+        capture_output=True,
+    )
+    found = np.load(tmp_path / "y.npy")
+    net = opening.open_model(str(workdir)).model
+    np.testing.assert_array_equal(found, net(images, training=False))
+    np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_run_killed_after_its_last_step_is_finished(finished, tmp_path, source):
+    workdir, expected = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    for name in ("summary.json", "model.keras", "report.md"):
+        (tmp_path / "run" / name).unlink()
+    summary = trainer.train(TINY, tmp_path / "run", source, show=False)
+    assert summary["seconds_to_first_step"] is None
+    for key in expected.keys() - WALL_CLOCK:
+        assert summary[key] == expected[key]
+    opened = opening.open_model(str(tmp_path / "run"))
+    net, spec = opened.model, opened.preprocessing
+    scores = evaluate.evaluate(net, source.split("test"), spec)
+    assert (scores.top1, scores.images) == (expected["final_top1"], 9)
+
+
+def test_folder_of_another_config_is_refused(finished, source):
+    workdir, _ = finished
+    other = dataclasses.replace(TINY, seed=1, epochs=3)
+    with pytest.raises(ValueError, match=r"differs in epochs: 2\.4 -> 3; seed: 0 -> 1"):
+        trainer.train(other, workdir, source)
+
+
+def test_a_folder_without_steps_takes_another_config(tmp_path, source):
+    wrong = dataclasses.replace(TINY, accumulate=3)
+    with pytest.raises(ValueError, match="accumulate"):
+        trainer.train(wrong, tmp_path, source, show=False)
+    assert (tmp_path / "config.json").is_file()
+    run_folder.RunFolder(tmp_path).check_config(TINY)
+
+
+def test_other_images_are_refused(tmp_path, source):
+    trainer.train(TINY, tmp_path, source, stop_at_step=1, show=False)
+    with pytest.raises(
+        ValueError, match="begun with, 9 of test, 20 of train.* Received: 9 of test, 24"
+    ):
+        trainer.train(TINY, tmp_path, tiny_source(train=24), show=False)
+
+
+def test_bad_images_are_skipped_everywhere(tmp_path):
+    for split in ("train", "validation"):
+        for name in ("dark", "light"):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for i in range(60):
+                value = 30 * (name == "light") + i
+                pixels = tf.fill((32, 32, 3), tf.constant(value, tf.uint8))
+                data = tf.io.encode_png(pixels).numpy()
+                is_bad = (name, i) == ("light", 7)
+                (folder / f"{i}.png").write_bytes(data[:40] if is_bad else data)
+    config = dataclasses.replace(
+        TINY, batch_size=60, epochs=1, export_samples=120, on_bad_image="skip"
+    )
+    source = sources.folder(str(tmp_path / "photos"))
+    summary = trainer.train(config, tmp_path / "run", source, show=False)
+    assert summary["final_images"] == 119
+    report = (tmp_path / "run" / "report.md").read_text()
+    for split in ("train", "validation"):
+        assert str(tmp_path / "photos" / split / "light" / "7.png") in report
+    samples = tmp_path / "run" / "samples"
+    assert len(list(samples.glob("calibration/*/*.png"))) == 119
+    with pytest.raises(ValueError, match="readable. .*7.png"):
+        trainer.train(
+            dataclasses.replace(config, on_bad_image="raise"),
+            tmp_path / "strict",
+            source,
+            show=False,
+        )
+
+
+def test_unusable_config_is_refused_before_anything_is_written(tmp_path, source):
+    with pytest.raises(ValueError, match="`epochs`"):
+        trainer.train(dataclasses.replace(TINY, epochs=0), tmp_path / "run", source)
+    assert not (tmp_path / "run").exists()
+
+
+def test_loss_that_is_not_finite_stops_the_run(tmp_path, source):
+    wild = dataclasses.replace(TINY, lr_per_256=1e30, schedule="constant", epochs=8)
+    with pytest.raises(FloatingPointError, match=r"It became nan in steps [23] to \d+"):
+        trainer.train(wild, tmp_path, source, show=False)
+
+
+def test_images_scaled_to_one_are_warned_of_and_other_classes_refused(tmp_path):
+    whole = tiny_source(test=False)
+    parts = {
+        name: (np.ones((len(split), 32, 32, 3), np.uint8), split.labels)
+        for name, split in whole.splits.items()
+    }
+    scaled = sources.arrays(parts, whole.class_names)
+    with pytest.warns(UserWarning, match="0 to 255"):
+        trainer.train(TINY, tmp_path, scaled, stop_at_step=1, show=False)
+    renamed = dataclasses.replace(scaled, class_names=("a", "b", "c"))
+    with pytest.raises(ValueError, match=r"labels.txt lists. Received: classes a, b"):
+        trainer.train(TINY, tmp_path, renamed)
+
+
+def test_epochs_may_be_shorter_than_a_step():
+    config = dataclasses.replace(TINY, batch_size=32, epochs=5)
+    # 0.625 steps an epoch: the first one is no step, the second ends at step 1.
+    assert trainer.epoch_ends(config, 20) == {1: 3.0, 2: 4.0, 3: 5}
+    assert trainer.epoch_ends(TINY, 20) == {2: 1.0, 5: 2.0, 6: 2.4}
+
+
+@pytest.mark.parametrize(
+    "precision",
+    ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)],
+)
+def test_half_precision_trains(tmp_path, source, precision):
+    half = dataclasses.replace(TINY, precision=precision, lr_per_256=0.01)
+    before = keras.config.dtype_policy()
+    # Loss scaling begins at 2**15 and may have to fall; no step may be poisoned.
+    trainer.train(half, tmp_path, source, stop_at_step=2, show=False)
+    (row,) = read_metrics(tmp_path)
+    assert np.isfinite(float(row["train_loss"]))
+    assert np.isfinite(float(row["validation_loss"]))
+    assert keras.config.dtype_policy() == before

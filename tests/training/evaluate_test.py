@@ -1,0 +1,312 @@
+import csv
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from keras_efficientnet import EvalPreprocessing
+from keras_efficientnet.preprocessing import imagenet_classes
+from training import evaluate, opening
+from training.data import sources
+
+SPEC = EvalPreprocessing(image_size=8, crop_padding=0, resize="bilinear")
+
+
+def brightness_model(classes):
+    """Answers class k with certainty to an image filled with the value k."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    weights = np.zeros((3, classes), np.float32)
+    weights[0] = 2.0 * np.arange(classes)
+    bias = -(np.arange(classes, dtype=np.float32) ** 2)
+    dense = keras.layers.Dense(classes, activation="softmax")
+    model = keras.Model(inputs, dense(x))
+    dense.set_weights([weights, bias])
+    return model
+
+
+def bright_split(values, labels, classes):
+    values = np.asarray(values, np.uint8)[:, None, None, None]
+    images = np.broadcast_to(values, (len(values), 8, 8, 3))
+    part = (images, np.asarray(labels))
+    names = [str(i) for i in range(classes)]
+    source = sources.arrays({"train": part, "validation": part}, names)
+    return source.split("validation")
+
+
+@pytest.mark.parametrize("batch_size", [1, 10, 64, 2000])
+def test_odd_number_of_images_is_counted_once(batch_size):
+    # 1,003 images with 10 classes; every image from the 600th on is labelled wrong
+    # by one, so that filling up with the last image would lower the score.
+    values = np.arange(1003) % 10
+    labels = np.where(np.arange(1003) < 600, values, (values + 1) % 10)
+    if batch_size == 1:
+        values, labels = values[590:610], labels[590:610]
+    split = bright_split(values, labels, 10)
+    scores = evaluate.evaluate(brightness_model(10), split, SPEC, batch_size)
+    right = int((values == labels).sum())
+    assert scores.images == len(values)
+    assert scores.top1 == pytest.approx(right / len(values))
+
+
+def test_top5_and_loss_by_hand():
+    split = bright_split([0, 0, 0], [0, 4, 5], 10)
+    scores = evaluate.evaluate(brightness_model(10), split, SPEC)
+    # Scores fall with the class, so 4 is the fifth and 5 the sixth answer.
+    assert scores.top1 == pytest.approx(1 / 3)
+    assert scores.top5 == pytest.approx(2 / 3)
+    logits = -(np.arange(10.0) ** 2)
+    log_p = logits - math.log(np.exp(logits).sum())
+    floor = math.log(keras.config.epsilon())
+    expected = -np.mean([log_p[0], max(log_p[4], floor), floor])
+    assert scores.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_top5_of_fewer_classes_takes_all():
+    split = bright_split([0, 1], [1, 2], 3)
+    assert evaluate.evaluate(brightness_model(3), split, SPEC).top5 == 1.0
+
+
+def test_equal_scores_gain_nothing():
+    scores = tf.zeros((10, 10))
+    labels = tf.range(10)
+    assert float(tf.reduce_sum(evaluate.right_answers(labels, scores, 1))) == 1
+    assert float(tf.reduce_sum(evaluate.right_answers(labels, scores, 5))) == 5
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_equals_keras(smoothing):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(6, 4)).astype(np.float32)
+    labels = np.array([0, 1, 2, 3, 0, 1], np.int32)
+    theirs = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=smoothing, reduction="none"
+    )(np.eye(4)[labels], logits)
+    ours = evaluate.cross_entropy(tf.constant(labels), tf.constant(logits), smoothing)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_cross_entropy_is_float32_for_half_precision():
+    logits = tf.constant([[20.0, 0.0]], tf.float16)
+    loss = evaluate.cross_entropy(tf.constant([1]), logits, 0.0)
+    assert loss.dtype == tf.float32
+    assert float(loss[0]) == pytest.approx(20.0, abs=1e-3)
+
+
+def test_scores_print_what_people_look_for():
+    scores = evaluate.Scores(images=360, loss=0.1, top1=0.98611, top5=1.0)
+    assert str(scores) == (
+        "top-1 98.61% (96.79% to 99.41%)  top-5 100.00% (98.94% to 100.00%)  n=360"
+    )
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "low", "high"),
+    # Source: R. G. Newcombe, Statistics in Medicine 17 (1998), Table I, method 3.
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (20, 20, 0.8389, 1.0),
+    ],
+)
+def test_interval_is_the_published_one(right, images, low, high):
+    found = evaluate.wilson_interval(right, images)
+    assert found == pytest.approx((low, high), abs=5e-5)
+
+
+def test_model_must_be_a_run_or_a_keras_file(tmp_path):
+    with pytest.raises(ValueError, match=r"run folder, a \.keras file, or the name"):
+        opening.open_model(str(tmp_path / "missing.keras"))
+    with pytest.raises(ValueError, match=r"finished run: .*model.keras is missing"):
+        opening.open_model(str(tmp_path))
+
+
+def test_variant_with_published_weights_is_opened():
+    opened = opening.open_model("lite0", "imagenet")
+    assert opened.preprocessing == EvalPreprocessing(224)
+    assert opened.class_names[0] == "n01440764"  # tench
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command line in this process; returns (exit code, output)."""
+
+    def call(*arguments):
+        holder = flags.FlagValues()
+        monkeypatch.setattr(flags, "FLAGS", holder)
+        evaluate.define_flags(holder)
+        holder(["evaluate", *arguments])
+        try:
+            evaluate._main(["evaluate"])
+        except SystemExit as end:
+            return end.code, capsys.readouterr().out
+        return 0, capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    path = tmp_path / "model" / "model.keras"
+    path.parent.mkdir()
+    brightness_model(10).save(path)
+    return path
+
+
+def write_images(folder, values):
+    folder.mkdir(parents=True)
+    for i, value in enumerate(values):
+        pixels = tf.fill((8, 8, 3), tf.constant(value, tf.uint8))
+        (folder / f"{i:03d}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+
+
+def test_command_writes_tables_and_pictures(tmp_path, model_file, command):
+    for label in range(10):
+        write_images(tmp_path / "photos" / "train" / str(label), [label])
+        # One of three is a little brighter, so that the next class is the answer.
+        values = [label, label, min(label + 1, 9)]
+        write_images(tmp_path / "photos" / "test" / str(label), values)
+    out = tmp_path / "out"
+    # Held out by a rule, validation would need more images.
+    write_validation = tmp_path / "photos" / "validation"
+    for label in range(10):
+        write_images(write_validation / str(label), [label])
+    code, text = command(
+        f"--model={model_file}",
+        f"--data=folder:{tmp_path / 'photos'}",
+        "--split=test",
+        "--crop_padding=0",
+        "--resize=bilinear",
+        "--batch_size=7",
+        f"--output_dir={out}",
+    )
+    assert code == 0
+    assert "top-1 70.00%" in text  # 21 of 30: of the last class all three are right
+    scores = json.loads((out / "scores.json").read_text())
+    assert scores["images"] == 30
+    assert scores["top1_interval"] == pytest.approx([0.5212, 0.8334], abs=1e-4)
+    with (out / "per_class.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {
+        "class": "0",
+        "images": "3",
+        "top1": "0.666667",
+        "top5": "1",
+        "most_confused_with": "1",
+        "times": "1",
+    }
+    assert rows[9]["most_confused_with"] == ""
+    with (out / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows[:4]] == ["0", "0", "0", "1"]
+    assert rows[2]["class_1"] == "1"
+    assert tf.io.decode_png((out / "confusion.png").read_bytes()).shape[0] > 300
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    tmp_path, model_file, command
+):
+    (tmp_path / "file").write_text("")
+    write_images(tmp_path / "photos", [1])
+    code, text = command(
+        f"--model={model_file}",
+        f"--images={tmp_path / 'photos'}",
+        f"--output_dir={tmp_path / 'file' / 'out'}",
+    )
+    assert "Error: " in code
+    assert "answered" not in text
+
+
+def test_command_refuses_logits(tmp_path, command):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    path = tmp_path / "logits.keras"
+    keras.Model(inputs, keras.layers.Dense(3)(x)).save(path)
+    write_images(tmp_path / "photos", [50])
+    code, _ = command(f"--model={path}", f"--images={tmp_path / 'photos'}")
+    assert "must give probabilities, which sum to 1" in code
+
+
+def test_command_needs_the_size_of_a_model_of_any(tmp_path, command):
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    path = tmp_path / "any.keras"
+    keras.Model(inputs, keras.layers.Softmax()(x)).save(path)
+    write_images(tmp_path / "photos", [50])
+    arguments = (f"--model={path}", f"--images={tmp_path / 'photos'}")
+    code, _ = command(*arguments)
+    assert "`image_size` must be given" in code
+    code, text = command(*arguments, "--image_size=8")
+    assert (code, text.strip()) == (0, "1 images answered")
+
+
+def test_command_refuses_another_number_of_classes(tmp_path, command):
+    path = tmp_path / "model.keras"
+    brightness_model(3).save(path)
+    code, _ = command(f"--model={path}", "--data=digits")
+    assert "same number of classes. Received: 3 and 10" in code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "One of `data` and `images` must be given"),
+        (["--data=digits", "--images=here"], "One of `data` and `images`"),
+        (["--data=digits", "--server_file=out.txt"], "`server_file` needs `images`"),
+        (["--images=x", "--ilsvrc_ids=y"], "`server_file` needs `images`"),
+    ],
+)
+def test_command_refuses_what_does_not_go_together(
+    model_file, command, arguments, message
+):
+    code, _ = command(f"--model={model_file}", *arguments)
+    assert message in code
+
+
+def wnid_model(tmp_path):
+    """Answers class k of ImageNet's to brightness k, for the first ten."""
+    model = brightness_model(1000)
+    path = tmp_path / "imagenet.keras"
+    model.save(path)
+    return path
+
+
+def test_test_server_file_has_five_numbers_per_image(tmp_path, command):
+    write_images(tmp_path / "test", [4, 2])
+    wnids = [wnid for wnid, _ in imagenet_classes()]
+    # Any order will do to test with; the real one is in the development kit.
+    (tmp_path / "ids.txt").write_text("\n".join(reversed(wnids)) + "\n")
+    code, text = command(
+        f"--model={wnid_model(tmp_path)}",
+        f"--images={tmp_path / 'test'}",
+        f"--ilsvrc_ids={tmp_path / 'ids.txt'}",
+        f"--server_file={tmp_path / 'server.txt'}",
+        "--crop_padding=0",
+        "--resize=bilinear",
+    )
+    assert code == 0
+    assert "2 images answered" in text
+    # Classes 4, then 3 and 5 with equal scores, then 2 and 6; counted from the end.
+    lines = (tmp_path / "server.txt").read_text().splitlines()
+    assert lines == ["996 997 995 998 994", "998 999 997 1000 996"]
+
+
+def test_subset_of_imagenet_is_matched_by_name(tmp_path, command):
+    # As the network calls them, in English and by WordNet id; in another order.
+    names = ["great white shark", "goldfish", "n01440764"]  # classes 2, 1 and 0
+    for i, name in zip((2, 1, 0), names, strict=True):
+        for split in ("train", "validation"):
+            write_images(tmp_path / "photos" / split / name, [i, i])
+    code, text = command(
+        f"--model={wnid_model(tmp_path)}",
+        f"--data=folder:{tmp_path / 'photos'}",
+        "--crop_padding=0",
+        "--resize=bilinear",
+    )
+    assert (code, text.split()[1]) == (0, "100.00%")

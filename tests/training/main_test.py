@@ -1,0 +1,80 @@
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from training import config, dry_run, main
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "training.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_dry_run_prints_the_plan_with_overrides(tmp_path):
+    recipe = str(pathlib.Path(config.RECIPES / "digits.py"))
+    done = run(
+        f"--config={recipe}",
+        f"--workdir={tmp_path / 'run'}",
+        "--dry_run",
+        "--config.batch_size=128",
+        "--config.epochs=2",
+        "--config.dropout=0.5",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1,079 train, 359 validation, 359 test" in done.stdout
+    # 2 * 1079 / 128 is 16.9 steps.
+    assert "16 of 128 images, 8.43 per epoch" in done.stdout
+    assert "multiply-adds" in done.stdout
+    assert "checkpoint" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_recipe_that_does_not_exist_is_told():
+    done = run("--config=digitz", "--workdir=unused")
+    assert done.returncode == 1
+    assert "Did you mean 'digits'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(28, "No space left on device"), 74),
+        (FileNotFoundError("`weights` must be the path of a file"), 1),
+        (ImportError("tensorflow_datasets must be installed"), 1),
+    ],
+)
+def test_exit_code_tells_whether_starting_again_helps(monkeypatch, error, code, capsys):
+    def fail(*_):
+        raise error
+
+    holder = flags.FlagValues()
+    main.define_flags(holder)
+    flags.DEFINE_integer("verbosity", 0, "", flag_values=holder)
+    holder(["main", "--config=digits", "--workdir=unused"])
+    monkeypatch.setattr(main.flags, "FLAGS", holder)
+    monkeypatch.setattr(main.loop, "train", fail)
+    with pytest.raises(SystemExit) as end:
+        main._main(["main"])
+    assert end.value.code in (code, f"Error: {error}")
+    assert (code == 1) or str(error) in capsys.readouterr().err
+
+
+def test_plan_of_a_bad_config_names_the_field():
+    bad = dataclasses.replace(config.load("digits"), epochs=0)
+    with pytest.raises(ValueError, match="`epochs`"):
+        dry_run.plan(bad)
+
+
+def test_overrides_are_checked_by_name():
+    main._check_overrides(["--config=digits", "--config.seed=1", "--noconfig.lite"])
+    with pytest.raises(ValueError, match="Did you mean 'lite'"):
+        main._check_overrides(["--noconfig.lit"])

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from training.reporting import plots
+
+
+def test_curves_are_drawn_for_one_epoch_and_for_many(tmp_path):
+    for count in (1, 40):
+        rows = [
+            {
+                "epoch": e,
+                "learning_rate": 0.1 / e,
+                "train_loss": 1 / e,
+                "train_top1": 1 - 1 / (e + 1),
+                "validation_loss": 1.2 / e,
+                "validation_top1": 1 - 1 / (e + 2),
+            }
+            for e in range(1, count + 1)
+        ]
+        path = tmp_path / f"{count}.png"
+        plots.draw_curves(rows, path)
+        height, width, _ = tf.io.decode_png(path.read_bytes()).shape
+        assert width > 2 * height > 600
+
+
+def test_wrong_and_unsure_answers_come_first_then_each_other_image_once():
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.5, 1.0, 100)
+    probabilities = np.stack([sure, 1 - sure], axis=1)
+    labels = np.zeros(100, int)
+    labels[[7, 9]] = 1  # wrong answers
+    order = plots._order(probabilities, labels)
+    half = plots.COLUMNS * plots.ROWS // 2
+    assert set(order[:2]) == {7, 9}
+    assert sorted(order) == list(range(100))
+    doubt = sure[order[2:half]]
+    assert list(doubt) == sorted(doubt)
+    assert doubt.max() <= sure[order[half:]].min()
+
+
+@pytest.mark.parametrize("classes", [2, 40, 1000])
+def test_confusion_is_readable_for_any_number_of_classes(tmp_path, classes):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(classes), 5)
+    answers = np.where(rng.random(5 * classes) < 0.8, labels, (labels + 1) % classes)
+    names = [f"class number {i}" for i in range(classes)]
+    path = tmp_path / "confusion.png"
+    plots.draw_confusion(labels, answers, names, path)
+    height, width, _ = tf.io.decode_png(path.read_bytes()).shape
+    assert 200 < height < 3000
+    assert 200 < width < 3000
+
+
+def test_pairs_are_listed_from_the_most_frequent(monkeypatch):
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    answers = np.array([1, 1, 0, 2, 1, 2])
+    figure = plots._confused_pairs(labels, answers, ["a", "b", "c"])
+    (axes,) = figure.axes
+    texts = [text.get_text() for text in axes.get_yticklabels()]
+    assert texts == ["b taken for c", "a taken for b"]  # the last is drawn on top
+    assert [bar.get_width() for bar in axes.patches] == [1, 2]
+    assert [note.get_text() for note in axes.texts] == ["1 of 2", "2 of 3"]
+    assert "of 2; 3 of 6 images wrong" in axes.get_title(loc="left")
+
+
+def test_a_model_without_mistakes_is_drawn(tmp_path):
+    labels = np.arange(100)
+    path = tmp_path / "confusion.png"
+    plots.draw_confusion(labels, labels, [str(i) for i in labels], path)
+    assert path.stat().st_size > 1000
+
+
+def test_names_with_dollars_are_no_formulas(tmp_path):
+    labels = np.array([0, 1])
+    names = ["$1_A_front", "$5_A_front"]
+    plots.draw_confusion(labels, labels[::-1], names, tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 1000
+
+
+def test_long_names_are_cut():
+    assert plots._short("a" * 24) == "a" * 24
+    assert len(plots._short("a" * 25)) == 24

@@ -1,0 +1,1 @@
+"""Augmentation of training images: crops, policies, MixUp, CutMix, RandomErasing."""

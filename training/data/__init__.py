@@ -1,0 +1,1 @@
+"""Training data: sources of labelled images, and the pipeline that batches them."""

@@ -1,0 +1,277 @@
+"""Splits to batches: order, augmentation, padding."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
+
+from ..augment.mixup import Mix
+from ..augment.transforms import Augmentation
+from .decode_errors import BadImages as BadImages
+from .sources import Split
+
+# Streams of random numbers under one seed.
+_ORDER, _AUGMENT, _MIX = range(3)
+
+
+def train_batches(
+    split: Split,
+    spec: EvalPreprocessing,
+    augmentation: Augmentation,
+    *,
+    classes: int,
+    mix: Mix | None = None,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    last_step: int,
+    strategy: tf.distribute.Strategy,
+    bad_images: BadImages | None = None,
+) -> tf.data.Dataset:
+    """Makes the training images of some steps, one element per step.
+
+    The stream is one endless row: a permutation of all images that depends on
+    (seed, epoch), then the next epoch's. Steps cut it into batches, so a batch may
+    span two epochs, no image is left out, and every epoch has each image once. The
+    augmentation of an image depends on (seed, epoch, image), mixing on (seed, step,
+    replica). So any step can be entered at once, and holds the same pixels each
+    time, on any number of workers.
+
+    Args:
+        split: Images to train on.
+        spec: Resolution, padding and resize method.
+        augmentation: From `augment.make`.
+        classes: Number of classes.
+        mix: From `mix.make`; joins the images of a replica's share of a batch.
+        batch_size: Images per step, over all replicas.
+        seed: Of the order, the augmentation and the mixing.
+        first_step: Where to begin; 0 is the first step of the run.
+        last_step: Where to end; it is not made.
+        strategy: Divides each batch over its replicas.
+        bad_images: Takes note of images that cannot be decoded, and lets them count
+            for nothing; None: they are an error.
+
+    Returns:
+        (images, labels, mask) per step: (batch, image_size, image_size, 3) float32,
+        0 to 255; (batch,) int32, or with `mix` or a teacher's soft labels (batch,
+        classes) float32; (batch,) float32, 0 for an image that does not count, else
+        1. Under more replicas than one, their shares.
+
+    Raises:
+        ValueError: The replicas cannot share a batch evenly.
+    """
+    images = len(split)
+    target = _targets(split, classes, as_rows=mix is not None)
+
+    def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(images, dtype=tf.int64), _fold(seed, _ORDER, epoch)
+        )
+        epochs = tf.fill((images,), epoch)
+        return tf.data.Dataset.from_tensor_slices((epochs, order))
+
+    def example(epoch: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        example_seed = _fold(seed, _AUGMENT, epoch, index)
+        image = augmentation(split.read(index), spec, example_seed)
+        return image, target(index), tf.ones(())
+
+    def blank(epoch: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        del epoch
+        return _black(spec), target(index), tf.zeros(())
+
+    def mixed(
+        step: tf.Tensor, replica: tf.Tensor, batch: tuple[tf.Tensor, ...]
+    ) -> tuple[tf.Tensor, ...]:
+        pixels, targets, mask = batch
+        mix_seed = _fold(seed, _MIX, step, replica)
+        return *mix(pixels, targets, mix_seed), mask  # type: ignore[misc]
+
+    begin, end = first_step * batch_size, last_step * batch_size
+    epochs = tf.data.Dataset.range(begin // images, math.ceil(end / images))
+    order = epochs.flat_map(epoch_order).skip(begin % images).take(end - begin)
+    read = bad_images.guard(example, blank) if bad_images else example
+    finish = mixed if mix else None
+    return _distribute(order, read, batch_size, strategy, finish, first_step)
+
+
+def eval_batches(
+    split: Split,
+    spec: EvalPreprocessing,
+    *,
+    batch_size: int,
+    strategy: tf.distribute.Strategy,
+    bad_images: BadImages | None = None,
+) -> tf.data.Dataset:
+    """Makes all images of a split, each once, in order.
+
+    The last batch is filled up with copies of the last image that count for nothing.
+
+    Args:
+        split: Images to evaluate on.
+        spec: Resolution, padding and resize method.
+        batch_size: Images per step, over all replicas.
+        strategy: Divides each batch over its replicas.
+        bad_images: As for `train_batches`.
+
+    Returns:
+        (images, labels, mask) per step: (batch, image_size, image_size, 3) float32,
+        0 to 255; (batch,) int32; (batch,) float32, 1 for an image that counts and 0
+        for filling.
+
+    Raises:
+        ValueError: The replicas cannot share a batch evenly.
+    """
+    images = len(split)
+    labels = tf.constant(split.labels)
+
+    def example(counts: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        image = tf_ops.eval_image(split.read(index), spec)
+        return image, tf.gather(labels, index), counts
+
+    def blank(counts: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return _black(spec), tf.gather(labels, index), tf.zeros_like(counts)
+
+    positions = tf.data.Dataset.range(math.ceil(images / batch_size) * batch_size)
+    order = positions.map(
+        lambda i: (tf.cast(i < images, tf.float32), tf.minimum(i, images - 1))
+    )
+    read = bad_images.guard(example, blank) if bad_images else example
+    return _distribute(order, read, batch_size, strategy)
+
+
+def positions(
+    images: int, *, seed: int, batch_size: int, first_step: int, last_step: int
+) -> np.ndarray:
+    """Returns which images `train_batches` takes in some steps, in order.
+
+    Args:
+        images: Of the split.
+        seed: As for `train_batches`, and so the others.
+        batch_size: Images per step.
+        first_step: Where to begin.
+        last_step: Where to end; it is not looked at.
+
+    Returns:
+        Positions in the split, ((last_step - first_step) * batch_size,), int64.
+    """
+    begin, end = first_step * batch_size, last_step * batch_size
+    first_epoch = begin // images
+    epochs = range(first_epoch, math.ceil(end / images))
+    order = [_epoch_positions(images, seed, epoch) for epoch in epochs]
+    start = begin - first_epoch * images
+    return np.concatenate(order)[start : start + end - begin]
+
+
+@contextlib.contextmanager
+def naming_unreadable(
+    split: Split, find_positions: Callable[[], np.ndarray] | None = None
+) -> Iterator[None]:
+    """Turns TensorFlow's error about an image into one that names the file.
+
+    Args:
+        split: Whose images are read.
+        find_positions: Gives the positions that it can be; None: any. With many
+            images, reading all of them again takes long.
+
+    Raises:
+        ValueError: An image of `split` cannot be read.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        places = find_positions() if find_positions else None
+        failed = split.find_unreadable(positions=places)
+        if not failed:
+            raise
+        raise ValueError(
+            f"Images must be readable. These are not: {', '.join(failed)}"
+        ) from error
+
+
+def _epoch_positions(images: int, seed: int, epoch: int) -> np.ndarray:
+    return tf.random.experimental.stateless_shuffle(
+        tf.range(images, dtype=tf.int64),
+        _fold(seed, _ORDER, tf.constant(epoch, tf.int64)),
+    ).numpy()
+
+
+def _fold(seed: int, stream: int, *parts: tf.Tensor) -> tf.Tensor:
+    folded: Any = (seed, stream)
+    for part in parts:
+        folded = tf.random.experimental.stateless_fold_in(folded, part)
+    return folded
+
+
+def _targets(
+    split: Split, classes: int, *, as_rows: bool
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a function from a position to a label, or to a row of probabilities."""
+    if split.soft_labels is not None:
+        if split.soft_labels.shape != (len(split), classes):
+            raise ValueError(
+                f"`soft_labels` must be (images, classes), {(len(split), classes)}. "
+                f"Received: soft_labels of shape {split.soft_labels.shape}"
+            )
+        soft = tf.constant(split.soft_labels)
+        return lambda index: tf.cast(tf.gather(soft, index), tf.float32)
+    labels = tf.constant(split.labels)
+    if as_rows:
+        return lambda index: tf.one_hot(tf.gather(labels, index), classes)
+    return lambda index: tf.gather(labels, index)
+
+
+def _black(spec: EvalPreprocessing) -> tf.Tensor:
+    return tf.zeros((spec.image_size, spec.image_size, 3))
+
+
+def _distribute(
+    order: tf.data.Dataset,
+    example: Callable[..., Any],
+    batch_size: int,
+    strategy: tf.distribute.Strategy,
+    finish: Callable[..., Any] | None = None,
+    first_step: int = 0,
+) -> tf.data.Dataset:
+    """Reads the examples of `order` and batches them for the replicas.
+
+    `finish` takes (step, replica, batch) and returns what the replica gets.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ValueError(
+            "`batch_size` must be a multiple of the number of replicas, "
+            f"{replicas}. Received: batch_size={batch_size}"
+        )
+
+    def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        # Each worker takes its part of every batch, so that the batches are the
+        # same for any number of workers.
+        part = batch_size // context.num_input_pipelines
+        begin = context.input_pipeline_id * part
+        ours = order
+        if context.num_input_pipelines > 1:
+            batches = order.batch(batch_size, drop_remainder=True)
+            ours = batches.map(
+                lambda *b: tf.nest.map_structure(lambda x: x[begin : begin + part], b)
+            ).unbatch()
+        ours = ours.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        ours = ours.batch(batch_size // replicas, drop_remainder=True)
+        if finish is not None:
+            local = replicas // context.num_input_pipelines
+            first_replica = context.input_pipeline_id * local
+            ours = ours.enumerate().map(
+                lambda i, batch: finish(
+                    first_step + i // local, first_replica + i % local, batch
+                ),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+        return ours.prefetch(tf.data.AUTOTUNE)
+
+    return strategy.distribute_datasets_from_function(share)

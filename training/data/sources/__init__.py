@@ -1,0 +1,33 @@
+"""Where labelled images come from: one interface over folders, records and arrays."""
+
+from .arrays import DIGIT_SIZE, arrays, digits
+from .base import HELD_OUT, SHARES, Source, Split, hold_out, stratify
+from .folders import folder, folders, unlabelled
+from .mnist import FASHION_MNIST, fashion_mnist, idx
+from .pseudo import with_pseudo_labels
+from .registry import KINDS, load
+from .tfds import tfds
+from .tfrecord import tfrecord
+
+__all__ = [
+    "DIGIT_SIZE",
+    "FASHION_MNIST",
+    "HELD_OUT",
+    "KINDS",
+    "SHARES",
+    "Source",
+    "Split",
+    "arrays",
+    "digits",
+    "fashion_mnist",
+    "folder",
+    "folders",
+    "hold_out",
+    "idx",
+    "load",
+    "stratify",
+    "tfds",
+    "tfrecord",
+    "unlabelled",
+    "with_pseudo_labels",
+]

@@ -1,0 +1,230 @@
+"""What a set of labelled images is: splits that are asked for by position."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from keras_efficientnet.architecture import did_you_mean
+from keras_efficientnet.preprocessing import tf_ops
+
+# Ratios to all images, where the source itself does not say.
+SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
+HELD_OUT = 0.1  # of the training images, where only "train" exists
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Labelled images that can be asked for by position.
+
+    Attributes:
+        labels: Class index of each image, (images,), int32.
+        read: From a position, an int64 scalar, to an image: RGB pixels, (height,
+            width, 3), uint8, or the encoded file, a string scalar. Runs inside
+            tf.data.
+        names: What to call each image in messages, by position.
+        soft_labels: A teacher's probabilities, (images, classes), float; None: the
+            labels are the targets.
+    """
+
+    labels: np.ndarray
+    read: Callable[[tf.Tensor], tf.Tensor]
+    names: Sequence[str]
+    soft_labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, positions: np.ndarray) -> Split:
+        """Returns the images at some positions, in that order, as a split.
+
+        Args:
+            positions: (images,), integers; may repeat.
+        """
+        held = tf.constant(positions, tf.int64)
+        soft = self.soft_labels
+        return Split(
+            self.labels[positions],
+            lambda i: self.read(tf.gather(held, i)),
+            [self.names[i] for i in positions],
+            None if soft is None else soft[positions],
+        )
+
+    def find_unreadable(
+        self, most: int = 5, positions: np.ndarray | None = None
+    ) -> list[str]:
+        """Reads images and names those that fail.
+
+        Args:
+            most: How many names are enough.
+            positions: Where to look; None: everywhere.
+        """
+        failed = []
+        for i in range(len(self)) if positions is None else positions:
+            try:
+                tf_ops.pixels(self.read(tf.constant(i, tf.int64)))
+            except tf.errors.OpError:
+                failed.append(self.names[i])
+            if len(failed) == most:
+                break
+        return failed
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A set of labelled images in parts.
+
+    Attributes:
+        class_names: In the order of the class indices.
+        splits: "train" and "validation" as a rule; "test" and "minival" where they
+            exist; a source that is only scored may lack "train".
+    """
+
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Split]
+
+    def __post_init__(self) -> None:
+        bad = [
+            n for n in self.class_names if not n.strip(". ") or set(n) & set("/\\\n")
+        ]
+        if bad or len(set(self.class_names)) < len(self.class_names):
+            raise ValueError(
+                "`class_names` must be distinct and fit as folder names. "
+                f"Received: class_names={self.class_names}"
+            )
+
+    def split(self, name: str) -> Split:
+        """Returns a split by name.
+
+        Raises:
+            ValueError: There is no such split.
+        """
+        if name not in self.splits:
+            raise ValueError(
+                f"`split` must be one of {', '.join(self.splits)}."
+                f"{did_you_mean(name, self.splits)} Received: split={name!r}"
+            )
+        return self.splits[name]
+
+    @property
+    def selection_split(self) -> str:
+        """Name of the split that chooses the best epoch."""
+        return "minival" if "minival" in self.splits else "validation"
+
+    @property
+    def final_split(self) -> str:
+        """Name of the split that is scored once, at the end.
+
+        With a minival it is the real validation split, which nothing was chosen on.
+        """
+        has_minival = "minival" in self.splits
+        return "test" if "test" in self.splits and not has_minival else "validation"
+
+
+def stratify(
+    keys: Sequence[str], labels: np.ndarray, shares: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Cuts each class into parts by a fixed rule.
+
+    The images of a class are ordered by a hash of their keys and cut there, so that
+    the same images always land in the same parts, on any machine.
+
+    Args:
+        keys: Of the images; distinct.
+        labels: Class index of each image, (images,).
+        shares: Part -> ratio to the class; they add up to 1. The first part gets
+            what rounding leaves; every part gets at least one image of each class.
+
+    Returns:
+        Part -> positions in rising order, int64.
+
+    Raises:
+        ValueError: A class has fewer images than there are parts.
+    """
+    hashes = _hashes(keys)
+    first, *others = shares
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in shares}
+    by_class = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[by_class])) + 1
+    for members in np.split(by_class, starts):
+        images = len(members)
+        if images < len(shares):
+            raise ValueError(
+                f"Each class must have at least {len(shares)} images, to be split into "
+                f"{', '.join(shares)}. Received: {images} of class {labels[members[0]]}"
+            )
+        members = members[np.argsort(hashes[members])]
+        for name in others:
+            count = max(1, round(shares[name] * images))
+            taken, members = members[:count], members[count:]
+            parts[name].append(taken)
+        parts[first].append(members)
+    return {name: np.sort(np.concatenate(found)) for name, found in parts.items()}
+
+
+def hold_out(source: Source, count: int) -> Source:
+    """Takes images from "train" for a "minival" split, by a fixed rule.
+
+    Those with the lowest hashes of their names are held out: the same images on any
+    machine, wherever the files lie.
+
+    Args:
+        source: With a "train" split.
+        count: Images to hold out.
+
+    Raises:
+        ValueError: "train" does not have more than `count` images.
+    """
+    train = source.split("train")
+    if not 0 < count < len(train):
+        raise ValueError(
+            f"`minival` must be above 0 and under the {len(train)} training images. "
+            f"Received: minival={count}"
+        )
+    order = np.argsort(_hashes(relative(train.names)), kind="stable")
+    splits = dict(source.splits)
+    splits["train"] = train.take(np.sort(order[count:]))
+    splits["minival"] = train.take(np.sort(order[:count]))
+    return dataclasses.replace(source, splits=splits)
+
+
+def with_validation(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """Returns the splits, with a tenth of "train" as "validation" if that is missing.
+
+    Args:
+        splits: Split name -> split.
+
+    Raises:
+        ValueError: A class of "train" has too few images.
+    """
+    if "validation" in splits or "train" not in splits:
+        return dict(splits)
+    train = splits["train"]
+    shares = {"train": 1 - HELD_OUT, "validation": HELD_OUT}
+    parts = stratify(relative(train.names), train.labels, shares)
+    return {**splits, **{name: train.take(at) for name, at in parts.items()}}
+
+
+def relative(names: Sequence[str]) -> list[str]:
+    """Returns the names without the folder that all of them are in.
+
+    Args:
+        names: Of images; paths, or any other.
+
+    Example:
+        >>> relative(["/data/cat/1.png", "/data/dog/1.png"])
+        ['cat/1.png', 'dog/1.png']
+    """
+    if not names or not all(os.path.isabs(name) for name in names):
+        return list(names)
+    shared = os.path.commonpath({os.path.dirname(name) for name in names})
+    return [os.path.relpath(name, shared).replace(os.sep, "/") for name in names]
+
+
+def _hashes(keys: Sequence[str]) -> np.ndarray:
+    return np.array([hashlib.sha256(key.encode()).hexdigest() for key in keys])

@@ -1,0 +1,187 @@
+"""Images that a teacher has labelled, beside those that people have."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import tempfile
+from collections.abc import Sequence
+from zipfile import BadZipFile
+
+import numpy as np
+import tensorflow as tf
+
+from keras_efficientnet.preprocessing import tf_ops
+
+from .base import Source, Split
+from .folders import unlabelled
+from .registry import KINDS, load
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabels:
+    """What a teacher says of the images of a split.
+
+    Attributes:
+        data: What the split was opened from, as on the command line.
+        data_dir: Where TFDS keeps its data sets; empty: its default.
+        names: Of the images that were kept, by their rows.
+        positions: Of these in the split, (kept,), int64.
+        probabilities: (kept, classes), float16.
+        rows: The images to train on, which repeat those of rare classes: rows of the
+            arrays above, (images,), int64.
+        class_names: Of the teacher, in index order; empty: not known.
+    """
+
+    data: str
+    data_dir: str
+    names: Sequence[str]
+    positions: np.ndarray
+    probabilities: np.ndarray
+    rows: np.ndarray
+    class_names: Sequence[str] = ()
+
+    def save(self, path: str) -> None:
+        """Writes the file, whole or not at all.
+
+        Args:
+            path: Of an .npz file.
+        """
+        target = pathlib.Path(path).expanduser()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        handle, part = tempfile.mkstemp(dir=target.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                np.savez(stream, **values)
+            os.replace(part, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
+            raise
+
+    @classmethod
+    def open(cls, path: str) -> PseudoLabels:
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: It is no such file.
+        """
+        names = [f.name for f in dataclasses.fields(cls) if f.name != "class_names"]
+        try:
+            with pathlib.Path(path).expanduser().open("rb") as stream:
+                archive = np.load(stream)
+                values = {name: archive[name] for name in names}
+                if "class_names" in archive:
+                    values["class_names"] = tuple(archive["class_names"].tolist())
+        except (OSError, ValueError, LookupError, EOFError, BadZipFile) as error:
+            raise ValueError(
+                "`pseudo_labels` must be a file of training.pseudo_label. "
+                f"Received: pseudo_labels={path!r} ({error})"
+            ) from error
+        for name in ("data", "data_dir"):
+            values[name] = str(values[name])
+        values["names"] = values["names"].tolist()
+        return cls(**values)
+
+
+def with_pseudo_labels(source: Source, path: str, classes: int) -> Source:
+    """Adds images with a teacher's probabilities to "train".
+
+    The labelled images keep their labels as targets.
+
+    Args:
+        source: With a "train" split.
+        path: Of a file that training.pseudo_label wrote.
+        classes: Number of classes.
+
+    Raises:
+        ValueError: It is no such file, is of other classes, or its images are not
+            where they were.
+    """
+    found = PseudoLabels.open(path)
+    if found.probabilities.shape[1] != classes:
+        raise ValueError(
+            f"`pseudo_labels` must be for {classes} classes, as the data is. Received: "
+            f"pseudo_labels={path!r} for {found.probabilities.shape[1]}"
+        )
+    if tuple(found.class_names) not in ((), source.class_names):
+        raise ValueError(
+            "`pseudo_labels` must be of a teacher of the same classes, in the same "
+            f"order. Received: pseudo_labels={path!r} of a teacher of "
+            f"{', '.join(found.class_names[:5])} ..., for images of "
+            f"{', '.join(source.class_names[:5])} ..."
+        )
+    images = open_images(found.data, found.data_dir)
+    places = found.positions
+    moved = len(places) and (
+        places.max() >= len(images)
+        or any(images.names[p] != n for p, n in zip(places, found.names, strict=True))
+    )
+    if moved:
+        raise ValueError(
+            "The images of `pseudo_labels` must be the same as when it was written; "
+            f"{found.data} has others. Received: pseudo_labels={path!r}"
+        )
+    probabilities = found.probabilities[found.rows]
+    taught = dataclasses.replace(
+        images.take(places[found.rows]),
+        labels=probabilities.argmax(axis=1).astype(np.int32),
+        soft_labels=probabilities,
+    )
+    train = _join(source.split("train"), taught, classes)
+    return dataclasses.replace(source, splits={**source.splits, "train": train})
+
+
+def open_images(data: str, data_dir: str = "") -> Split:
+    """Opens the images that a teacher labels.
+
+    Args:
+        data: A folder, whose images are taken at any depth, or a source of which the
+            "train" split is taken, such as "tfrecord:GLOB".
+        data_dir: Where TFDS keeps its data sets; empty: its default.
+
+    Raises:
+        ValueError: There are no such images.
+    """
+    is_source = data.partition(":")[0] in KINDS and not os.path.isdir(data)
+    if is_source:
+        return load(data, data_dir=data_dir).split("train")
+    return unlabelled(data)
+
+
+def _join(train: Split, taught: Split, classes: int) -> Split:
+    count = len(train)
+    soft = train.soft_labels
+    if soft is None:
+        soft = np.eye(classes, dtype=np.float16)[train.labels]
+    joint = np.concatenate([soft, taught.soft_labels])
+    pixels = _reads_pixels(train) or _reads_pixels(taught)
+
+    def read(index: tf.Tensor) -> tf.Tensor:
+        return tf.cond(
+            index < count,
+            lambda: _image(train, index, pixels),
+            lambda: _image(taught, index - count, pixels),
+        )
+
+    return Split(
+        np.concatenate([train.labels, taught.labels]),
+        read,
+        [*train.names, *taught.names],
+        joint,
+    )
+
+
+def _reads_pixels(split: Split) -> bool:
+    signature = tf.function(split.read).get_concrete_function(
+        tf.TensorSpec((), tf.int64)
+    )
+    return signature.structured_outputs.dtype != tf.string
+
+
+def _image(split: Split, index: tf.Tensor, pixels: bool) -> tf.Tensor:
+    image = split.read(index)
+    return tf_ops.pixels(image) if pixels else image

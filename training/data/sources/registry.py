@@ -1,0 +1,47 @@
+"""Opens a source by its name, such as "folder:DIR"."""
+
+from __future__ import annotations
+
+from keras_efficientnet.architecture import did_you_mean
+
+from .arrays import digits
+from .base import Source
+from .folders import folder
+from .mnist import fashion_mnist, idx
+from .tfds import tfds
+from .tfrecord import tfrecord
+
+# Kind -> how it is written.
+KINDS = {
+    "digits": "digits",
+    "fashion_mnist": "fashion_mnist",
+    "idx": "idx:DIR",
+    "folder": "folder:DIR",
+    "tfds": "tfds:NAME[:VERSION]",
+    "tfrecord": "tfrecord:GLOB",
+}
+
+
+def load(name: str, *, data_dir: str = "") -> Source:
+    """Opens a source by name.
+
+    Args:
+        name: As in `KINDS`.
+        data_dir: Where TFDS keeps its data sets; empty: its default.
+
+    Raises:
+        ValueError: There is no such source, or it holds no usable images.
+        ImportError: The package that holds the images is missing.
+    """
+    kind, _, argument = name.partition(":")
+    if KINDS.get(kind) is None or bool(argument) != (":" in KINDS[kind]):
+        raise ValueError(
+            f"`data` must be one of {', '.join(KINDS.values())}."
+            f"{did_you_mean(kind, KINDS)} Received: data={name!r}"
+        )
+    if kind == "tfds":
+        return tfds(argument, data_dir)
+    if not argument:
+        return digits() if kind == "digits" else fashion_mnist()
+    openers = {"folder": folder, "idx": idx, "tfrecord": tfrecord}
+    return openers[kind](argument)

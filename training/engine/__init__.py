@@ -1,0 +1,1 @@
+"""The training loop: devices, steps, state, checkpoints and phases."""

@@ -1,0 +1,91 @@
+"""The end of a run: the best weights' scores, the model, the pictures, the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+
+from .. import evaluate
+from ..reporting import plots
+from ..reporting.metric_writers import write_report
+from . import model, phases
+from .checkpoints import replacing
+from .run import Run
+
+
+def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
+    """Scores the best weights once on the final split and writes what remains.
+
+    All workers share the scoring; the chief writes.
+
+    Args:
+        run: All steps are made.
+        scores_only: Whether to write the final figures only. The loss among them
+            then has the label smoothing in it, as in validation.
+
+    Returns:
+        The final figures, as in summary.json.
+    """
+    state, folder, source = run.state, run.folder, run.source
+    state.model.load_weights(folder.best_weights)
+    final, evaluator = state.model, run.evaluator
+    if not scores_only:
+        with run.strategy.scope():
+            final = model.with_softmax(run.config, state.model)
+        evaluator = evaluate.Evaluator(final, used_strategy=run.strategy)
+    split, spec = source.split(source.final_split), run.config.preprocessing
+    scores = evaluator(split, spec, run.config.batch_size, run.skips_bad_images)
+    summary = _summarize(run, final, scores)
+    if run.workers.is_chief:
+        if not scores_only:
+            bad = dict.fromkeys(run.bad_images.names if run.bad_images else ())
+            bad |= run.evaluator.bad_images | evaluator.bad_images
+            _write_results(run, final, summary, list(bad))
+        # Last, because it marks the run as finished.
+        folder.write_summary(summary)
+    # A worker that left earlier would look lost to the others.
+    run.workers.wait()
+    return summary
+
+
+def _write_results(
+    run: Run, final: keras.Model, summary: dict[str, Any], bad_images: list[str]
+) -> None:
+    folder, source = run.folder, run.source
+    split, spec = source.split(source.final_split), run.config.preprocessing
+    with replacing(folder.model) as unfinished:
+        final.save(unfinished)
+    most, skips = run.config.export_samples, run.skips_bad_images
+    folder.write_samples(source, most, skips)
+    plots.draw_curves(run.metrics.rows, folder.curves)
+    names, seed = source.class_names, run.config.seed
+    plots.draw_predictions(final, split, spec, names, seed, folder.predictions, skips)
+    write_report(
+        folder,
+        run.config,
+        summary,
+        run_phases=phases.plan(run.config, run.images),
+        bad_images=bad_images,
+    )
+
+
+def _summarize(run: Run, final: keras.Model, scores: evaluate.Scores) -> dict[str, Any]:
+    state = run.state
+    weights = final.trainable_variables
+    return {
+        "model": run.config.variant,
+        "trainable_parameters": sum(math.prod(v.shape) for v in weights),
+        "steps": run.step,
+        "best_epoch": float(state.best_epoch.numpy()),
+        "best_validation_top1": float(state.best_top1.numpy()),
+        "final_split": run.source.final_split,
+        **{f"final_{k}": v for k, v in dataclasses.asdict(scores).items()},
+        "seconds": round(float(state.seconds.numpy()), 1),
+        # None when an earlier sitting made all steps but did not get to this line.
+        "seconds_to_first_step": None
+        if math.isnan(run.first_step_s)
+        else round(run.first_step_s, 1),
+    }

@@ -1,0 +1,138 @@
+"""Configuration to network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+import keras_efficientnet
+from keras_efficientnet.weights import published_options
+
+from ..config import ANY_SCALING, TrainConfig
+
+
+def build(config: TrainConfig, classes: int) -> keras.Model:
+    """Builds the network that training changes; it gives logits.
+
+    Args:
+        config: Architecture, initial weights and precision.
+        classes: Number of classes.
+
+    Returns:
+        A model from (batch, resolution, resolution, 3), 0 to 255, to logits,
+        (batch, classes), float32. Where it is trained on images of other sizes than
+        it is used for, it takes any size. A classifier that is new to given weights
+        starts at zero.
+
+    Raises:
+        ValueError: The weights do not fit.
+    """
+    size = None if {*config.sizes} != {config.resolution} else config.resolution
+    with _dtype_policy(config.precision):
+        net = _build(config, classes, size, weights=config.weights or None)
+    for layer in net.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = config.sync_batch_norm
+    return net
+
+
+def with_softmax(config: TrainConfig, model: keras.Model) -> keras.Model:
+    """Builds the float32 twin of a trained network that gives probabilities.
+
+    Args:
+        config: What `model` was built from.
+        model: Result of `build`; its weights are copied.
+
+    Returns:
+        A model from (batch, resolution, resolution, 3), 0 to 255, to
+        probabilities, (batch, classes), float32. It has built-in layers only.
+    """
+    with _dtype_policy("float32"):
+        classes, size = model.output_shape[-1], config.resolution
+        twin = _build(config, classes, size, activation="softmax")
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def _build(
+    config: TrainConfig,
+    classes: int,
+    size: int | None,
+    activation: str | None = None,
+    weights: str | None = None,
+) -> keras.Model:
+    if config.variant == ANY_SCALING:
+        return keras_efficientnet.EfficientNet(
+            config.width,
+            config.depth,
+            config.resolution,
+            weights=weights,
+            input_shape=(size, size, 3),
+            classes=classes,
+            classifier_activation=activation,
+            lite=config.lite,
+            dropout=_dropout(config),
+            drop_connect=config.drop_connect,
+            bn_momentum=config.bn_momentum,
+            **_chosen(config),
+            stages=config.stage_table,
+            stem_filters=config.stem_filters,
+            head_filters=config.head_filters,
+        )
+    factory = getattr(keras_efficientnet, config.variant)
+    # The twin of a network that began with published weights is built without them.
+    options = published_options(config.weights, config.variant) | _chosen(config)
+    if weights is None:
+        return factory(
+            weights=None,
+            input_shape=(size, size, 3),
+            classes=classes,
+            classifier_activation=activation,
+            dropout=_dropout(config),
+            drop_connect=config.drop_connect,
+            bn_momentum=config.bn_momentum,
+            **options,
+        )
+    features = factory(
+        include_top=False,
+        weights=weights,
+        input_shape=(size, size, 3),
+        drop_connect=config.drop_connect,
+        bn_momentum=config.bn_momentum,
+        **options,
+    )
+    net = keras_efficientnet.reset_classifier(
+        features, classes, dropout=_dropout(config), classifier_activation=activation
+    )
+    # The usual start of a classifier suits a thousand classes: with ten, on trained
+    # features, its first loss is five times that of a plain guess.
+    kernel = net.get_layer("predictions").kernel
+    kernel.assign(keras.ops.zeros_like(kernel))
+    return net
+
+
+def _chosen(config: TrainConfig) -> dict[str, Any]:
+    """Returns the factory's arguments that the config says."""
+    names = ("normalization", "padding", "bn_epsilon")
+    values = {name: getattr(config, name) for name in names}
+    return {name: value for name, value in values.items() if value}
+
+
+def _dropout(config: TrainConfig) -> float:
+    if config.dropout is not None:
+        return config.dropout
+    variant = keras_efficientnet.VARIANTS.get(config.variant)
+    return variant.dropout if variant else 0.2
+
+
+@contextlib.contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,148 @@
+"""A run in progress: its parts, its checks, and how it is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+
+import tensorflow as tf
+
+from .. import evaluate
+from ..config import TrainConfig
+from ..data import pipeline
+from ..data.sources import Source
+from ..reporting.metric_writers import Metrics, Progress, TensorBoard
+from ..reporting.run_folder import RunFolder
+from .checkpoints import Checkpoints
+from .distribution import Workers
+from .preemption import Interrupts
+from .train_state import TrainState
+
+AGREE_EVERY_S = 5  # between two agreements of the workers on whether to stop
+MOST_STEPS_APART = 1000  # of such agreements
+
+
+@dataclasses.dataclass
+class Run:
+    """The parts of a run in progress.
+
+    Attributes:
+        config: What it was told.
+        folder: Where it writes; only the chief does.
+        source: Images.
+        state: What training changes.
+        strategy: What `state` was made under.
+        workers: The processes that share the run.
+        checkpoints: In `folder`.
+        interrupts: Whether it has been told to stop.
+        evaluator: Of the model.
+        progress: What people see while they wait.
+        metrics: Figures of each epoch.
+        tensorboard: The same figures; None on workers that do not write.
+        bad_images: Those that could not be decoded; None when they are an error.
+        started: Seconds of `time.perf_counter`, less those of earlier sittings.
+        first_step_s: From the call to the end of the first step; nan before.
+        checked_step: Up to here the losses are known to be finite.
+    """
+
+    config: TrainConfig
+    folder: RunFolder
+    source: Source
+    state: TrainState
+    strategy: tf.distribute.Strategy
+    workers: Workers
+    checkpoints: Checkpoints
+    interrupts: Interrupts
+    evaluator: evaluate.Evaluator
+    progress: Progress
+    metrics: Metrics
+    tensorboard: TensorBoard | None
+    bad_images: pipeline.BadImages | None
+    started: float
+    first_step_s: float = math.nan
+    checked_step: int = 0
+    _agree_at_step: int = 0
+    _agreed: tuple[int, float] = (0, math.nan)  # step, seconds
+
+    @property
+    def skips_bad_images(self) -> bool:
+        """Whether images that cannot be decoded count for nothing."""
+        return self.config.on_bad_image == "skip"
+
+    @property
+    def images(self) -> int:
+        """Images of the training split."""
+        return len(self.source.split("train"))
+
+    @property
+    def step(self) -> int:
+        """Finished steps; waits for the device."""
+        return int(self.state.step.numpy())
+
+    @property
+    def seconds(self) -> float:
+        """Time in training, over all sittings."""
+        return time.perf_counter() - self.started
+
+    def check_finite(self, step: int) -> float:
+        """Returns the mean loss of the epoch so far, if it is finite.
+
+        Raises:
+            FloatingPointError: It is not; the message names the steps.
+        """
+        loss, _, images = self.state.sums.numpy()
+        if not math.isfinite(loss):
+            raise FloatingPointError(self._describe_range(f"It became {loss}", step))
+        self.checked_step = step
+        mean = loss / max(images, 1.0)
+        if images:
+            self.progress.loss(mean)
+        return mean
+
+    def save(self, step: int) -> None:
+        """Writes a checkpoint, unless the loss or a weight is not finite.
+
+        Raises:
+            FloatingPointError: It is not; the message names the steps.
+        """
+        since = self.checked_step
+        self.check_finite(step)
+        self.state.seconds.assign(self.seconds)
+        if not self.workers.is_chief:
+            return
+        try:
+            self.state.save(self.checkpoints)
+        except FloatingPointError as error:
+            self.checked_step = since
+            reason = f"It was, but {error} after them; look"
+            raise FloatingPointError(self._describe_range(reason, step)) from error
+
+    def is_told_to_stop(self, step: int) -> bool:
+        """Tells whether a worker has been told to; all get the same answer.
+
+        Several workers agree every few seconds only, because that waits for the
+        devices.
+        """
+        if self.workers.count == 1:
+            return bool(self.interrupts.requested)
+        if step < self._agree_at_step:
+            return False
+        before, then = self._agreed
+        now = time.perf_counter()
+        step_s = 0.0 if math.isnan(then) else (now - then) / (step - before)
+        told, step_ms = self.workers.gather(
+            bool(self.interrupts.requested), min(int(step_s * 1000), 10**9)
+        ).max(axis=0)
+        # The slowest worker's time, so that all choose the same step.
+        apart = AGREE_EVERY_S * 1000 / max(int(step_ms), 1) if step_ms else 1
+        self._agree_at_step = step + int(min(max(apart, 1), MOST_STEPS_APART))
+        self._agreed = (step, time.perf_counter())
+        return bool(told)
+
+    def _describe_range(self, what: str, step: int) -> str:
+        return (
+            "The loss must stay finite; lower the learning rate, or look at the data. "
+            f"{what} in steps {self.checked_step + 1} to {step}; the latest checkpoint "
+            f"in {self.folder.checkpoints} is from before"
+        )

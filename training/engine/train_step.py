@@ -1,0 +1,193 @@
+"""One training step: from a batch to new weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from .. import evaluate
+from ..config import TrainConfig
+from ..optim import optimizers
+from . import advprop
+from .forward import Forward
+from .train_state import TrainState
+
+# From images, labels, mask and the number of the part to gradients and scores.
+Part = Callable[[Any, Any, Any, Any], tuple[list[tf.Tensor], tf.Tensor]]
+
+
+def make_train_step(
+    state: TrainState, used_strategy: tf.distribute.Strategy, config: TrainConfig
+) -> Callable[..., None]:
+    """Makes the function of one step, traced at its first call only.
+
+    It trains the weights that are trainable at the time of this call.
+
+    Args:
+        state: What the step changes.
+        used_strategy: That `state` was made under.
+        config: Batch size, loss, decay, accumulation, recomputation, attacker.
+
+    Returns:
+        A function of (images, labels, mask) as `data.train_batches` makes them.
+
+    Raises:
+        ValueError: `config.accumulate` does not fit, or the network lacks a stage
+            of `config.remat`.
+    """
+    optim, replicas = state.optimizer, used_strategy.num_replicas_in_sync
+    _check_parts(config, replicas)
+    advprop.follow(state.model, state.auxiliary)
+    weights = state.trainable_variables
+    compute = _make_part(state, config, weights)
+    if config.accumulate > 1:
+        compute = _in_parts(compute, config.accumulate, weights)
+    is_coupled = config.optimizer in optimizers.COUPLED and config.weight_decay
+    decaying = {id(w) for w in optimizers.decays(state.model)} if is_coupled else set()
+
+    def replica_step(images: Any, labels: Any, mask: Any) -> tf.Tensor:
+        gradients, sums = compute(images, labels, mask, 0)
+        state.average_statistics()
+        if replicas > 1:
+            # Before clipping and before the search for overflow, which must find
+            # the same in every replica.
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce("SUM", gradients)
+        # The gradient of weight_decay * 0.5 * w**2, without the way over the loss.
+        # Scaled like the loss, because the optimizer scales gradients back.
+        rate = optim.scale_loss(tf.constant(config.weight_decay))
+        gradients = [
+            g + rate * w.value if id(w) in decaying else g
+            for g, w in zip(gradients, weights, strict=True)
+        ]
+        optim.apply(gradients, weights)
+        return sums
+
+    # Nothing here branches on tensors, and to look for that would take a second.
+    @tf.function(autograph=False)
+    def train_step(images: Any, labels: Any, mask: Any) -> None:
+        sums = used_strategy.run(replica_step, (images, labels, mask))
+        state.sums.assign_add(used_strategy.reduce("SUM", sums, axis=None))
+        state.step.assign_add(1)
+        state.update_ema()
+
+    return train_step
+
+
+@contextlib.contextmanager
+def quick_start() -> Iterator[None]:
+    """Leaves out TensorFlow's graph optimizations, for the time of a block.
+
+    On processors they delay the first step by seconds and do not speed up the
+    others. A function must be called inside such a block always or never, else it is
+    prepared anew. The setting is the whole process's, so this is for programs that
+    do nothing but train.
+    """
+    name = "disable_meta_optimizer"
+    if tf.config.list_physical_devices("GPU"):
+        yield  # there they choose the data layout
+        return
+    before = tf.config.optimizer.get_experimental_options().get(name, False)
+    tf.config.optimizer.set_experimental_options({name: True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({name: before})
+
+
+def _make_part(state: TrainState, config: TrainConfig, weights: list[Any]) -> Part:
+    optim, stages = state.optimizer, config.remat_stages
+    main = Forward(state.model, stages)
+    auxiliary = Forward(state.model, stages, state.auxiliary)
+
+    def part(
+        images: Any, labels: Any, mask: Any, index: Any
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        def losses_of(logits: tf.Tensor) -> tf.Tensor:
+            return mask * evaluate.cross_entropy(labels, logits, config.label_smoothing)
+
+        def scaled(losses: tf.Tensor) -> tf.Tensor:
+            return optim.scale_loss(tf.reduce_sum(losses) / config.batch_size)
+
+        if config.adversarial_epsilon:
+            attacked = advprop.attack(
+                lambda pixels: scaled(losses_of(auxiliary(pixels))),
+                images,
+                epsilon=config.adversarial_epsilon,
+                steps=config.adversarial_steps,
+                seed=_seed(config.seed, state.step, index),
+            )
+        with tf.GradientTape() as tape:
+            logits = main(images)
+            losses = losses_of(logits)
+            loss = scaled(losses)
+            if config.adversarial_epsilon:
+                loss += scaled(losses_of(auxiliary(attacked)))
+        gradients = tape.gradient(
+            loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        hits = evaluate.right_answers(labels, logits, 1) * mask
+        return gradients, tf.stack([tf.reduce_sum(c) for c in (losses, hits, mask)])
+
+    return part
+
+
+def _in_parts(part: Part, parts: int, weights: list[Any]) -> Part:
+    """Makes of a function of a part one of the whole batch."""
+
+    def whole(
+        images: Any, labels: Any, mask: Any, index: Any
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        del index
+
+        def add_part(index: Any, sums: Any) -> Any:
+            x, y, z = (_cut(batch, parts, index) for batch in (images, labels, mask))
+            gradients, scores = part(x, y, z, index)
+            terms = zip(sums, [*gradients, scores], strict=True)
+            return index + 1, [total + term for total, term in terms]
+
+        zeros = [tf.zeros(shape) for shape in (*[w.shape for w in weights], (3,))]
+        _, sums = tf.while_loop(
+            lambda index, _: index < parts,
+            add_part,
+            [tf.constant(0), zeros],
+            parallel_iterations=1,  # one part's activations at a time
+            maximum_iterations=parts,
+        )
+        return sums[:-1], sums[-1]
+
+    return whole
+
+
+def _cut(batch: tf.Tensor, parts: int, index: Any) -> tf.Tensor:
+    """Returns part `index` of a batch, of static size where the batch's is."""
+    size = (batch.shape[0] or tf.shape(batch)[0]) // parts
+    part = batch[index * size : (index + 1) * size]
+    known = size if isinstance(size, int) else None
+    return tf.ensure_shape(part, (known, *batch.shape[1:]))
+
+
+def _seed(seed: int, step: tf.Variable, part: Any) -> tf.Tensor:
+    """Returns the seed of a part of a replica's share of a step, (2,), int32."""
+    fold_in = tf.random.fold_in
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    both = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
+    return fold_in(fold_in(both, replica), part)
+
+
+def _check_parts(config: TrainConfig, replicas: int) -> None:
+    share = config.batch_size // replicas
+    if share % config.accumulate:
+        raise ValueError(
+            "`accumulate` must divide the images of a replica's batch, "
+            f"{share}. Received: accumulate={config.accumulate}"
+        )
+    if config.sync_batch_norm and config.accumulate > 1 and replicas > 1:
+        raise ValueError(
+            "`accumulate` must be 1 with `sync_batch_norm` on several replicas, which "
+            "cannot wait for each other inside a loop. "
+            f"Received: accumulate={config.accumulate}"
+        )

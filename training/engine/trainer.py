@@ -1,0 +1,383 @@
+"""The training loop: batches in, a run folder out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_efficientnet
+from keras_efficientnet.common.recursion_limit import deep_graphs
+
+from .. import evaluate
+from ..augment import mixup, transforms
+from ..config import TrainConfig
+from ..data import pipeline, sources
+from ..data.sources import Source
+from ..optim import optimizers, schedules
+from ..reporting.metric_writers import Metrics, Progress, TensorBoard
+from ..reporting.run_folder import RunFolder
+from . import advprop, distribution, model, phases
+from .checkpoints import Checkpoints
+from .distribution import Workers
+from .finalize import finish
+from .preemption import Interrupted, Interrupts, lock
+from .run import Run
+from .train_state import TrainState
+from .train_step import make_train_step
+
+CHECK_EVERY_STEPS = 100  # a loss is fetched; each fetch waits for the device
+
+
+@deep_graphs()
+def train(
+    config: TrainConfig,
+    workdir: pathlib.Path | str,
+    source: Source | None = None,
+    *,
+    stop_at_step: int | None = None,
+    show: bool = True,
+    scores_only: bool = False,
+) -> dict[str, Any] | None:
+    """Trains a model, or goes on with a run that was interrupted.
+
+    Same config and same number of replicas give the same weights, to the bit on
+    processors, however often the run was interrupted. SIGTERM and SIGINT save after
+    the step that is being made.
+
+    Args:
+        config: The run.
+        workdir: Its folder. New or empty, or holding a run of the same config: an
+            unfinished one is resumed, of a finished one the figures are returned.
+            Several workers must share it.
+        source: Images; None opens `config.data`.
+        stop_at_step: Saves and returns after this many steps, as if interrupted.
+        show: Whether to show progress on stderr.
+        scores_only: Whether to leave the final model, the pictures, the samples for
+            exports and the report unwritten, for a run that is one of many.
+
+    Returns:
+        The final figures, as in summary.json; None when stopped before the end.
+
+    Raises:
+        ValueError: A config field or the data is not usable, or `workdir` holds
+            another run, or is in use.
+        OSError: `workdir` cannot be written, or not any more; what it held stays.
+        FloatingPointError: The loss is not finite any more.
+        Interrupted: A signal came; the run can be resumed.
+        WorkerLostError: Another worker has died; the run can be resumed.
+    """
+    started = time.perf_counter()
+    config.validate()
+    config = config.self_contained()
+    # Before all else: several workers find each other before TensorFlow has begun.
+    used_strategy = distribution.make(config.strategy)
+    workers = Workers(used_strategy)
+    folder = RunFolder(workdir)
+    folder.check_config(config)
+    finished = folder.read_summary()
+    if finished:
+        return finished
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_naming_lost_workers(workers))
+        interrupts = stack.enter_context(Interrupts())
+        source = _open(config, source)
+        if workers.is_chief:
+            stack.enter_context(lock(folder.lock))
+            folder.begin(config, source)
+        workers.wait()  # until the folder is there
+        parts = (config, folder, source, used_strategy, workers, interrupts)
+        run = _set_up(*parts, started, show)
+        board = run.tensorboard or contextlib.nullcontext()
+        with run.progress, board, interrupts.postponed():
+            done = _run_epochs(run, stop_at_step)
+        return finish(run, scores_only=scores_only) if done else None
+
+
+def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:
+    """Returns the last step of each epoch, and the epoch's number from 1.
+
+    Args:
+        config: The run.
+        images: Of the training split.
+
+    Returns:
+        Step -> epoch, in rising order. A fractional last epoch keeps its fraction;
+        an epoch shorter than a step is left out.
+    """
+    total, per_epoch = config.total_steps(images), config.steps_per_epoch(images)
+    whole = range(1, math.ceil(config.epochs))
+    ends = {int(epoch * per_epoch): float(epoch) for epoch in whole}
+    ends[total] = config.epochs
+    return {step: epoch for step, epoch in ends.items() if 0 < step <= total}
+
+
+def _open(config: TrainConfig, source: Source | None) -> Source:
+    source = source or sources.load(config.data, data_dir=config.data_dir)
+    if config.minival:
+        source = sources.hold_out(source, config.minival)
+    if config.pseudo_labels:
+        classes = len(source.class_names)
+        source = sources.with_pseudo_labels(source, config.pseudo_labels, classes)
+    return source
+
+
+@contextlib.contextmanager
+def _naming_lost_workers(workers: Workers) -> Iterator[None]:
+    """Turns TensorFlow's error about a lost worker into one line."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        lost = distribution.explain_loss(error) if workers.count > 1 else None
+        if lost is None:
+            raise
+        raise distribution.WorkerLostError(
+            f"{lost}; start all workers again to resume from the latest checkpoint"
+        ) from error
+
+
+def _set_up(
+    config: TrainConfig,
+    folder: RunFolder,
+    source: Source,
+    used_strategy: tf.distribute.Strategy,
+    workers: Workers,
+    interrupts: Interrupts,
+    started: float,
+    show: bool,
+) -> Run:
+    keras.utils.set_random_seed(config.seed)
+    images = len(source.split("train"))
+    with used_strategy.scope():
+        net = model.build(config, len(source.class_names))
+        auxiliary = _auxiliary(config, net)
+        optim = _optimizer(config, net, auxiliary, images)
+        state = TrainState(net, optim, config.ema_decay, auxiliary)
+    checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
+    _restore(state, checkpoints, workers)
+    first_step = int(state.step.numpy())
+    # The figures of an epoch that is still to be validated are about to be made again.
+    known_step = first_step - 1 if state.sums.numpy().any() else first_step
+    skips = config.on_bad_image == "skip"
+    return Run(
+        config=config,
+        folder=folder,
+        source=source,
+        state=state,
+        strategy=used_strategy,
+        workers=workers,
+        checkpoints=checkpoints,
+        interrupts=interrupts,
+        evaluator=evaluate.Evaluator(
+            net,
+            used_strategy=used_strategy,
+            from_logits=True,
+            label_smoothing=config.label_smoothing,
+        ),
+        progress=Progress(config, images, first_step, show and workers.is_chief),
+        metrics=Metrics(folder.metrics, known_step),
+        tensorboard=TensorBoard(folder.tensorboard) if workers.is_chief else None,
+        bad_images=pipeline.BadImages(source.split("train")) if skips else None,
+        started=started - float(state.seconds.numpy()),
+        checked_step=first_step,
+    )
+
+
+def _restore(state: TrainState, checkpoints: Checkpoints, workers: Workers) -> None:
+    check_sum = state.restore(checkpoints)
+    # All take the same numbers, or their weights would part without a word.
+    found = workers.gather(int(state.step.numpy()), check_sum % 2**31)
+    if (found != found[0]).any():
+        raise ValueError(
+            "`workdir` must be a folder that all workers share. They find different "
+            f"checkpoints in theirs, of the steps {found[:, 0].tolist()}"
+        )
+
+
+def _auxiliary(config: TrainConfig, net: keras.Model) -> dict[int, keras.Layer]:
+    return advprop.auxiliary_batch_norms(net) if config.adversarial_epsilon else {}
+
+
+def _optimizer(
+    config: TrainConfig,
+    net: keras.Model,
+    auxiliary: dict[int, keras.Layer],
+    images: int,
+) -> Any:
+    rate = schedules.Schedule(
+        config.schedule,
+        peak_lr=config.peak_lr,
+        steps_per_epoch=config.steps_per_epoch(images),
+        warmup_epochs=config.warmup_epochs,
+        total_steps=config.total_steps(images),
+        decay_epochs=config.decay_epochs,
+    )
+    optim = optimizers.make(
+        config.optimizer, rate, config.weight_decay, config.clip_norm
+    )
+    optimizers.exclude_batch_norm(optim, net, auxiliary.values())
+    if config.precision == "mixed_float16":
+        optim = keras.optimizers.LossScaleOptimizer(optim)
+    return optim
+
+
+def _run_epochs(run: Run, stop_at_step: int | None) -> bool:
+    """Trains to the end, or to `stop_at_step`; returns whether to the end."""
+    ends = epoch_ends(run.config, run.images)
+    every = run.config.checkpoint_every_steps
+    step = run.step
+    if step in ends:
+        if run.state.sums.numpy().any():  # the last sitting ended while validating
+            _end_epoch(run, step, ends[step])
+        if _is_stuck(run, step):
+            return True
+    for step in _steps(run):  # finished steps
+        if run.is_told_to_stop(step):
+            run.save(step)
+            run.workers.wait()  # until the chief has saved
+            raise Interrupted(f"at step {step:,}")
+        if step in ends:
+            _end_epoch(run, step, ends[step])
+            if _is_stuck(run, step):
+                return True
+        elif step == stop_at_step or (every and step % every == 0):
+            run.save(step)
+        elif step % CHECK_EVERY_STEPS == 0:
+            run.check_finite(step)
+        if step == stop_at_step and step < max(ends):
+            run.workers.wait()
+            return False
+    return True
+
+
+def _steps(run: Run) -> Iterator[int]:
+    """Makes the steps that remain, phase by phase, and counts them."""
+    for phase in phases.plan(run.config, run.images):
+        first = max(phase.first_step, run.step)
+        if first >= phase.last_step:
+            continue  # an earlier sitting finished this phase
+        _freeze(run, phase)
+        train_step = make_train_step(run.state, run.strategy, run.config)
+        batches = iter(_batches(run, phase, first))
+        for step in range(first, phase.last_step):
+            _step(run, train_step, batches, step)
+            yield step + 1
+
+
+def _freeze(run: Run, phase: phases.Phase) -> None:
+    if (
+        phase.frozen is not None
+        or run.config.head_epochs
+        or run.config.freeze_batch_norm
+    ):
+        keras_efficientnet.freeze(
+            run.state.model, phase.frozen, run.config.freeze_batch_norm
+        )
+
+
+def _batches(run: Run, phase: phases.Phase, first_step: int) -> tf.data.Dataset:
+    config = run.config
+    spec = dataclasses.replace(config.preprocessing, image_size=phase.image_size)
+    augmentation = transforms.make(
+        config.augment,
+        quirks=config.augment_quirks,
+        layers=config.randaugment_layers,
+        magnitude=config.randaugment_magnitude,
+        erasing=config.random_erasing,
+    )
+    return pipeline.train_batches(
+        run.source.split("train"),
+        spec,
+        augmentation,
+        classes=len(run.source.class_names),
+        mix=mixup.make(config.mixup_alpha, config.cutmix_alpha),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        first_step=first_step,
+        last_step=phase.last_step,
+        strategy=run.strategy,
+        bad_images=run.bad_images,
+    )
+
+
+def _step(
+    run: Run, train_step: Callable[..., None], batches: Iterator[Any], step: int
+) -> None:
+    with pipeline.naming_unreadable(
+        run.source.split("train"), lambda: _read(run, step)
+    ):
+        batch = next(batches)
+    is_first = math.isnan(run.first_step_s)
+    if is_first:
+        images = run.strategy.experimental_local_results(batch[0])[0]
+        keras_efficientnet.check_input_range(images)
+    train_step(*batch)
+    if is_first:
+        run.check_finite(step + 1)
+        run.first_step_s = run.seconds - float(run.state.seconds.numpy())
+    run.progress.step()
+
+
+def _read(run: Run, step: int) -> np.ndarray:
+    """Returns the positions of the images of a step."""
+    return pipeline.positions(
+        run.images,
+        seed=run.config.seed,
+        batch_size=run.config.batch_size,
+        first_step=step,
+        last_step=step + 1,
+    )
+
+
+def _is_stuck(run: Run, step: int) -> bool:
+    """Tells whether validation has not improved for `patience_epochs`."""
+    config = run.config
+    epoch = step / config.steps_per_epoch(run.images)
+    waited = epoch - float(run.state.best_epoch.numpy())
+    return bool(config.patience_epochs) and waited > config.patience_epochs
+
+
+def _end_epoch(run: Run, step: int, epoch: float) -> None:
+    """Validates the averaged weights, and keeps them if they are the best yet."""
+    state, config = run.state, run.config
+    # Validation may take long; what was trained before it must not depend on it.
+    run.save(step)
+    if run.bad_images:
+        run.bad_images.check(run.images)
+    loss, hits, images = state.sums.numpy()
+    with run.interrupts.at_once(), state.ema_weights():
+        split = run.source.split(run.source.selection_split)
+        scores = run.evaluator(
+            split, config.preprocessing, config.batch_size, run.skips_bad_images
+        )
+    row = {
+        "epoch": epoch,
+        "step": step,
+        "learning_rate": float(state.optimizer.learning_rate.numpy()),
+        "train_loss": float(loss / images),
+        "train_top1": float(hits / images),
+        "validation_loss": scores.loss,
+        "validation_top1": scores.top1,
+        "validation_top5": scores.top5,
+        "seconds": run.seconds,
+    }
+    run.progress.epoch(row)
+    if run.tensorboard:
+        run.metrics.add(row)
+        run.tensorboard.add(row)
+    if state.is_best(scores.top1, scores.loss):
+        state.best_top1.assign(scores.top1)
+        state.best_loss.assign(scores.loss)
+        state.best_epoch.assign(epoch)
+        if run.workers.is_chief:
+            state.save_ema_weights(run.folder.best_weights)
+    state.sums.assign(tf.zeros(3))
+    run.save(step)

@@ -1,0 +1,323 @@
+"""What a model answers for each image of a split, and files that tell it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_efficientnet.preprocessing import (
+    IMAGE_SUFFIXES,
+    EvalPreprocessing,
+    imagenet_classes,
+)
+
+from ..data import pipeline
+from ..data.sources import Split
+from ..engine import distribution
+
+TOP = 5  # answers per image
+UNKNOWN = -1  # label of an image without one
+_WNID = re.compile(r"n\d{8}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """The answers for each image, in the order of the split.
+
+    Attributes:
+        names: What the images are called.
+        labels: Class index of each image, (images,); `UNKNOWN` without a label.
+        answers: The most probable classes, (images, 5 at most), the first first.
+        probabilities: Of the answers, of the same shape.
+        losses: Cross-entropy of each image, (images,), nats.
+    """
+
+    names: Sequence[str]
+    labels: np.ndarray
+    answers: np.ndarray
+    probabilities: np.ndarray
+    losses: np.ndarray
+
+    @property
+    def is_top1(self) -> np.ndarray:
+        """Whether the first answer is right, (images,)."""
+        return self.answers[:, 0] == self.labels
+
+    @property
+    def is_top5(self) -> np.ndarray:
+        """Whether the right class is among the answers, (images,)."""
+        return (self.answers == self.labels[:, np.newaxis]).any(axis=1)
+
+
+def predict(
+    model: keras.Model, split: Split, spec: EvalPreprocessing, batch_size: int = 64
+) -> Predictions:
+    """Asks a model for every image of a split once.
+
+    Among equal scores the lower class index comes first.
+
+    Args:
+        model: From images, 0 to 255, to probabilities, (batch, classes).
+        split: Images and labels.
+        spec: Resolution, padding and resize method.
+        batch_size: Images per step.
+
+    Raises:
+        ValueError: An image cannot be read; the message names it. Or the model does
+            not give probabilities.
+    """
+    step = _make_step(model)
+    batches = pipeline.eval_batches(
+        split, spec, batch_size=batch_size, strategy=distribution.make("one_device")
+    )
+    parts: list[list[np.ndarray]] = []
+    with pipeline.naming_unreadable(split):
+        for images, labels, mask in batches:
+            counts = mask.numpy() > 0
+            *found, sums = (part.numpy()[counts] for part in step(images, labels))
+            if not np.allclose(sums, 1, atol=1e-2):
+                raise ValueError(
+                    "`model` must give probabilities, which sum to 1. "
+                    f"Received: sums from {sums.min():.3g} to {sums.max():.3g}"
+                )
+            parts.append(found)
+    answers, probabilities, losses = map(np.concatenate, zip(*parts, strict=True))
+    return Predictions(split.names, split.labels, answers, probabilities, losses)
+
+
+def _make_step(model: keras.Model) -> Callable[..., Any]:
+    top = min(TOP, model.output_shape[-1])
+    tiny = keras.config.epsilon()
+
+    @tf.function(reduce_retracing=True)
+    def step(images: Any, labels: Any) -> Any:
+        scores = tf.cast(model(images, training=False), tf.float32)
+        found = tf.math.top_k(scores, top)
+        right = tf.gather(scores, tf.maximum(labels, 0), batch_dims=1)
+        losses = -tf.math.log(tf.maximum(right, tiny))
+        return found.indices, found.values, losses, tf.reduce_sum(scores, axis=-1)
+
+    return step
+
+
+def image_files(directory: str | pathlib.Path) -> Split:
+    """Opens a folder of images without labels, in the order of their file names.
+
+    Args:
+        directory: Holds the images themselves, not in subfolders.
+
+    Raises:
+        ValueError: It is no folder, or has no images.
+    """
+    root = pathlib.Path(directory).expanduser()
+    if not root.is_dir():
+        raise ValueError(f"`images` must name a folder. Received: images='{root}'")
+    found = sorted(p for p in root.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise ValueError(
+            f"{root} must hold images ({', '.join(IMAGE_SUFFIXES)}). It has none."
+        )
+    paths = tf.constant([str(path) for path in found])
+    return Split(
+        labels=np.full(len(found), UNKNOWN, np.int32),
+        read=lambda index: tf.io.read_file(tf.gather(paths, index)),
+        names=[path.name for path in found],
+    )
+
+
+def match_classes(
+    data_names: Sequence[str], model_names: Sequence[str] | None, outputs: int
+) -> np.ndarray:
+    """Finds each class of the data among those of the model.
+
+    By name: the data may have fewer classes than the model, in any order. Classes of
+    ImageNet are found by their WordNet ids and by their English names. Where the
+    model's names are not known, or the data's are numbers, the order decides.
+
+    Args:
+        data_names: Classes of the data, in index order.
+        model_names: Classes of the model, in index order; None: not known.
+        outputs: Number of classes of the model.
+
+    Returns:
+        Class index of the model for each class of the data, (data classes,), int32.
+
+    Raises:
+        ValueError: The model has another number of classes, or a class is not one of
+            the model's, or could be two of them.
+    """
+    own = {name: i for i, name in enumerate(model_names or ())}
+    english = _english_names(model_names or ())
+    places = {name: own.get(name, english.get(_plain(name))) for name in data_names}
+    if None not in places.values():
+        return np.array(list(places.values()), np.int32)
+    numbered = all(name.isdigit() for name in data_names)
+    if len(data_names) == outputs and (model_names is None or numbered):
+        return np.arange(outputs, dtype=np.int32)
+    if model_names is None or numbered:
+        raise ValueError(
+            "`model` and `data` must have the same number of classes. Received: "
+            f"{outputs} and {len(data_names)}"
+        )
+    unknown = [name for name, place in places.items() if place is None]
+    raise ValueError(
+        "The classes of `data` must be classes of `model`, by name. These are not, or "
+        f"could be two of them: {', '.join(unknown[:5])}"
+    )
+
+
+def is_imagenet(class_names: Sequence[str]) -> bool:
+    """Tells whether classes are ImageNet's 1000, told by their WordNet ids."""
+    return set(class_names) == {wnid for wnid, _ in imagenet_classes()}
+
+
+def readable(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Returns English names for WordNet ids, and other names as they are."""
+    english = dict(imagenet_classes())
+    return tuple(english.get(name, name) for name in class_names)
+
+
+def _english_names(model_names: Sequence[str]) -> dict[str, int]:
+    """Plain English name -> index; names that two classes share are left out."""
+    places: dict[str, list[int]] = {}
+    for index, name in enumerate(readable(model_names)):
+        places.setdefault(_plain(name), []).append(index)
+    return {name: found[0] for name, found in places.items() if len(found) == 1}
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", " ").strip()
+
+
+def per_class(found: Predictions, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Counts right and wrong answers of each class that has images.
+
+    Args:
+        found: Answers for images with labels.
+        class_names: Of the model, in index order.
+
+    Returns:
+        Per class: its name, images, top1 and top5 (ratios), most_confused_with (the
+        most frequent wrong first answer; empty without one) and times.
+    """
+    rows = []
+    for label in np.unique(found.labels):
+        at = found.labels == label
+        wrong = found.answers[at & ~found.is_top1, 0]
+        answers, counts = np.unique(wrong, return_counts=True)
+        most = int(np.argmax(counts)) if len(wrong) else None
+        rows.append(
+            {
+                "class": class_names[label],
+                "images": int(at.sum()),
+                "top1": float(found.is_top1[at].mean()),
+                "top5": float(found.is_top5[at].mean()),
+                "most_confused_with": ""
+                if most is None
+                else class_names[answers[most]],
+                "times": 0 if most is None else int(counts[most]),
+            }
+        )
+    return rows
+
+
+def write_per_class(
+    found: Predictions, class_names: Sequence[str], path: pathlib.Path
+) -> None:
+    """Writes the rows of `per_class` as CSV, in class order."""
+    rows = per_class(found, class_names)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            shares = {key: f"{row[key]:.6g}" for key in ("top1", "top5")}
+            writer.writerow({**row, **shares})
+
+
+def write_predictions(
+    found: Predictions, class_names: Sequence[str], path: pathlib.Path
+) -> None:
+    """Writes each image's name, label (if known), answers and probabilities as CSV."""
+    top = range(1, found.answers.shape[1] + 1)
+    pairs = [name for i in top for name in (f"class_{i}", f"probability_{i}")]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "label", *pairs])
+        rows = zip(
+            found.names, found.labels, found.answers, found.probabilities, strict=True
+        )
+        for name, label, answers, probabilities in rows:
+            right = "" if label == UNKNOWN else class_names[label]
+            cells: list[str] = []
+            for answer, probability in zip(answers, probabilities, strict=True):
+                cells += [class_names[answer], f"{probability:.6g}"]
+            writer.writerow([name, right, *cells])
+
+
+def read_ilsvrc_ids(path: str | pathlib.Path) -> dict[str, int]:
+    """Reads which number ILSVRC2012 gives to each class.
+
+    The numbers are those of the development kit, 1 to 1000, which follow another
+    order than the network's classes.
+
+    Args:
+        path: Of a text file with a class per line, in the order of the numbers; the
+            first word is its WordNet id. A number after it must be the line's.
+
+    Returns:
+        WordNet id -> number.
+
+    Raises:
+        ValueError: The file does not list ImageNet's 1000 classes so.
+    """
+    lines = pathlib.Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+    words = [line.split() for line in lines if line.strip()]
+    ids = {word[0]: number for number, word in enumerate(words, start=1)}
+    wrong = [
+        f"line {number}: {' '.join(word)}"
+        for number, word in enumerate(words, start=1)
+        if not _WNID.fullmatch(word[0])
+        or (len(word) > 1 and word[1].isdigit() and int(word[1]) != number)
+    ]
+    if wrong or len(words) != 1000 or not is_imagenet(list(ids)):
+        raise ValueError(
+            "`ilsvrc_ids` must list the WordNet ids of ImageNet's 1000 classes, one "
+            "per line, in the order of the development kit. "
+            f"Received: {len(words)} lines in {path}. {'; '.join(wrong[:3])}"
+        )
+    return ids
+
+
+def write_server_file(
+    found: Predictions,
+    class_names: Sequence[str],
+    ilsvrc_ids: dict[str, int],
+    path: pathlib.Path,
+) -> None:
+    """Writes what the ILSVRC test server takes: a line of five numbers per image.
+
+    Args:
+        found: Answers for the test images, in the order of their file names.
+        class_names: WordNet ids, in index order.
+        ilsvrc_ids: Result of `read_ilsvrc_ids`.
+        path: Of the text file.
+
+    Raises:
+        ValueError: The model's classes are not ImageNet's.
+    """
+    if not is_imagenet(class_names):
+        raise ValueError(
+            "`model` must have ImageNet's 1000 classes for the ILSVRC server. "
+            f"Received: a model with classes {', '.join(class_names[:3])} ..."
+        )
+    numbers = np.array([ilsvrc_ids[name] for name in class_names])
+    lines = [" ".join(map(str, row)) for row in numbers[found.answers]]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What a run writes for people: run folder, metrics, plots and report."""

@@ -1,0 +1,233 @@
+"""Pictures of a run: its curves, and what the network says about images."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
+
+from ..data.sources import Split
+
+DRAWN_FROM = 1000  # images at most, of which the predictions' picture shows some
+COLUMNS, ROWS = 8, 4
+MATRIX_CLASSES = 40  # more would not be readable
+PAIRS = 40  # of classes, at most
+_TRAIN, _VALIDATION = "#c05a00", "#005ab5"  # told apart by colour-blind people too
+_RIGHT, _WRONG = "#1a1a1a", "#c00000"
+
+
+def draw_curves(rows: Sequence[dict[str, float]], path: pathlib.Path) -> None:
+    """Draws loss and top-1 by epoch, of training and validation, and learning rate.
+
+    Args:
+        rows: One per epoch, as in metrics.csv.
+        path: Of the PNG.
+    """
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=(2, 2, 1.2))
+    epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(rows) < 20 else ""
+    for axes, name, factor in ((left, "loss", 1.0), (middle, "top1", 100.0)):
+        for part, color in (("train", _TRAIN), ("validation", _VALIDATION)):
+            values = [factor * row[f"{part}_{name}"] for row in rows]
+            axes.plot(epochs, values, color=color, marker=marker, label=part)
+    rates = [row["learning_rate"] for row in rows]
+    right.plot(epochs, rates, color=_RIGHT, marker=marker)
+    for axes in (left, middle, right):
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_title("Loss, nats, logarithmic", loc="left")
+    left.set_yscale("log")  # the first epochs would flatten all later ones
+    left.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_locator(ticker.NullLocator())
+    left.legend(frameon=False, loc="upper right")
+    middle.set_title("Top-1 accuracy, %", loc="left")
+    best = max(rows, key=lambda row: row["validation_top1"])
+    share, epoch = best["validation_top1"], best["epoch"]
+    label = f"best validation: {share:.1%}, epoch {epoch:g}"
+    middle.plot(epoch, 100 * share, "o", color=_VALIDATION, label=label)
+    middle.legend(frameon=False, loc="lower right")
+    right.set_title("Learning rate", loc="left")
+    right.set_ylim(bottom=0)
+    figure.savefig(path, dpi=120)
+
+
+def draw_confusion(
+    labels: np.ndarray,
+    answers: np.ndarray,
+    class_names: Sequence[str],
+    path: pathlib.Path,
+) -> None:
+    """Draws which classes are taken for which.
+
+    Up to `MATRIX_CLASSES` classes as a matrix, more as the list of the pairs that are
+    confused most often.
+
+    Args:
+        labels: Class index of each image, (images,).
+        answers: The model's first answer for each, (images,).
+        class_names: In index order.
+        path: Of the PNG.
+    """
+    present = np.union1d(labels, answers)
+    if len(present) <= MATRIX_CLASSES:
+        figure = _confusion_matrix(labels, answers, present, class_names)
+    else:
+        figure = _confused_pairs(labels, answers, class_names)
+    figure.savefig(path, dpi=120)
+
+
+def _confusion_matrix(
+    labels: np.ndarray,
+    answers: np.ndarray,
+    present: np.ndarray,
+    class_names: Sequence[str],
+) -> Figure:
+    counts = np.zeros((len(present), len(present)), np.int64)
+    np.add.at(
+        counts, (np.searchsorted(present, labels), np.searchsorted(present, answers)), 1
+    )
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.2 + 0.45 * len(present)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
+    names = [_short(class_names[i]) for i in present]
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("label")
+    axes.set_title("Images of each class by answer", loc="left")
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        color = "white" if shares[row, column] > 0.5 else "black"
+        text = str(counts[row, column])
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+    figure.colorbar(drawn, label="% of the label's images", shrink=0.7)
+    return figure
+
+
+def _confused_pairs(
+    labels: np.ndarray, answers: np.ndarray, class_names: Sequence[str]
+) -> Figure:
+    wrong = np.stack([labels, answers], axis=1)[labels != answers]
+    pairs, counts = np.unique(wrong, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:PAIRS][::-1]  # drawn from below
+    totals = np.bincount(labels, minlength=len(class_names))
+    texts = [
+        f"{_short(class_names[label])} taken for {_short(class_names[answer])}"
+        for label, answer in pairs[order]
+    ]
+    figure = Figure(figsize=(10, 1.4 + 0.27 * max(1, len(order))), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(range(len(order)), counts[order], color=_VALIDATION)
+    notes = [
+        f"{count} of {totals[label]}"
+        for count, (label, _) in zip(counts[order], pairs[order], strict=True)
+    ]
+    axes.bar_label(bars, notes, padding=3)
+    axes.set_yticks(range(len(order)), texts)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    axes.margins(x=0.15, y=0.02)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("images")
+    axes.set_title(
+        f"The pairs confused most often, of {len(pairs):,}; "
+        f"{len(wrong):,} of {len(labels):,} images wrong",
+        loc="left",
+    )
+    return figure
+
+
+def draw_predictions(
+    model: keras.Model,
+    split: Split,
+    spec: EvalPreprocessing,
+    class_names: Sequence[str],
+    seed: int,
+    path: pathlib.Path,
+    skip_bad_images: bool = False,
+) -> None:
+    """Draws images with what the network says about them.
+
+    The first half are those that it is least sure of, wrong answers before right
+    ones; the second half are drawn at random from the others.
+
+    Args:
+        model: From images, 0 to 255, to probabilities, (batch, classes).
+        split: Images and labels.
+        spec: Resolution, padding and resize method.
+        class_names: In the order of the class indices.
+        seed: Of the random half.
+        path: Of the PNG.
+        skip_bad_images: Whether to leave out those that cannot be decoded.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(split))[:DRAWN_FROM]
+    if skip_bad_images:
+        bad = set(split.find_unreadable(len(chosen), chosen))
+        chosen = np.array([i for i in chosen if split.names[i] not in bad])
+    probabilities = _predict(model, split, spec, chosen)
+    order = _order(probabilities, split.labels[chosen])[: COLUMNS * ROWS]
+    rows = -(-len(order) // COLUMNS)
+    figure = Figure(figsize=(1.6 * COLUMNS, 1.95 * rows + 0.6), layout="constrained")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, i in zip(grid, order, strict=False):
+        position = tf.constant(chosen[i], tf.int64)
+        label = class_names[split.labels[chosen[i]]]
+        guess = class_names[int(np.argmax(probabilities[i]))]
+        image = tf_ops.pixels(split.read(position))
+        _draw_one(axes, image, label, guess, probabilities[i].max())
+    wrong = np.argmax(probabilities, axis=1) != split.labels[chosen]
+    figure.suptitle(
+        f"{wrong.sum()} of {len(chosen)} images wrong (red). "
+        "Upper half: the least sure answers; lower half: at random.",
+        fontsize=12,
+    )
+    figure.savefig(path, dpi=100)
+
+
+def _predict(
+    model: keras.Model, split: Split, spec: EvalPreprocessing, chosen: np.ndarray
+) -> np.ndarray:
+    images = tf.data.Dataset.from_tensor_slices(chosen).map(
+        lambda i: tf_ops.eval_image(split.read(i), spec),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    step = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    return np.concatenate([step(batch).numpy() for batch in images.batch(64)])
+
+
+def _order(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
+    """Puts wrong and unsure answers first, then the others at random."""
+    right = np.argmax(probabilities, axis=1) == labels
+    doubtful = np.lexsort((probabilities.max(axis=1), right))[: COLUMNS * ROWS // 2]
+    # The images come in random order already.
+    others = np.setdiff1d(np.arange(len(labels)), doubtful)
+    return [*doubtful.tolist(), *others.tolist()]
+
+
+def _draw_one(axes: Axes, image: Any, label: str, guess: str, sure: float) -> None:
+    axes.imshow(np.asarray(image), interpolation="nearest")
+    is_right = guess == label
+    text = guess if is_right else f"{guess}, not {label}"
+    axes.set_title(
+        f"{_short(text)}\n{sure:.0%}", color=_RIGHT if is_right else _WRONG, fontsize=10
+    )
+
+
+def _short(text: str, most: int = 24) -> str:
+    shown = text if len(text) <= most else f"{text[: most - 1]}…"
+    return shown.replace("$", r"\$")  # else it would begin a formula

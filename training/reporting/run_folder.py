@@ -1,0 +1,215 @@
+"""The files of a run, and what others may rely on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import platform
+import sys
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
+
+from ..config import TrainConfig
+from ..data.sources import Source, Split
+from ..engine.checkpoints import write_text
+
+VERIFICATION_SAMPLES = 1000  # at most; exports are compared on them
+_PACKAGES = ("keras", "tensorflow", "tensorflow_cpu", "numpy", "ml_collections")
+
+
+class RunFolder:
+    """A folder that holds one run.
+
+    Exports need model.keras, labels.txt (a class name per line, in index order),
+    preprocessing.json (the fields of `EvalPreprocessing`), and samples/calibration
+    and samples/verification (raw images, a subfolder per class).
+
+    Args:
+        root: The folder; need not exist yet.
+    """
+
+    def __init__(self, root: pathlib.Path | str) -> None:
+        self.root = pathlib.Path(root).expanduser()
+        self.config = self.root / "config.json"
+        self.environment = self.root / "environment.txt"
+        self.labels = self.root / "labels.txt"
+        self.images = self.root / "images.json"
+        self.preprocessing = self.root / "preprocessing.json"
+        self.metrics = self.root / "metrics.csv"
+        self.curves = self.root / "curves.png"
+        self.predictions = self.root / "predictions.png"
+        self.report = self.root / "report.md"
+        self.summary = self.root / "summary.json"
+        self.model = self.root / "model.keras"
+        self.tensorboard = self.root / "tensorboard"
+        self.samples = self.root / "samples"
+        self.checkpoints = self.root / "checkpoints"
+        self.lock = self.root / ".lock"
+        self.best_weights = self.checkpoints / "best.weights.h5"
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there are steps that would be lost."""
+        return self.summary.is_file() or any(self.checkpoints.glob("step-*.npz"))
+
+    def check_config(self, config: TrainConfig) -> None:
+        """Checks that a run in this folder, if one has begun, is of this config.
+
+        Raises:
+            ValueError: It is of another; the message names the fields.
+        """
+        if not (self.has_begun and self.config.is_file()):
+            return
+        old = dataclasses.asdict(TrainConfig.from_json(_read(self.config)))
+        new = dataclasses.asdict(config)
+        changes = [f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k]]
+        if changes:
+            raise ValueError(
+                f"`workdir` must be new or hold a run of the same config; {self.root} "
+                f"holds one that differs in {'; '.join(changes)}"
+            )
+
+    def begin(self, config: TrainConfig, source: Source) -> None:
+        """Writes what is known before the first step.
+
+        Raises:
+            ValueError: The folder holds a run of another config, with other classes
+                or other images.
+        """
+        self.check_config(config)
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        names, images = source.class_names, _describe_images(source)
+        if self.has_begun:
+            if self.labels.is_file() and self.read_labels() != names:
+                raise ValueError(
+                    f"`data` must have the classes that {self.labels} lists. "
+                    f"Received: classes {', '.join(names)}"
+                )
+            # The order of images, and which are held out, would be another.
+            if self.images.is_file() and json.loads(_read(self.images)) != images:
+                raise ValueError(
+                    f"`data` must have the images that {self.root} was begun with, "
+                    f"{_count(json.loads(_read(self.images)))}. "
+                    f"Received: {_count(images)}"
+                )
+        write_text(self.labels, "\n".join(names) + "\n")
+        _write_json(self.images, images)
+        spec = dataclasses.asdict(config.preprocessing)
+        _write_json(self.preprocessing, spec)
+        write_text(self.environment, describe_environment())
+        # Last, because it marks the folder as taken.
+        write_text(self.config, config.to_json())
+
+    def read_labels(self) -> tuple[str, ...]:
+        """Returns the class names, in index order."""
+        return tuple(_read(self.labels).splitlines())
+
+    def read_preprocessing(self) -> EvalPreprocessing:
+        """Returns how evaluation prepares an image."""
+        return EvalPreprocessing(**json.loads(_read(self.preprocessing)))
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """Returns the final figures; None while the run is not finished."""
+        return json.loads(_read(self.summary)) if self.summary.is_file() else None
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Writes the final figures, which marks the run as finished."""
+        _write_json(self.summary, summary)
+
+    def write_samples(
+        self, source: Source, calibration: int, skip_bad_images: bool = False
+    ) -> None:
+        """Copies the images that exports need.
+
+        Args:
+            source: Of the run.
+            calibration: Most images for the calibration of int8 exports.
+            skip_bad_images: Whether to leave out those that cannot be decoded.
+
+        Raises:
+            ValueError: An image cannot be decoded.
+        """
+        held_out = "test" if "test" in source.splits else "validation"
+        parts = {
+            "calibration": (source.split("train"), calibration),
+            "verification": (source.split(held_out), VERIFICATION_SAMPLES),
+        }
+        for name, (split, most) in parts.items():
+            for i in balanced(split.labels, most):
+                class_name = source.class_names[split.labels[i]]
+                path = self.samples / name / class_name / f"{i:07d}.png"
+                try:
+                    _write_png(path, split, i)
+                except tf.errors.OpError as error:
+                    if not skip_bad_images:
+                        raise ValueError(
+                            f"Images must be readable. This is not: {split.names[i]}"
+                        ) from error
+
+
+def balanced(labels: np.ndarray, most: int) -> list[int]:
+    """Chooses images so that the classes are as even as can be.
+
+    Args:
+        labels: Class index of each image, (images,).
+        most: How many to choose, if there are so many.
+
+    Returns:
+        Positions in rising order.
+
+    Example:
+        >>> balanced(np.array([0, 0, 0, 0, 1, 2]), 4)
+        [0, 1, 4, 5]
+    """
+    # Place of each image within its class: first all firsts, then all seconds.
+    place = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[members] = np.arange(len(members))
+    return sorted(np.argsort(place, kind="stable")[:most].tolist())
+
+
+def describe_environment() -> str:
+    """Returns Python, platform, devices and package versions, one per line."""
+    lines = [f"python {sys.version.split()[0]}", f"platform {platform.platform()}"]
+    devices = tf.config.list_logical_devices()
+    lines.append(f"devices {', '.join(device.name for device in devices)}")
+    for package in _PACKAGES:
+        try:
+            lines.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "\n".join(lines) + "\n"
+
+
+def _describe_images(source: Source) -> dict[str, list[int | str]]:
+    """Returns how many images each split has, and a digest of their labels."""
+    return {
+        name: [len(split), hashlib.sha256(split.labels.tobytes()).hexdigest()[:16]]
+        for name, split in sorted(source.splits.items())
+    }
+
+
+def _count(images: dict[str, list[int | str]]) -> str:
+    return ", ".join(f"{count} of {name}" for name, (count, _) in images.items())
+
+
+def _write_png(path: pathlib.Path, split: Split, index: int) -> None:
+    image = tf_ops.pixels(split.read(tf.constant(index, tf.int64)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tf.io.encode_png(image).numpy())
+
+
+def _write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def _read(path: pathlib.Path) -> str:
+    return path.read_text(encoding="utf-8")
