@@ -92,7 +92,7 @@ def base_config(options: TrainingOptions) -> trainer.config.TrainConfig:
         config.epochs = DIGITS_EPOCHS
     row = _base_row(options.base) if options.base else trainer.variant_of(config)
     config.width, config.depth, config.lite = row.width, row.depth, row.lite
-    config.stages = "" if row.stages == STAGES else format_stages(row.stages)
+    config.stages = None if row.stages == STAGES else format_stages(row.stages)
     config.stem_filters, config.head_filters = row.base_stem, row.base_head
     config.image_size = options.image_size or config.image_size or row.resolution
     config.model, config.data = trainer.config.ANY_SCALING, options.data
@@ -115,14 +115,14 @@ def scale(
         config,
         width=config.width * scaling.width,
         depth=config.depth * scaling.depth,
-        image_size=scaling.image_size(config.image_size),
+        image_size=scaling.image_size(config.resolution),
         seed=seed,
     )
 
 
 def count_classes(config: trainer.config.TrainConfig) -> int:
     """Returns the number of classes of a training's images."""
-    source = trainer.sources.load(config.data, data_dir=config.data_dir)
+    source = trainer.sources.load(config.source_name, data_dir=config.data_dir)
     return len(source.class_names)
 
 
@@ -150,7 +150,7 @@ def _small() -> trainer.config.TrainConfig:
         head_filters=160,
         image_size=16,
         crop_padding=0,
-        resize="bilinear",
+        interpolation="bilinear",
         batch_size=64,
         epochs=3,
         lr_per_256=0.01,
@@ -172,6 +172,6 @@ def _small() -> trainer.config.TrainConfig:
 def _base_row(base: str) -> Variant:
     if pathlib.Path(base).expanduser().is_file():
         small = _small()
-        size = (1.0, 1.0, small.image_size, 0.2, False)
+        size = (1.0, 1.0, small.resolution, 0.2, False)
         return Variant(*size, read_stages(base), small.stem_filters, small.head_filters)
     return VARIANTS[find_variant(base)]

@@ -102,7 +102,7 @@ def count_images(config: TrainConfig) -> Counts:
     Raises:
         ValueError: The data is not usable.
     """
-    known = dataset_info.find(config.data)
+    known = dataset_info.find(config.source_name)
     if not _is_here(config):
         if known is None:
             raise ValueError(
@@ -117,7 +117,7 @@ def count_images(config: TrainConfig) -> Counts:
         if config.pseudo_labels:
             note += "; without the pseudo labels"
         return Counts(known.classes, splits, note)
-    source = sources.load(config.data, data_dir=config.data_dir)
+    source = sources.load(config.source_name, data_dir=config.data_dir)
     if config.minival:
         source = sources.hold_out(source, config.minival)
     if config.pseudo_labels:
@@ -129,15 +129,15 @@ def count_images(config: TrainConfig) -> Counts:
 
 def _is_here(config: TrainConfig) -> bool:
     """Tells whether the data can be opened without fetching anything."""
-    kind, _, name = config.data.partition(":")
-    if kind == "folder" and dataset_info.find(config.data):
+    kind, _, name = config.source_name.partition(":")
+    if kind == "folder" and dataset_info.find(config.source_name):
         return pathlib.Path(name).expanduser().is_dir()
     if kind != "tfds":
         return True
     try:
         import tensorflow_datasets
 
-        builder = tensorflow_datasets.builder(name, data_dir=config.data_dir or None)
+        builder = tensorflow_datasets.builder(name, data_dir=config.data_dir)
         return bool(builder.is_prepared())
     except (ImportError, OSError):
         return False
@@ -175,7 +175,7 @@ def memory_bytes(
         Bytes of weights, gradients, slots, average and activations.
     """
     cost = plan_cost(variant_of(config), classes, resolution=config.resolution)
-    at_once = math.ceil(share / config.accumulate)
+    at_once = math.ceil(share / config.grad_accum_steps)
     itemsize = 4 if config.precision == "float32" else 2
     most = 0
     for phase in phases.plan(config, images):

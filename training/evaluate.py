@@ -254,7 +254,7 @@ def define_flags(values: flags.FlagValues) -> None:
     string("model", None, model, required=True)
     string("weights", "", "Of a variant: imagenet, or a file.")
     string("data", None, "What to score on, as for training.")
-    string("data_dir", "", "Where TFDS keeps its data sets.")
+    string("data_dir", None, "Where TFDS keeps its data sets.")
     string("split", "validation", "train, validation or test.")
     string("images", None, "Or a folder of images without labels.")
     flags.DEFINE_integer(

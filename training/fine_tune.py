@@ -130,7 +130,7 @@ def _config(
         config,
         model=variant,
         weights=str(start),
-        image_size=config.image_size or model.input_shape[1] or 0,
+        image_size=config.image_size or model.input_shape[1],
         **options,
     )
 

@@ -6,14 +6,13 @@ python -m training.main --config=digits --workdir=runs/digits \
 
 from __future__ import annotations
 
-import re
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
-from . import config, dry_run
+from . import config_flags, dry_run
 from .engine import trainer
 from .engine.distribution import WorkerLostError
 from .engine.preemption import Interrupted
@@ -24,23 +23,24 @@ EX_IOERR = 74  # the run folder cannot be written: once it can, start again to r
 EX_TEMPFAIL = 75  # told to stop by a signal: start again to resume
 
 
-def define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     """Defines the command's flags.
 
     Args:
-        values: Where to; `flags.FLAGS` for the command itself.
+        values: Where to define the flags; `flags.FLAGS` for the command itself.
+        argv: Command line, the program's name first.
+
+    Returns:
+        The command line to parse.
+
+    Raises:
+        ValueError: A config field does not exist.
     """
-    config_flags.DEFINE_config_dataclass(
-        "config",
-        config.TrainConfig(),
-        "Recipe, NAME[:ARG] or FILE.py[:ARG]; its fields are set as "
-        "--config.FIELD=VALUE.",
-        flag_values=values,
-        parse_fn=config.load,
-    )
+    parsed = config_flags.define(values, argv)
     folder = "Folder of the run; resumed if it holds one."
     flags.DEFINE_string("workdir", None, folder, flag_values=values)
     flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
+    return parsed
 
 
 def _main(argv: list[str]) -> None:
@@ -80,22 +80,13 @@ def _exit(code: int, text: str) -> NoReturn:
     sys.exit(code)
 
 
-def _check_overrides(argv: list[str]) -> None:
-    # config_flags reports an unknown field by a traceback without a suggestion.
-    for argument in argv:
-        match = re.match(r"--?(?:no)?config\.(\w+)", argument)
-        if match:
-            config.check_field(match[1])
-
-
 def run() -> None:
     """Runs the command line."""
     try:
-        _check_overrides(sys.argv)
+        argv = define_flags(flags.FLAGS, sys.argv)
     except ValueError as error:
         sys.exit(f"Error: {error}")
-    define_flags(flags.FLAGS)
-    app.run(_main)
+    app.run(_main, argv)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def label(
     spec: EvalPreprocessing,
     images: str,
     *,
-    data_dir: str = "",
+    data_dir: str | None = None,
     min_confidence: float = 0.3,
     per_class: int = 130_000,
     batch_size: int = 64,
@@ -116,7 +116,7 @@ def label(
         teacher: From images, 0 to 255, to probabilities, (batch, classes).
         spec: How the teacher's images are prepared.
         images: A folder, or a source of which the training images are taken.
-        data_dir: Where TFDS keeps its data sets; empty: its default.
+        data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
         min_confidence: The highest probability of an image must be above this.
         per_class: Most images of each class.
         batch_size: Images per step.
@@ -141,7 +141,7 @@ def label(
     kept, rows = np.unique(chosen, return_inverse=True)
     return pseudo.PseudoLabels(
         data=images,
-        data_dir=data_dir,
+        data_dir=data_dir or "",
         names=[split.names[i] for i in kept],
         positions=kept,
         probabilities=found[kept],
@@ -167,7 +167,7 @@ def define_flags(values: flags.FlagValues) -> None:
     needed("data", "Folder of images, or a source as for training.")
     needed("output", "The .npz file to write.")
     flags.DEFINE_string(
-        "data_dir", "", "Where TFDS keeps its data sets.", flag_values=values
+        "data_dir", None, "Where TFDS keeps its data sets.", flag_values=values
     )
     flags.DEFINE_float(
         "min_confidence",

@@ -84,7 +84,9 @@ def train(trial: Trial, folder: pathlib.Path) -> Result:
     Raises:
         FloatingPointError: The loss is not finite any more.
     """
-    source = trainer.sources.load(trial.config.data, data_dir=trial.config.data_dir)
+    source = trainer.sources.load(
+        trial.config.source_name, data_dir=trial.config.data_dir
+    )
     splits = dict(source.splits)
     limits = {
         "train": trial.train_images,

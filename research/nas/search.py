@@ -154,9 +154,8 @@ def objective(trial: Any, search: Search) -> float:
         for name in _ATTRIBUTES:
             trial.set_user_attr(name, twin.user_attrs[name])
         return float(twin.value)
-    config = dataclasses.replace(
-        search.config, stages=format_stages(stages), seed=search.options.seed
-    )
+    table = format_stages(stages)
+    config = dataclasses.replace(search.config, stages=table, seed=search.options.seed)
     variant, options = trainer.variant_of(config), search.options
     counted = plan_cost(variant, search.classes)
     cost = costs.cost_of(options.cost, variant, search.classes)
@@ -183,7 +182,7 @@ def objective(trial: Any, search: Search) -> float:
         "top1": result["validation_top1"],
         "test_top1": result["top1"],
         "seconds": result["seconds"],
-        "stages": config.stages.replace("\n", ""),
+        "stages": table.replace("\n", ""),
     }.items():
         trial.set_user_attr(name, value)
     top1 = result["validation_top1"]

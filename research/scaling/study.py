@@ -154,7 +154,7 @@ def _train(
             depth=s.depth,
             resolution=s.resolution,
             seed=seed,
-            image_size=job.config.image_size,
+            image_size=job.config.resolution,
             multiply_adds=cost.multiply_adds,
             trainable_params=cost.trainable_params,
             **result,

@@ -40,8 +40,8 @@ def _photos(monkeypatch):
 def _tiny_config(model, config, folder):
     assert model == "EfficientNetLite0"
     size = {"model": "EfficientNet", "width": 0.25, "depth": 0.3, "image_size": 32}
-    length = {"epochs": 1, "head_epochs": 0, "batch_size": 8, "export_samples": 0}
-    return dataclasses.replace(config, weights="", **size, **length)
+    length = {"epochs": 1, "head_only_epochs": 0, "batch_size": 8, "export_samples": 0}
+    return dataclasses.replace(config, weights=None, **size, **length)
 
 
 def _development_kit(monkeypatch):

@@ -6,8 +6,6 @@ import importlib.util
 import pathlib
 import re
 import shlex
-import sys
-from unittest import mock
 
 from absl import flags
 
@@ -61,11 +59,13 @@ def check(module, arguments):
     assert path.is_file(), module
     arguments = [x for x in arguments if not x.startswith("--config.FIELD")]
     if "def define_flags(" in path.read_text():
-        values = flags.FlagValues()
-        importlib.import_module(module).define_flags(values)
-        # The fields of a config become flags as they are seen here.
-        with mock.patch.object(sys, "argv", [module, *arguments]):
-            values(sys.argv)
+        values, argv = flags.FlagValues(), [module, *arguments]
+        program = importlib.import_module(module)
+        if module == "training.main":
+            argv = program.define_flags(values, argv)
+        else:
+            program.define_flags(values)
+        values(argv)
         if module == "training.main":
             values.config.validate()
         return

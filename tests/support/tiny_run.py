@@ -26,7 +26,7 @@ TINY = TrainConfig(
     lite=True,  # quicker to trace
     image_size=32,
     crop_padding=0,
-    resize="bilinear",
+    interpolation="bilinear",
     batch_size=8,
     epochs=2.4,
     lr_per_256=0.1,
@@ -252,8 +252,7 @@ def _slow(config, workdir):
     train = trainer.train
     trainer.train = lambda c, w: train(c, w, shared_source(), show=False)
     sys.argv = ["main", f"--workdir={workdir}"]
-    main.define_flags(flags.FLAGS)
-    flags.FLAGS(sys.argv)
+    flags.FLAGS(main.define_flags(flags.FLAGS, sys.argv))
     config.epochs = 1000
     flags.FLAGS.config = config
     main._main(sys.argv[:1])

@@ -46,9 +46,9 @@ def make(model=None, optim=None, used_strategy=None, **fields):
     return state, train_step.make_train_step(state, used_strategy, config)
 
 
-def plain(clip_norm=0.0):
+def plain(clip_norm=None):
     optim = optimizers.SGD(0.1)
-    optim.global_clipnorm = clip_norm or None
+    optim.global_clipnorm = clip_norm
     return optim
 
 

@@ -1,8 +1,9 @@
 import dataclasses
+import re
 
 import pytest
 
-from training import config
+from training import config, config_checks
 from training.config import TrainConfig
 
 # One halving, after the stem's.
@@ -52,9 +53,9 @@ def test_a_stage_table_makes_smaller_images_possible(tmp_path):
         ({"lite": True}, "`lite` must stay False unless"),
         ({"model": "EfficientNet", "image_size": 32, "depth": 0}, "`depth` must be ab"),
         ({"model": "EfficientNet", "image_size": 32, "width": -1}, "`width` must be a"),
-        ({"image_size": 16}, "`image_size` must be 0 .* Received: image_size=16"),
+        ({"image_size": 16}, "`image_size` must be None .* Received: image_size=16"),
         ({"stages": "[]"}, "`stages` must have 1 to 7 rows"),
-        ({"stages": SMALL}, "`stages` must stay '' unless `model` is 'EfficientNet'"),
+        ({"stages": SMALL}, "`stages` must stay None unless `model` is 'EfficientNet'"),
         ({"head_filters": 8}, "`head_filters` must stay 1280 unless"),
         (
             {"model": "EfficientNet", "stages": SMALL, "image_size": 3},
@@ -64,7 +65,7 @@ def test_a_stage_table_makes_smaller_images_possible(tmp_path):
             {"model": "EfficientNet", "image_size": 32, "stem_filters": 0},
             "`stem_filters` must be above 0",
         ),
-        ({"resize": "bilinaer"}, "Did you mean 'bilinear'"),
+        ({"interpolation": "bilinaer"}, "Did you mean 'bilinear'"),
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
         ({"optimizer": "adam"}, "`optimizer` must be one of 'rmsprop', 'sgd', 'adamw'"),
         ({"augment": "flip"}, "`augment` must be one of 'none', 'crop_flip', 'shift'"),
@@ -79,12 +80,12 @@ def test_a_stage_table_makes_smaller_images_possible(tmp_path):
         ({"label_smoothing": 1.0}, "`label_smoothing` must be at least 0 and under 1"),
         ({"ema_decay": 1.0}, "`ema_decay` must be at least 0 and under 1"),
         ({"dropout": -0.1}, "`dropout` must be at least 0 and under 1"),
-        ({"accumulate": 0}, "`accumulate` must be at least 1"),
+        ({"grad_accum_steps": 0}, "`grad_accum_steps` must be at least 1"),
         ({"minival": -1}, "`minival` must be at least 0"),
         ({"random_erasing": 1.5}, "`random_erasing` must be 0 to 1"),
-        ({"train_from_stage": 8}, "`train_from_stage` must be 0 to 7"),
+        ({"unfreeze_from_stage": 8}, "`unfreeze_from_stage` must be 1 to 7"),
         ({"on_bad_image": "skipp"}, "Did you mean 'skip'"),
-        ({"augment_quirks": "exactly"}, "Did you mean 'exact'"),
+        ({"augment_compat": "exactly"}, "Did you mean 'exact'"),
         ({"progressive_sizes": "128,16"}, "at least 32 pixels, as in '128,224'"),
         ({"progressive_sizes": "128;224"}, "Received: progressive_sizes='128;224'"),
         ({"remat": "1,8"}, "`remat` must be 'all' or stages 1 to 7"),
@@ -151,3 +152,27 @@ def test_lists_are_read_from_text():
     assert valid(remat="all").remat_stages == (1, 2, 3, 4, 5, 6, 7)
     assert valid(model="b1").sizes == (240,)
     assert valid().remat_stages == ()
+
+
+def test_every_field_is_documented_in_order():
+    text = TrainConfig.__doc__
+    documented = re.findall(r"^        (\w+): ", text, re.MULTILINE)
+    assert documented == [field.name for field in dataclasses.fields(TrainConfig)]
+
+
+def test_choices_are_the_keys_of_the_tables():
+    """The names stand apart, so that reading a config does not import TensorFlow."""
+    from training.augment import transforms
+    from training.engine import distribution
+    from training.optim import optimizers, schedules
+
+    assert tuple(transforms.AUGMENTATIONS) == config_checks.AUGMENTATIONS
+    assert config_checks.COMPAT == transforms.COMPAT
+    assert tuple(optimizers.OPTIMIZERS) == config_checks.OPTIMIZERS
+    assert tuple(schedules.SCHEDULES) == config_checks.SCHEDULES
+    assert tuple(distribution.STRATEGIES) == config_checks.STRATEGIES
+
+
+def test_former_names_are_answered_with_the_new_name():
+    with pytest.raises(ValueError, match="Did you mean 'grad_accum_steps'"):
+        TrainConfig.from_json('{"accumulate": 2}')

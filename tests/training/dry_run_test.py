@@ -38,7 +38,7 @@ def test_steps_without_a_minival_are_the_original_s():
 
 def test_phases_are_told():
     recipe = dataclasses.replace(
-        config.load("finetune"), data="digits", epochs=4, head_epochs=2
+        config.load("finetune"), data="digits", epochs=4, head_only_epochs=2
     )
     text = dry_run.plan(recipe)
     # 1,079 training images in batches of 32: 33.7 steps per epoch.
@@ -111,7 +111,7 @@ def test_checkpoint_is_as_large_as_planned(tmp_path, tiny):
 
 def test_memory_of_a_part_of_a_batch():
     whole = TrainConfig(data="digits")
-    parts = dataclasses.replace(whole, accumulate=4)
+    parts = dataclasses.replace(whole, grad_accum_steps=4)
     one = dry_run.memory_bytes(whole, 1000, 10, share=64)
     four = dry_run.memory_bytes(parts, 1000, 10, share=64)
     assert four["activations"] == one["activations"] / 4

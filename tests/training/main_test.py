@@ -57,11 +57,11 @@ def test_exit_code_tells_whether_starting_again_helps(monkeypatch, error, code, 
         raise error
 
     holder = flags.FlagValues()
-    main.define_flags(holder)
+    argv = main.define_flags(holder, ["main", "--config=digits", "--workdir=unused"])
     flags.DEFINE_integer("verbosity", 0, "", flag_values=holder)
-    holder(["main", "--config=digits", "--workdir=unused"])
+    holder(argv)
     monkeypatch.setattr(main.flags, "FLAGS", holder)
-    monkeypatch.setattr(main.loop, "train", fail)
+    monkeypatch.setattr(main.trainer, "train", fail)
     with pytest.raises(SystemExit) as end:
         main._main(["main"])
     assert end.value.code in (code, f"Error: {error}")
@@ -72,9 +72,3 @@ def test_plan_of_a_bad_config_names_the_field():
     bad = dataclasses.replace(config.load("digits"), epochs=0)
     with pytest.raises(ValueError, match="`epochs`"):
         dry_run.plan(bad)
-
-
-def test_overrides_are_checked_by_name():
-    main._check_overrides(["--config=digits", "--config.seed=1", "--noconfig.lite"])
-    with pytest.raises(ValueError, match="Did you mean 'lite'"):
-        main._check_overrides(["--noconfig.lit"])

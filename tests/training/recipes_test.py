@@ -37,7 +37,7 @@ def test_imagenet_is_the_paper_s_recipe():
     run = config.load("imagenet:b3")
     assert (run.peak_lr, run.epochs, run.batch_size) == (0.128, 350, 2048)
     assert (run.weight_decay, run.label_smoothing, run.ema_decay) == (1e-5, 0.1, 0.9999)
-    assert (run.augment, run.augment_quirks) == ("autoaugment", "exact")
+    assert (run.augment, run.augment_compat) == ("autoaugment", "exact")
     assert (run.precision, run.optimizer) == ("mixed_bfloat16", "rmsprop")
     assert run.drop_connect == pytest.approx(0.2)
     assert run.dropout is None  # the variant's

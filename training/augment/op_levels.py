@@ -22,14 +22,14 @@ class Setting:
 
     Attributes:
         size: Side of the image, pixels.
-        quirks: "exact" or "fixed"; see docs/augmentation.md.
+        compat: "exact" or "fixed"; see docs/augmentation.md.
         translate: The farthest move, pixels.
         cutout: Half of the largest square's side, pixels.
         posterize_down: Whether a higher level keeps fewer bits, as in AugMix.
     """
 
     size: int
-    quirks: str
+    compat: str
     translate: float
     cutout: float
     posterize_down: bool = False
@@ -37,7 +37,7 @@ class Setting:
     @property
     def is_exact(self) -> bool:
         """Whether the original's slips are repeated."""
-        return self.quirks == "exact"
+        return self.compat == "exact"
 
 
 def _factor(level: float, setting: Setting) -> float:
@@ -115,17 +115,17 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def setting(size: int, quirks: str, *, translate: float, cutout: float) -> Setting:
+def setting(size: int, compat: str, *, translate: float, cutout: float) -> Setting:
     """Makes a setting whose distances are meant for images of 224 pixels.
 
     Args:
         size: Side of the image, pixels.
-        quirks: "exact" keeps the distances at any size, "fixed" scales them.
+        compat: "exact" keeps the distances at any size, "fixed" scales them.
         translate: The farthest move, pixels.
         cutout: Half of the largest square's side, pixels.
     """
-    scale = 1.0 if quirks == "exact" else size / 224
-    return Setting(size, quirks, translate * scale, cutout * scale)
+    scale = 1.0 if compat == "exact" else size / 224
+    return Setting(size, compat, translate * scale, cutout * scale)
 
 
 class Chooser:

@@ -104,13 +104,13 @@ _AUGMIX_PARTS = 2048  # weights are multiples of 1 / this, so that sums are exac
 
 
 def autoaugment(
-    size: int, quirks: str, policy: Sequence[Sequence[Step]] = AUTOAUGMENT_V0
+    size: int, compat: str, policy: Sequence[Sequence[Step]] = AUTOAUGMENT_V0
 ) -> tuple[Policy, int]:
     """Makes a policy that picks a sub-policy and applies each of its steps, or not.
 
     Args:
         size: Side of the images, pixels.
-        quirks: "exact" or "fixed".
+        compat: "exact" or "fixed".
         policy: Sub-policies of equal length.
 
     Returns:
@@ -122,8 +122,8 @@ def autoaugment(
     """
     # The fixed variant moves and covers as far as RandAugment: 250 of 224 pixels move
     # an image out of sight.
-    reach = (250, 100) if quirks == "exact" else (100, 40)
-    used = setting(size, quirks, translate=reach[0], cutout=reach[1])
+    reach = (250, 100) if compat == "exact" else (100, 40)
+    used = setting(size, compat, translate=reach[0], cutout=reach[1])
     steps = [step for sub_policy in policy for step in sub_policy]
     chosen = Chooser(sorted({s.op for s in steps}), [s.level for s in steps], used)
     layers = len(policy[0])
@@ -148,7 +148,7 @@ def autoaugment(
 
 
 def randaugment(
-    size: int, quirks: str, *, layers: int, magnitude: float
+    size: int, compat: str, *, layers: int, magnitude: float
 ) -> tuple[Policy, int]:
     """Makes a policy that applies operations drawn with equal probability.
 
@@ -157,7 +157,7 @@ def randaugment(
 
     Args:
         size: Side of the images, pixels.
-        quirks: "exact" or "fixed".
+        compat: "exact" or "fixed".
         layers: Operations per image, N.
         magnitude: Their level, M.
 
@@ -168,7 +168,7 @@ def randaugment(
     Source:
         arXiv:1909.13719; tensorflow/tpu, autoaugment.py.
     """
-    used = setting(size, quirks, translate=100, cutout=40)
+    used = setting(size, compat, translate=100, cutout=40)
     chosen = Chooser(RANDAUGMENT, [magnitude], used)
 
     def augment(image: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
@@ -182,7 +182,7 @@ def randaugment(
     return augment, layers * UNIFORMS_PER_STEP
 
 
-def augmix(size: int, quirks: str) -> tuple[Policy, int]:
+def augmix(size: int, compat: str) -> tuple[Policy, int]:
     """Makes a policy that mixes an image with chains of operations on it.
 
     Three chains of one to three operations, weights from Dirichlet(1, 1, 1), and
@@ -191,7 +191,7 @@ def augmix(size: int, quirks: str) -> tuple[Policy, int]:
 
     Args:
         size: Side of the images, pixels.
-        quirks: "exact" or "fixed"; here it decides where shears are anchored.
+        compat: "exact" or "fixed"; here it decides where shears are anchored.
 
     Returns:
         The policy, and how many uniform random numbers it takes.
@@ -199,7 +199,7 @@ def augmix(size: int, quirks: str) -> tuple[Policy, int]:
     Source:
         arXiv:1912.02781, algorithm 1.
     """
-    used = Setting(size, quirks, size / 3, cutout=0, posterize_down=True)
+    used = Setting(size, compat, size / 3, cutout=0, posterize_down=True)
     chosen = Chooser(AUGMIX, AUGMIX_LEVELS, used)
     width, depth = AUGMIX_WIDTH, AUGMIX_DEPTH
     steps = width * depth * _AUGMIX_STEP

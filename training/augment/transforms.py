@@ -17,7 +17,7 @@ from .random_erasing import erase
 # gives the same result: (image_size, image_size, 3), float32, 0 to 255.
 Augmentation = Callable[[tf.Tensor, EvalPreprocessing, tf.Tensor], tf.Tensor]
 
-QUIRKS = ("exact", "fixed")
+COMPAT = ("exact", "fixed")
 SHIFT = 1 / 32  # of the image's side, the most that "shift" moves it
 # What the seed is folded with, so that the draws are independent of the crop's.
 _POLICY_SEED, _ERASING_SEED = 1, 2
@@ -63,7 +63,7 @@ def shift(image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor) -> tf.Tens
 def make(
     name: str,
     *,
-    quirks: str = "exact",
+    compat: str = "exact",
     layers: int = 2,
     magnitude: float = 10.0,
     erasing: float = 0.0,
@@ -73,7 +73,7 @@ def make(
 
     Args:
         name: Key of `AUGMENTATIONS`.
-        quirks: "exact" repeats the original implementation's slips, "fixed" does
+        compat: "exact" repeats the original implementation's slips, "fixed" does
             what was meant; for the policies.
         layers: Operations per image, for "randaugment".
         magnitude: Their strength, for "randaugment"; 10 is the nominal end.
@@ -86,7 +86,7 @@ def make(
     """
     for argument, value, choices in (
         ("name", name, tuple(AUGMENTATIONS)),
-        ("quirks", quirks, QUIRKS),
+        ("compat", compat, COMPAT),
     ):
         if value not in choices:
             raise ValueError(
@@ -102,7 +102,7 @@ def make(
     if not 0 <= erasing <= 1:
         raise ValueError(f"`erasing` must be 0 to 1. Received: erasing={erasing}")
     augmentation = AUGMENTATIONS[name](
-        quirks=quirks, layers=layers, magnitude=magnitude, compiled=compiled
+        compat=compat, layers=layers, magnitude=magnitude, compiled=compiled
     )
     return _with_erasing(augmentation, erasing) if erasing else augmentation
 
@@ -112,25 +112,25 @@ def _plain(augmentation: Augmentation) -> Callable[..., Augmentation]:
     return lambda **settings: augmentation
 
 
-def _autoaugment(*, quirks: str, compiled: bool, **settings: float) -> Augmentation:
+def _autoaugment(*, compat: str, compiled: bool, **settings: float) -> Augmentation:
     return _with_policy(
-        lambda size: policies.autoaugment(size, quirks), compiled=compiled
+        lambda size: policies.autoaugment(size, compat), compiled=compiled
     )
 
 
 def _randaugment(
-    *, quirks: str, layers: int, magnitude: float, compiled: bool
+    *, compat: str, layers: int, magnitude: float, compiled: bool
 ) -> Augmentation:
     return _with_policy(
         lambda size: policies.randaugment(
-            size, quirks, layers=layers, magnitude=magnitude
+            size, compat, layers=layers, magnitude=magnitude
         ),
         compiled=compiled,
     )
 
 
-def _augmix(*, quirks: str, compiled: bool, **settings: float) -> Augmentation:
-    return _with_policy(lambda size: policies.augmix(size, quirks), compiled=compiled)
+def _augmix(*, compat: str, compiled: bool, **settings: float) -> Augmentation:
+    return _with_policy(lambda size: policies.augmix(size, compat), compiled=compiled)
 
 
 # Name -> maker of the augmentation, from the settings of `make`.

@@ -19,7 +19,7 @@ def get_config() -> TrainConfig:
         data="digits",
         image_size=32,
         crop_padding=0,
-        resize="bilinear",
+        interpolation="bilinear",
         batch_size=32,
         epochs=30,
         lr_per_256=0.016,

@@ -32,7 +32,7 @@ def build(config: TrainConfig, classes: int) -> keras.Model:
     """
     size = None if {*config.sizes} != {config.resolution} else config.resolution
     with _dtype_policy(config.precision):
-        net = _build(config, classes, size, weights=config.weights or None)
+        net = _build(config, classes, size, weights=config.weights)
     for layer in net.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = config.sync_batch_norm
@@ -84,7 +84,7 @@ def _build(
         )
     factory = getattr(keras_efficientnet, config.variant)
     # The twin of a network that began with published weights is built without them.
-    options = published_options(config.weights, config.variant) | _chosen(config)
+    options = published_options(config.weights or "", config.variant) | _chosen(config)
     if weights is None:
         return factory(
             weights=None,
@@ -118,7 +118,7 @@ def _chosen(config: TrainConfig) -> dict[str, Any]:
     """Returns the factory's arguments that the config says."""
     names = ("normalization", "padding", "bn_epsilon")
     values = {name: getattr(config, name) for name in names}
-    return {name: value for name, value in values.items() if value}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _dropout(config: TrainConfig) -> float:

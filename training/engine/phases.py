@@ -40,7 +40,7 @@ def plan(config: TrainConfig, images: int) -> list[Phase]:
         [(0, 20, 128), (20, 40, 224)]
     """
     total = config.total_steps(images)
-    head_end = min(total, int(config.head_epochs * config.steps_per_epoch(images)))
+    head_end = min(total, int(config.head_only_epochs * config.steps_per_epoch(images)))
     # The share of each size begins where that of the one before ends.
     sizes = {total * i // len(config.sizes): s for i, s in enumerate(config.sizes)}
     edges = sorted({*sizes, head_end, total})
@@ -56,4 +56,5 @@ def plan(config: TrainConfig, images: int) -> list[Phase]:
 
 
 def _frozen(config: TrainConfig) -> int | None:
-    return config.train_from_stage - 1 if config.train_from_stage else None
+    first = config.unfreeze_from_stage
+    return None if first is None else first - 1

@@ -35,7 +35,7 @@ def make_train_step(
         A function of (images, labels, mask) as `data.train_batches` makes them.
 
     Raises:
-        ValueError: `config.accumulate` does not fit, or the network lacks a stage
+        ValueError: `config.grad_accum_steps` does not fit, or the network lacks a stage
             of `config.remat`.
     """
     optim, replicas = state.optimizer, used_strategy.num_replicas_in_sync
@@ -43,8 +43,8 @@ def make_train_step(
     advprop.follow(state.model, state.auxiliary)
     weights = state.trainable_variables
     compute = _make_part(state, config, weights)
-    if config.accumulate > 1:
-        compute = _in_parts(compute, config.accumulate, weights)
+    if config.grad_accum_steps > 1:
+        compute = _in_parts(compute, config.grad_accum_steps, weights)
     is_coupled = config.optimizer in optimizers.COUPLED and config.weight_decay
     decaying = {id(w) for w in optimizers.decays(state.model)} if is_coupled else set()
 
@@ -180,14 +180,14 @@ def _seed(seed: int, step: tf.Variable, part: Any) -> tf.Tensor:
 
 def _check_parts(config: TrainConfig, replicas: int) -> None:
     share = config.batch_size // replicas
-    if share % config.accumulate:
+    if share % config.grad_accum_steps:
         raise ValueError(
-            "`accumulate` must divide the images of a replica's batch, "
-            f"{share}. Received: accumulate={config.accumulate}"
+            "`grad_accum_steps` must divide the images of a replica's batch, "
+            f"{share}. Received: grad_accum_steps={config.grad_accum_steps}"
         )
-    if config.sync_batch_norm and config.accumulate > 1 and replicas > 1:
+    if config.sync_batch_norm and config.grad_accum_steps > 1 and replicas > 1:
         raise ValueError(
-            "`accumulate` must be 1 with `sync_batch_norm` on several replicas, which "
-            "cannot wait for each other inside a loop. "
-            f"Received: accumulate={config.accumulate}"
+            "`grad_accum_steps` must be 1 with `sync_batch_norm` on several replicas, "
+            "which cannot wait for each other inside a loop. "
+            f"Received: grad_accum_steps={config.grad_accum_steps}"
         )

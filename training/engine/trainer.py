@@ -121,7 +121,7 @@ def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:
 
 
 def _open(config: TrainConfig, source: Source | None) -> Source:
-    source = source or sources.load(config.data, data_dir=config.data_dir)
+    source = source or sources.load(config.source_name, data_dir=config.data_dir)
     if config.minival:
         source = sources.hold_out(source, config.minival)
     if config.pseudo_labels:
@@ -275,7 +275,7 @@ def _steps(run: Run) -> Iterator[int]:
 def _freeze(run: Run, phase: phases.Phase) -> None:
     if (
         phase.frozen is not None
-        or run.config.head_epochs
+        or run.config.head_only_epochs
         or run.config.freeze_batch_norm
     ):
         keras_efficientnet.freeze(
@@ -288,7 +288,7 @@ def _batches(run: Run, phase: phases.Phase, first_step: int) -> tf.data.Dataset:
     spec = dataclasses.replace(config.preprocessing, image_size=phase.image_size)
     augmentation = transforms.make(
         config.augment,
-        quirks=config.augment_quirks,
+        compat=config.augment_compat,
         layers=config.randaugment_layers,
         magnitude=config.randaugment_magnitude,
         erasing=config.random_erasing,
@@ -342,7 +342,7 @@ def _is_stuck(run: Run, step: int) -> bool:
     config = run.config
     epoch = step / config.steps_per_epoch(run.images)
     waited = epoch - float(run.state.best_epoch.numpy())
-    return bool(config.patience_epochs) and waited > config.patience_epochs
+    return config.patience_epochs is not None and waited > config.patience_epochs
 
 
 def _end_epoch(run: Run, step: int, epoch: float) -> None:

@@ -233,7 +233,10 @@ class LAMB(_Summed, keras.optimizers.Optimizer):
 
 
 def make(
-    name: str, learning_rate: Any, weight_decay: float = 0.0, clip_norm: float = 0.0
+    name: str,
+    learning_rate: Any,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
 ) -> Any:
     """Makes an optimizer by name; it takes gradients summed over the replicas.
 
@@ -241,13 +244,13 @@ def make(
         name: Key of `OPTIMIZERS`.
         learning_rate: A float or a schedule.
         weight_decay: Used by all but those of `COUPLED`.
-        clip_norm: Largest global norm of the gradients; 0: not clipped.
+        clip_norm: Maximum global norm of the gradients. None: no clipping.
 
     Returns:
         A Keras optimizer, not built yet.
     """
     optimizer = OPTIMIZERS[name](learning_rate, weight_decay)
-    optimizer.global_clipnorm = clip_norm or None
+    optimizer.global_clipnorm = clip_norm
     return optimizer
 
 

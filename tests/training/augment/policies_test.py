@@ -158,8 +158,8 @@ def test_randaugment_applies_each_operation():
         np.testing.assert_array_equal(out, expected, err_msg=op)
 
 
-def argument(op, level, quirks, size=224, reach=(100, 40)):
-    used = op_levels.setting(size, quirks, translate=reach[0], cutout=reach[1])
+def argument(op, level, compat, size=224, reach=(100, 40)):
+    used = op_levels.setting(size, compat, translate=reach[0], cutout=reach[1])
     return OPERATIONS[op].argument(level, used)
 
 
@@ -203,8 +203,8 @@ def test_fixed_autoaugment_keeps_the_image_in_sight():
     uniforms = tf.constant([15.5 / 25, *step, *step])
     image = tf.image.resize(photo(), (224, 224), "nearest")
     exact, fixed = (
-        policies.autoaugment(224, quirks)[0](image, uniforms)
-        for quirks in ("exact", "fixed")
+        policies.autoaugment(224, compat)[0](image, uniforms)
+        for compat in ("exact", "fixed")
     )
     assert np.all(exact == image_ops.GREY)
     assert np.mean(fixed != image_ops.GREY) > 0.3
@@ -220,9 +220,9 @@ def test_exact_contrast_is_about_the_number_of_pixels(size, grey):
 
 @pytest.mark.parametrize("op", ["ShearX", "ShearY"])
 def test_fixed_shear_is_about_the_centre(op):
-    for quirks in ("exact", "fixed"):
-        used = op_levels.setting(224, quirks, translate=100, cutout=40)
-        assert OPERATIONS[op].options(used) == {"centred": quirks == "fixed"}
+    for compat in ("exact", "fixed"):
+        used = op_levels.setting(224, compat, translate=100, cutout=40)
+        assert OPERATIONS[op].options(used) == {"centred": compat == "fixed"}
 
 
 def augmix_uniforms(chains, depths, skip, cuts):

@@ -75,7 +75,7 @@ def test_policies_start_from_the_cropped_image_as_uint8(name):
 
 
 def test_compiled_is_the_default_and_gives_the_same_bits():
-    options = {"layers": 3, "magnitude": 4.0, "quirks": "fixed"}
+    options = {"layers": 3, "magnitude": 4.0, "compat": "fixed"}
     compiled = in_data(transforms.make("randaugment", **options), photo(), range(40))
     plain = transforms.make("randaugment", **options, compiled=False)
     np.testing.assert_array_equal(compiled, in_data(plain, photo(), range(40)))
@@ -84,12 +84,12 @@ def test_compiled_is_the_default_and_gives_the_same_bits():
 def test_randaugment_takes_its_settings(monkeypatch):
     asked = []
 
-    def randaugment(size, quirks, *, layers, magnitude):
-        asked.append((size, quirks, layers, magnitude))
+    def randaugment(size, compat, *, layers, magnitude):
+        asked.append((size, compat, layers, magnitude))
         return lambda image, uniforms: image, 1
 
     monkeypatch.setattr(policies, "randaugment", randaugment)
-    made = transforms.make("randaugment", layers=4, magnitude=17.0, quirks="fixed")
+    made = transforms.make("randaugment", layers=4, magnitude=17.0, compat="fixed")
     made(tf.constant(photo()), SPEC, tf.constant([1, 2]))
     assert asked == [(32, "fixed", 4, 17.0)]
 
@@ -98,7 +98,7 @@ def test_randaugment_takes_its_settings(monkeypatch):
     ("options", "message"),
     [
         ({"name": "autoaugmet"}, "`name` must .*autoaugment.* name='autoaugmet'"),
-        ({"quirks": "fix"}, "`quirks` must be one of exact, fixed.*quirks='fix'"),
+        ({"compat": "fix"}, "`compat` must be one of exact, fixed.*compat='fix'"),
         ({"layers": 0}, "`layers` must be at least 1. Received: layers=0"),
         ({"magnitude": -1}, "`magnitude` must be at least 0.*magnitude=-1"),
         ({"erasing": 1.5}, "`erasing` must be 0 to 1. Received: erasing=1.5"),

@@ -80,7 +80,7 @@ def test_network_for_several_sizes_takes_any_and_its_twin_the_last():
         assert net(np.ones((1, size, size, 3), np.float32)).shape == (1, 3)
     twin = model.with_softmax(several, net)
     assert twin.input_shape == (None, 48, 48, 3)
-    fixed = model.build(dataclasses.replace(several, progressive_sizes=""), 3)
+    fixed = model.build(dataclasses.replace(several, progressive_sizes=None), 3)
     assert [w.path for w in fixed.weights] == [w.path for w in net.weights]
 
 

@@ -29,11 +29,11 @@ def test_sizes_share_the_steps_evenly():
 
 def test_head_is_trained_alone_and_then_the_last_stages():
     expected = [(0, 15, 224, "top"), (15, 60, 224, 4)]
-    assert plan(head_epochs=1.5, train_from_stage=5) == expected
+    assert plan(head_only_epochs=1.5, unfreeze_from_stage=5) == expected
 
 
 def test_stages_and_sizes_change_independently():
-    assert plan(head_epochs=3.5, progressive_sizes="128,224") == [
+    assert plan(head_only_epochs=3.5, progressive_sizes="128,224") == [
         (0, 30, 128, "top"),
         (30, 35, 224, "top"),
         (35, 60, 224, None),
@@ -41,13 +41,16 @@ def test_stages_and_sizes_change_independently():
 
 
 def test_head_may_take_the_whole_run():
-    assert plan(head_epochs=9) == [(0, 60, 224, "top")]
+    assert plan(head_only_epochs=9) == [(0, 60, 224, "top")]
 
 
 @pytest.mark.parametrize("batch_size", [7, 100, 1000])
 def test_phases_leave_no_gap(batch_size):
     run = dataclasses.replace(
-        RUN, batch_size=batch_size, progressive_sizes="64,96,128,160", head_epochs=0.7
+        RUN,
+        batch_size=batch_size,
+        progressive_sizes="64,96,128,160",
+        head_only_epochs=0.7,
     )
     found = phases.plan(run, 100)
     assert found[0].first_step == 0

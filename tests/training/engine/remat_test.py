@@ -17,8 +17,8 @@ def test_recomputing_changes_nothing(stages):
 
 def test_recomputing_goes_with_parts_and_half_precision(policy):
     policy("mixed_bfloat16")
-    kept = tiny_step.weights_after(2, accumulate=2)
-    again = tiny_step.weights_after(2, accumulate=2, remat="1,2")
+    kept = tiny_step.weights_after(2, grad_accum_steps=2)
+    again = tiny_step.weights_after(2, grad_accum_steps=2, remat="1,2")
     assert tiny_step.largest_difference(kept, again) < 1e-6
 
 

@@ -102,11 +102,11 @@ def test_parts_add_up_to_the_whole_batch():
         return tiny_step.weights_after(2, model, **options)
 
     whole = after()
-    assert tiny_step.largest_difference(whole, after(accumulate=4)) < 1e-5
+    assert tiny_step.largest_difference(whole, after(grad_accum_steps=4)) < 1e-5
 
 
 def test_parts_move_statistics_and_seeds_once_each():
-    state, take = tiny_step.make(accumulate=2)
+    state, take = tiny_step.make(grad_accum_steps=2)
     take(*tiny_step.batch())
     seeds = [v.numpy() for v in state.model.variables if "seed" in v.path]
     assert [seed[1] for seed in seeds] == [2, 2]
@@ -114,9 +114,9 @@ def test_parts_move_statistics_and_seeds_once_each():
 
 def test_parts_of_unequal_size_are_refused():
     with pytest.raises(
-        ValueError, match=r"`accumulate` must divide .* 8\. Received: a"
+        ValueError, match=r"`grad_accum_steps` must divide .* 8\. Received: a"
     ):
-        tiny_step.make(accumulate=3)
+        tiny_step.make(grad_accum_steps=3)
 
 
 def test_parts_with_synchronised_statistics_are_refused():
@@ -125,7 +125,7 @@ def test_parts_with_synchronised_statistics_are_refused():
 
     state, _ = tiny_step.make()
     config = tiny_step.dataclasses.replace(
-        tiny_step.CONFIG, accumulate=2, sync_batch_norm=True
+        tiny_step.CONFIG, grad_accum_steps=2, sync_batch_norm=True
     )
     with pytest.raises(ValueError, match=r"must be 1 with `sync_batch_norm`"):
         train_step.make_train_step(state, Two(), config)
@@ -159,7 +159,7 @@ def test_frozen_layers_and_their_slots_stay(name, scaled):
 def test_loss_scaling_goes_with_clipping_and_parts():
     def after(optim):
         model = tiny_step.net(batch_norm=False, dropout=0)
-        options = {"accumulate": 2, "clip_norm": 0.01}
+        options = {"grad_accum_steps": 2, "clip_norm": 0.01}
         return tiny_step.weights_after(1, model, optim=optim, **options)
 
     plain = after(tiny_step.plain(0.01))
@@ -213,7 +213,7 @@ from tests.support.paths import ROOT
 def weights(used_strategy, scaled=False, **fields):
     with used_strategy.scope():
         model = tiny_step.net(dropout=0, synchronized=True)
-        optim = tiny_step.plain(fields.get("clip_norm", 0.0))
+        optim = tiny_step.plain(fields.get("clip_norm"))
         if scaled:
             optim = keras.optimizers.LossScaleOptimizer(optim)
     state, take = tiny_step.make(model, optim, used_strategy, **fields)

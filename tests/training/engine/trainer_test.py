@@ -141,8 +141,8 @@ def test_folder_of_another_config_is_refused(finished, source):
 
 
 def test_a_folder_without_steps_takes_another_config(tmp_path, source):
-    wrong = dataclasses.replace(TINY, accumulate=3)
-    with pytest.raises(ValueError, match="accumulate"):
+    wrong = dataclasses.replace(TINY, grad_accum_steps=3)
+    with pytest.raises(ValueError, match="grad_accum_steps"):
         trainer.train(wrong, tmp_path, source, show=False)
     assert (tmp_path / "config.json").is_file()
     run_folder.RunFolder(tmp_path).check_config(TINY)

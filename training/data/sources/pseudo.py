@@ -114,7 +114,7 @@ def with_pseudo_labels(source: Source, path: str, classes: int) -> Source:
             f"{', '.join(found.class_names[:5])} ..., for images of "
             f"{', '.join(source.class_names[:5])} ..."
         )
-    images = open_images(found.data, found.data_dir)
+    images = open_images(found.data, found.data_dir or None)
     places = found.positions
     moved = len(places) and (
         places.max() >= len(images)
@@ -135,13 +135,13 @@ def with_pseudo_labels(source: Source, path: str, classes: int) -> Source:
     return dataclasses.replace(source, splits={**source.splits, "train": train})
 
 
-def open_images(data: str, data_dir: str = "") -> Split:
+def open_images(data: str, data_dir: str | None = None) -> Split:
     """Opens the images that a teacher labels.
 
     Args:
         data: A folder, whose images are taken at any depth, or a source of which the
             "train" split is taken, such as "tfrecord:GLOB".
-        data_dir: Where TFDS keeps its data sets; empty: its default.
+        data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
 
     Raises:
         ValueError: There are no such images.

@@ -22,12 +22,12 @@ KINDS = {
 }
 
 
-def load(name: str, *, data_dir: str = "") -> Source:
+def load(name: str, *, data_dir: str | None = None) -> Source:
     """Opens a source by name.
 
     Args:
         name: As in `KINDS`.
-        data_dir: Where TFDS keeps its data sets; empty: its default.
+        data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
 
     Raises:
         ValueError: There is no such source, or it holds no usable images.

@@ -15,14 +15,14 @@ _SPELLINGS = {
 }
 
 
-def tfds(name: str, data_dir: str = "") -> Source:
+def tfds(name: str, data_dir: str | None = None) -> Source:
     """Opens a data set of TensorFlow Datasets, and fetches it first where needed.
 
     Its files are read directly, by position; images stay encoded.
 
     Args:
         name: "NAME", "NAME:VERSION" or "NAME/CONFIG:VERSION".
-        data_dir: Where TFDS keeps its data sets; empty: its default.
+        data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
 
     Returns:
         The source. In class names "_" stands for a slash. Without a validation split
@@ -55,7 +55,7 @@ def tfds(name: str, data_dir: str = "") -> Source:
     return Source(class_names, with_validation(splits))
 
 
-def _open_builder(name: str, data_dir: str) -> Any:
+def _open_builder(name: str, data_dir: str | None) -> Any:
     try:
         import tensorflow_datasets as datasets
     except ImportError as error:
@@ -64,7 +64,7 @@ def _open_builder(name: str, data_dir: str) -> Any:
             "pip install 'keras-efficientnet[tfds]'"
         ) from error
     try:
-        builder = datasets.builder(name, data_dir=data_dir or None)
+        builder = datasets.builder(name, data_dir=data_dir)
         if not builder.is_prepared():
             builder.download_and_prepare()
     except (datasets.core.DatasetNotFoundError, AssertionError, OSError) as error:

@@ -1,0 +1,59 @@
+import pytest
+from absl import flags
+
+from training import config, config_flags
+
+
+def parse(*arguments):
+    values = flags.FlagValues()
+    argv = config_flags.define(values, ["main", *arguments])
+    values(argv)
+    return values.config
+
+
+@pytest.mark.parametrize("value", ["", "none", "None", " NONE "])
+@pytest.mark.parametrize(
+    ("recipe", "field"),
+    [
+        ("finetune", "weights"),
+        ("finetune", "unfreeze_from_stage"),
+        ("digits", "dropout"),
+    ],
+)
+def test_none_unsets_text_integers_and_fractions(recipe, field, value):
+    assert getattr(config.load(recipe), field) is not None
+    assert (
+        getattr(parse(f"--config={recipe}", f"--config.{field}={value}"), field) is None
+    )
+
+
+def test_the_last_value_of_a_field_counts():
+    unset = ("--config.dropout=0.3", "--config.dropout=none")
+    assert parse("--config=digits", *unset).dropout is None
+    assert parse("--config=digits", *reversed(unset)).dropout == 0.3
+
+
+def test_value_may_be_an_argument_of_its_own():
+    assert parse("--config=digits", "--config.dropout", "none").dropout is None
+    assert parse("--config=digits", "--config.image_size", "64").image_size == 64
+
+
+def test_none_without_a_recipe():
+    assert parse("--config.weights=none").weights is None
+
+
+def test_none_is_refused_for_fields_that_must_have_a_value():
+    with pytest.raises(flags.IllegalFlagValueError, match="epochs"):
+        parse("--config=digits", "--config.epochs=none")
+
+
+def test_unknown_fields_are_answered_with_the_nearest():
+    parse("--config=digits", "--config.seed=1", "--noconfig.lite")
+    with pytest.raises(ValueError, match="Did you mean 'lite'"):
+        parse("--noconfig.lit")
+
+
+@pytest.mark.parametrize(("old", "new"), config.RENAMED.items())
+def test_former_names_are_answered_with_the_new_name(old, new):
+    with pytest.raises(ValueError, match=f"Did you mean '{new}'"):
+        parse(f"--config.{old}=1")

@@ -1,0 +1,146 @@
+"""Ranges and choices of the training configuration, checked without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from keras_efficientnet.architecture import check_choice
+from keras_efficientnet.preprocessing import NORMALIZATIONS, RESIZE_METHODS
+from keras_efficientnet.stages import smallest_image
+
+# The tables with these keys import TensorFlow, so the names stand here; a test keeps
+# both equal.
+AUGMENTATIONS = (
+    "none",
+    "crop_flip",
+    "shift",
+    "autoaugment",
+    "randaugment",
+    "augmix",
+)
+COMPAT = ("exact", "fixed")
+OPTIMIZERS = ("rmsprop", "sgd", "adamw", "lamb", "lars")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+SCHEDULES = ("exponential", "cosine", "constant", "poly")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+
+_CHOICES: dict[str, Iterable[str]] = {
+    "augment": AUGMENTATIONS,
+    "augment_compat": COMPAT,
+    "interpolation": RESIZE_METHODS,
+    "normalization": NORMALIZATIONS,
+    "on_bad_image": ("raise", "skip"),
+    "optimizer": OPTIMIZERS,
+    "padding": ("same", "symmetric"),
+    "precision": PRECISIONS,
+    "schedule": SCHEDULES,
+    "strategy": STRATEGIES,
+}
+_ANY_SCALING_ONLY = (
+    "width",
+    "depth",
+    "lite",
+    "stages",
+    "stem_filters",
+    "head_filters",
+)
+_AT_LEAST_ONE = (
+    "adversarial_steps",
+    "batch_size",
+    "checkpoint_every_steps",
+    "grad_accum_steps",
+    "keep_checkpoints",
+    "randaugment_layers",
+)
+_ABOVE_ZERO = (
+    "bn_epsilon",
+    "clip_norm",
+    "decay_epochs",
+    "epochs",
+    "lr_per_256",
+    "patience_epochs",
+)
+_NOT_NEGATIVE = (
+    "adversarial_epsilon",
+    "crop_padding",
+    "cutmix_alpha",
+    "export_samples",
+    "head_only_epochs",
+    "minival",
+    "mixup_alpha",
+    "randaugment_magnitude",
+    "seed",
+    "warmup_epochs",
+    "weight_decay",
+)
+_UNDER_ONE = ("label_smoothing", "ema_decay", "drop_connect", "bn_momentum", "dropout")
+
+
+def check(config: Any, *, is_general: bool) -> None:
+    """Checks each field of a `TrainConfig`; None passes where a field may be None.
+
+    Args:
+        config: Configuration to check.
+        is_general: Whether the model is "EfficientNet", not a variant.
+
+    Raises:
+        ValueError: A field is out of its range; the message names the field.
+    """
+    least = smallest_image(config.stage_table)
+    _check_model(config, is_general, least)
+    for name, choices in _CHOICES.items():
+        if getattr(config, name) is not None:
+            check_choice(name, getattr(config, name), choices)
+    for names, holds, rule in (
+        (_AT_LEAST_ONE, lambda v: v >= 1, "be at least 1"),
+        (_ABOVE_ZERO, lambda v: 0 < v < math.inf, "be a finite number above 0"),
+        (_NOT_NEGATIVE, lambda v: 0 <= v < math.inf, "be at least 0"),
+        (_UNDER_ONE, lambda v: 0 <= v < 1, "be at least 0 and under 1"),
+        (("random_erasing",), lambda v: 0 <= v <= 1, "be 0 to 1"),
+        (("unfreeze_from_stage",), lambda v: 1 <= v <= 7, "be 1 to 7"),
+    ):
+        for name in names:
+            value = getattr(config, name)
+            _check(value is None or holds(value), rule, **{name: value})
+    _check_lists(config, least)
+
+
+def items(listed: str | None) -> list[str]:
+    """Splits a comma-separated list; None is an empty one."""
+    return [item.strip() for item in listed.split(",")] if listed else []
+
+
+def _check_model(config: Any, is_general: bool, least: int) -> None:
+    size = config.image_size
+    if is_general:
+        for name in ("width", "depth", "stem_filters", "head_filters"):
+            value = getattr(config, name)
+            _check(value > 0, "be above 0", **{name: value})
+        rule = f"be at least {least} pixels with 'EfficientNet'"
+        _check(size is not None and size >= least, rule, image_size=size)
+        return
+    defaults = {f.name: f.default for f in dataclasses.fields(config)}
+    for name in _ANY_SCALING_ONLY:
+        value, neutral = getattr(config, name), defaults[name]
+        rule = f"stay {neutral!r} unless `model` is 'EfficientNet'"
+        _check(value == neutral, rule, **{name: value})
+    rule = f"be None (the variant's) or at least {least} pixels"
+    _check(size is None or size >= least, rule, image_size=size)
+
+
+def _check_lists(config: Any, least: int) -> None:
+    sizes, stages = items(config.progressive_sizes), items(config.remat)
+    rule = f"be image sizes of at least {least} pixels, as in '128,224'"
+    ok = all(s.isascii() and s.isdigit() and int(s) >= least for s in sizes)
+    _check(ok, rule, progressive_sizes=config.progressive_sizes)
+    ok = config.remat == "all" or all(s in {*"1234567"} for s in stages)
+    _check(ok, "be 'all' or stages 1 to 7, as in '1,2,3'", remat=config.remat)
+
+
+def _check(holds: bool, rule: str, **field: Any) -> None:
+    if not holds:
+        ((name, value),) = field.items()
+        raise ValueError(f"`{name}` must {rule}. Received: {name}={value!r}")
