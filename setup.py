@@ -72,10 +72,12 @@ EXTRAS = {
         *(line.replace(">=2.20", "==2.15.*") for line in CPU),
     ],
     "safetensors": ["safetensors"],  # to read and write such files
-    "tfds": ["tensorflow-datasets"],  # the source "tfds:NAME"
+    # The source "tfds:NAME". TFDS 4.9.10 does not declare importlib_resources.
+    "tfds": ["importlib_resources", "tensorflow-datasets"],
     "photos": ["scikit-image"],  # ships photos that the quickstart classifies
     "test": [
         "build",
+        "importlib_resources",  # of tensorflow-datasets, which does not declare it
         "mediapipe>=1.2",  # opens what is made for phones
         "onnx>=1.16",
         "onnxruntime",
