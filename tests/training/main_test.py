@@ -61,7 +61,7 @@ def test_exit_code_tells_whether_starting_again_helps(monkeypatch, error, code, 
     flags.DEFINE_integer("verbosity", 0, "", flag_values=holder)
     holder(["main", "--config=digits", "--workdir=unused"])
     monkeypatch.setattr(main.flags, "FLAGS", holder)
-    monkeypatch.setattr(main.loop, "train", fail)
+    monkeypatch.setattr(main.trainer, "train", fail)
     with pytest.raises(SystemExit) as end:
         main._main(["main"])
     assert end.value.code in (code, f"Error: {error}")
