@@ -110,7 +110,7 @@ setup(
         "keras_efficientnet.export": ["formats/web_assets/*"],
         "keras_efficientnet.research": ["paper/*"],
     },
-    install_requires=[f"keras>=2.15,{EXCLUDED_KERAS}", "numpy"],
+    install_requires=[f"keras>=2.15,{EXCLUDED_KERAS}", "filelock>=3.29", "numpy"],
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_efficientnet.common.files import publish, scratch_folder
 from keras_efficientnet.common.recursion_limit import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
@@ -189,10 +188,9 @@ def _make_all(
     folder: Path,
 ) -> list[Result]:
     folder.mkdir(parents=True, exist_ok=True)
-    # In the same file system, so that the artefacts appear whole or not at all.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as scratch:
+    with scratch_folder(folder, f"exports to {folder}") as scratch:
         made = [
-            _make(name, row, Path(scratch) / row.artefact, source, reference, spec)
+            _make(name, row, scratch / row.artefact, source, reference, spec)
             for name, row in rows.items()
         ]
         return [_hand_over(result, folder) for result in made]
@@ -225,14 +223,14 @@ def _make(
 def _hand_over(result: Result, folder: Path) -> Result:
     good = folder / result.path.name
     bad = folder / (result.path.name + FAILED_SUFFIX)
-    # Of an earlier export, neither a good nor a bad namesake may stay.
+    final = bad if result.problems else good
+    # Delete artefacts of earlier exports, passing or failed.
     for old in (good, bad):
         if old.is_dir():
             shutil.rmtree(old)
-        else:
+        elif old != final:
             old.unlink(missing_ok=True)
-    final = bad if result.problems else good
-    os.replace(result.path, final)
+    publish(result.path, final)
     return dataclasses.replace(result, path=final)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from keras_efficientnet.common.files import replacing
+
 SIDE = 176  # pixels, of each image
 MARGIN = 8  # pixels
 LINE = 16  # pixels, of caption text
@@ -41,7 +43,8 @@ def write_sheet(
         for j, line in enumerate(lines):
             place = left, top + SIDE + j * LINE
             draw.text(place, _fit(line, font), fill="black", font=font)
-    sheet.save(path)
+    with replacing(path) as unfinished:
+        sheet.save(unfinished)
 
 
 def _thumbnail(image: np.ndarray) -> Image.Image:

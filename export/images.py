@@ -19,6 +19,7 @@ from keras_efficientnet.preprocessing import (
     imagenet_classes,
     tf_ops,
 )
+from keras_efficientnet.preprocessing.file_limits import read_image_file
 
 BATCH_SIZE = 32  # images
 
@@ -132,9 +133,9 @@ def read_image(path: str | Path, spec: EvalPreprocessing) -> np.ndarray:
         ValueError: The file cannot be read as an image.
     """
     try:
-        image = tf_ops.decode_image(tf.io.read_file(str(path)))
+        image = tf_ops.decode_image(read_image_file(Path(path)))
         return tf_ops.eval_image(image, spec).numpy()
-    except (tf.errors.OpError, ValueError) as error:
+    except (tf.errors.OpError, OSError, ValueError) as error:
         reason = str(getattr(error, "message", error)).splitlines()[0]
         raise ValueError(
             "An image must be a readable JPEG, PNG, WebP, BMP or GIF file. "

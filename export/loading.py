@@ -13,6 +13,7 @@ import keras
 from keras_efficientnet import efficientnet
 from keras_efficientnet import weights as published
 from keras_efficientnet.architecture import VARIANTS, did_you_mean, find_variant
+from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.recursion_limit import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 
@@ -124,9 +125,9 @@ def write_sidecars(loaded: Loaded, folder: Path) -> None:
         folder: Where to.
     """
     text = "".join(f"{label}\n" for label in loaded.labels)
-    (folder / LABELS_FILE).write_text(text, encoding="utf-8")
+    write_text(folder / LABELS_FILE, text)
     fields = json.dumps(dataclasses.asdict(loaded.preprocessing), indent=2)
-    (folder / PREPROCESSING_FILE).write_text(fields + "\n", encoding="utf-8")
+    write_text(folder / PREPROCESSING_FILE, fields + "\n")
 
 
 def _open(model: str | Path | keras.Model, weights: str | None) -> _Opened:

@@ -11,6 +11,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from keras_efficientnet.common import markdown
+from keras_efficientnet.common.files import replacing, write_text
+
 from .contact_sheet import write_sheet
 from .images import read_image
 from .latency import Latency
@@ -87,10 +90,8 @@ def write_report(
         "artefacts": [_as_json(result, reference, loaded.labels) for result in results],
     }
     text = json.dumps(summary, indent=2) + "\n"
-    (folder / REPORT_JSON).write_text(text, encoding="utf-8")
-    (folder / REPORT_MD).write_text(
-        _markdown(loaded, reference, results), encoding="utf-8"
-    )
+    write_text(folder / REPORT_JSON, text)
+    write_text(folder / REPORT_MD, _markdown(loaded, reference, results))
     _write_picture(loaded, reference, results, folder / PICTURE)
     draw_bars(results, folder / BARS)
 
@@ -119,7 +120,8 @@ def draw_bars(results: Sequence[Result], path: Path) -> None:
         axes.tick_params(left=False)
         axes.spines[:].set_visible(False)
     left.invert_yaxis()
-    figure.savefig(path, dpi=110)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=110)
 
 
 def link_from_run(run_folder: Path, results: Sequence[Result], folder: Path) -> None:
@@ -139,24 +141,20 @@ def link_from_run(run_folder: Path, results: Sequence[Result], folder: Path) -> 
         f"Each was compared with the Keras model: [{there}/{REPORT_MD}]"
         f"({there}/{REPORT_MD}).",
         "",
-        *_table(results, lambda name: f"[{name}]({there}/{name})"),
+        _table(results, lambda name: f"[{name}]({there}/{name})"),
         "",
     ]
     before = report.read_text(encoding="utf-8").partition(_RUN_SECTION)[0]
     text = before.rstrip("\n") + "\n" + _RUN_SECTION + "\n".join(lines)
-    report.write_text(text, encoding="utf-8")
+    write_text(report, text)
 
 
-def _table(results: Sequence[Result], link: Callable[[str], str] = str) -> list[str]:
-    """Returns the results as the lines of a Markdown table."""
+def _table(results: Sequence[Result], link: Callable[[str], str] = str) -> str:
+    """Returns the results as a Markdown table."""
     rows = [_cells(result) for result in results]
     for row in rows:
         row["artefact"] = link(row["artefact"])
-    return [
-        "| " + " | ".join(rows[0]) + " |",
-        "|---" + "|---:" * (len(rows[0]) - 1) + "|",
-        *("| " + " | ".join(row.values()) + " |" for row in rows),
-    ]
+    return markdown.table(rows)
 
 
 def _cells(result: Result) -> dict[str, str]:
@@ -212,7 +210,7 @@ def _as_json(
 def _markdown(loaded: Loaded, reference: Reference, results: Sequence[Result]) -> str:
     spec = loaded.preprocessing
     lines = [
-        f"# Export of {loaded.name}",
+        f"# Export of {markdown.escape(loaded.name)}",
         "",
         f"{len(loaded.labels)} classes, images of {spec.image_size} x "
         f"{spec.image_size} pixels, central crop with padding {spec.crop_padding}, "
@@ -221,7 +219,7 @@ def _markdown(loaded: Loaded, reference: Reference, results: Sequence[Result]) -
         "that of the five first as a set. Milliseconds: median and 95th percentile for "
         "one image on one thread.",
         "",
-        *_table(results),
+        _table(results),
         "",
         *(f"- {r.path.name}: {problem}." for r in results for problem in r.problems),
         *(f"- {r.path.name}: {remark}" for r in results for remark in r.remarks),
@@ -229,16 +227,20 @@ def _markdown(loaded: Loaded, reference: Reference, results: Sequence[Result]) -
         f"![Sizes and latencies]({BARS})",
     ]
     disagreements = [
-        f"| {result.path.name} | {reference.paths[i]} | "
-        f"{_keras_label(reference, loaded.labels, i)} | "
-        f"{loaded.labels[result.comparison.predictions[i]]} |"
+        {
+            "artefact": result.path.name,
+            "image": markdown.escape(reference.paths[i]),
+            "Keras": markdown.escape(_keras_label(reference, loaded.labels, i)),
+            "artefact's": markdown.escape(
+                loaded.labels[result.comparison.predictions[i]]
+            ),
+        }
         for result in results
         for i in result.comparison.disagreements
     ]
     if disagreements:
         lines += ["", "Images with another first class than Keras':", ""]
-        lines += ["| artefact | image | Keras | artefact's |", "|---|---|---|---|"]
-        lines += disagreements
+        lines.append(markdown.table(disagreements))
     lines += ["", f"![Verification images and first classes]({PICTURE})", ""]
     return "\n".join(lines)
 

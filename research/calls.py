@@ -6,9 +6,9 @@ import pathlib
 
 from keras_efficientnet import STAGES, format_stages
 from keras_efficientnet.architecture import Variant
+from keras_efficientnet.common.files import write_text
 
 from . import trainer
-from .files import write_text
 
 STAGES_FILE = "stages.json"
 

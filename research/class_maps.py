@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 
 from keras_efficientnet import explain
 from keras_efficientnet.architecture import check_choice
+from keras_efficientnet.common.markdown import table
 
 from .exporter import KerasRunner, Loaded, list_images, load, read_image
 from .options import option
 from .reporting.drawing import new_figure, save
 from .reporting.folder import Rows, StudyFolder, open_folder
-from .reporting.page import picture, table, write_page
+from .reporting.page import picture, write_page
 
 PICTURE = "class_maps.jpg"
 _CELL = 1.75  # inches, of a photo's side

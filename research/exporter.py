@@ -1,4 +1,4 @@
-"""What the studies use of the exporter; see `files` on the two names it has."""
+"""The part of the exporter that studies use; see `trainer` on its two names."""
 
 from __future__ import annotations
 

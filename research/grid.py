@@ -11,13 +11,14 @@ from typing import Any
 
 from keras_efficientnet import Scaling, compound, plan_cost
 from keras_efficientnet.architecture import MAX_BLOCKS, Variant, block_plan
+from keras_efficientnet.common.markdown import table
 
 from . import base_network, calls, costs, trainer
 from .execution import trials
 from .options import option
 from .reporting import drawing
 from .reporting.folder import StudyFolder, open_folder
-from .reporting.page import picture, table, write_page
+from .reporting.page import picture, write_page
 
 TITLE = "Coefficients of compound scaling"
 GOAL = 2.0  # times the multiply-adds, for one step of phi

@@ -19,13 +19,14 @@ import keras_efficientnet
 from keras_efficientnet import profile
 from keras_efficientnet.architecture import VARIANTS, check_choice
 from keras_efficientnet.baselines import ResNet
+from keras_efficientnet.common.markdown import table
 
 from . import paper_data
 from .exporter import convert
 from .options import option
 from .reporting.drawing import COLORS, new_figure, save, tidy
 from .reporting.folder import StudyFolder, open_folder
-from .reporting.page import picture, table, write_page
+from .reporting.page import picture, write_page
 
 RESNET = "ResNet-152"
 FAMILY = tuple(f"EfficientNetB{i}" for i in range(8))

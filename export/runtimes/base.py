@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from keras_efficientnet.common.files import read_regular
+
 from ..quiet import quiet_stderr
 
 
@@ -79,7 +81,7 @@ class TFLiteRunner:
     """Runs a .tflite file with LiteRT, one image at a time, on one thread."""
 
     def __init__(self, path: str | Path):
-        self._interpreter = open_tflite(Path(path).read_bytes(), str(path))
+        self._interpreter = open_tflite(read_regular(Path(path)), str(path))
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
         self.input_shape: tuple[int | None, ...] = tuple(

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_efficientnet.common.files import read_regular
+
 from ..extras import require, require_openvino
 from ..formats.openvino import XML_FILE
 from .base import check_shapes
@@ -63,7 +65,7 @@ def open_onnx(path: str | Path) -> Any:
     options.log_severity_level = 4  # only what ends the process
     try:
         return runtime.InferenceSession(
-            Path(path).read_bytes(), options, providers=["CPUExecutionProvider"]
+            read_regular(Path(path)), options, providers=["CPUExecutionProvider"]
         )
     # Its exceptions share no class of their own.
     except Exception as error:

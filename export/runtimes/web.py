@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from keras_efficientnet.common.files import read_regular
+
 from ..quiet import quiet_stderr
 
 MODEL_FILE = "model.tflite"
@@ -47,7 +49,7 @@ class WebRunner:
 def _open(path: Path) -> Interpreter:
     try:
         with quiet_stderr():
-            interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
+            interpreter = Interpreter(model_content=read_regular(path), num_threads=1)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(

@@ -11,11 +11,9 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
+from keras_efficientnet.preprocessing.file_limits import MAX_PIXELS
 
 from . import image_headers
-
-# An image with more is refused before it is decoded. 50 megapixels are 150 MB.
-MAX_PIXELS = 50_000_000
 
 
 def read_images(

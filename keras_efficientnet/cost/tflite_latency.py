@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import platform
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,7 @@ import keras
 import numpy as np
 
 from ..architecture import Variant, block_plan
+from ..common.files import cache_dir, write_text
 
 WARM_UP = 3  # runs that do not count
 MAX_RUNS = 50
@@ -97,8 +97,7 @@ def cache_path() -> pathlib.Path:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         machine += [importlib.metadata.version("ai-edge-litert")]
     digest = hashlib.sha256("\n".join(machine).encode()).hexdigest()[:16]
-    home = pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-    return home / "keras_efficientnet" / f"latency-{digest}.json"
+    return cache_dir() / f"latency-{digest}.json"
 
 
 def _measure_tflite(variant: Variant, classes: int) -> Latency:
@@ -171,11 +170,4 @@ def _read_cache() -> dict[str, Any]:
 def _write_cache(known: dict[str, Any]) -> None:
     path = cache_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".json")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(known, file, indent=1)
-        os.replace(unfinished, path)
-    except OSError:
-        os.remove(unfinished)
-        raise
+    write_text(path, json.dumps(known, indent=1), shared=True)

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 
 from .. import efficientnet
 from ..architecture import find_variant
+from ..common.files import replacing
 from ..common.recursion_limit import deep_graphs
 from ..preprocessing import NORMALIZATIONS
 from . import assign, name_mapping, naming_schemes, reference_logits
@@ -97,12 +97,10 @@ def convert(
     if check:
         lines.append(_check(read, key, model))
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        part = Path(folder) / f"part{suffix}"
-        _write(model, part, suffix, names)
-        _compare(part, model)
-        digest = hashlib.sha256(part.read_bytes()).hexdigest()
-        os.replace(part, target)
+    with replacing(target, shared=True) as unfinished:
+        _write(model, unfinished, suffix, names)
+        _compare(unfinished, model)
+        digest = hashlib.sha256(unfinished.read_bytes()).hexdigest()
     size = target.stat().st_size / 1e6
     lines.append(
         f"written    {target}, {size:.1f} MB, in {names!r} names; read back equal"

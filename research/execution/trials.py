@@ -24,9 +24,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.architecture import block_plan
+from keras_efficientnet.common.files import InUseError, lock, write_text
 
 from .. import trainer
-from ..files import InUseError, lock, write_text
 from .processes import POLL_S, is_orphan, run_processes
 
 Result = dict[str, Any]

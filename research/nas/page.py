@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_efficientnet import read_stages
+from keras_efficientnet.common.markdown import table
 
 from .. import base_network, costs
 from ..reporting import drawing
 from ..reporting.folder import StudyFolder
-from ..reporting.page import picture, table, write_page
+from ..reporting.page import picture, write_page
 from . import space
 from .records import Row, Search
 

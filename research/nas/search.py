@@ -12,11 +12,11 @@ from typing import Any
 
 from keras_efficientnet import Stage, format_stages, plan_cost, read_stages
 from keras_efficientnet.architecture import Variant, check_choice
+from keras_efficientnet.common.files import InUseError, write_text
 
 from .. import base_network, calls, costs, trainer
 from ..execution import trials
 from ..execution.processes import POLL_S, is_orphan, run_processes
-from ..files import InUseError, write_text
 from ..reporting.folder import open_folder
 from . import optuna_study, page, space
 from .page import WINNER

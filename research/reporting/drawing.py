@@ -7,7 +7,7 @@ import pathlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..files import replacing
+from keras_efficientnet.common.files import replacing
 
 # Told apart by colour-blind people too (Okabe and Ito).
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

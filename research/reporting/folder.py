@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
 import json
 import pathlib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from ..files import lock, replacing, write_text
+from keras_efficientnet.common.files import lock, write_csv, write_text
+from keras_efficientnet.common.plain_text import from_csv_cell
+
 from ..options import describe_changes, settings
 
 Row = TypeVar("Row")
@@ -110,14 +111,7 @@ class Rows(Generic[Row]):
         """Adds a row; one with the same key gives way."""
         kept = [old for old in self.rows if self._key_of(old) != self._key_of(row)]
         self.rows = [*kept, row]
-        names = [field.name for field in dataclasses.fields(self._kind)]
-        with (
-            replacing(self.path) as unfinished,
-            unfinished.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, fieldnames=names)
-            writer.writeheader()
-            writer.writerows(vars(row) for row in self.rows)
+        write_csv(self.path, [vars(row) for row in self.rows])
 
     def _key_of(self, row: Row) -> tuple[Any, ...]:
         return tuple(getattr(row, name) for name in self._key)
@@ -135,6 +129,8 @@ class Rows(Generic[Row]):
 def _parse(kind: Any, text: str) -> Any:
     if kind is bool:
         return text == "True"
-    if kind in (str, int, float):
+    if kind is str:
+        return from_csv_cell(text)
+    if kind in (int, float):
         return kind(text)
     return None if text == "" else typing.get_args(kind)[0](text)

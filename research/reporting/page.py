@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from ..files import write_text
+from keras_efficientnet.common.files import write_text
+
 from .folder import StudyFolder
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns rows as a Markdown table.
-
-    Args:
-        rows: Column name -> cell, the same columns in all. Columns of numbers are
-            set flush right.
-    """
-    columns = list(rows[0])
-    numeric = [all(_is_numeric(row[name]) for row in rows) for name in columns]
-    rule = ["---:" if right else "---" for right in numeric]
-    lines = [columns, rule, *([str(cell) for cell in row.values()] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def write_page(
@@ -43,9 +29,3 @@ def write_page(
 def picture(name: str, about: str) -> str:
     """Returns a picture of the folder in Markdown."""
     return f"![{about}]({name})"
-
-
-def _is_numeric(cell: Any) -> bool:
-    if isinstance(cell, int | float):
-        return True
-    return str(cell)[:1] in "0123456789+-" and str(cell)[:1] != ""

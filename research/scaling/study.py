@@ -10,12 +10,13 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from keras_efficientnet import Scaling, compound, plan_cost
+from keras_efficientnet.common.markdown import table
 
 from .. import base_network, trainer
 from ..execution import trials
 from ..options import option
 from ..reporting.folder import open_folder
-from ..reporting.page import picture, table, write_page
+from ..reporting.page import picture, write_page
 from . import figure
 from .figure import SINGLE
 from .records import Point, Row

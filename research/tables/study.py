@@ -12,10 +12,11 @@ import keras
 from keras_efficientnet import VARIANTS, Scaling, plan_cost, profile
 from keras_efficientnet.architecture import Variant, block_plan
 from keras_efficientnet.baselines import MobileNetV1, MobileNetV2, ResNet
+from keras_efficientnet.common.markdown import table
 
 from .. import paper_data
 from ..reporting.folder import Rows, open_folder
-from ..reporting.page import picture, table, write_page
+from ..reporting.page import picture, write_page
 from . import figures
 
 TITLE = "The paper's tables, printed and computed"

@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import resource
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from absl import flags
 from PIL import Image
 
 from export import loading, predict
-from tests.support import export_run
+from tests.support import export_run, malformed
 
 
 @pytest.fixture
@@ -124,6 +125,16 @@ def test_exit_code_is_1_when_no_image_can_be_read(photos, capsys):
     err = capsys.readouterr().err
     assert "nowhere.png" in err
     assert "error: none of 2 images could be read" in err
+
+
+def test_small_file_of_very_many_pixels_is_skipped(tmp_path, capsys):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(malformed.bomb())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert run(export_run.run_folder(), path) == 1
+    assert "at most 50 megapixels" in capsys.readouterr().err
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 300_000  # kB; the pixels would take 2.7 GB
 
 
 def test_exit_code_is_2_for_what_is_no_model(photos, capsys):

@@ -107,7 +107,7 @@ def test_declared_dependencies_of_the_library_are_few(metadata):
         for line in metadata.get_all("Requires-Dist")
         if "extra ==" not in line
     ]
-    assert sorted(required) == ["keras", "numpy"]
+    assert sorted(required) == ["filelock", "keras", "numpy"]
 
 
 def test_the_version_is_in_one_place(metadata, tmp_path):

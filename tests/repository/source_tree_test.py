@@ -18,9 +18,16 @@ ARROWS = {
     "benchmarks": {"benchmarks", "export", "keras_efficientnet", "training"},
 }
 # What the library may import of others, and where it may import TensorFlow.
-LIBRARY_IMPORTS = {"keras", "numpy", "h5py", "keras_efficientnet", "safetensors"}
+LIBRARY_IMPORTS = {
+    "filelock",
+    "h5py",
+    "keras",
+    "keras_efficientnet",
+    "numpy",
+    "safetensors",
+}
 TENSORFLOW_FILES = {"tf_ops.py", "tf_decoding.py"}
-PILLOW_FILES = {"tf_decoding.py"}
+PILLOW_FILES = {"file_limits.py", "tf_decoding.py"}
 # Imported by functions that need them, not with the library.
 LAZY_IMPORTS = {
     "addons.py": {"tensorflow_addons"},
@@ -33,6 +40,15 @@ LAZY_IMPORTS = {
         "torchvision",
         "transformers",
     },
+}
+# Concept: (module that owns it, what must not stand elsewhere).
+_COMMON = "keras_efficientnet/common"
+OWNERS = {
+    "cache folder": (f"{_COMMON}/files.py", r"environ.*KERAS_HOME"),
+    "atomic write": (f"{_COMMON}/files.py", r"os\.(replace|rename)\b|mkstemp"),
+    "lock": (f"{_COMMON}/files.py", r"\b(fcntl|msvcrt|filelock)\b"),
+    "CSV file": (f"{_COMMON}/files.py", r"csv\.(writer|DictWriter)"),
+    "Markdown table": (f"{_COMMON}/markdown.py", r"\| ?-{3}|[\"'] \| [\"']\.join"),
 }
 PYTHON_FILES = sorted(
     path for folder in (*ARROWS, "tests") for path in (ROOT / folder).rglob("*.py")
@@ -55,7 +71,7 @@ def test_imports_go_one_way(package):
         assert ours <= ARROWS[package], path
 
 
-def test_the_library_needs_only_keras_and_numpy():
+def test_the_library_needs_few_others():
     for path in (ROOT / "keras_efficientnet").rglob("*.py"):
         others = set(_imports(path)) - sys.stdlib_module_names - LIBRARY_IMPORTS
         allowed = {"tensorflow"} if path.name in TENSORFLOW_FILES else set()
@@ -85,6 +101,15 @@ def test_importing_adds_little_to_keras():
         and name.split(".")[0] not in {"difflib", "importlib", "colorsys"}
     ]
     assert not others
+
+
+@pytest.mark.parametrize("concept", OWNERS)
+def test_each_concept_has_one_owner(concept):
+    owner, pattern = OWNERS[concept]
+    programs = ARROWS.keys() - {"benchmarks"}
+    sources = [path for folder in programs for path in (ROOT / folder).rglob("*.py")]
+    found = {p.relative_to(ROOT) for p in sources if re.search(pattern, p.read_text())}
+    assert {str(path) for path in found} == {owner}
 
 
 def _build_file():

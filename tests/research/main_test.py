@@ -8,7 +8,6 @@ import pytest
 
 from research import main, options, studies
 from research.reporting.folder import Rows, open_folder
-from research.reporting.page import table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,12 +131,6 @@ def test_rows_of_other_columns_are_refused(tmp_path):
     (tmp_path / "results.csv").write_text("name,width\na,1.0\n")
     with pytest.raises(ValueError, match="columns name, width, seed, good, top1"):
         Rows(tmp_path / "results.csv", Trial, ("width",))
-
-
-def test_numbers_are_set_flush_right():
-    rows = [{"name": "a", "share": "+1%"}, {"name": "b", "share": 2}]
-    wanted = "| name | share |\n| --- | ---: |\n| a | +1% |\n| b | 2 |"
-    assert table(rows) == wanted
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ class Answer:
     has_ranges: bool = True
     has_conditions: bool = True
     is_chunked: bool = False
+    raw_body: bytes | None = None  # sent as it is
+    drips_head: bool = False
     headers: dict = dataclasses.field(default_factory=dict)
 
 
@@ -56,6 +58,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if start is not None and start >= len(answer.content):
             self.send_error(416)
             return
+        if answer.drips_head:
+            self._drip_head(faulty)
+            return
         self._send_head(answer, start)
         with contextlib.suppress(ConnectionError):
             self._send_body(answer, answer.content[start or 0 : answer.stops_after])
@@ -70,6 +75,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if answer.has_conditions and condition not in (answer.etag, answer.modified):
             return None
         return int(match[1])
+
+    def _drip_head(self, faulty):
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+            while not faulty.stopped.wait(0.02):
+                self.wfile.write(b"x")
 
     def _send_head(self, answer, start):
         size = len(answer.content)
@@ -89,7 +100,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_body(self, answer, body):
-        if answer.is_chunked:
+        if answer.raw_body is not None:
+            self.wfile.write(answer.raw_body)
+        elif answer.is_chunked:
             self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
         elif answer.drips:
             for byte in body:

@@ -1,71 +1,19 @@
-"""Checkpoints: arrays in a folder, whole or not at all."""
+"""Checkpoints of a training run: .npz files with checksums, written atomically."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import pathlib
 import re
-import shutil
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 
 import numpy as np
 
+from keras_efficientnet.common.files import replacing
+
 _NAME = re.compile(r"step-(\d+)\.npz")
-
-
-@contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Writes a file whole or not at all.
-
-    Args:
-        path: Of the file; an older one gives way at the end of the block only.
-
-    Yields:
-        Where to write: a file beside it, with the same suffixes. It is removed when
-        the block fails, and overwritten by the next attempt when the process dies.
-
-    Raises:
-        OSError: It could not be written, for lack of space or of rights.
-    """
-    unfinished = path.with_name(f"unfinished.{path.name}")
-    try:
-        yield unfinished
-        _sync(unfinished)
-        os.replace(unfinished, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            reason = f"{path} could not be written: {error.strerror or error}"
-            raise OSError(error.errno or errno.EIO, reason) from error
-        raise
-    with contextlib.suppress(OSError):  # some network file systems cannot
-        _sync(path.parent)
-
-
-def check_space(folder: pathlib.Path, size: int) -> None:
-    """Checks that a file of some bytes fits into a folder.
-
-    Args:
-        folder: Where it will be.
-        size: Of its content, bytes.
-
-    Raises:
-        OSError: It does not fit.
-    """
-    if shutil.disk_usage(folder).free < 1.1 * size + (1 << 20):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    with replacing(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
 
 
 class Checkpoints:
@@ -161,12 +109,3 @@ def _check(path: pathlib.Path, names: Set[str]) -> int:
         if bad:
             raise zipfile.BadZipFile(f"wrong check sum of {bad}")
     return zlib.crc32(repr(sorted(found.items())).encode())
-
-
-def _sync(path: pathlib.Path) -> None:
-    """Waits until a file, or the list of a folder's files, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

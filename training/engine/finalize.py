@@ -8,11 +8,12 @@ from typing import Any
 
 import keras
 
+from keras_efficientnet.common.files import replacing
+
 from .. import evaluate
 from ..reporting import plots
 from ..reporting.metric_writers import write_report
 from . import model, phases
-from .checkpoints import replacing
 from .run import Run
 
 

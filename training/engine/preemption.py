@@ -1,13 +1,9 @@
-"""Signals that end a run in good order, and the lock on its folder."""
+"""Graceful interruption by signals."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import pathlib
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,10 +14,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 class Interrupted(KeyboardInterrupt):
     """A run was told to end, and can be resumed."""
-
-
-class InUseError(ValueError):
-    """Another process works in a folder."""
 
 
 class Interrupts:
@@ -93,34 +85,3 @@ class Interrupts:
             file=sys.stderr,
             flush=True,
         )
-
-
-@contextlib.contextmanager
-def lock(path: pathlib.Path, argument: str = "workdir") -> Iterator[None]:
-    """Holds a file, so that no other process works in its folder.
-
-    The system releases it when the process ends, however it ends. Between machines
-    it holds as far as the shared file system supports `flock`.
-
-    Args:
-        path: Of the file; made, with its folder, if needed. It stays.
-        argument: What the user calls the folder, for the error.
-
-    Raises:
-        InUseError: Another process holds it; the message says which.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not "w": that would empty the holder's file.
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise InUseError(
-                f"`{argument}` must not be in use: {path.parent} is held by "
-                f"{file.read().strip() or 'another process'}"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield

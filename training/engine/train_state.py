@@ -13,7 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .checkpoints import Checkpoints, check_space, replacing
+from keras_efficientnet.common.files import check_space, replacing
+
+from .checkpoints import Checkpoints
 
 
 class TrainState:

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_efficientnet
+from keras_efficientnet.common.files import lock
 from keras_efficientnet.common.recursion_limit import deep_graphs
 
 from .. import evaluate
@@ -29,7 +30,7 @@ from . import advprop, distribution, model, phases
 from .checkpoints import Checkpoints
 from .distribution import Workers
 from .finalize import finish
-from .preemption import Interrupted, Interrupts, lock
+from .preemption import Interrupted, Interrupts
 from .run import Run
 from .train_state import TrainState
 from .train_step import make_train_step

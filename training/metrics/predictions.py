@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import pathlib
 import re
@@ -13,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet.common.files import write_csv, write_text
 from keras_efficientnet.preprocessing import (
     IMAGE_SUFFIXES,
     EvalPreprocessing,
@@ -234,32 +234,25 @@ def write_per_class(
 ) -> None:
     """Writes the rows of `per_class` as CSV, in class order."""
     rows = per_class(found, class_names)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            shares = {key: f"{row[key]:.6g}" for key in ("top1", "top5")}
-            writer.writerow({**row, **shares})
+    shares = [{key: f"{row[key]:.6g}" for key in ("top1", "top5")} for row in rows]
+    write_csv(path, [{**row, **share} for row, share in zip(rows, shares, strict=True)])
 
 
 def write_predictions(
     found: Predictions, class_names: Sequence[str], path: pathlib.Path
 ) -> None:
     """Writes each image's name, label (if known), answers and probabilities as CSV."""
-    top = range(1, found.answers.shape[1] + 1)
-    pairs = [name for i in top for name in (f"class_{i}", f"probability_{i}")]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "label", *pairs])
-        rows = zip(
-            found.names, found.labels, found.answers, found.probabilities, strict=True
-        )
-        for name, label, answers, probabilities in rows:
-            right = "" if label == UNKNOWN else class_names[label]
-            cells: list[str] = []
-            for answer, probability in zip(answers, probabilities, strict=True):
-                cells += [class_names[answer], f"{probability:.6g}"]
-            writer.writerow([name, right, *cells])
+    columns = found.names, found.labels, found.answers, found.probabilities
+    rows = []
+    for name, label, answers, probabilities in zip(*columns, strict=True):
+        right = "" if label == UNKNOWN else class_names[label]
+        row = {"name": name, "label": right}
+        pairs = zip(answers, probabilities, strict=True)
+        for i, (answer, probability) in enumerate(pairs, 1):
+            row |= {f"class_{i}": class_names[answer]}
+            row |= {f"probability_{i}": f"{probability:.6g}"}
+        rows.append(row)
+    write_csv(path, rows)
 
 
 def read_ilsvrc_ids(path: str | pathlib.Path) -> dict[str, int]:
@@ -320,4 +313,4 @@ def write_server_file(
         )
     numbers = np.array([ilsvrc_ids[name] for name in class_names])
     lines = [" ".join(map(str, row)) for row in numbers[found.answers]]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")

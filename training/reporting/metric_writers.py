@@ -13,8 +13,10 @@ from typing import Any
 import tensorflow as tf
 import tqdm
 
+from keras_efficientnet.common import markdown
+from keras_efficientnet.common.files import write_csv, write_text
+
 from ..config import TrainConfig
-from ..engine.checkpoints import replacing
 from ..engine.phases import Phase
 from ..evaluate import wilson_interval
 from .run_folder import RunFolder
@@ -114,13 +116,8 @@ class Metrics:
     def add(self, row: dict[str, float]) -> None:
         """Adds a row; the file is never seen half written."""
         self.rows.append(row)
-        with (
-            replacing(self._path) as unfinished,
-            unfinished.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            writer.writeheader()
-            writer.writerows({k: f"{v:.7g}" for k, v in r.items()} for r in self.rows)
+        rows = [{k: f"{v:.7g}" for k, v in old.items()} for old in self.rows]
+        write_csv(self._path, rows)
 
 
 class TensorBoard:
@@ -195,11 +192,12 @@ def write_report(
         for path, what in files.items()
         if path.exists()
     ]
-    settings = {k: f"`{v!r}`" for k, v in dataclasses.asdict(config).items()}
+    fields = dataclasses.asdict(config)
+    settings = {name: markdown.code(repr(value)) for name, value in fields.items()}
     lines = [
-        f"# {config.variant} on {config.data or 'arrays'}",
+        f"# {config.variant} on {markdown.escape(config.data or 'arrays')}",
         "",
-        *_table("figure", "value", figures),
+        _table("figure", "value", figures),
         "",
         "In brackets: the 95% interval by Wilson's method.",
         "",
@@ -217,9 +215,9 @@ def write_report(
         "",
         "## Configuration",
         "",
-        *_table("field", "value", settings),
+        _table("field", "value", settings),
     ]
-    folder.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(folder.report, "\n".join(lines) + "\n")
 
 
 def _share(summary: dict[str, Any], name: str) -> str:
@@ -254,7 +252,7 @@ def _on_phases(run_phases: Sequence[Phase]) -> list[str]:
         f"{phase.first_step + 1:,} to {phase.last_step:,}": describe_phase(phase)
         for phase in run_phases
     }
-    return ["## Phases", "", *_table("steps", "trained", rows), ""]
+    return ["## Phases", "", _table("steps", "trained", rows), ""]
 
 
 def describe_phase(phase: Phase) -> str:
@@ -279,12 +277,11 @@ def _on_bad_images(names: Sequence[str]) -> list[str]:
         "",
         f"{len(names):,} training images were left out:",
         "",
-        *[f"- `{name}`" for name in names[:SHOWN_BAD_IMAGES]],
+        *[f"- {markdown.code(name)}" for name in names[:SHOWN_BAD_IMAGES]],
         *more,
         "",
     ]
 
 
-def _table(left: str, right: str, rows: dict[str, Any]) -> list[str]:
-    head = [f"| {left} | {right} |", "| --- | --- |"]
-    return head + [f"| {name} | {value} |" for name, value in rows.items()]
+def _table(left: str, right: str, rows: dict[str, Any]) -> str:
+    return markdown.table([{left: key, right: cell} for key, cell in rows.items()])

@@ -13,6 +13,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from keras_efficientnet.common.files import replacing
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..data.sources import Split
@@ -60,7 +61,8 @@ def draw_curves(rows: Sequence[dict[str, float]], path: pathlib.Path) -> None:
     middle.legend(frameon=False, loc="lower right")
     right.set_title("Learning rate", loc="left")
     right.set_ylim(bottom=0)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=120)
 
 
 def draw_confusion(
@@ -85,7 +87,8 @@ def draw_confusion(
         figure = _confusion_matrix(labels, answers, present, class_names)
     else:
         figure = _confused_pairs(labels, answers, class_names)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=120)
 
 
 def _confusion_matrix(
@@ -196,7 +199,8 @@ def draw_predictions(
         "Upper half: the least sure answers; lower half: at random.",
         fontsize=12,
     )
-    figure.savefig(path, dpi=100)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=100)
 
 
 def _predict(

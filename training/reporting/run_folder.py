@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet.common.files import write_text
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..config import TrainConfig
 from ..data.sources import Source, Split
-from ..engine.checkpoints import write_text
 
 VERIFICATION_SAMPLES = 1000  # at most; exports are compared on them
 _PACKAGES = ("keras", "tensorflow", "tensorflow_cpu", "numpy", "ml_collections")

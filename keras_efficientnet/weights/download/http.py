@@ -24,6 +24,9 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
+from ...common.files import write_text
+from .connection import Watchdog, open_url
+
 ATTEMPTS = 5  # that bring nothing, one after the other
 TIMEOUT_SECONDS = 30.0  # to connect, and then for `SLOWEST_BYTES`
 SLOWEST_BYTES = 10_000
@@ -98,7 +101,10 @@ def forget(part: Path) -> None:
 
 
 def _attempt(url: str, part: Path, name: str, begun: _Begun | None) -> bool:
-    with _open(url, part, begun) as response:
+    with contextlib.ExitStack() as stack:
+        watchdog = Watchdog(TIMEOUT_SECONDS, SLOWEST_BYTES)
+        stack.enter_context(watchdog)
+        response = stack.enter_context(_open(url, part, begun, watchdog))
         headers = response.headers
         resumed = response.status == _PARTIAL
         if resumed and not _continues(headers, part, begun):
@@ -107,11 +113,16 @@ def _attempt(url: str, part: Path, name: str, begun: _Begun | None) -> bool:
         start = _size(part) if resumed else 0
         total = _content_range(headers)[1] if resumed else _content_length(headers)
         _check_room(part, (total or 0) - start)
+        # Not `peek`, which takes a chunked answer that breaks off for an empty file.
+        first = response.read1(_CHUNK)
         if not resumed:
-            _refuse_web_page(response.peek(_CHUNK))
+            _refuse_web_page(first)
             forget(part)
             _save(part, _Begun(url, *_validators(headers), total))
-        done = _append(response, part, _Progress(name, start, total))
+        progress = _Progress(name, start, total)
+        done = _append(response, first, part, progress, watchdog)
+    if total is None and not done:
+        raise ConnectionError("The server gave an empty file")
     if total is not None and done != total:
         raise ConnectionError(f"The connection ended after {done} of {total} bytes")
     if not _has_stated_hash(part, headers):
@@ -120,35 +131,35 @@ def _attempt(url: str, part: Path, name: str, begun: _Begun | None) -> bool:
     return resumed
 
 
-def _append(response: Any, part: Path, progress: _Progress) -> int:
+def _append(
+    response: Any,
+    first: bytes,
+    part: Path,
+    progress: _Progress,
+    watchdog: Watchdog,
+) -> int:
+    """Writes an answer to the end of a file; returns the file's size in bytes."""
     with part.open("ab") as stream, contextlib.closing(progress):
-        # `read1` gives what is there, so that a slow sender is noticed.
-        while chunk := response.read1(progress.wanted):
+        chunk = first
+        while chunk:
             stream.write(chunk)
             progress.add(len(chunk))
+            watchdog.count += len(chunk)
+            # `read1` gives what is there, so that a slow sender is noticed.
+            chunk = response.read1(progress.wanted)
         stream.flush()
         os.fsync(stream.fileno())
     return progress.done
 
 
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:
-        old, answer, new = arguments[0].full_url, arguments[1], arguments[-1]
-        if not new.startswith("https:") and not old.startswith("http:"):
-            answer.close()
-            raise ValueError(f"{old} leads to {new}, which is not secure")
-        return super().redirect_request(*arguments)
-
-
-def _open(url: str, part: Path, begun: _Begun | None) -> Any:
+def _open(url: str, part: Path, begun: _Begun | None, watchdog: Watchdog) -> Any:
     headers = {"User-Agent": _USER_AGENT}
     condition = begun and (begun.etag or begun.modified)
     if condition and _size(part):
         headers |= {"Range": f"bytes={_size(part)}-", "If-Range": condition}
     request = urllib.request.Request(url, headers=headers)
-    opener = urllib.request.build_opener(_SafeRedirects)
     try:
-        return opener.open(request, timeout=TIMEOUT_SECONDS)
+        return open_url(request, TIMEOUT_SECONDS, watchdog)
     except urllib.error.HTTPError as error:
         error.close()  # it holds the connection
         if error.code == _BAD_RANGE:
@@ -169,7 +180,7 @@ def _continues(headers: Message, part: Path, begun: _Begun | None) -> bool:
 def _content_range(headers: Message) -> tuple[int, int]:
     """Returns where a part starts and how large the whole is; -1 if it is not told."""
     text = headers.get("Content-Range", "")
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", text)
+    match = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})", text)
     return (int(match[1]), int(match[2])) if match else (-1, -1)
 
 
@@ -194,8 +205,8 @@ def _seconds(date: Any) -> float:
 
 
 def _content_length(headers: Message) -> int | None:
-    text = headers.get("Content-Length", "")
-    return int(text) if text.isdecimal() else None
+    match = re.fullmatch(r"[0-9]{1,18}", headers.get("Content-Length", ""))
+    return int(match[0]) if match else None
 
 
 def _check_room(part: Path, needed: int) -> None:
@@ -255,7 +266,7 @@ def _wait(failures: int, error: Exception) -> float:
 
 
 class _Progress:
-    """Counts bytes, shows them on a terminal, and ends a download that stalls."""
+    """Counts bytes and shows them on a terminal."""
 
     def __init__(
         self,
@@ -266,8 +277,7 @@ class _Progress:
     ) -> None:
         self.done = self._start = done
         self._name, self._total, self._clock = name, total, clock
-        self._began = self._checked = clock()
-        self._checked_done = done
+        self._began = clock()
         self._shown = float("-inf")
         self._is_shown = sys.stderr.isatty() and _is_interactive()
 
@@ -281,11 +291,6 @@ class _Progress:
         if self.done > MAX_BYTES:
             raise ValueError(f"No weight file has more than {MAX_BYTES} bytes")
         now = self._clock()
-        if now - self._checked > TIMEOUT_SECONDS:
-            came = self.done - self._checked_done
-            if came < SLOWEST_BYTES:
-                raise TimeoutError(f"Only {came} bytes came in {TIMEOUT_SECONDS:g} s")
-            self._checked, self._checked_done = now, self.done
         if self._is_shown and now - self._shown > 0.1:
             self._show(now)
 
@@ -319,7 +324,7 @@ def _notes(part: Path) -> Path:
 
 
 def _save(part: Path, begun: _Begun) -> None:
-    _notes(part).write_text(json.dumps(dataclasses.asdict(begun)))
+    write_text(_notes(part), json.dumps(dataclasses.asdict(begun)))
 
 
 def _load(part: Path, url: str) -> _Begun | None:

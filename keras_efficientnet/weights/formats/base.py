@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...common.files import open_regular
+
 Arrays = dict[str, np.ndarray]
 # (class name, layer name) of layers, in the order of `model.layers`.
 LayerOrder = list[tuple[str, str]]
@@ -42,7 +44,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         ValueError: Its entries overlap, are compressed in an unusual way, or are far
             larger in total than the archive.
     """
-    with zipfile.ZipFile(path) as archive:
+    with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
         entries = archive.infolist()
         for entry in entries:
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

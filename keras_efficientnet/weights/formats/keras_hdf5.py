@@ -7,6 +7,7 @@ from pathlib import Path
 
 import h5py
 
+from ...common.files import open_regular
 from . import hdf5_keras2, hdf5_keras3
 from .base import Arrays, LayerOrder, naming_file, open_zip, read_entry
 
@@ -21,7 +22,7 @@ def read(path: Path, layer_order: LayerOrder) -> Arrays:
     Raises:
         ValueError: The file is damaged.
     """
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         is_archive = stream.read(2) == b"PK"
     if is_archive:
         with naming_file(path, "a Keras archive"), open_zip(path) as archive:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ...common.files import open_regular, read_regular
 from . import unpickle
 from .base import Arrays, bfloat16_to_float32, check_total, open_zip, read_entry
 
@@ -61,7 +62,7 @@ def read(path: Path, ema: bool = True) -> Arrays:
     Raises:
         ValueError: The file is damaged, or holds anything but plain tensors.
     """
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         is_zip = stream.read(2) == b"PK"
     load = _load_zip if is_zip else _load_legacy
     content, storages = load(path)
@@ -212,7 +213,7 @@ def _load_zip(path: Path) -> tuple[Any, dict[str, _Bytes]]:
 
 def _load_legacy(path: Path) -> tuple[Any, dict[str, _Bytes]]:
     # Reads of a BytesIO end at its end, whatever size the pickle claims.
-    data = path.read_bytes()
+    data = read_regular(path)
     stream = io.BytesIO(data)
     _Pickle(stream)  # the magic number, which has been looked at
     version = _Pickle(stream).content

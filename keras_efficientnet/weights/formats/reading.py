@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ...common.files import open_regular
 from .base import Arrays, LayerOrder, naming_file, open_zip
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -69,7 +70,7 @@ def _find_reader(path: Path) -> Callable[[Path, _Options], Arrays]:
 
     if tf_checkpoint.is_checkpoint(path):
         return _read_tf_checkpoint
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         start = stream.read(_TAR_MAGIC_AT + len(_TAR_MAGIC))
     if start.startswith(_GZIP_MAGIC) or start[_TAR_MAGIC_AT:] == _TAR_MAGIC:
         return _read_tar

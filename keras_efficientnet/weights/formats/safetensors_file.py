@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...common.files import read_regular
 from .base import Arrays, bfloat16_to_float32
 
 EXTRA = 'pip install "keras-efficientnet[safetensors]"'
@@ -55,7 +56,7 @@ def read(path: Path) -> Arrays:
     """
     library = import_library()
     arrays: Arrays = {}
-    for name, tensor in library.deserialize(path.read_bytes()):
+    for name, tensor in library.deserialize(read_regular(path)):
         kind = tensor["dtype"]
         if kind not in _DTYPES:
             raise ValueError(f"its tensor {name!r} must hold numbers, not {kind}")

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...common.files import open_regular, read_regular
 from .base import Arrays, bfloat16_to_float32, total_bound
 
 _FOOTER_SIZE = 48  # bytes
@@ -81,7 +82,7 @@ def read_index(prefix: Path) -> Index:
     path = index_file(prefix)
     if path.stat().st_size > _MAX_INDEX_SIZE:
         raise ValueError("its index is too large")
-    content, rows = path.read_bytes(), {}
+    content, rows = read_regular(path), {}
     left = total_bound(len(content))
     for name, value in _table(content):
         left -= len(name)  # which many may share
@@ -126,7 +127,7 @@ def read_arrays(prefix: Path, index: Index, names: Iterable[str]) -> Arrays:
         dtype = _dtype(name, entry, index.order)
         if entry.offset + entry.size > sizes[entry.shard]:
             raise ValueError(f"its file {paths[entry.shard].name} ends before {name}")
-        with paths[entry.shard].open("rb") as stream:
+        with open_regular(paths[entry.shard]) as stream:
             flat = np.fromfile(
                 stream, dtype, entry.size // dtype.itemsize, "", entry.offset
             )

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from ...common.files import open_regular
 from . import tensor_bundle
 from .base import Arrays, total_bound
 
@@ -80,7 +81,7 @@ def read_tar(path: Path, ema: bool = True) -> Arrays:
             checkpoints; or as in `read`.
     """
     with tempfile.TemporaryDirectory(prefix="keras_efficientnet-") as folder:
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             zipped = raw.read(2) == _GZIP_MAGIC
             raw.seek(0)
             content: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
@@ -147,7 +148,7 @@ def _latest(folder: Path) -> str | None:
     state = folder / "checkpoint"
     if not state.is_file():
         return None
-    with state.open("rb") as stream:
+    with open_regular(state) as stream:
         text = stream.read(10_000).decode("utf-8", errors="replace")
     match = re.search(r'^model_checkpoint_path: "(?:[^"\n]*/)?([^"/\n]+)"', text, re.M)
     return match[1] if match else None

@@ -10,20 +10,13 @@ import argparse
 import re
 from pathlib import Path
 
+from ...common.files import write_text
+from ...common.markdown import table
 from .table import list_weights, named_files
 from .weight_file import WeightFile
 
 BEGIN = "<!-- made by `python -m keras_efficientnet.weights.registry.listing` -->"
 END = "<!-- end -->"
-_COLUMNS = (
-    "name",
-    "top-1",
-    "pixels",
-    "normalisation",
-    "padding, epsilon",
-    "checksum",
-    "file of",
-)
 
 
 def markdown(pattern: str = "*") -> str:
@@ -33,9 +26,7 @@ def markdown(pattern: str = "*") -> str:
         pattern: As in `list_weights`.
     """
     wanted = set(list_weights(pattern))
-    rows = [_row(name, row) for name, row in named_files() if name in wanted]
-    lines = [_COLUMNS, ("---",) * len(_COLUMNS), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return table([_row(name, row) for name, row in named_files() if name in wanted])
 
 
 def updated(text: str) -> str:
@@ -53,20 +44,20 @@ def updated(text: str) -> str:
     return place.sub(lambda _: f"{BEGIN}\n\n{markdown()}\n\n{END}", text)
 
 
-def _row(name: str, row: WeightFile) -> tuple[str, ...]:
+def _row(name: str, row: WeightFile) -> dict[str, str]:
     kind = "none"
     if row.checksum:
         algorithm, _, digest = row.checksum.partition(":")
         kind = f"{algorithm}, 8 digits" if len(digest) == 8 else algorithm
-    return (
-        name.removeprefix("EfficientNet"),
-        "unknown" if row.top1 is None else f"{row.top1:g} ({row.top1_source})",
-        str(row.resolution),
-        row.normalization,
-        f"{row.padding}, {row.bn_epsilon:g}",
-        kind,
-        f"{row.source}; {row.licence}",
-    )
+    return {
+        "name": name.removeprefix("EfficientNet"),
+        "top-1": "unknown" if row.top1 is None else f"{row.top1:g} ({row.top1_source})",
+        "pixels": str(row.resolution),
+        "normalisation": row.normalization,
+        "padding, epsilon": f"{row.padding}, {row.bn_epsilon:g}",
+        "checksum": kind,
+        "file of": f"{row.source}; {row.licence}",
+    }
 
 
 def main() -> None:
@@ -76,7 +67,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="a page whose table to make anew")
     values = parser.parse_args()
     if values.write:
-        values.write.write_text(updated(values.write.read_text()))
+        text = values.write.read_text(encoding="utf-8")
+        write_text(values.write, updated(text))
     else:
         print(markdown(values.pattern))
 

@@ -3,10 +3,10 @@ import json
 import os
 
 import pytest
+from research.files import InUseError, lock
 
 from research import base_network
 from research.execution import trials
-from research.files import InUseError, lock
 from training.config import TrainConfig
 
 ONE_STAGE = '[{"repeats": 1, "kernel": 3, "stride": 1, "expand": 1, "filters": 8}]'

@@ -1,11 +1,9 @@
 import errno
-import os
 import warnings
 
 import numpy as np
 import pytest
 
-from training.engine import checkpoints
 from training.engine.checkpoints import Checkpoints
 
 
@@ -120,20 +118,3 @@ def test_full_disk_loses_nothing(saved, monkeypatch, tmp_path):
     monkeypatch.undo()
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
     check(restore(saved)[1], 1)
-
-
-def test_text_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "a.txt"
-    checkpoints.write_text(path, "old")
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyError))
-    with pytest.raises(KeyError):
-        checkpoints.write_text(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_file_that_would_not_fit_is_told_beforehand(tmp_path):
-    checkpoints.check_space(tmp_path, 1000)
-    with pytest.raises(OSError, match="No space left") as caught:
-        checkpoints.check_space(tmp_path, 1 << 60)
-    assert caught.value.errno == errno.ENOSPC

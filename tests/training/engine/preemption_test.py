@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from training.engine.preemption import Interrupted, Interrupts, lock
+from training.engine.preemption import Interrupted, Interrupts
 
 
 def test_signal_raises_at_once_or_waits_while_postponed(capsys):
@@ -57,30 +57,3 @@ def test_other_threads_go_without_signals():
     thread.start()
     thread.join()
     assert found == [""]
-
-
-def test_folder_is_held_by_one_process(tmp_path):
-    path = tmp_path / "run" / ".lock"
-    message = rf"run is held by process {os.getpid()} on "
-    with lock(path):
-        # `flock` is of the open file, so the same process can play the other.
-        with pytest.raises(ValueError, match=message), lock(path):
-            pytest.fail("taken twice")
-        assert str(os.getpid()) in path.read_text()
-    with lock(path):
-        pass
-
-
-def test_lock_of_a_killed_process_is_free(tmp_path):
-    code = (
-        "import os, pathlib, sys\n"
-        "from training.engine.preemption import lock\n"
-        "with lock(pathlib.Path(sys.argv[1])):\n"
-        "    os.kill(os.getpid(), 9)\n"
-    )
-    path = tmp_path / ".lock"
-    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
-    assert done.returncode == -9
-    assert "process" in path.read_text()
-    with lock(path):
-        pass

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-import tempfile
 from collections.abc import Sequence
 from zipfile import BadZipFile
 
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet.common.files import open_regular, replacing
 from keras_efficientnet.preprocessing import tf_ops
 
 from .base import Source, Split
@@ -52,15 +51,11 @@ class PseudoLabels:
         target = pathlib.Path(path).expanduser()
         target.parent.mkdir(parents=True, exist_ok=True)
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        handle, part = tempfile.mkstemp(dir=target.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez(stream, **values)
-            os.replace(part, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(part)
-            raise
+        with (
+            replacing(target, shared=True) as unfinished,
+            unfinished.open("wb") as stream,
+        ):
+            np.savez(stream, **values)
 
     @classmethod
     def open(cls, path: str) -> PseudoLabels:
@@ -71,7 +66,7 @@ class PseudoLabels:
         """
         names = [f.name for f in dataclasses.fields(cls) if f.name != "class_names"]
         try:
-            with pathlib.Path(path).expanduser().open("rb") as stream:
+            with open_regular(pathlib.Path(path).expanduser()) as stream:
                 archive = np.load(stream)
                 values = {name: archive[name] for name in names}
                 if "class_names" in archive:

@@ -7,12 +7,12 @@ image lies; what it found is kept in a cache.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from keras_efficientnet.common.files import cache_dir, replacing
 
 from .base import Split
 
@@ -308,9 +310,8 @@ def _cache_path(paths: Sequence[str], layout: Layout) -> pathlib.Path:
         stats = list(pool.map(tf.io.gfile.stat, paths))
     files = [(p, s.length, s.mtime_nsec) for p, s in zip(paths, stats, strict=True)]
     told = json.dumps([_FORMAT, dataclasses.astuple(layout), files])
-    home = pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     name = f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npy"
-    return home / "keras_efficientnet" / "indexes" / name
+    return cache_dir() / "indexes" / name
 
 
 def _read_cache(path: pathlib.Path) -> np.ndarray | None:
@@ -323,15 +324,7 @@ def _read_cache(path: pathlib.Path) -> np.ndarray | None:
 
 def _write_cache(path: pathlib.Path, found: np.ndarray) -> None:
     """Writes the index, if that is possible: without it the pass is made again."""
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.save(stream, found)
-            os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
-    except OSError:
-        return
+        with replacing(path, shared=True) as unfinished:
+            np.save(unfinished, found)

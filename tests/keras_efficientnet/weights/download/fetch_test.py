@@ -234,9 +234,10 @@ FETCH = """
 import dataclasses, json, sys, types
 package = sys.modules["keras_efficientnet"] = types.ModuleType("keras_efficientnet")
 package.__path__ = [sys.argv[2]]
-from keras_efficientnet.weights.download import fetch, lock
+from keras_efficientnet.common import files
+from keras_efficientnet.weights.download import fetch
 from keras_efficientnet.weights.registry import table
-lock._TELL_SECONDS = 0.0
+files._REPORT_SECONDS = 0.0
 row = table.find("imagenet", "EfficientNetB0")
 print(fetch.fetch(dataclasses.replace(row, **json.loads(sys.argv[1]))), flush=True)
 """

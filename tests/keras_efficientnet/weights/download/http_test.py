@@ -7,12 +7,14 @@ import shutil
 import socket
 import ssl
 import sys
+import time
 import urllib.error
+import urllib.request
 
 import keras
 import pytest
 
-from keras_efficientnet.weights.download import http
+from keras_efficientnet.weights.download import connection, http
 from tests.support.faulty_server import Answer, serving
 
 CONTENT = bytes(range(256)) * 50
@@ -238,6 +240,15 @@ def test_dripping_connection_is_left(part):
     assert len(server.requests) == 2
 
 
+def test_dripping_headers_are_left(part):
+    begun = time.monotonic()
+    with serving(Answer(b"", drips_head=True), Answer(CONTENT)) as server:
+        get(server, part)
+    assert part.read_bytes() == CONTENT
+    assert len(server.requests) == 2
+    assert time.monotonic() - begun < 10
+
+
 def test_server_that_is_not_there(part):
     with serving() as server:
         pass
@@ -266,6 +277,43 @@ def test_untold_size(part):
     with serving(Answer(CONTENT, is_chunked=True)) as server:
         get(server, part)
     assert part.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"a",
+        b"5\r\n" + CONTENT[:3],
+        b"5\r\n" + CONTENT[:5] + b"\r\n",
+        b"5\r\n" + CONTENT[:5] + b"\r\n3\r\n" + CONTENT[5:7],
+        b"-5\r\n" + CONTENT[:5],
+        b"f" * 40 + b"\r\n" + CONTENT[:5],
+        b"f" * 70_000 + b"\r\n" + CONTENT[:5],
+        b"nonsense\r\n" + CONTENT[:5],
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+def test_chunked_answer_that_breaks_off_is_asked_for_again(part, body):
+    broken = Answer(CONTENT, is_chunked=True, raw_body=body)
+    with serving(broken, Answer(CONTENT, is_chunked=True)) as server:
+        get(server, part)
+    assert part.read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
+def test_empty_file_is_no_file(part):
+    empty = Answer(b"", is_chunked=True)
+    with serving(empty) as server, pytest.raises(OSError, match="gave an empty file"):
+        get(server, part)
+    assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize("size", ["9" * 30, "9" * 5000, "-1", "1e3"])
+def test_absurd_stated_sizes_are_no_sizes(size):
+    assert http._content_length({"Content-Length": size}) is None
+    ranges = {"Content-Range": f"bytes 0-5/{size}"}
+    assert http._content_range(ranges) == (-1, -1)
 
 
 def test_checksum_that_the_server_states_is_compared(part):
@@ -313,12 +361,21 @@ def test_redirects_are_followed(part):
 
 
 def test_redirects_never_leave_tls():
-    handler = http._SafeRedirects()
+    handler = connection._SafeRedirects()
     request = urllib.request.Request("https://host/a")
     options = (request, io.BytesIO(), 302, "Found", {})
     assert handler.redirect_request(*options, "https://other/b")
     with pytest.raises(ValueError, match="https://host/a leads to http://other/b"):
         handler.redirect_request(*options, "http://other/b")
+
+
+@pytest.mark.parametrize("target", ["ftp://host/b", "file:///etc/passwd", "data:,b"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_redirects_lead_to_http_only(scheme, target):
+    handler = connection._SafeRedirects()
+    request = urllib.request.Request(f"{scheme}://host/a")
+    with pytest.raises(ValueError, match=f"host/a leads to {target}, which is not"):
+        handler.redirect_request(request, io.BytesIO(), 302, "Found", {}, target)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -229,6 +230,37 @@ def test_gzip_in_gzip_is_refused(tmp_path):
     path = tmp_path / "net.tar.gz"
     path.write_bytes(gzip.compress(gzip.compress(bytes(1 << 20))))
     refuse(path, "cannot be read as a TensorFlow checkpoint in a tar file")
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "pipe", "folder"])
+@pytest.mark.parametrize("ending", ["", "/m", "/m.index"])
+def test_checkpoints_of_devices_pipes_and_folders(tmp_path, target, ending):
+    folder = tmp_path / "net"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe")
+    (folder / "folder").mkdir()
+    (folder / "m.index").symlink_to(target)
+    refuse(Path(f"{folder}{ending}"), "must be a regular file|No such file")
+
+
+@pytest.mark.parametrize("name", ["net.h5", "net.keras", "net.pth", "net.safetensors"])
+def test_weight_files_that_are_devices_or_pipes(tmp_path, name):
+    (tmp_path / name).symlink_to("/dev/zero")
+    refuse(tmp_path / name, "must be a regular file")
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)  # who opens it waits for ever
+    refuse(tmp_path / name, "must be a regular file")
+
+
+def test_data_of_a_checkpoint_that_is_a_device(tmp_path):
+    pytest.importorskip("tensorflow")
+    from tests.support import tf_files
+
+    tf_files.write(tmp_path / "m", {"kernel": np.zeros(3, np.float32)})
+    (data,) = tmp_path.glob("m.data-*")
+    data.unlink()
+    data.symlink_to("/dev/zero")
+    refuse(tmp_path, "its file m.data-00000-of-00001 is missing")
 
 
 def fuzz(*options):

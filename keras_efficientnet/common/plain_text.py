@@ -1,0 +1,53 @@
+"""Labels and file names made safe to print and to open in a spreadsheet."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_JOINERS = "\u200c\u200d"  # which several scripts and emoji need
+
+
+def printable(text: str) -> str:
+    r"""Returns a text on one line, its control characters written as escapes.
+
+    Terminals obey escape sequences, and a line break could begin a heading.
+
+    Example:
+        >>> print(printable("cat\x1b[2J"))
+        cat\x1b[2J
+    """
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def csv_cell(text: str) -> str:
+    """Returns a text that no spreadsheet takes for a formula.
+
+    Numbers stay as they are; other texts that begin like a formula get an apostrophe
+    in front.
+
+    Example:
+        >>> csv_cell("=1+1"), csv_cell("-0.5"), csv_cell("cat")
+        ("'=1+1", '-0.5', 'cat')
+    """
+    if not text.startswith(_FORMULA):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def from_csv_cell(text: str) -> str:
+    """Returns the text that `csv_cell` was given."""
+    inner = text.removeprefix("'")
+    return inner if csv_cell(inner) == text else text
+
+
+def _shown(character: str) -> str:
+    is_space = unicodedata.category(character) == "Zs"
+    if character.isprintable() or is_space or character in _JOINERS:
+        return character
+    return character.encode("unicode_escape").decode("ascii")

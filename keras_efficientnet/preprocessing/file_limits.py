@@ -1,0 +1,50 @@
+"""Limits on image files of unknown origin, checked before they are decoded."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from ..common.files import open_regular
+
+MAX_PIXELS = 50_000_000  # 150 MB of RGB pixels
+MAX_BYTES = 256 << 20
+
+
+def read_image_file(path: Path) -> bytes:
+    """Reads an image file, unless decoding it would take a lot of memory.
+
+    A PNG of 48 kB may hold 400 megapixels.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        ImportError: Pillow is not installed.
+        OSError: The file cannot be read.
+        ValueError: It is not a regular file, not an image, or too large.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    with open_regular(path) as stream:
+        encoded = stream.read(MAX_BYTES + 1)
+        if len(encoded) > MAX_BYTES:
+            raise ValueError(f"it must have at most {MAX_BYTES >> 20} MiB")
+        stream.seek(0)
+        try:
+            with warnings.catch_warnings(action="ignore"), Image.open(stream) as image:
+                width, height = image.size
+        except Image.DecompressionBombError as error:
+            raise ValueError(_too_large(str(error).lower())) from error
+        except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
+            raise ValueError("it is not an image, or damaged") from error
+    if width * height > MAX_PIXELS:
+        raise ValueError(_too_large(f"it has {width} x {height}"))
+    return encoded
+
+
+def _too_large(reason: str) -> str:
+    return f"it must have at most {MAX_PIXELS / 1e6:.0f} megapixels; {reason}"

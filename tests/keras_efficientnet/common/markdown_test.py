@@ -1,0 +1,40 @@
+import pytest
+
+from keras_efficientnet.common import markdown
+
+
+def test_columns_of_numbers_are_aligned_right():
+    rows = [{"name": "a", "n": 1, "change": "+2%"}, {"name": 2, "n": 0.5, "change": -1}]
+    assert markdown.table(rows).splitlines() == [
+        "| name | n | change |",
+        "| --- | ---: | ---: |",
+        "| a | 1 | +2% |",
+        "| 2 | 0.5 | -1 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\n# Heading", r"a\\n# Heading"),
+        ("| a | b |", r"\| a \| b \|"),
+        ("[x](http://evil)", r"\[x\](http://evil)"),
+        ("<script>", r"\<script\>"),
+        ("caf\u00e9_1.jpg", "caf\u00e9_1.jpg"),
+    ],
+)
+def test_text_of_unknown_origin_is_literal(text, shown):
+    assert markdown.escape(text) == shown
+    (_, _, row) = markdown.table([{"image": markdown.escape(text)}]).splitlines()
+    assert row == f"| {shown} |"
+
+
+def test_cells_stay_in_their_row():
+    table = markdown.table([{"a": "x\n| y | z |", "b": "`p|q`"}])
+    assert table.splitlines()[2] == r"| x\n\| y \| z \| | `p\|q` |"
+
+
+def test_code_spans_hold_backticks():
+    assert markdown.code("a.jpg") == "`a.jpg`"
+    assert markdown.code("a``b`c") == "``` a``b`c ```"
+    assert markdown.code("a\n# b") == r"`a\n# b`"
