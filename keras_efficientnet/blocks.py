@@ -16,7 +16,8 @@ import numpy as np
 from keras import layers
 
 from ._compat import to_tensor
-from .architecture import Block, check_choice
+from .architecture import Block
+from .common.choices import check_choice
 from .preprocessing import NORMALIZATIONS, channel_statistics
 
 # Source: tensorflow/tpu, efficientnet_model.py: normal, not truncated.

@@ -9,14 +9,8 @@ from typing import Any
 import keras
 
 from . import blocks
-from .architecture import (
-    VARIANTS,
-    Block,
-    Variant,
-    block_plan,
-    check_choice,
-    reduction_blocks,
-)
+from .architecture import VARIANTS, Block, Variant, block_plan, reduction_blocks
+from .common.choices import check_choice
 from .common.recursion_limit import deep_graphs
 from .inputs import image_input, source
 from .scaling import compound

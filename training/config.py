@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from keras_efficientnet import VARIANTS
-from keras_efficientnet.architecture import check_choice, did_you_mean, find_variant
+from keras_efficientnet.architecture import find_variant
+from keras_efficientnet.common.choices import check_choice, did_you_mean
 from keras_efficientnet.preprocessing import (
     NORMALIZATIONS,
     RESIZE_METHODS,

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..architecture import check_choice
+from ..common.choices import check_choice
 from ..common.recursion_limit import deep_graphs
 from ..cost import calls, is_model
 from .gradients import gradient

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..architecture import did_you_mean
+from ..common.choices import did_you_mean
 from ..preprocessing import NORMALIZATIONS, channel_statistics
 from .registry.table import WEIGHT_FILES, families_listed, find, known_families
 from .registry.weight_file import WeightFile
