@@ -87,6 +87,8 @@ class Block:
         return self.skip and keeps_shape
 
 
+# Not "normalization", which Keras calls a user's first Normalization layer.
+NORMALIZATION_LAYER = "input_normalization"
 _LETTERS = string.ascii_lowercase
 MAX_BLOCKS = 26 + 26**2  # per stage: those that two letters can name
 # Source: tensorflow/tpu, efficientnet_builder.py and lite/efficientnet_lite_builder.py.

@@ -94,12 +94,13 @@ def default_family(variant: str) -> str:
     return _DEFAULT_FAMILIES.get(find_variant(variant), "imagenet")
 
 
-def weights_info(variant: str, family: str = "imagenet") -> WeightFile:
+def weights_info(variant: str, family: str | None = None) -> WeightFile:
     """Returns what is known of published weights: accuracy, licence, source ...
 
     Args:
         variant: Such as "EfficientNetB0" or "lite0".
         family: As in `weights=`: "imagenet", "noisy-student", "noisy-student@tpu" ...
+            None is the default of the variant's factory.
 
     Raises:
         ValueError: There is no such family or variant, or the family has no file of
@@ -109,7 +110,7 @@ def weights_info(variant: str, family: str = "imagenet") -> WeightFile:
         >>> weights_info("lite0").top1
         75.1
     """
-    return find(family, variant)
+    return find(family or default_family(variant), variant)
 
 
 def list_weights(pattern: str = "*") -> list[str]:
