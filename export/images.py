@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientnet.architecture import did_you_mean
+from keras_efficientnet.common.choices import did_you_mean
 from keras_efficientnet.preprocessing import (
     IMAGE_SUFFIXES,
     EvalPreprocessing,

@@ -12,7 +12,8 @@ import keras
 
 from keras_efficientnet import efficientnet
 from keras_efficientnet import weights as published
-from keras_efficientnet.architecture import VARIANTS, did_you_mean, find_variant
+from keras_efficientnet.architecture import VARIANTS, find_variant
+from keras_efficientnet.common.choices import did_you_mean
 from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.recursion_limit import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes

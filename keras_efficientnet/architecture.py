@@ -7,13 +7,11 @@ that the builder walks.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 import re
 import string
-from collections.abc import Iterable
-from typing import Any
 
+from .common.choices import did_you_mean
 from .scaling import round_filters, round_repeats
 from .stages import (
     HEAD_FILTERS,
@@ -89,6 +87,8 @@ class Block:
         return self.skip and keeps_shape
 
 
+# Not "normalization", which Keras calls a user's first Normalization layer.
+NORMALIZATION_LAYER = "input_normalization"
 _LETTERS = string.ascii_lowercase
 MAX_BLOCKS = 26 + 26**2  # per stage: those that two letters can name
 # Source: tensorflow/tpu, efficientnet_builder.py and lite/efficientnet_lite_builder.py.
@@ -192,32 +192,6 @@ def find_variant(name: str) -> str:
         f"`name` must be one of {', '.join(VARIANTS)}."
         f"{did_you_mean(name, VARIANTS)} Received: name={name!r}"
     )
-
-
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Returns " Did you mean 'x'?" for the nearest of `choices`, or nothing."""
-    near = difflib.get_close_matches(str(name), list(choices), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
-    """Checks that an argument is one of a few values.
-
-    Args:
-        name: Of the argument.
-        value: Received.
-        choices: What it may be.
-
-    Raises:
-        ValueError: It is another; the message names the nearest.
-    """
-    choices = list(choices)
-    if value not in choices:
-        listed = ", ".join(repr(choice) for choice in choices)
-        near = did_you_mean(value, [c for c in choices if isinstance(c, str)])
-        raise ValueError(
-            f"`{name}` must be one of {listed}.{near} Received: {name}={value!r}"
-        )
 
 
 def block_name(stage: int, index: int) -> str:

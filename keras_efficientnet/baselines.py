@@ -12,7 +12,8 @@ import keras
 from keras import layers
 
 from . import blocks
-from .architecture import Stage, check_choice
+from .architecture import Stage
+from .common.choices import check_choice
 from .common.recursion_limit import deep_graphs
 from .scaling import Scaling, round_filters, round_repeats
 

@@ -16,7 +16,8 @@ import numpy as np
 from keras import layers
 
 from ._compat import to_tensor
-from .architecture import Block, check_choice
+from .architecture import NORMALIZATION_LAYER, Block
+from .common.choices import check_choice, check_count
 from .preprocessing import NORMALIZATIONS, channel_statistics
 
 # Source: tensorflow/tpu, efficientnet_model.py: normal, not truncated.
@@ -49,20 +50,21 @@ def normalize(x: Any, kind: str) -> Any:
         kind: Key of `NORMALIZATIONS`.
 
     Returns:
-        Images of the same shape, float32; for "none" `x` itself.
+        Images of the same shape, float32; for "none" `x` itself if it is float.
 
     Raises:
         ValueError: There is no such kind.
     """
     check_choice("normalization", kind, NORMALIZATIONS)
-    if kind == "none":
+    is_integer = "int" in str(x.dtype)
+    if kind == "none" and not is_integer:
         return x
     mean, std = channel_statistics(kind, x.shape[-1])
     return layers.Rescaling(
         [1 / s for s in std],
         offset=[-m / s for m, s in zip(mean, std, strict=True)],
         dtype="float32",  # bfloat16 would round the pixels before the subtraction
-        name="normalization",
+        name=NORMALIZATION_LAYER,
     )(x)
 
 
@@ -201,12 +203,15 @@ def classifier(x: Any, classes: int, dropout: float, activation: Any) -> Any:
     )(x)
 
 
-def check_classifier(classes: int, dropout: float) -> None:
+def check_classifier(classes: Any, dropout: float) -> int:
     """Checks what `classifier` will be given, before anything is built.
 
     Args:
         classes: Number of classes.
         dropout: Rate of the dropout before the dense layer.
+
+    Returns:
+        Number of classes, as Python's `int`.
 
     Raises:
         ValueError: `classes` is no integer of at least 1, or `dropout` is not in
@@ -216,10 +221,7 @@ def check_classifier(classes: int, dropout: float) -> None:
         raise ValueError(
             f"`dropout` must be at least 0 and under 1. Received: dropout={dropout}"
         )
-    if not isinstance(classes, int) or classes < 1:
-        raise ValueError(
-            f"`classes` must be an integer of at least 1. Received: classes={classes}"
-        )
+    return check_count("classes", classes)
 
 
 def _conv(

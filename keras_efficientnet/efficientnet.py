@@ -1,4 +1,7 @@
-"""The builder and the factories."""
+"""EfficientNet models: the builder and one factory per variant.
+
+Takes the place of `keras.applications.efficientnet`, with all of its names.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,15 @@ from typing import Any
 import keras
 
 from . import blocks
-from .architecture import (
-    VARIANTS,
-    Block,
-    Variant,
-    block_plan,
-    check_choice,
-    reduction_blocks,
-)
+from .architecture import VARIANTS, Block, Variant, block_plan, reduction_blocks
+from .common.choices import check_choice, check_count
 from .common.recursion_limit import deep_graphs
 from .inputs import image_input, source
+from .preprocessing import decode_predictions as decode_predictions
+from .preprocessing import preprocess_input as preprocess_input
 from .scaling import compound
 from .stages import HEAD_FILTERS, STAGES, STEM_FILTERS, Stage
-from .weights import load_weights, published_options, weights_info
+from .weights import default_family, load_published, load_weights, published
 
 BN_EPSILON = 1e-3
 
@@ -86,7 +85,7 @@ def build(
     check_choice("pooling", pooling, (None, "avg", "max"))
     normalization = normalization or variant.normalization
     dropout = variant.dropout if dropout is None else dropout
-    blocks.check_classifier(classes, dropout)
+    classes = blocks.check_classifier(classes, dropout)
     if keras.backend.image_data_format() != "channels_last":
         raise ValueError(
             "`keras.backend.image_data_format()` must be 'channels_last'. "
@@ -156,7 +155,8 @@ def EfficientNet(
         width: Channels, a ratio to those of `stages`.
         depth: Blocks, a ratio to those of `stages`.
         resolution: Image side that the network is meant for, pixels; at least 32
-            with B0's stages, which halve it five times.
+            with B0's stages, which halve it five times. `Scaling(...).image_size()`
+            turns a ratio into one.
         include_top: As in `build`.
         weights: Path of a weight file of this very architecture, or None for
             random weights.
@@ -194,12 +194,8 @@ def EfficientNet(
     scaled = (width, depth, resolution, dropout, lite)
     variant = Variant(*scaled, tuple(stages), stem_filters, head_filters)
     least = variant.smallest_image
-    if not isinstance(resolution, int) or resolution < least:
-        raise ValueError(
-            f"`resolution` must be an integer of at least {least} pixels; "
-            "`Scaling(...).image_size()` turns a ratio into one. "
-            f"Received: resolution={resolution}"
-        )
+    # `Scaling(...).image_size()` turns a ratio into one.
+    check_count("resolution", resolution, least, " pixels")
     model = build(
         variant,
         include_top=include_top,
@@ -259,10 +255,10 @@ _FACTORY_DOC = """Builds {name}, meant for images of {size} x {size} pixels.
 
     Args:
         include_top: Whether the network ends in a classifier.
-        weights: Family of published weights, such as "imagenet" or
-            "noisy-student" (`list_weights` tells them all), path of a weight file, or
-            None for random weights. A family chooses what `normalization`,
-            `padding`, `bn_epsilon` and the image size are unless you do.
+        weights: Family of published weights (`list_weights` lists them all), path of
+            a weight file, or None for random weights. Defaults to "{family}". A
+            family chooses `normalization`, `padding`, `bn_epsilon` and the image
+            size unless you do.
         input_tensor: Keras tensor to build on, (batch, height, width, channels).
         input_shape: (height, width, channels); height and width may be None.
         pooling: "avg", "max" or None: pooling of a network without top.
@@ -295,11 +291,11 @@ _FACTORY_DOC = """Builds {name}, meant for images of {size} x {size} pixels.
 
 
 def _factory(key: str) -> Callable[..., keras.Model]:
-    variant = VARIANTS[key]
+    variant, family = VARIANTS[key], default_family(key)
 
     def factory(
         include_top: bool = True,
-        weights: str | os.PathLike[str] | None = "imagenet",
+        weights: str | os.PathLike[str] | None = family,
         input_tensor: Any = None,
         input_shape: Sequence[int | None] | None = None,
         pooling: str | None = None,
@@ -317,11 +313,11 @@ def _factory(key: str) -> Callable[..., keras.Model]:
         features: Sequence[int] | None = None,
         skip_head: bool = False,
     ) -> keras.Model:
-        published = published_options(weights, key)
-        epsilon = published.get("bn_epsilon", BN_EPSILON)
-        if published and input_shape is None and include_top and not features:
-            side = weights_info(key, str(weights)).resolution
-            input_shape = (side, side, in_channels or 3)
+        has_top = include_top and not features
+        record = published(weights, key, has_top and not skip_head)
+        epsilon = record.bn_epsilon if record else BN_EPSILON
+        if record and input_shape is None and has_top:
+            input_shape = (record.resolution, record.resolution, in_channels or 3)
         model = build(
             variant,
             include_top=include_top,
@@ -334,14 +330,16 @@ def _factory(key: str) -> Callable[..., keras.Model]:
             dropout=dropout,
             drop_connect=drop_connect,
             in_channels=in_channels,
-            normalization=normalization or published.get("normalization"),
-            padding=padding or published.get("padding", "same"),
+            normalization=normalization or (record.normalization if record else None),
+            padding=padding or (record.padding if record else "same"),
             bn_momentum=bn_momentum,
             bn_epsilon=epsilon if bn_epsilon is None else bn_epsilon,
             features=features,
         )
-        if weights is not None:
-            load_weights(model, weights, variant=key, skip_head=skip_head)
+        if record:
+            load_published(model, record, skip_head=skip_head)
+        elif weights is not None:
+            load_weights(model, weights, skip_head=skip_head)
         return model
 
     factory.__name__ = factory.__qualname__ = key
@@ -350,6 +348,7 @@ def _factory(key: str) -> Callable[..., keras.Model]:
         size=variant.resolution,
         dropout=variant.dropout,
         normalization=variant.normalization,
+        family=family,
     )
     return factory
 

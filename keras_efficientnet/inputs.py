@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,22 +20,31 @@ def image_input(
     """Returns the tensor that a network begins with.
 
     Args:
-        tensor: The user's, (batch, height, width, channels); None makes an input.
-        shape: (height, width, channels) of the input; None: of `default_size`.
-        in_channels: Channels; None takes them from `shape` or `tensor`, else 3.
-        default_size: Side, pixels; None: any.
+        tensor: User's Keras tensor, (batch, height, width, channels); None makes an
+            input.
+        shape: (height, width, channels) of the input; None takes `default_size`.
+        in_channels: Number of channels; None takes that of `shape` or `tensor`, else 3.
+        default_size: Side of the images, pixels; None: any.
         smallest: Least side, pixels.
 
     Raises:
+        TypeError: `tensor` is no Keras tensor.
         ValueError: A shape is not usable.
     """
     if tensor is not None:
-        _check_input_shape(tuple(tensor.shape[1:]), in_channels, smallest)
+        if not hasattr(tensor, "_keras_history"):
+            kind = type(tensor)
+            raise TypeError(
+                "`input_tensor` must be a Keras tensor, such as "
+                "`keras.Input((224, 224, 3))`; to classify images, call the model on "
+                f"them. Received: input_tensor of type {kind.__module__}."
+                f"{kind.__qualname__}"
+            )
+        _checked_shape(tensor.shape[1:], in_channels, smallest)
         return tensor
     if shape is None:
         shape = (default_size, default_size, in_channels or 3)
-    _check_input_shape(tuple(shape), in_channels, smallest)
-    return keras.Input(tuple(shape))
+    return keras.Input(_checked_shape(shape, in_channels, smallest))
 
 
 def source(image: Any) -> Any:
@@ -42,13 +53,18 @@ def source(image: Any) -> Any:
     return sources[0] if len(sources) == 1 else sources
 
 
-def _check_input_shape(
-    shape: tuple[Any, ...], in_channels: int | None, smallest: int
-) -> None:
+def _checked_shape(
+    received: Any, in_channels: int | None, smallest: int
+) -> tuple[int | None, ...]:
+    try:
+        # NumPy's integers could not be saved with the model.
+        shape = tuple(None if n is None else operator.index(n) for n in received)
+    except TypeError:
+        shape = ()
     if len(shape) != 3 or not shape[-1]:
         raise ValueError(
-            "`input_shape` must be (height, width, channels), with channels known. "
-            f"Received: input_shape={shape}"
+            "`input_shape` must be (height, width, channels), such as (224, 224, 3), "
+            f"with channels known. Received: input_shape={reprlib.repr(received)}"
         )
     if in_channels is not None and shape[-1] != in_channels:
         raise ValueError(
@@ -60,3 +76,4 @@ def _check_input_shape(
             f"`input_shape` must be at least {smallest} pixels high and wide. "
             f"Received: input_shape={shape}"
         )
+    return shape

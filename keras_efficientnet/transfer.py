@@ -1,4 +1,4 @@
-"""What transfer learning does to a built model."""
+"""Transfer learning: new classifiers, feature extraction, frozen layers."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def reset_classifier(
         ValueError: `classes` or `dropout` is out of range, or `model` has no
             `top_activation` layer to pool.
     """
-    blocks.check_classifier(classes, dropout)
+    classes = blocks.check_classifier(classes, dropout)
     x = blocks.classifier(_pooled(model), classes, dropout, classifier_activation)
     return keras.Model(model.input, x, name=model.name)
 
@@ -72,9 +72,12 @@ def freeze(
 ) -> None:
     """Keeps the early part of `model` from being trained.
 
+    What was set before, such as `model.trainable = False`, no longer counts.
+
     Args:
-        model: Built by a factory of this package, perhaps with layers of your own
-            after it, which count as its classifier.
+        model: Model that a factory of this package has built, or that holds one as a
+            layer. Layers of your own after it count as its classifier, those before it
+            as its stem.
         up_to: Last frozen part: 0 (the stem), a stage 1 to 7, or "top" (everything
             but the classifier). Later parts become trainable; with None, all.
         batch_norm: Whether to freeze every BatchNormalization layer, past `up_to`
@@ -82,23 +85,27 @@ def freeze(
             small data sets and small batches need.
 
     Raises:
-        ValueError: `up_to` is none of these, or the network is a layer of `model`.
+        ValueError: `up_to` is none of these, or `model` holds no network of this
+            package.
     """
     if up_to not in (None, *range(8), "top"):
         raise ValueError(
             "`up_to` must be None, 0 (the stem) to 7, or 'top'. "
             f"Received: up_to={up_to!r}"
         )
-    names = [layer.name for layer in model.layers]
+    layers = list(_leaves(model))
+    names = [layer.name for layer in layers]
     ours = [i for i, name in enumerate(names) if _is_ours(name)]
     if not ours:
         raise ValueError(
-            "`model` must have the network's layers, such as 'stem_conv', among its "
-            "own; freeze a network that is one layer of a model by itself. "
+            "`model` must be a network of this package, with layers such as "
+            "'stem_conv', or hold one as a layer. "
             f"Received: a model of {', '.join(names[:5])}"
         )
+    # A model that is not trainable itself hides what its layers are.
+    model.trainable = True
     last = -1 if up_to is None else 8 if up_to == "top" else int(up_to)
-    for i, layer in enumerate(model.layers):
+    for i, layer in enumerate(layers):
         part = part_of(layer.name)
         if part == 0 and i > ours[0] and not _is_ours(layer.name):
             part = 9  # somebody else's
@@ -163,6 +170,17 @@ def _pooled(model: keras.Model) -> Any:
             f"Received: a model whose last layer is {model.layers[-1].name!r}"
         )
     return blocks.pool(model.get_layer("top_activation").output, "avg")
+
+
+def _leaves(layer: Any) -> Iterator[Any]:
+    """Walks the layers of a model, those of models and wrappers inside it in place."""
+    inner = getattr(layer, "layers", None)
+    if inner is None:
+        inner = layer._flatten_layers(include_self=False, recursive=False)
+    for child in inner:
+        yield from _leaves(child)
+    if not inner:
+        yield layer
 
 
 def _is_ours(layer_name: str) -> bool:

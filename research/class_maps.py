@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from keras_efficientnet import explain
-from keras_efficientnet.architecture import check_choice
+from keras_efficientnet.common.choices import check_choice
 from keras_efficientnet.common.markdown import table
 
 from .exporter import KerasRunner, Loaded, list_images, load, read_image

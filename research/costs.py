@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from keras_efficientnet import plan_cost
-from keras_efficientnet.architecture import Variant, check_choice
+from keras_efficientnet.architecture import Variant
+from keras_efficientnet.common.choices import check_choice
 from keras_efficientnet.cost.tflite_latency import tflite_latency
 
 KINDS = {"flops": "multiply-adds", "latency": "ms per image"}

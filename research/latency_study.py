@@ -17,8 +17,9 @@ from matplotlib.axes import Axes
 
 import keras_efficientnet
 from keras_efficientnet import profile
-from keras_efficientnet.architecture import VARIANTS, check_choice
+from keras_efficientnet.architecture import VARIANTS
 from keras_efficientnet.baselines import ResNet
+from keras_efficientnet.common.choices import check_choice
 from keras_efficientnet.common.markdown import table
 
 from . import paper_data

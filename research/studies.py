@@ -56,7 +56,7 @@ def find_study(name: str) -> Study:
     if name in STUDIES:
         return STUDIES[name]
     # Imported here, because the list of studies should not wait for Keras.
-    from keras_efficientnet.architecture import did_you_mean
+    from keras_efficientnet.common.choices import did_you_mean
 
     raise ValueError(
         f"STUDY must be one of {', '.join(STUDIES)}."

@@ -7,7 +7,8 @@ import pathlib
 from typing import Any, Self
 
 from keras_efficientnet import VARIANTS
-from keras_efficientnet.architecture import did_you_mean, find_variant
+from keras_efficientnet.architecture import find_variant
+from keras_efficientnet.common.choices import did_you_mean
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.stages import (
     HEAD_FILTERS,

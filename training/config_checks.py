@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from keras_efficientnet.architecture import check_choice
+from keras_efficientnet.common.choices import check_choice
 from keras_efficientnet.preprocessing import NORMALIZATIONS, RESIZE_METHODS
 from keras_efficientnet.stages import smallest_image
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from keras_efficientnet import VARIANTS, plan_cost
-from keras_efficientnet.architecture import Variant
+from keras_efficientnet.architecture import NORMALIZATION_LAYER, Variant
 from keras_efficientnet.cost import Cost, LayerCost
 from keras_efficientnet.transfer import part_of
 
@@ -26,7 +26,9 @@ SLOTS = {"sgd": 1, "lars": 1}
 DEFAULT_SLOTS = 2
 # Kinds of layers whose gradient needs their input, as far as TensorFlow keeps it.
 _KEEPING = ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization", "Activation")
-_FLOAT32_LAYERS = ("input", "normalization", "avg_pool", "top_dropout", "predictions")
+_FLOAT32_LAYERS = (
+    *("input", NORMALIZATION_LAYER, "avg_pool", "top_dropout", "predictions"),
+)
 TPU_REPLICAS = 8  # what memory is told for, since no TPU is asked here
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keras_efficientnet.architecture import did_you_mean
+from keras_efficientnet.common.choices import did_you_mean
 
 from ..runtimes.base import Runner, SavedModelRunner, TFLiteRunner
 from ..runtimes.onnx import OnnxRunner, OpenVinoRunner

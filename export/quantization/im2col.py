@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_efficientnet.common.padding import same_padding
+
 from .tflite_graph import Graph, Kind
 
 MAX_POSITIONS = 256  # of a layer, in each image; neighbours tell little news
@@ -116,7 +118,7 @@ def find_patches(
     reach = [d * (k - 1) + 1 for d, k in zip(dilations, size, strict=True)]
     (image,) = values
     if options.padding == _SAME:
-        sides = map(_padding, image.shape[:2], reach, strides)
+        sides = map(same_padding, image.shape[:2], reach, strides)
         image = np.pad(image, (*sides, (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(image, reach, (0, 1))
     windows = windows[:: strides[0], :: strides[1], :, :: dilations[0], :: dilations[1]]
@@ -131,8 +133,3 @@ def find_patches(
         found = found.reshape(*found.shape[:2], -1)
         return np.moveaxis(found, 1, 0)
     return np.moveaxis(found, 1, 3).reshape(1, len(found), -1)
-
-
-def _padding(side: int, reach: int, stride: int) -> tuple[int, int]:
-    total = max((-(-side // stride) - 1) * stride + reach - side, 0)
-    return total // 2, total - total // 2

@@ -15,6 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet.common.padding import same_padding
+
 
 @dataclasses.dataclass(frozen=True)
 class Stem:
@@ -136,9 +138,8 @@ def _padding(
         before, after = explicit[axis] if explicit else (0, 0)
         if conv.padding == "same":
             size += before + after
-            reach = (-(-size // stride) - 1) * stride + conv.kernel_size[axis]
-            missing = max(reach - size, 0)
-            before, after = before + missing // 2, after + missing - missing // 2
+            more = same_padding(size, conv.kernel_size[axis], stride)
+            before, after = before + more[0], after + more[1]
         counts.append((before, after))
     return counts[0], counts[1]
 

@@ -6,8 +6,10 @@ import collections
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import keras
 
 from .._compat import kernel, layer_call
 
@@ -91,13 +93,20 @@ class Cost:
         )
 
 
-def profile(model: Any, input_shape: Sequence[int] | None = None) -> Cost:
+def profile(
+    model: Any,
+    input_shape: Sequence[int] | None = None,
+    *,
+    multiply_adds: Mapping[str, int] | None = None,
+) -> Cost:
     """Counts what a built model costs for one image.
 
     Args:
         model: Functional or Sequential Keras model with one input.
         input_shape: (height, width, channels) to count for; needed when the model
             leaves height and width open.
+        multiply_adds: Multiply-adds for one image, by name, of layers whose cost is
+            not known.
 
     Returns:
         The cost of each layer. Bytes are those of each layer's compute dtype.
@@ -108,15 +117,16 @@ def profile(model: Any, input_shape: Sequence[int] | None = None) -> Cost:
 
     Source:
         Convention of the paper's Table 2: biases, normalisation and activations
-        count as free.
+        count as free, and so does every layer without weights, such as augmentation,
+        arithmetic and Lambda.
     """
-    shape = tuple(input_shape or model.input_shape[1:])
+    shape = tuple(input_shape or single_input(model).shape[1:])
     if any(side is None for side in shape):
         raise ValueError(
             "`input_shape` must be given, because the model takes images of any "
             f"size. Received: input_shape={input_shape}, model input {shape}"
         )
-    walk = _Walk()
+    walk = _Walk(multiply_adds or {})
     walk.visit(model, [("input", (1, *shape))], prefix="")
     return Cost(tuple(walk.rows))
 
@@ -124,7 +134,8 @@ def profile(model: Any, input_shape: Sequence[int] | None = None) -> Cost:
 class _Walk:
     """Visits the calls of a model in order, nested models included."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[str, int]) -> None:
+        self._known = known  # multiply-adds by the names of layers
         self.rows: list[LayerCost] = []
         self._counted: set[int] = set()  # weights, so that shared ones count once
         self._calls: collections.Counter[str] = collections.Counter()  # by layer
@@ -146,33 +157,44 @@ class _Walk:
             if is_model(layer):
                 outputs = self.visit(layer, sources, f"{label}/")
             else:
-                outputs = [self._layer(layer, label, sources)]
+                outputs = self._layer(node, label, sources)
             known.update(zip(map(id, node.output_tensors), outputs, strict=True))
         return [known[id(tensor)] for tensor in model.outputs]
 
     def _layer(
-        self, layer: Any, label: str, sources: list[tuple[str, Shape]]
-    ) -> tuple[str, Shape]:
-        kind = type(layer).__name__
-        if kind not in _MULTIPLY_ADDS and kind not in _FREE:
-            raise ValueError(
-                "`model` must consist of layers whose cost is known: "
-                f"{', '.join(sorted([*_MULTIPLY_ADDS, *_FREE]))}. "
-                f"Received: layer {label!r} of type {kind}"
-            )
+        self, node: Any, label: str, sources: list[tuple[str, Shape]]
+    ) -> list[tuple[str, Shape]]:
+        layer, kind = node.operation, type(node.operation).__name__
+        weights = getattr(layer, "weights", [])  # operations such as x + y have none
         shapes = [shape for _, shape in sources]
-        shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
-        shape = tuple(shape)  # Keras 2 has a type of its own
-        macs = 0
-        if kind in _MULTIPLY_ADDS:
-            macs = _MULTIPLY_ADDS[kind](layer, shapes[0][1:], shape[1:])
+        outputs = _output_shapes(node, shapes)
+        macs = self._known.get(label)
+        if macs is None:
+            macs = self._multiply_adds(layer, label, shapes, outputs)
         calls = self._calls[label]
         self._calls[label] += 1
         name = f"{label}:{calls}" if calls else label
         names = [source for source, _ in sources]
-        itemsize = _bytes(layer.compute_dtype)
-        self._add(name, kind, names, shape, macs, layer.weights, itemsize, layer)
-        return name, shape
+        itemsize = _bytes(getattr(layer, "compute_dtype", node.output_tensors[0].dtype))
+        extra = itemsize * sum(math.prod(shape[1:]) for shape in outputs[1:])
+        self._add(name, kind, names, outputs[0], macs, weights, itemsize, extra, layer)
+        return [(name, shape) for shape in outputs]
+
+    def _multiply_adds(
+        self, layer: Any, label: str, sources: list[Shape], targets: list[Shape]
+    ) -> int:
+        kind = type(layer).__name__
+        if kind in _MULTIPLY_ADDS:
+            return _MULTIPLY_ADDS[kind](layer, sources[0][1:], targets[0][1:])
+        has_weights = bool(getattr(layer, "weights", []))
+        if kind in _PRODUCTS or (has_weights and kind not in _FREE):
+            raise ValueError(
+                "`model` must consist of layers without weights and of "
+                f"{', '.join(sorted([*_MULTIPLY_ADDS, *_FREE]))}; give the cost of "
+                f"others, `profile(model, multiply_adds={{{label!r}: 1000}})`. "
+                f"Received: layer {label!r} of type {kind}"
+            )
+        return 0
 
     def _add(
         self,
@@ -183,11 +205,12 @@ class _Walk:
         macs: int,
         weights: Sequence[Any],
         itemsize: int,
+        extra_bytes: int = 0,
         layer: Any = None,
     ) -> None:
         fresh = [w for w in weights if id(w) not in self._counted]
         self._counted.update(map(id, fresh))
-        trained = {id(w) for w in layer.trainable_weights} if layer else set()
+        trained = {id(w) for w in getattr(layer, "trainable_weights", [])}
         row = LayerCost(
             name=name,
             kind=kind,
@@ -196,17 +219,70 @@ class _Walk:
             params=sum(math.prod(w.shape) for w in fresh),
             trainable_params=sum(math.prod(w.shape) for w in fresh if id(w) in trained),
             multiply_adds=macs,
-            activation_bytes=itemsize * math.prod(shape[1:]),
+            activation_bytes=itemsize * math.prod(shape[1:]) + extra_bytes,
         )
         self.rows.append(row)
 
 
+def _output_shapes(node: Any, shapes: list[Shape]) -> list[Shape]:
+    layer = node.operation
+    if hasattr(layer, "compute_output_shape"):
+        found = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
+        if len(node.output_tensors) == 1:
+            return [tuple(found)]  # Keras 2 has a type of its own
+        return [tuple(shape) for shape in found]
+    inputs = {
+        id(tensor): keras.KerasTensor(shape, tensor.dtype)
+        for tensor, shape in zip(node.input_tensors, shapes, strict=True)
+    }
+    arguments, options = node.arguments.fill_in(inputs)
+    found = layer.compute_output_spec(*arguments, **options)
+    return [tuple(tensor.shape) for tensor in keras.tree.flatten(found)]
+
+
+def single_input(model: Any) -> Any:
+    """Returns the input of a model that has one.
+
+    Args:
+        model: Keras model.
+
+    Raises:
+        ValueError: The model has several inputs, or `calls` refuses it.
+    """
+    inputs = _graph(model).inputs
+    if len(inputs) != 1:
+        names = ", ".join(tensor.name for tensor in inputs)
+        raise ValueError(
+            f"`model` must have one input, images. Received: model {model.name!r} with "
+            f"{len(inputs)}: {names}"
+        )
+    return inputs[0]
+
+
 def calls(model: Any) -> list[Any]:
-    """Lists the layer calls of a functional or sequential model, in order."""
-    graph = getattr(model, "_functional", None) or model  # Sequential wraps one
-    depths = graph._nodes_by_depth
+    """Lists the layer calls of a functional or sequential model, in order.
+
+    Args:
+        model: Keras model.
+
+    Raises:
+        ValueError: The model is a subclass with a `call` of its own, which says
+            nothing about its layers, or it has not been built.
+    """
+    depths = _graph(model)._nodes_by_depth
     nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
     return [layer_call(node) for node in nodes if not node.is_input]
+
+
+def _graph(model: Any) -> Any:
+    graph = getattr(model, "_functional", None) or model  # Sequential wraps one
+    if not hasattr(graph, "_nodes_by_depth"):
+        raise ValueError(
+            "`model` must be functional, or sequential with a known input; wrap other "
+            "parts as layers of `keras.Model(inputs, outputs)`. "
+            f"Received: model {model.name!r} of class {type(model).__name__}"
+        )
+    return graph
 
 
 def is_model(layer: Any) -> bool:
@@ -240,34 +316,22 @@ _MULTIPLY_ADDS: dict[str, Callable[[Any, Shape, Shape], int]] = {
     "Conv2DTranspose": _transposed_conv,
     "Dense": _conv,
 }
+# Layers with weights, and still no multiply-adds by the paper's convention.
 _FREE = frozenset(
     (
-        "Activation",
-        "Add",
-        "AveragePooling2D",
         "BatchNormalization",
-        "Concatenate",
-        "Cropping2D",
-        "Dropout",
-        "ELU",
-        "Flatten",
-        "GlobalAveragePooling2D",
-        "GlobalMaxPooling2D",
-        "Identity",
+        "GroupNormalization",
         "LayerNormalization",
-        "LeakyReLU",
-        "MaxPooling2D",
-        "Multiply",
         "Normalization",
         "PReLU",
-        "Permute",
-        "ReLU",
-        "Rescaling",
-        "Reshape",
-        "Softmax",
-        "SpatialDropout2D",
-        "Subtract",
-        "UpSampling2D",
-        "ZeroPadding2D",
+        "RMSNormalization",
+    )
+)
+# What multiplies matrices without weights of its own: it is not free.
+_PRODUCTS = frozenset(
+    (
+        *("AdditiveAttention", "Attention", "Dot", "DotProductAttention", "Matmul"),
+        *("Einsum", "Tensordot", "Inner", "Outer", "Vdot", "Conv", "ConvTranspose"),
+        *("DepthwiseConv", "SeparableConv"),
     )
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..architecture import Block, Variant, block_plan
+from ..architecture import NORMALIZATION_LAYER, Block, Variant, block_plan
 from .model_cost import Cost, LayerCost, Shape
 
 
@@ -24,7 +24,7 @@ def plan_cost(
     """
     side = resolution or variant.resolution
     rows = _Rows((side, side, channels))
-    rows.free("normalization", "Rescaling")
+    rows.free(NORMALIZATION_LAYER, "Rescaling")
     rows.conv("stem_conv", variant.stem_filters, kernel=3, stride=2)
     rows.bn_act("stem_bn", "stem_activation")
     for block in block_plan(variant):

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..architecture import check_choice
+from ..common.choices import check_choice
 from ..common.recursion_limit import deep_graphs
-from ..cost import calls, is_model
+from ..cost import calls, is_model, single_input
 from .gradients import gradient
 
 METHODS = ("cam", "grad_cam")
@@ -42,8 +42,9 @@ def class_maps(
         a 32nd of the image's for our networks.
 
     Raises:
-        ValueError: `method` is unknown, the network's end does not allow it, or a
-            class is out of range.
+        ValueError: `method` is unknown, the network's end does not allow it, a class
+            is out of range, or the model has several inputs or outputs, or is a
+            subclass with a `call` of its own.
         ImportError: Keras is older than Keras 3.
 
     Source:
@@ -53,6 +54,12 @@ def class_maps(
     if not hasattr(keras, "ops"):
         raise ImportError(
             f"Keras 3 must be installed for class maps. Received: {keras.__version__}"
+        )
+    single_input(model)
+    if len(model.outputs) != 1:
+        raise ValueError(
+            "`model` must have one output, a score per class. "
+            f"Received: model {model.name!r} with {len(model.outputs)} outputs"
         )
     make = _cam if method == "cam" else _grad_cam
     return make(model, np.asarray(images, np.float32), classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -29,7 +30,8 @@ def assign(
     may have, are left alone. A stem kernel for RGB is adapted to another number of
     input channels, and a classifier of 1001 classes to 1000 by leaving out the first,
     the background. Arrays of the classifier are left over when the model has none; so
-    are the head and whole later stages when the model ends in a feature level.
+    are the head and whole later stages when the model ends in a feature level. A
+    classifier of another name is then left out with a warning.
 
     Args:
         model: Network of this package.
@@ -52,11 +54,15 @@ def assign(
     _adapt_stem(given, variables)
     _drop_background(given, variables)
     missing = [name for name in variables if name not in given]
+    has_head = any(name in variables for name in _HEAD)
     unexpected = [
         name
         for name in given
         if name not in variables and not _is_pruned(name, variables)
     ]
+    heads = _heads(unexpected, given)
+    if not has_head:
+        unexpected = [name for name in unexpected if name not in heads]
     misshapen = [
         name
         for name, variable in variables.items()
@@ -71,13 +77,19 @@ def assign(
             _complaint("missing", missing),
             _complaint("unexpected", unexpected),
             _complaint("of another shape", list(shapes.values())),
-            _advice(missing, unexpected, misshapen, variables, given),
+            _advice(missing, unexpected, misshapen, variables, given, heads),
         )
         raise ValueError(
             f"Weights must be those of the network {model.name!r}, each once. "
             f"Received: {source}\n" + "\n".join(filter(None, complaints))
         )
     values = {name: _as_float(name, given[name]) for name in variables}
+    if heads:
+        warnings.warn(
+            f"{source} has a classifier that the network has no layers for, left out:\n"
+            f"{_complaint('arrays', heads)}",
+            stacklevel=4,
+        )
     _warn_not_finite(values, source)
     for name, variable in variables.items():
         variable.assign(values[name])
@@ -145,6 +157,33 @@ def _is_pruned(name: str, variables: Mapping[str, Any]) -> bool:
     # are no leftovers: they are the mark of a deeper network.
     stage = _stage(layer)
     return stage is not None and stage > max(_stage(la) or 0 for la in layers)
+
+
+def _is_foreign(part: str) -> bool:
+    """Tells whether a name's first part is none that the networks have."""
+    return not part.startswith(("stem_", "block", "top_"))
+
+
+def _parts(names: Iterable[str]) -> dict[str, list[str]]:
+    """Groups names by their first part: "head" of "head.0.weight"."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(re.split("[./]", name)[0], []).append(name)
+    return groups
+
+
+def _heads(unexpected: list[str], given: Mapping[str, np.ndarray]) -> list[str]:
+    """Lists the arrays of classifiers that the network does not know by name.
+
+    A classifier is one or more dense layers, with vectors between them: no kernel has
+    more than two dimensions.
+    """
+    found = []
+    for part, names in _parts(unexpected).items():
+        dimensions = {given[name].ndim for name in names}
+        if _is_foreign(part) and max(dimensions) == 2:
+            found += names
+    return found
 
 
 def _stage(layer: str) -> int | None:
@@ -217,12 +256,22 @@ def _advice(
     misshapen: list[str],
     variables: Mapping[str, Any],
     given: Mapping[str, np.ndarray],
+    heads: list[str],
 ) -> str:
     head = set(_HEAD)
-    if set(missing) == head and not unexpected and not misshapen:
+    if set(missing) == head and unexpected == heads and not misshapen:
+        has = "has no classifier"
+        if heads:
+            has = f"calls its classifier {', '.join(_parts(heads))}"
         return (
-            "  The file has no classifier: load with `skip_head=True`, or build with "
+            f"  The file {has}: load with `skip_head=True`, or build with "
             "`include_top=False` and add a classifier."
+        )
+    foreign = [f"{part}*" for part in _parts(unexpected) if _is_foreign(part)]
+    if foreign and not missing and not misshapen:
+        return (
+            "  Arrays that do not belong to the network are left out by "
+            f"`load_weights(..., ignore={foreign[:_LISTED]})`."
         )
     if misshapen and set(misshapen) <= head and not missing and not unexpected:
         return "  " + classes_advice(

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from ..preprocessing import NORMALIZATIONS
 from . import assign, name_mapping, naming_schemes, reference_logits
 from .download import fetch
 from .formats import reading, safetensors_file
-from .formats.base import Arrays
-from .registry.table import WEIGHT_FILES, find, known_families
+from .formats.base import Arrays, layer_order
+from .load import network_options, normalization_layer
+from .registry.table import find, find_published_file, known_families
 from .registry.weight_file import WeightFile
 
 _SUFFIXES = (".weights.h5", ".keras", ".safetensors")
@@ -60,6 +62,7 @@ def convert(
     variant: str | None = None,
     ema: bool = True,
     check: bool = False,
+    ignore: str | Sequence[str] = (),
     **options: Any,
 ) -> str:
     """Rewrites a weight file, and reads it again to compare.
@@ -72,6 +75,7 @@ def convert(
         variant: Which network the weights are of; None finds out by their shapes.
         ema: Whether to take moving averages, where the file has them.
         check: Whether to compare logits with the project that the names belong to.
+        ignore: As in `load_weights`.
         **options: `normalization`, `padding`, `bn_epsilon` of the network, for what
             nobody knows of the source.
 
@@ -85,7 +89,7 @@ def convert(
     """
     target = Path(target)
     suffix = _suffix(target, names)
-    read = _read(source, variant, ema)
+    read = _read(source, variant, ema, ignore)
     key = find_variant(variant) if variant else assign.guess_variant(read.mapped.arrays)
     if key is None:
         raise ValueError(
@@ -127,7 +131,12 @@ def _suffix(target: Path, names: str) -> str:
     return suffix
 
 
-def _read(source: str | os.PathLike[str], variant: str | None, ema: bool) -> Source:
+def _read(
+    source: str | os.PathLike[str],
+    variant: str | None,
+    ema: bool,
+    ignore: str | Sequence[str],
+) -> Source:
     head, _, family = str(source).partition("/")
     record: WeightFile | None
     is_verified = False
@@ -137,18 +146,13 @@ def _read(source: str | os.PathLike[str], variant: str | None, ema: bool) -> Sou
         is_verified = bool(record.checksum)
     else:
         path = Path(source).expanduser()
-        record = next((r for r in WEIGHT_FILES if _is(r, path)), None)
+        record = find_published_file(path)
     order = []
     if variant:
-        model = getattr(efficientnet, find_variant(variant))(weights=None)
-        order = [(type(layer).__name__, layer.name) for layer in model.layers]
+        order = layer_order(getattr(efficientnet, find_variant(variant))(weights=None))
     arrays = reading.read(path, order, ema, is_verified)
-    return Source(path, arrays, name_mapping.to_model_names(arrays), record)
-
-
-def _is(record: WeightFile, path: Path) -> bool:
-    digest = (record.checksum or "").partition(":")[2][:8]
-    return bool(digest) and digest in path.name and path.name == record.filename
+    mapped = name_mapping.to_model_names(arrays, ema=ema, ignore=ignore)
+    return Source(path, arrays, mapped, record)
 
 
 def _build(key: str, read: Source, options: dict[str, Any]) -> keras.Model:
@@ -183,7 +187,7 @@ def _facts(read: Source, key: str, model: keras.Model) -> list[str]:
     ignored = read.mapped.ignored
     used = len(read.mapped.arrays)
     some = f", such as {ignored[0]}" if ignored else ""
-    padding = "symmetric" if "stem_conv_pad" in layers else "same"
+    computes = network_options(model)
     sure = (
         ""
         if read.record or read.mapped.scheme != "timm"
@@ -195,7 +199,8 @@ def _facts(read: Source, key: str, model: keras.Model) -> list[str]:
         f"names      {read.mapped.scheme}",
         f"network    {key}, {head.units if head else 'no'} classes, "
         f"{model.count_params():,} parameters",
-        f"convention padding {padding}, epsilon {layers['stem_bn'].epsilon:g}{sure}",
+        f"convention padding {computes['padding']}, "
+        f"epsilon {computes['bn_epsilon']:g}{sure}",
         f"arrays     {used} used, each once; {len(ignored)} are no weights{some}",
     ]
 
@@ -211,15 +216,16 @@ def _check(read: Source, key: str, model: keras.Model) -> str:
     pooled = keras.Model(model.input, layers["avg_pool"].output)(images)
     kernel, bias = map(keras.ops.convert_to_numpy, layers["predictions"].weights)
     ours = keras.ops.convert_to_numpy(pooled) @ kernel + bias
-    scale = np.array(layers["normalization"].scale, np.float32)
-    offset = np.array(layers["normalization"].offset, np.float32)
+    normalize = normalization_layer(layers)
+    scale = np.array(normalize.scale, np.float32)
+    offset = np.array(normalize.offset, np.float32)
     is_keras = read.mapped.scheme == name_mapping.KERAS
     theirs = reference_logits.logits(
         read.mapped.scheme,
         key,
         read.mapped.arrays if is_keras else read.arrays,
         images * scale + offset,
-        symmetric="stem_conv_pad" in layers,
+        symmetric=network_options(model)["padding"] == "symmetric",
     )
     difference = float(np.abs(ours - theirs).max())
     if not difference <= _TOLERANCE * max(1.0, float(np.abs(theirs).max())):
@@ -253,8 +259,7 @@ def _named(model: keras.Model, names: str) -> Arrays:
 
 
 def _compare(path: Path, model: keras.Model) -> None:
-    order = [(type(layer).__name__, layer.name) for layer in model.layers]
-    arrays = reading.read(path, order, is_verified=True)
+    arrays = reading.read(path, layer_order(model), is_verified=True)
     again = name_mapping.to_model_names(arrays, model).arrays
     expected = assign.current(model)
     if again.keys() != expected.keys() or not all(
@@ -282,6 +287,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--variant", help="such as EfficientNetB0; default: by shapes")
     parser.add_argument("--raw", action="store_true", help="no moving averages")
     parser.add_argument("--check", action="store_true", help="logits, with the peer")
+    parser.add_argument(
+        "--ignore", default=[], action="append", help="pattern of arrays to leave out"
+    )
     parser.add_argument("--normalization", choices=[*NORMALIZATIONS])
     parser.add_argument("--padding", choices=["same", "symmetric"])
     parser.add_argument("--bn_epsilon", type=float)
@@ -294,6 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
             variant=values.variant,
             ema=not values.raw,
             check=values.check,
+            ignore=values.ignore,
             normalization=values.normalization,
             padding=values.padding,
             bn_epsilon=values.bn_epsilon,

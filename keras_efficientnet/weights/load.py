@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..architecture import did_you_mean
+from ..architecture import NORMALIZATION_LAYER
+from ..common.choices import did_you_mean
 from ..preprocessing import NORMALIZATIONS, channel_statistics
-from .registry.table import WEIGHT_FILES, families_listed, find, known_families
+from .registry.table import (
+    families_listed,
+    find,
+    find_published_file,
+    known_families,
+)
 from .registry.weight_file import WeightFile
 
+# In `.keras` files of earlier versions; also Keras' own name for a user's layer.
+_OLD_NORMALIZATION_LAYER = "normalization"
 # What a record says of the network itself.
 _OPTIONS = ("normalization", "padding", "bn_epsilon")
 _SUFFIXES = (
@@ -36,13 +45,16 @@ def load_weights(
     checksum: str | None = None,
     ema: bool = True,
     skip_head: bool = False,
+    *,
+    ignore: str | Sequence[str] = (),
 ) -> None:
     """Sets all weights of a network from published weights or a file.
 
     Published weights are downloaded on first use, and their checksum is verified on
     each. The format of a file is told by its content: Keras (`.h5`, `.weights.h5`,
     `.keras`), PyTorch (`.pth`, `.pt`; nothing in it is executed), safetensors, or a
-    TensorFlow checkpoint (folder, prefix, `.tar.gz`).
+    TensorFlow checkpoint (folder, prefix, `.tar.gz`). A Keras file may be of a larger
+    model that holds one EfficientNet.
 
     Args:
         model: Network that a factory of this package has built.
@@ -53,6 +65,9 @@ def load_weights(
         checksum: "md5:..." or "sha256:..." that the file at a path must have.
         ema: Whether to take moving averages of the weights, where a file has them too.
         skip_head: Whether to leave the classifier as it is, as other classes need it.
+        ignore: Shell pattern, or several, of arrays in the file that do not belong to
+            the network, such as "optimizer*". Names are those in the file or in the
+            error that lists unexpected ones.
 
     Raises:
         FileNotFoundError: There is no file at the path.
@@ -60,32 +75,86 @@ def load_weights(
         ValueError: The weights are unknown, damaged, or of another network than
             `model`, or were trained with another normalisation or padding. The model's
             weights are then unchanged.
+
+    Warns:
+        UserWarning: A classifier in the file has no counterpart in `model` and is left
+            out, as with `include_top=False`; or names suggest another padding, or
+            values are not finite.
     """
     # Imported here, so that `import keras_efficientnet` stays fast.
-    from . import assign, name_mapping
-    from .formats import reading
+    from . import assign
 
     assign.check_network(model)
-    if isinstance(weights, str) and weights in known_families():
-        if checksum is not None:
-            raise ValueError(
-                "`checksum` must be None for published weights, whose checksum is "
-                f"always verified. Received: checksum={checksum!r}"
-            )
-        path, is_verified = _published(model, weights, variant, skip_head)
-    else:
+    if not isinstance(weights, str) or weights not in known_families():
         path = _existing_file(weights)
         if checksum is not None:
             from .download import fetch
 
             fetch.verify(path, checksum)
-        is_verified = checksum is not None
-    order = [(type(layer).__name__, layer.name) for layer in model.layers]
+        _load_file(model, path, checksum is not None, ema, skip_head, ignore)
+        return
+    if checksum is not None:
+        raise ValueError(
+            "`checksum` must be None for published weights, whose checksum is "
+            f"always verified. Received: checksum={checksum!r}"
+        )
+    if variant is None:
+        raise ValueError(
+            f"`variant` must name the network that weights {weights!r} are wanted for, "
+            "such as 'EfficientNetB0'. A network of your own scaling has no published "
+            "weights. Received: variant=None"
+        )
+    names = {layer.name for layer in model.layers}
+    has_head = "predictions" in names and not skip_head
+    record = find(weights, variant, include_top=has_head)
+    load_published(model, record, ema, skip_head, ignore)
+
+
+def load_published(
+    model: Any,
+    record: WeightFile,
+    ema: bool = True,
+    skip_head: bool = False,
+    ignore: str | Sequence[str] = (),
+) -> None:
+    """Sets all weights of a network from a published file.
+
+    Args:
+        model: Network that a factory of this package has built.
+        record: Row of the table of published files.
+        ema: As in `load_weights`.
+        skip_head: As in `load_weights`.
+        ignore: As in `load_weights`.
+
+    Raises:
+        OSError: The download failed.
+        ValueError: The weights do not fit the model.
+    """
+    from .download import fetch
+
+    check_record(model, record, skip_head)
+    path = fetch.fetch(record)
+    _load_file(model, path, bool(record.checksum), ema, skip_head, ignore)
+
+
+def _load_file(
+    model: Any,
+    path: Path,
+    is_verified: bool,
+    ema: bool,
+    skip_head: bool,
+    ignore: str | Sequence[str],
+) -> None:
+    from . import assign, name_mapping
+    from .formats import reading
+    from .formats.base import layer_order
+
+    order = layer_order(model)
     if "predictions" not in (name for _, name in order):
         order.append(("Dense", "predictions"))  # which the file may have all the same
     arrays = reading.read(path, order, ema, is_verified)
     try:
-        mapped = name_mapping.to_model_names(arrays, model)
+        mapped = name_mapping.to_model_names(arrays, model, ema=ema, ignore=ignore)
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
     _check_known_file(model, path, skip_head)
@@ -93,22 +162,22 @@ def load_weights(
     _check_padding(model, mapped, path)
 
 
-def _published(
-    model: Any, family: str, variant: str | None, skip_head: bool
-) -> tuple[Path, bool]:
-    from .download import fetch
+def published(
+    weights: str | os.PathLike[str] | None, variant: str, include_top: bool = True
+) -> WeightFile | None:
+    """Returns the record of published weights; None for paths and for no weights.
 
-    if variant is None:
-        raise ValueError(
-            f"`variant` must name the network that weights {family!r} are wanted for, "
-            "such as 'EfficientNetB0'. A network of your own scaling has no published "
-            "weights. Received: variant=None"
-        )
-    names = {layer.name for layer in model.layers}
-    has_head = "predictions" in names and not skip_head
-    record = find(family, variant, include_top=has_head)
-    check_record(model, record, skip_head)
-    return fetch.fetch(record), bool(record.checksum)
+    Args:
+        weights: As in `load_weights`, or None.
+        variant: Such as "EfficientNetB0".
+        include_top: Whether the network has a classifier that the weights set.
+
+    Raises:
+        ValueError: The family has no file of the variant.
+    """
+    if not isinstance(weights, str) or weights not in known_families():
+        return None
+    return find(weights, variant, include_top)
 
 
 def published_options(
@@ -127,10 +196,8 @@ def published_options(
     Raises:
         ValueError: The family has no file of the variant.
     """
-    if not isinstance(weights, str) or weights not in known_families():
-        return {}
-    record = find(weights, variant)
-    return {name: getattr(record, name) for name in _OPTIONS}
+    record = published(weights, variant)
+    return {name: getattr(record, name) for name in _OPTIONS} if record else {}
 
 
 def network_options(model: Any) -> dict[str, Any]:
@@ -155,12 +222,10 @@ def _check_known_file(model: Any, path: Path, skip_head: bool) -> None:
     """Checks a published file at a path like a family, when its name has its hash."""
     from .assign import variant_of
 
-    for record in WEIGHT_FILES:
-        digest = (record.checksum or "").partition(":")[2][:8]
-        if digest and digest in path.name and record.filename == path.name:
-            if variant_of(model) == record.variant:  # else other advice is better
-                check_record(model, record, skip_head)
-            return
+    record = find_published_file(path)
+    # Of another network, other advice is better.
+    if record and variant_of(model) == record.variant:
+        check_record(model, record, skip_head)
 
 
 def _check_padding(model: Any, mapped: Any, path: Path) -> None:
@@ -212,6 +277,18 @@ def check_record(model: Any, record: WeightFile, skip_head: bool = False) -> Non
         )
 
 
+def normalization_layer(layers: dict[str, Any]) -> Any:
+    """Returns the layer that normalises the pixels, or None.
+
+    Args:
+        layers: Layers of a network of this package, by name.
+    """
+    for name in (NORMALIZATION_LAYER, _OLD_NORMALIZATION_LAYER):
+        if type(layers.get(name)).__name__ == "Rescaling":
+            return layers[name]
+    return None
+
+
 def _normalization(layers: dict[str, Any]) -> str:
     for kind in NORMALIZATIONS:
         if _normalizes_like(layers, kind):
@@ -220,7 +297,7 @@ def _normalization(layers: dict[str, Any]) -> str:
 
 
 def _normalizes_like(layers: dict[str, Any], kind: str) -> bool:
-    layer = layers.get("normalization")
+    layer = normalization_layer(layers)
     if layer is None:
         return kind == "none"
     channels = layers["stem_conv"].kernel.shape[2]

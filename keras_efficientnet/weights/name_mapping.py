@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -12,10 +13,12 @@ import numpy as np
 
 from ..architecture import MAX_BLOCKS, block_name, read_block_name
 from .formats.base import Arrays
-from .naming_schemes import COUNTER, SCHEMES, TORCH_BN, Scheme
+from .naming_schemes import NOT_WEIGHTS, SCHEMES, TORCH_BN, Scheme
 
 KERAS = "keras"  # keras.applications' names, which are ours too
 _KERAS_MARKER = "stem_conv/kernel"
+# Parts of names that moving averages of a network go by: "model_ema.", "swa_model.".
+_AVERAGED = re.compile(r"(^|[._/])(ema|swa|averaged?)([._/]|$)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,27 +31,51 @@ class Mapped:
     padding: str | None = None  # of every network with such names, if known
 
 
-def to_model_names(arrays: Arrays, model: Any = None) -> Mapped:
+def to_model_names(
+    arrays: Arrays,
+    model: Any = None,
+    *,
+    ema: bool = True,
+    ignore: str | Sequence[str] = (),
+) -> Mapped:
     """Renames and transposes weights to fit this package's models.
 
     A prefix before all names, such as a wrapper's "module." or a scope, is dropped.
+    Counters and random states are ignored.
 
     Args:
-        arrays: By the names they have in the file.
+        arrays: Weights by the names they have in the file.
         model: Network that the weights are meant for: it tells how blocks are called
             that the file only numbers. Without it, a change of shapes tells.
+        ema: Whether to take moving averages where the file holds both.
+        ignore: Shell pattern, or several, of names that are not the network's, as they
+            are in the file or as they are once mapped.
 
     Raises:
-        ValueError: The names follow no known scheme.
+        ValueError: The names follow no known scheme, or are of several networks.
     """
-    inner = _without(arrays, _common_prefix(arrays))
-    prefix = _prefix(inner, _KERAS_MARKER)
-    if prefix is not None:
-        return _from_keras(_without(inner, prefix))
-    for scheme in SCHEMES:
-        prefix = _prefix(inner, scheme.marker)
-        if prefix is not None:
-            return _from_scheme(_without(inner, prefix), scheme, _block_names(model))
+    patterns = [ignore] if isinstance(ignore, str) else list(ignore)
+    kept = {n: a for n, a in arrays.items() if not _is_ignored(n, patterns)}
+    ignored = [name for name in arrays if name not in kept]
+    inner = _without(kept, _common_prefix(kept))
+    for scheme in (None, *SCHEMES):
+        prefixes = _prefixes(inner, scheme.marker if scheme else _KERAS_MARKER)
+        if not prefixes:
+            continue
+        prefix, others = _choose_network(prefixes, ema)
+        copies = [n for n in inner if _belongs_to(n, others, prefix)]
+        network = {n: a for n, a in inner.items() if n not in copies}
+        network = _without(network, prefix)
+        if scheme is None:
+            mapped = _from_keras(network)
+        else:
+            mapped = _from_scheme(network, scheme, _block_names(model))
+        again = [n for n in mapped.arrays if _is_ignored(n, patterns)]
+        return dataclasses.replace(
+            mapped,
+            arrays={n: a for n, a in mapped.arrays.items() if n not in again},
+            ignored=(*ignored, *copies, *mapped.ignored, *again),
+        )
     markers = [f"{_KERAS_MARKER!r} ({KERAS})"]
     markers += [f"{scheme.marker!r} ({scheme.name})" for scheme in SCHEMES]
     raise ValueError(
@@ -103,13 +130,35 @@ def _common_prefix(names: Iterable[str]) -> str:
     return match[0] if match else ""
 
 
-def _prefix(arrays: Iterable[str], marker: str) -> str | None:
-    """Returns what stands before the marker, or None where the marker is missing."""
-    for name in arrays:
-        prefix = name.removesuffix(marker)
-        if prefix != name and (not prefix or prefix[-1] in "./"):
-            return prefix
-    return None
+def _prefixes(arrays: Iterable[str], marker: str) -> list[str]:
+    """Lists what stands before the marker, once for each copy of the network."""
+    found = [n.removesuffix(marker) for n in arrays if n.endswith(marker)]
+    return [prefix for prefix in found if not prefix or prefix[-1] in "./"]
+
+
+def _choose_network(prefixes: list[str], ema: bool) -> tuple[str, list[str]]:
+    """Returns the prefix of the network to take, and those of its other copies."""
+    averaged = [prefix for prefix in prefixes if _AVERAGED.search(prefix)]
+    raw = [prefix for prefix in prefixes if prefix not in averaged]
+    wanted = (averaged or raw) if ema else (raw or averaged)
+    if len(wanted) != 1:
+        listed = ", ".join(repr(prefix) for prefix in wanted)
+        raise ValueError(
+            "Weights must be of one network; leave out the others, such as with "
+            f"`ignore={wanted[-1] + '*'!r}`. Received: networks under {listed}"
+        )
+    return wanted[0], [prefix for prefix in prefixes if prefix != wanted[0]]
+
+
+def _belongs_to(name: str, others: Sequence[str], prefix: str) -> bool:
+    """Tells whether a name is of another copy than the one under `prefix`."""
+    found = [p for p in (prefix, *others) if name.startswith(p)]
+    return max(found, key=len, default=prefix) != prefix
+
+
+def _is_ignored(name: str, patterns: Sequence[str]) -> bool:
+    is_weight = re.split("[./]", name)[-1] not in NOT_WEIGHTS
+    return not is_weight or any(fnmatch.fnmatchcase(name, p) for p in patterns)
 
 
 def _without(arrays: Arrays, prefix: str) -> Arrays:
@@ -150,17 +199,12 @@ class _Place(NamedTuple):
 
 
 def _from_scheme(arrays: Arrays, scheme: Scheme, blocks: Sequence[str]) -> Mapped:
-    ignored = dict.fromkeys(name for name in arrays if name.split(".")[-1] == COUNTER)
     unknown: Arrays = {}
     placed: dict[_Place, np.ndarray] = {}
     for name in arrays:
-        if name in ignored:
-            continue
         place = _place(name, arrays, scheme)
         if place is None:
-            unknown[name] = arrays[
-                name
-            ]  # told as unexpected when it comes to assigning
+            unknown[name] = arrays[name]  # unexpected when it comes to assigning
             continue
         array = arrays[name]
         placed[place] = from_torch_layout(place.layer, array) if scheme.torch else array
@@ -171,7 +215,7 @@ def _from_scheme(arrays: Arrays, scheme: Scheme, blocks: Sequence[str]) -> Mappe
             _add(unknown, f"block number {place.block}: {place.layer}", array)
         else:
             _add(mapped, place.name(names), array)
-    return Mapped({**mapped, **unknown}, tuple(ignored), scheme.name, scheme.padding)
+    return Mapped({**mapped, **unknown}, (), scheme.name, scheme.padding)
 
 
 def _place(name: str, arrays: Arrays, scheme: Scheme) -> _Place | None:

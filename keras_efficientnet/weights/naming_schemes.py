@@ -52,8 +52,8 @@ TORCH_BN = {
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
-# Written by PyTorch, and not a weight.
-COUNTER = "num_batches_tracked"
+# Counters and random states that PyTorch, its averaged models and Keras save.
+NOT_WEIGHTS = ("num_batches_tracked", "n_averaged", "seed_generator_state")
 
 
 def _parts(*modules: str) -> dict[str, str]:

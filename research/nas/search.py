@@ -11,7 +11,8 @@ import time
 from typing import Any
 
 from keras_efficientnet import Stage, format_stages, plan_cost, read_stages
-from keras_efficientnet.architecture import Variant, check_choice
+from keras_efficientnet.architecture import Variant
+from keras_efficientnet.common.choices import check_choice
 from keras_efficientnet.common.files import InUseError, write_text
 
 from .. import base_network, calls, costs, trainer

@@ -8,6 +8,7 @@ from keras.src.applications import efficientnet as peer
 import keras_efficientnet
 from keras_efficientnet import efficientnet
 from keras_efficientnet.architecture import VARIANTS
+from keras_efficientnet.weights import network_options
 
 B_NETS = [
     *(f"EfficientNetB{i}" for i in range(5)),
@@ -19,13 +20,26 @@ B_NETS = [
 
 def test_positional_arguments_are_those_of_keras_applications():
     theirs = inspect.signature(keras.applications.EfficientNetB0).parameters
+    # keras.applications has neither, and nobody has published "imagenet" for them.
+    defaults = {"EfficientNetB8": "randaugment", "EfficientNetL2": "noisy-student"}
     for key in VARIANTS:
         ours = inspect.signature(getattr(keras_efficientnet, key)).parameters
         positional = [p for p in ours.values() if p.kind is not p.KEYWORD_ONLY]
         assert [p.name for p in positional] == list(theirs)
         for mine in positional:
-            if mine.name != "name":
-                assert mine.default == theirs[mine.name].default, mine.name
+            default = theirs[mine.name].default if mine.name != "name" else key.lower()
+            if mine.name == "weights":
+                default = defaults.get(key, default)
+            assert mine.default == default, mine.name
+
+
+def test_the_module_has_every_name_of_keras_applications():
+    """So that one changed import is enough."""
+    theirs = {n for n in dir(keras.applications.efficientnet) if n[0] != "_"}
+    assert {"EfficientNetB7", "preprocess_input", "decode_predictions"} <= theirs
+    assert theirs <= set(dir(efficientnet))
+    assert efficientnet.preprocess_input is keras_efficientnet.preprocess_input
+    assert efficientnet.decode_predictions is keras_efficientnet.decode_predictions
 
 
 @pytest.mark.parametrize("key", B_NETS)
@@ -90,7 +104,7 @@ def test_weighted_layer_names_are_those_of_keras_applications():
     ]
     kept = {layer.name for layer in theirs.layers}
     added = {layer.name for layer in ours.layers} - kept
-    assert added <= {"normalization", ours.layers[0].name}
+    assert added <= {"input_normalization", ours.layers[0].name}
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64"])
@@ -100,6 +114,64 @@ def test_any_dtype_of_pixels_is_taken(tiny, dtype):
     actual = tiny.predict(pixels.astype(dtype), verbose=0)
     assert actual.dtype == np.float32
     np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("kind", ["imagenet", "none"])
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+def test_integer_inputs_give_what_floats_give(kind, dtype):
+    options = {"normalization": kind, "classes": 4}
+    inputs = keras.Input((32, 32, 3), dtype=dtype)
+    ours = keras_efficientnet.EfficientNet(
+        0.25, 0.3, 32, input_tensor=inputs, **options
+    )
+    floats = keras_efficientnet.EfficientNet(0.25, 0.3, 32, **options)
+    floats.set_weights(ours.get_weights())
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3)).astype(dtype)
+    actual = keras.ops.convert_to_numpy(ours(pixels))
+    np.testing.assert_array_equal(actual, floats(pixels.astype("float32")))
+    assert network_options(ours)["normalization"] == kind
+
+
+def test_numpy_numbers_are_taken_and_can_be_saved(tmp_path):
+    model = keras_efficientnet.EfficientNet(
+        np.float32(0.25),
+        np.float64(0.3),
+        np.int64(32),
+        classes=np.int64(4),
+        dropout=np.float32(0.25),
+        drop_connect=np.float32(0.25),
+        bn_momentum=np.float32(0.5),
+        bn_epsilon=np.float32(0.5),
+        input_shape=np.array([32, 40, 3]),
+    )
+    model.save(tmp_path / "net.keras")
+    again = keras.saving.load_model(tmp_path / "net.keras")
+    assert again.input_shape == (None, 32, 40, 3)
+    assert again.output_shape == (None, 4)
+    assert again.get_layer("top_dropout").rate == 0.25
+    assert again.get_layer("top_bn").epsilon == 0.5
+
+
+def test_a_normalization_of_the_users_own_may_come_first(tmp_path):
+    """Keras names the first Normalization layer of a process "normalization"."""
+    inputs = keras.Input((32, 32, 3))
+    own = keras.layers.Normalization(mean=1.0, variance=4.0, name="normalization")
+    model = keras_efficientnet.EfficientNet(
+        0.25, 0.3, 32, input_tensor=own(inputs), classes=4
+    )
+    plain = keras_efficientnet.EfficientNet(0.25, 0.3, 32, classes=4)
+    plain.save_weights(tmp_path / "plain.weights.h5")
+    keras_efficientnet.load_weights(model, tmp_path / "plain.weights.h5")
+    pixels = np.random.default_rng(1).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(model(pixels), plain((pixels - 1) / 2), atol=1e-6)
+
+
+def test_an_array_is_no_input_tensor():
+    with pytest.raises(TypeError, match=r"`input_tensor` must be.*numpy.ndarray") as e:
+        keras_efficientnet.EfficientNet(
+            0.25, 0.3, 32, input_tensor=np.zeros((1, 64, 64, 3))
+        )
+    assert "0." not in str(e.value)
 
 
 @pytest.mark.parametrize("kind", ["imagenet", "inception", "lite", "none"])
@@ -124,7 +196,7 @@ def test_normalization_is_one_stateless_layer(kind):
     assert sum(isinstance(la, keras.layers.Rescaling) for la in model.layers) == (
         kind != "none"
     )
-    assert not any(la.weights for la in model.layers if la.name == "normalization")
+    assert not any(la.weights for la in model.layers if "normalization" in la.name)
 
 
 def test_the_graph_does_not_depend_on_the_weights(tiny, tmp_path):
@@ -327,6 +399,7 @@ def test_from_phi_raises_dropout_with_size(monkeypatch):
         ({"features": (0, 1)}, r"`features` must .* Received: features=\(0, 1\)"),
         ({"features": ()}, r"`features` must .* Received: features=\(\)"),
         ({"input_shape": (31, 32, 3)}, r"at least 32 pixels .* input_shape=\(31"),
+        ({"input_shape": 64}, r"such as \(224, 224, 3\).* Received: input_shape=64"),
         ({"input_shape": (32, 32)}, r"must be \(height, width, channels\)"),
         ({"input_shape": (32, 32, None)}, "with channels known"),
         ({"input_shape": (32, 32, 3), "in_channels": 1}, "`in_channels` must equal"),

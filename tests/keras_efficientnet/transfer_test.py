@@ -110,13 +110,86 @@ def test_freeze_leaves_layers_of_your_own(headless, up_to):
     keras_efficientnet.freeze(model, up_to)
     assert model.get_layer("mine").trainable
     assert not model.get_layer("stem_conv").trainable
-    assert not model.get_layer("normalization").trainable
+    assert not model.get_layer("input_normalization").trainable
 
 
-def test_freeze_needs_the_layers_themselves(headless):
-    nested = keras.Sequential([headless, keras.layers.GlobalAveragePooling2D()])
-    with pytest.raises(ValueError, match="freeze a network that is one layer"):
-        keras_efficientnet.freeze(nested)
+def wrap(network):
+    """Returns the network as one layer between layers of a user's own."""
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Conv2D(3, 1, name="colours"),
+            network,
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.BatchNormalization(name="own_bn"),
+            keras.layers.Dense(2, name="mine"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("up_to", [None, 0, 3, "top"])
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_freeze_sets_a_nested_network_like_a_flat_one(headless, up_to, batch_norm):
+    keras_efficientnet.freeze(headless, up_to, batch_norm)
+    flat = {layer.name: layer.trainable for layer in headless.layers}
+    nested = wrap(headless)
+    nested.trainable = False
+    keras_efficientnet.freeze(nested, up_to, batch_norm)
+    assert {layer.name: layer.trainable for layer in headless.layers} == flat
+    own = {name: nested.get_layer(name).trainable for name in ("colours", "own_bn")}
+    assert own == {"colours": up_to is None, "own_bn": not batch_norm}
+    assert nested.get_layer("mine").trainable
+
+
+def test_freeze_counts_after_the_whole_model_was_set_untrainable(headless):
+    model = keras_efficientnet.reset_classifier(headless, 2)
+    model.trainable = False
+    keras_efficientnet.freeze(model)
+    assert [w.path for w in model.trainable_weights] == [
+        "predictions/kernel",
+        "predictions/bias",
+    ]
+    before = model.get_layer("predictions").get_weights()[0]
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(np.full((4, 32, 32, 3), 9.0), np.array([0, 1, 1, 1]), verbose=0)
+    assert np.any(model.get_layer("predictions").get_weights()[0] != before)
+
+
+def test_freeze_after_setting_a_nested_network_untrainable_trains_what_it_promises(
+    headless,
+):
+    model = wrap(headless)
+    model.trainable = False
+    keras_efficientnet.freeze(model, up_to=6)
+    trained = {w.path.split("/")[-2] for w in model.trainable_weights}
+    assert trained == {
+        "block7a_expand_conv",
+        "block7a_dwconv",
+        "block7a_se_reduce",
+        "block7a_se_expand",
+        "block7a_project_conv",
+        "top_conv",
+        "mine",
+    }
+
+
+def test_freeze_reaches_into_wrappers(headless):
+    video = keras.Sequential(
+        [
+            keras.Input((2, 32, 32, 3)),
+            keras.layers.TimeDistributed(headless),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2, name="mine"),
+        ]
+    )
+    keras_efficientnet.freeze(video)
+    assert [w.path.split("/")[-2] for w in video.trainable_weights] == ["mine", "mine"]
+
+
+def test_freeze_rejects_models_without_a_network():
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="out")])
+    with pytest.raises(ValueError, match="network of this package.*a model of out"):
+        keras_efficientnet.freeze(other)
 
 
 @pytest.mark.parametrize("up_to", [8, -1, "head"])
@@ -125,6 +198,11 @@ def test_freeze_rejects_unknown_parts(headless, up_to):
         ValueError, match=f"`up_to` must be .* Received: up_to={up_to!r}"
     ):
         keras_efficientnet.freeze(headless, up_to=up_to)
+
+
+def test_reset_classifier_takes_numpy_integers(tiny):
+    reset = keras_efficientnet.reset_classifier(tiny, np.int64(7))
+    assert type(reset.get_layer("predictions").units) is int
 
 
 @pytest.mark.parametrize(

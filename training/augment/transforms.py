@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_efficientnet.architecture import did_you_mean
+from keras_efficientnet.common.choices import did_you_mean
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from . import policies

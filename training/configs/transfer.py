@@ -18,7 +18,7 @@ the test images choose nothing. They are a tenth of the training images, of Flow
 1,020 official ones.
 """
 
-from keras_efficientnet.architecture import did_you_mean
+from keras_efficientnet.common.choices import did_you_mean
 
 from ..config import TrainConfig
 from ..data.dataset_info import TRANSFER

@@ -6,6 +6,7 @@ import contextlib
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,15 @@ from ...common.files import open_regular
 Arrays = dict[str, np.ndarray]
 # (class name, layer name) of layers, in the order of `model.layers`.
 LayerOrder = list[tuple[str, str]]
+
+
+def layer_order(model: Any) -> LayerOrder:
+    """Returns class and name of each layer, which Keras' numbered files need.
+
+    Args:
+        model: Keras model.
+    """
+    return [(type(layer).__name__, layer.name) for layer in model.layers]
 
 
 @contextlib.contextmanager

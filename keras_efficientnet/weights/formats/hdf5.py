@@ -41,6 +41,25 @@ def member(group: Any, path: str) -> Any:
     return group
 
 
+def add_dataset(datasets: dict[str, Any], name: str, dataset: Any) -> None:
+    """Adds a dataset under a name that no other one has.
+
+    Args:
+        datasets: h5py Datasets by "layer/variable".
+        name: Name of the new one.
+        dataset: h5py Dataset.
+
+    Raises:
+        ValueError: The name is taken, as when a file holds two networks.
+    """
+    if name in datasets:
+        raise ValueError(
+            f"it holds {name} twice, in {datasets[name].name} and {dataset.name}; save "
+            "the weights of one network alone"
+        )
+    datasets[name] = dataset
+
+
 def read_datasets(datasets: dict[str, Any], file: Any) -> Arrays:
     """Reads datasets, bounded by the size of the file.
 

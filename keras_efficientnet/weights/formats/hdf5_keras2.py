@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .base import Arrays
-from .hdf5 import has_member, member, read_datasets
+from .hdf5 import add_dataset, has_member, member, read_datasets
 
 
 def is_legacy(file: Any) -> bool:
@@ -30,7 +30,8 @@ def read(file: Any) -> Arrays:
         Arrays by "layer/variable", such as "stem_conv/kernel".
 
     Raises:
-        ValueError: The file does not keep to the layout.
+        ValueError: The file does not keep to the layout, or holds several models with
+            layers of the same names.
     """
     whole = has_member(file, "model_weights")
     group = member(file, "model_weights") if whole else file
@@ -39,13 +40,11 @@ def read(file: Any) -> Arrays:
         layer_group = member(group, layer)
         weights = _names(layer_group, "weight_names")
         owners = {name.split("/")[-2] for name in weights if "/" in name}
-        if len(owners) > 1:
-            raise ValueError(
-                f"layer {layer!r} is a model inside a model; save the weights of "
-                "the EfficientNet alone"
-            )
+        is_model = len(owners) > 1
         for name in weights:
-            datasets[f"{layer}/{variable_name(name)}"] = member(layer_group, name)
+            owner = name.split("/")[-2] if is_model else layer
+            dataset = member(layer_group, name)
+            add_dataset(datasets, f"{owner}/{variable_name(name)}", dataset)
     return read_datasets(datasets, file)
 
 

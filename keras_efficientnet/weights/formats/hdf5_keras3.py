@@ -2,7 +2,7 @@
 
 Layers lie under "layers/<class>_<n>", numbered within their class in the order of
 `model.layers`; their variables under "vars/0", "vars/1" ... Newer versions also write
-the layer's name as an attribute of "vars".
+the layer's name as an attribute of "vars". A layer that is a model has "layers" itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from .base import Arrays, LayerOrder
-from .hdf5 import has_member, member, read_datasets
+from .hdf5 import add_dataset, has_member, member, read_datasets
 
 _BN_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
 # Group name: (class name, variables in the order of their indices).
@@ -25,14 +25,16 @@ _CLASSES = {
 _GROUP = re.compile(r"(?P<kind>.+?)(?:_(?P<index>\d+))?")
 # The second was written by Keras 2.13 to 2.15.
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+_MAX_GROUPS = 20_000  # hard links can make a few groups endlessly many
+_MAX_NESTING = 8  # models inside of models
 
 
 def read(file: Any, order: LayerOrder) -> Arrays:
-    """Reads the weights of every layer.
+    """Reads the weights of every layer, of models inside of models too.
 
     Args:
         file: An h5py File.
-        order: Layers of the model that was saved, or of one whose layers of each
+        order: Layers of the network that was saved, or of one whose layers of each
             class come in the same order.
 
     Returns:
@@ -40,37 +42,55 @@ def read(file: Any, order: LayerOrder) -> Arrays:
         `order` keep their group's name, unknown variables their index.
 
     Raises:
-        ValueError: The file does not keep to the layout, or holds a model inside a
-            model.
+        ValueError: The file does not keep to the layout, or holds several networks.
     """
-    container = next((name for name in _CONTAINERS if has_member(file, name)), None)
-    if container is None:
+    containers = _containers(file)
+    if not containers:
         held = ", ".join(list(file)[:5]) or "nothing"
         raise ValueError(f"it has no group 'layers'. It holds {held}")
-    names = _layer_names(order)
-    layers = member(file, container)
     datasets: dict[str, Any] = {}
-    for group_name in layers:
-        group = member(layers, group_name)
-        if any(has_member(group, name) for name in _CONTAINERS):
-            raise ValueError(
-                f"{group.name} is a model inside a model; save the weights of the "
-                "EfficientNet alone"
-            )
-        if not has_member(group, "vars"):
-            continue
-        variables = member(group, "vars")
-        layer = str(variables.attrs.get("name", names.get(group_name, group_name)))
-        for index in variables:
-            name = f"{layer}/{_variable_name(group_name, index)}"
-            datasets[name] = member(variables, index)
+    for layers in containers:
+        # Only the network's own layers are numbered as in `order`, not those of a
+        # model around it.
+        is_network = len(containers) == 1 or has_member(layers, "depthwise_conv2d")
+        names = _layer_names(order) if is_network else {}
+        for group_name in layers:
+            group = member(layers, group_name)
+            if not has_member(group, "vars"):
+                continue
+            variables = member(group, "vars")
+            layer = str(variables.attrs.get("name", names.get(group_name, group_name)))
+            for index in variables:
+                name = f"{layer}/{_variable_name(group_name, index)}"
+                add_dataset(datasets, name, member(variables, index))
     return read_datasets(datasets, file)
 
 
-def layer_order(config: bytes) -> LayerOrder:
+def _containers(file: Any) -> list[Any]:
+    """Lists the groups of layers: the file's own, and those of models inside it."""
+    found, visited = [], 0
+    pending = [(file, 0)]
+    while pending:
+        group, depth = pending.pop()
+        name = next((name for name in _CONTAINERS if has_member(group, name)), None)
+        if name is None:
+            continue
+        layers = member(group, name)
+        found.append(layers)
+        visited += len(layers)
+        if depth == _MAX_NESTING or visited > _MAX_GROUPS:
+            raise ValueError(
+                "its models are nested too deeply, or have too many layers"
+            )
+        pending += [(member(layers, inner), depth + 1) for inner in layers]
+    return found
+
+
+def read_layer_order(config: bytes) -> LayerOrder:
     """Reads class and name of each layer from an archive's `config.json`.
 
-    The model is not rebuilt from it: no code that the file names is run.
+    Of a model that holds an EfficientNet as a layer, they are the EfficientNet's. The
+    model is not rebuilt: no code that the file names is run.
 
     Args:
         config: Content of the file.
@@ -80,10 +100,22 @@ def layer_order(config: bytes) -> LayerOrder:
     """
     model = json.loads(config)
     try:
-        layers = model["config"]["layers"]
-        return [(row["class_name"], row["config"]["name"]) for row in layers]
+        return _network_order(model) or _order(model)
     except (KeyError, TypeError) as error:
         raise ValueError("its config.json does not list the layers") from error
+
+
+def _order(model: Any) -> LayerOrder:
+    layers = model["config"]["layers"]
+    return [(row["class_name"], row["config"]["name"]) for row in layers]
+
+
+def _network_order(model: Any) -> LayerOrder | None:
+    order = _order(model)
+    if ("Conv2D", "stem_conv") in order:
+        return order
+    inner = [row for row in model["config"]["layers"] if "layers" in row["config"]]
+    return next(filter(None, map(_network_order, inner)), None)
 
 
 def _layer_names(order: LayerOrder) -> dict[str, str]:

@@ -26,7 +26,8 @@ def read(path: Path, layer_order: LayerOrder) -> Arrays:
         is_archive = stream.read(2) == b"PK"
     if is_archive:
         with naming_file(path, "a Keras archive"), open_zip(path) as archive:
-            layer_order = hdf5_keras3.layer_order(read_entry(archive, "config.json"))
+            config = read_entry(archive, "config.json")
+            layer_order = hdf5_keras3.read_layer_order(config)
             content = io.BytesIO(read_entry(archive, "model.weights.h5"))
             with h5py.File(content, "r") as file:
                 return hdf5_keras3.read(file, layer_order)

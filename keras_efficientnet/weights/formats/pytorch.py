@@ -1,8 +1,9 @@
 """PyTorch's `.pth` and `.pt` files, read without torch and without running them.
 
 Such a file is a pickle, which Python lets call any function of any module. Here it may
-call only the few stand-ins below, which note down what a tensor is; anything else is
-refused by name. The numbers themselves lie beside the pickle.
+call only the few stand-ins below, which note down what a tensor is. Other objects, such
+as the options of a training script, are never made: an opaque stand-in takes their
+place. The numbers themselves lie beside the pickle.
 
 Source: torch/serialization.py (layouts), torch/_utils.py (arguments of the calls).
 """
@@ -13,6 +14,7 @@ import dataclasses
 import io
 import math
 import pickle
+import re
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +45,7 @@ _DTYPES = {
 }
 # Where training scripts keep the weights among other things; the first counts.
 _AVERAGES = ("state_dict_ema", "model_ema")
+_ADVICE = "`torch.save(model.state_dict(), path)` writes a dict of tensors"
 _RAW = ("state_dict", "model_state_dict", "model")
 
 
@@ -150,7 +153,16 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
 }
+# Nothing that the file names is called, so this protects nobody; but a file with one
+# of these was made to do harm, and its receiver should know.
+_HARMFUL = re.compile(
+    r"(builtins|__builtin__)\.(__import__|compile|eval|exec|execfile|open|input)"
+    r"|(os|posix|nt|subprocess|commands|pty|runpy|shutil|socket|sys|importlib|ctypes"
+    r"|code|webbrowser|pickle|marshal|torch\.hub)\..*"
+    r"|torch\.(load|jit\.load)"
+)
 
 
 class _Pickle:
@@ -180,16 +192,18 @@ class _Pickle:
         return _Storage(kind.name, str(key), numel, start)
 
 
-def _find_global(name: str) -> _StandIn:
+def _find_global(name: str) -> _StandIn | unpickle.Opaque:
     if name in _CALLS:
         return _StandIn(name, _CALLS[name])
     module, _, kind = name.rpartition(".")
     if module in ("torch", "torch.storage") and kind in _DTYPES:
         return _StandIn(kind)
-    raise pickle.UnpicklingError(
-        f"it refers to {name:.100}, which is not allowed in a weight file; a file from "
-        "`torch.save(model.state_dict(), path)` holds tensors only"
-    )
+    if _HARMFUL.fullmatch(name):
+        raise pickle.UnpicklingError(
+            f"it refers to {name:.100}, which no weight file needs; do not trust where "
+            "it is from"
+        )
+    return unpickle.Opaque(name)
 
 
 def _load_zip(path: Path) -> tuple[Any, dict[str, _Bytes]]:
@@ -253,10 +267,19 @@ def _state_dict(content: Any, wrappers: tuple[str, ...]) -> dict[str, _Tensor]:
         tensors = {str(k): v for k, v in content.items() if isinstance(v, _Tensor)}
         if tensors:
             return tensors
-        raise ValueError(
-            f"its dict holds no tensors, only {reprlib.repr(list(content)[:5])}"
-        )
-    raise ValueError(f"it must hold a dict of tensors, not a {type(content).__name__}")
+        first = list(content.items())[:5]
+        held = ", ".join(_described(key, value) for key, value in first)
+        raise ValueError(f"its dict holds no tensors, only {held or None}. {_ADVICE}")
+    kind = content.name if isinstance(content, unpickle.Opaque) else None
+    raise ValueError(
+        f"it must hold a dict of tensors, not a {kind or type(content).__name__}. "
+        f"{_ADVICE}"
+    )
+
+
+def _described(key: Any, value: Any) -> str:
+    kind = f" ({value.name:.100})" if isinstance(value, unpickle.Opaque) else ""
+    return f"{reprlib.repr(key)}{kind}"
 
 
 def _nbytes(tensor: _Tensor) -> int:

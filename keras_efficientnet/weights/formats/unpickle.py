@@ -1,4 +1,4 @@
-"""A pickle machine that builds plain containers and calls only what it is given.
+"""Bounded unpickler: builds plain containers and calls only what it is given.
 
 Python's own would do all that a file asks for before anybody could look: hash a tuple
 that is nested a million deep, which ends the process, or one that holds itself twice
@@ -18,7 +18,6 @@ from typing import Any
 MAX_STEPS = 2_000_000  # many times what the largest network's checkpoint takes
 _MAX_ARGUMENTS = 16
 _MAX_INT_KEY = (1 << 61) - 2  # up to it no two have the same hash
-_KEYS = (str, bytes, int, float, type(None))  # which are hashed at once
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = frozenset(
@@ -36,6 +35,26 @@ _EMPTY: dict[str, Callable[[], Any]] = {
 }
 
 
+class Opaque:
+    """Stand-in for an object that is not needed, and is therefore never made.
+
+    A pickle may call it, set its items and change it: nothing happens.
+
+    Attributes:
+        name: "module.name" of the class or function that the pickle names.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def set_state(self, state: Any) -> None:
+        """Drops the state of the object."""
+
+
+# What is hashed at once.
+_KEYS = (str, bytes, int, float, type(None), Opaque)
+
+
 def load(
     stream: io.BytesIO,
     find_global: Callable[[str], Any],
@@ -46,7 +65,8 @@ def load(
     Args:
         stream: The pickle, of protocol 2 or later.
         find_global: From "module.name" to what takes its place. Callable results may
-            be called by the pickle; those with a method `set_state` may be given one.
+            be called by the pickle; those with a method `set_state` may be given one;
+            `Opaque` stands for anything else.
         find_persistent: From what the pickle says of an object outside it to that
             object.
 
@@ -139,6 +159,8 @@ class _Machine:
 
     def _extend(self, items: list[Any]) -> None:
         target = self.stack[-1]
+        if isinstance(target, Opaque):
+            return
         if not isinstance(target, list):
             raise pickle.UnpicklingError(f"it appends to a {type(target).__name__}")
         target.extend(items)
@@ -151,6 +173,8 @@ class _Machine:
 
     def _update(self, items: list[Any]) -> None:
         target = self.stack[-1]
+        if isinstance(target, Opaque):
+            return
         if not isinstance(target, dict) or len(items) % 2:
             raise pickle.UnpicklingError(f"it sets items of a {type(target).__name__}")
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -188,11 +212,27 @@ class _Machine:
 
     def _reduce(self, _: Any) -> None:
         function, arguments = self._pop(2)
+        if isinstance(function, Opaque):
+            self.stack.append(Opaque(function.name))
+            return
         if not callable(function):
             raise pickle.UnpicklingError(f"it calls a {type(function).__name__}")
         if not isinstance(arguments, tuple) or len(arguments) > _MAX_ARGUMENTS:
             raise pickle.UnpicklingError("it calls a function in an unknown way")
         self.stack.append(function(*arguments))
+
+    def _newobj(self, _: Any) -> None:
+        kind, _arguments = self._pop(2)
+        self._make(kind)
+
+    def _newobj_ex(self, _: Any) -> None:
+        kind, _arguments, _options = self._pop(3)
+        self._make(kind)
+
+    def _make(self, kind: Any) -> None:
+        if not isinstance(kind, Opaque):
+            raise pickle.UnpicklingError(f"it makes a {type(kind).__name__}")
+        self.stack.append(Opaque(kind.name))
 
     def _build(self, _: Any) -> None:
         (state,) = self._pop(1)

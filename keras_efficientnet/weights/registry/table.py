@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+from pathlib import Path
 
-from ...architecture import did_you_mean, find_variant
+from ...architecture import find_variant
+from ...common.choices import did_you_mean
 from .table_keras import KERAS_FILES, QUBVEL_FILES, TPU_FILES
 from .table_torch import (
     LITE_WHEELS,
@@ -62,12 +64,43 @@ def find(family: str, variant: str, include_top: bool = True) -> WeightFile:
     return exact[0] if exact else rows[0]
 
 
-def weights_info(variant: str, family: str = "imagenet") -> WeightFile:
+def find_published_file(path: Path) -> WeightFile | None:
+    """Returns what is known of a file whose name is a published one with its hash.
+
+    Args:
+        path: Path of the file.
+    """
+    for row in WEIGHT_FILES:
+        digest = (row.checksum or "").partition(":")[2][:8]
+        if digest and digest in path.name and row.filename == path.name:
+            return row
+    return None
+
+
+# Where no file of the family "imagenet" is published.
+_DEFAULT_FAMILIES = {"EfficientNetB8": "randaugment", "EfficientNetL2": "noisy-student"}
+
+
+def default_family(variant: str) -> str:
+    """Returns the family that a factory takes when `weights` is not given.
+
+    Args:
+        variant: Any spelling that `architecture.find_variant` knows.
+
+    Example:
+        >>> default_family("b0"), default_family("l2")
+        ('imagenet', 'noisy-student')
+    """
+    return _DEFAULT_FAMILIES.get(find_variant(variant), "imagenet")
+
+
+def weights_info(variant: str, family: str | None = None) -> WeightFile:
     """Returns what is known of published weights: accuracy, licence, source ...
 
     Args:
         variant: Such as "EfficientNetB0" or "lite0".
         family: As in `weights=`: "imagenet", "noisy-student", "noisy-student@tpu" ...
+            None is the default of the variant's factory.
 
     Raises:
         ValueError: There is no such family or variant, or the family has no file of
@@ -77,7 +110,7 @@ def weights_info(variant: str, family: str = "imagenet") -> WeightFile:
         >>> weights_info("lite0").top1
         75.1
     """
-    return find(family, variant)
+    return find(family or default_family(variant), variant)
 
 
 def list_weights(pattern: str = "*") -> list[str]:

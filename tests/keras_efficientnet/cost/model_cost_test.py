@@ -131,8 +131,69 @@ def test_half_precision_halves_activation_bytes(policy):
             assert row.activation_bytes * 2 == by_name[row.name].activation_bytes
 
 
-def test_profile_names_a_layer_type_it_does_not_know():
+def test_profile_counts_what_inference_does_not_need_as_free(tiny):
+    """Augmentation, noise, Lambda and arithmetic on pixels multiply by no weights."""
+    inputs = keras.Input((32, 32, 3))
+    augment = keras.Sequential(
+        [keras.layers.RandomFlip(), keras.layers.RandomRotation(0.1)]
+    )
+    x = keras.layers.RandomContrast(0.1)(augment(inputs))
+    x = keras.layers.GaussianNoise(0.1)(x / 2.0 + 1)
+    x = keras.layers.Lambda(lambda pixels: pixels * 2)(x)
+    model = keras.Model(inputs, tiny(keras.ops.clip(x, 0, 255)))
+    counted, inner = cost.profile(model), cost.profile(tiny)
+    assert counted.multiply_adds == inner.multiply_adds
+    assert counted.params == inner.params
+    assert counted.trainable_params == inner.trainable_params
+
+
+def test_profile_follows_an_operation_with_several_outputs():
+    """By hand: 4 channels in two halves, multiplied; dense 2 -> 3."""
+    inputs = keras.Input((4,))
+    a, b = keras.ops.split(inputs, 2, axis=-1)
+    counted = cost.profile(keras.Model(inputs, keras.layers.Dense(3)(a * b)))
+    assert counted.multiply_adds == 2 * 3
+    assert [row.activation_bytes for row in counted.layers] == [16, 16, 8, 12]
+
+
+def memory():
     inputs = keras.Input((4, 4))
-    model = keras.Model(inputs, keras.layers.LSTM(2, name="memory")(inputs))
-    with pytest.raises(ValueError, match="Received: layer 'memory' of type LSTM"):
+    return keras.Model(inputs, keras.layers.LSTM(2, name="memory")(inputs))
+
+
+def product():
+    inputs = keras.Input((4, 4))
+    return keras.Model(inputs, keras.layers.Dot(1, name="product")([inputs, inputs]))
+
+
+@pytest.mark.parametrize(
+    ("build_model", "name", "kind"),
+    [(memory, "memory", "LSTM"), (product, "product", "Dot")],
+)
+def test_profile_names_a_layer_it_does_not_know_and_takes_its_cost(
+    build_model, name, kind
+):
+    model = build_model()
+    advice = rf"multiply_adds={{'{name}': 1000}}.*layer '{name}' of type {kind}"
+    with pytest.raises(ValueError, match=advice):
+        cost.profile(model)
+    assert cost.profile(model, multiply_adds={name: 77}).multiply_adds == 77
+
+
+class Subclass(keras.Model):
+    def call(self, images):
+        return images
+
+
+def test_profile_rejects_models_whose_layers_are_not_known():
+    with pytest.raises(ValueError, match=r"functional.*of class Subclass"):
+        cost.profile(Subclass())
+    with pytest.raises(ValueError, match=r"functional.*of class Sequential"):
+        cost.profile(keras.Sequential([keras.layers.Dense(2)]))
+
+
+def test_profile_rejects_several_inputs():
+    inputs = [keras.Input((4,), name="left"), keras.Input((4,), name="right")]
+    model = keras.Model(inputs, keras.layers.Add()(inputs))
+    with pytest.raises(ValueError, match="one input.* with 2: left, right"):
         cost.profile(model)

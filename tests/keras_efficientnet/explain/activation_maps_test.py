@@ -174,6 +174,31 @@ def test_errors():
         explain.class_maps(flat, np.ones((1, 8)), 0, "grad_cam")
 
 
+class Subclass(keras.Model):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def call(self, images):
+        return self.network(images)
+
+
+@pytest.mark.parametrize("method", explain.METHODS)
+def test_rejects_models_that_maps_are_not_for(method):
+    network = build(GOOD["plain"])
+    subclass = Subclass(network)
+    subclass(IMAGES)
+    with pytest.raises(ValueError, match=r"functional.*class Subclass"):
+        explain.class_maps(subclass, IMAGES, method=method)
+    other = keras.Input((8, 8, 3), name="other")
+    two_inputs = keras.Model([network.input, other], network.output + network(other))
+    with pytest.raises(ValueError, match=r"one input.* with 2: \w+, other"):
+        explain.class_maps(two_inputs, [IMAGES, IMAGES], method=method)
+    two_outputs = keras.Model(network.input, [network.output, network.output])
+    with pytest.raises(ValueError, match="one output.* with 2 outputs"):
+        explain.class_maps(two_outputs, IMAGES, method=method)
+
+
 def test_class_maps_need_keras_3(monkeypatch):
     monkeypatch.delattr(keras, "ops")
     with pytest.raises(ImportError, match="Keras 3 must be installed"):

@@ -140,9 +140,10 @@ def test_normalization_of_any_number_of_channels_is_known(options):
     load.check_record(build(**options), row)
 
 
-def test_normalization_made_by_hand_is_told():
+@pytest.mark.parametrize("name", ["input_normalization", "normalization"])
+def test_rejects_a_normalization_made_by_hand(name):
     inputs = keras.Input((32, 32, 3))
-    scaled = keras.layers.Rescaling(2.0, name="normalization")(inputs)
+    scaled = keras.layers.Rescaling(2.0, name=name)(inputs)
     model = build(input_tensor=scaled, normalization="none")
     row = table.find("imagenet", "EfficientNetB0")
     with pytest.raises(ValueError, match="normalization='another'"):

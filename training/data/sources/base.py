@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientnet.architecture import did_you_mean
+from keras_efficientnet.common.choices import did_you_mean
 from keras_efficientnet.preprocessing import tf_ops
 
 # Ratios to all images, where the source itself does not say.

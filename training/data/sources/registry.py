@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_efficientnet.architecture import did_you_mean
+from keras_efficientnet.common.choices import did_you_mean
 
 from .arrays import digits
 from .base import Source

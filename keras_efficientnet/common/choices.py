@@ -1,0 +1,61 @@
+"""Checks of arguments that every package shares."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Returns " Did you mean 'x'?" for the nearest of `choices`, or nothing."""
+    near = difflib.get_close_matches(str(name), list(choices), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Checks that an argument is one of a few values.
+
+    Args:
+        name: Name of the argument.
+        value: Received value.
+        choices: Allowed values.
+
+    Raises:
+        ValueError: The value is another one; the message names the nearest.
+    """
+    choices = list(choices)
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        near = did_you_mean(value, [c for c in choices if isinstance(c, str)])
+        raise ValueError(
+            f"`{name}` must be one of {listed}.{near} Received: {name}={value!r}"
+        )
+
+
+def check_count(name: str, value: Any, least: int = 1, unit: str = "") -> int:
+    """Checks that an argument is a whole number, of Python or of NumPy.
+
+    Args:
+        name: Name of the argument.
+        value: Received value.
+        least: Smallest allowed value.
+        unit: Text after the smallest value in the message, such as " pixels".
+
+    Returns:
+        The value as Python's `int`, which configurations in JSON can hold.
+
+    Raises:
+        ValueError: The value is no whole number of at least `least`.
+    """
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = least - 1
+    if count < least:
+        raise ValueError(
+            f"`{name}` must be an integer of at least {least}{unit}. "
+            f"Received: {name}={value!r}"
+        )
+    return count
