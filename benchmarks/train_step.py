@@ -48,7 +48,7 @@ def ours(images: Any, labels: Any) -> Callable[[], Steps]:
     def build() -> Steps:
         config = TrainConfig(batch_size=len(labels))
         net = model.build(config, CLASSES)
-        optim = optimizers.make("rmsprop", RATE)
+        optim = optimizers.make("rmsprop", RATE, config.weight_decay, model=net)
         everything = train_state.TrainState(net, optim, config.ema_decay)
         used = distribution.make("one_device")
         take = train_step.make_train_step(everything, used, config)

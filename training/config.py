@@ -124,6 +124,9 @@ class TrainConfig:
         precision: Keras dtype policy of training and its evaluation. The final model
             is float32.
         sync_batch_norm: Whether BatchNorm takes its statistics over all replicas.
+        bn_group_size: Number of replicas that share BatchNorm's statistics; 1: each
+            has its own. None: the original's rule, 1 for up to 8 replicas, else groups
+            of 8, or of an eighth of the replicas when that is more.
         remat: Stages whose activations are recomputed in the backward pass instead of
             being kept, such as "1,2,3", or "all". None: no stages.
         seed: Seed of weights, order, augmentation and dropout.
@@ -200,6 +203,7 @@ class TrainConfig:
     strategy: str = "auto"
     precision: str = "float32"
     sync_batch_norm: bool = False
+    bn_group_size: int | None = None
     remat: str | None = None
     seed: int = 0
 

@@ -50,6 +50,7 @@ _ANY_SCALING_ONLY = (
 _AT_LEAST_ONE = (
     "adversarial_steps",
     "batch_size",
+    "bn_group_size",
     "checkpoint_every_steps",
     "grad_accum_steps",
     "keep_checkpoints",
@@ -105,6 +106,9 @@ def check(config: Any, *, is_general: bool) -> None:
         for name in names:
             value = getattr(config, name)
             _check(value is None or holds(value), rule, **{name: value})
+    size = config.bn_group_size
+    ok = size is None or not config.sync_batch_norm
+    _check(ok, "be None with `sync_batch_norm`", bn_group_size=size)
     _check_lists(config, least)
 
 

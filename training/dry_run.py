@@ -17,9 +17,8 @@ from keras_efficientnet.cost import Cost, LayerCost
 from keras_efficientnet.transfer import part_of
 
 from .config import ANY_SCALING, TrainConfig
-from .data import dataset_info, sources
-from .engine import distribution, phases
-from .reporting import metric_writers
+from .data import dataset_info, run_source
+from .engine import distribution, model, phases
 
 # Slots per trained weight. Optimizers keep them in float32.
 SLOTS = {"sgd": 1, "lars": 1}
@@ -82,6 +81,7 @@ def plan(config: TrainConfig) -> str:
         "peak learning rate": f"{config.peak_lr:g}, after {config.warmup_epochs:g} "
         "epochs of warmup",
         "replicas": f"{replicas}, {share:g} images of a step each"
+        + _describe_groups(config, replicas)
         if replicas
         else f"not known here; what follows is for {TPU_REPLICAS}",
         "memory per replica": f"about {_size(sum(memory.values()))}: "
@@ -119,12 +119,7 @@ def count_images(config: TrainConfig) -> Counts:
         if config.pseudo_labels:
             note += "; without the pseudo labels"
         return Counts(known.classes, splits, note)
-    source = sources.load(config.source_name, data_dir=config.data_dir)
-    if config.minival:
-        source = sources.hold_out(source, config.minival)
-    if config.pseudo_labels:
-        classes = len(source.class_names)
-        source = sources.with_pseudo_labels(source, config.pseudo_labels, classes)
+    source = run_source.open_source(config)
     counts = {name: len(split) for name, split in source.splits.items()}
     return Counts(len(source.class_names), counts)
 
@@ -257,7 +252,7 @@ def _last_frozen(phase: phases.Phase) -> int:
 
 def _tell(phase: phases.Phase) -> str:
     steps = f"steps {phase.first_step + 1:,} to {phase.last_step:,}"
-    return f"{steps}: {metric_writers.describe_phase(phase)}"
+    return f"{steps}: {phase.describe()}"
 
 
 def _replicas(name: str) -> int | None:
@@ -268,6 +263,11 @@ def _replicas(name: str) -> int | None:
     if workers > 1 or name == "multi_worker":
         return workers * max(1, len(tf.config.list_physical_devices("GPU")))
     return distribution.make(name).num_replicas_in_sync
+
+
+def _describe_groups(config: TrainConfig, replicas: int) -> str:
+    size = replicas if config.sync_batch_norm else model.bn_group_size(config, replicas)
+    return f"; BatchNorm over groups of {size} replicas" if size > 1 else ""
 
 
 def _workers() -> int:

@@ -20,7 +20,7 @@ from .config import TrainConfig
 from .configs import finetune
 from .data import sources
 from .engine import trainer
-from .evaluate import Scores
+from .metrics.metrics import Scores
 from .reporting.run_folder import RunFolder
 
 HELD_OUT = 0.2  # of the images, where none are given for validation

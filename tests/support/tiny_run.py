@@ -102,12 +102,12 @@ def count_uneven(used_strategy, batch_size=64):
     """Evaluates a network that answers with the brightest channel."""
     import keras
 
-    from training import evaluate
+    from training.metrics.evaluator import Evaluator
 
     with used_strategy.scope():
         inputs = keras.Input((32, 32, 3))
         net = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
-    evaluator = evaluate.Evaluator(net, used_strategy=used_strategy, from_logits=True)
+    evaluator = Evaluator(net, used_strategy=used_strategy, from_logits=True)
     split = uneven_source().split("validation")
     scores = evaluator(split, EvalPreprocessing(32, 0, "bilinear"), batch_size)
     return {"images": scores.images, "top1": scores.top1}
@@ -171,8 +171,12 @@ def _train(config, workdir):
     return count_uneven(used_strategy)
 
 
-def step_by_hand(used_strategy):
+def step_by_hand(used_strategy, **fields):
     """Makes a step of a network whose BatchNorm is not synchronised.
+
+    Args:
+        used_strategy: Strategy of the step.
+        **fields: Fields of the config.
 
     Returns:
         Its variables afterwards. All replicas together get the same 8 images.
@@ -182,6 +186,7 @@ def step_by_hand(used_strategy):
 
     from training.engine import train_state
     from training.engine import train_step as step
+    from training.optim import optimizers
 
     keras.utils.set_random_seed(0)
     with used_strategy.scope():
@@ -190,8 +195,9 @@ def step_by_hand(used_strategy):
         x = keras.layers.BatchNormalization(name="bn")(x)
         x = keras.layers.Dense(3, name="dense")(keras.layers.Flatten()(x))
         net = keras.Model(inputs, x)
-        parts = train_state.TrainState(net, keras.optimizers.SGD(0.1), 0.9)
-    train_step = step.make_train_step(parts, used_strategy, TrainConfig(batch_size=8))
+        parts = train_state.TrainState(net, optimizers.SGD(0.1), 0.9)
+    config = TrainConfig(batch_size=8, **fields)
+    train_step = step.make_train_step(parts, used_strategy, config)
     images = np.random.default_rng(2).normal(size=(8, 4, 4, 3)).astype(np.float32)
 
     def share(context):
@@ -220,6 +226,7 @@ def _meet(config, workdir):
         **count_uneven(used_strategy),
         "gathered": workers.gather(workers.index, 2**31 - 1 - workers.index).tolist(),
         "step": step_by_hand(used_strategy),
+        "grouped_step": step_by_hand(used_strategy, bn_group_size=2),
     }
 
 

@@ -72,6 +72,11 @@ def test_a_stage_table_makes_smaller_images_possible(tmp_path):
         ({"precision": "mixed_float"}, "Did you mean 'mixed_float16'"),
         ({"strategy": "mirror"}, "Did you mean 'mirrored'"),
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"bn_group_size": 0}, "`bn_group_size` must be at least 1"),
+        (
+            {"sync_batch_norm": True, "bn_group_size": 8},
+            "`bn_group_size` must be None with `sync_batch_norm`. Received: bn_group_s",
+        ),
         ({"keep_checkpoints": 0}, "`keep_checkpoints` must be at least 1"),
         ({"epochs": 0}, "`epochs` must be a finite number above 0"),
         ({"lr_per_256": float("inf")}, "`lr_per_256` must be a finite number"),

@@ -130,6 +130,18 @@ def test_replicas_are_counted_without_asking_anybody(monkeypatch):
         dry_run._replicas("auto")
 
 
+def test_plan_shows_groups_of_batch_norm(monkeypatch):
+    monkeypatch.setattr(dry_run, "_replicas", lambda _: 16)
+    config = TrainConfig(data="digits", model="EfficientNet", image_size=32)
+    assert "16, 16 images of a step each; BatchNorm over groups of 8 replicas" in (
+        dry_run.plan(config)
+    )
+    config.sync_batch_norm = True
+    assert "BatchNorm over groups of 16 replicas" in dry_run.plan(config)
+    config.sync_batch_norm, config.bn_group_size = False, 1
+    assert "BatchNorm" not in dry_run.plan(config)
+
+
 def test_published_sizes_are_found_by_name():
     assert dataset_info.find("tfds:imagenet2012:5.1.0") is dataset_info.IMAGENET
     assert dataset_info.find("folder:somewhere") is None

@@ -71,55 +71,6 @@ def test_top5_of_fewer_classes_takes_all():
     assert evaluate.evaluate(brightness_model(3), split, SPEC).top5 == 1.0
 
 
-def test_equal_scores_gain_nothing():
-    scores = tf.zeros((10, 10))
-    labels = tf.range(10)
-    assert float(tf.reduce_sum(evaluate.right_answers(labels, scores, 1))) == 1
-    assert float(tf.reduce_sum(evaluate.right_answers(labels, scores, 5))) == 5
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_cross_entropy_equals_keras(smoothing):
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(6, 4)).astype(np.float32)
-    labels = np.array([0, 1, 2, 3, 0, 1], np.int32)
-    theirs = keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=smoothing, reduction="none"
-    )(np.eye(4)[labels], logits)
-    ours = evaluate.cross_entropy(tf.constant(labels), tf.constant(logits), smoothing)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
-
-
-def test_cross_entropy_is_float32_for_half_precision():
-    logits = tf.constant([[20.0, 0.0]], tf.float16)
-    loss = evaluate.cross_entropy(tf.constant([1]), logits, 0.0)
-    assert loss.dtype == tf.float32
-    assert float(loss[0]) == pytest.approx(20.0, abs=1e-3)
-
-
-def test_scores_print_what_people_look_for():
-    scores = evaluate.Scores(images=360, loss=0.1, top1=0.98611, top5=1.0)
-    assert str(scores) == (
-        "top-1 98.61% (96.79% to 99.41%)  top-5 100.00% (98.94% to 100.00%)  n=360"
-    )
-
-
-@pytest.mark.parametrize(
-    ("right", "images", "low", "high"),
-    # Source: R. G. Newcombe, Statistics in Medicine 17 (1998), Table I, method 3.
-    [
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-        (20, 20, 0.8389, 1.0),
-    ],
-)
-def test_interval_is_the_published_one(right, images, low, high):
-    found = evaluate.wilson_interval(right, images)
-    assert found == pytest.approx((low, high), abs=5e-5)
-
-
 def test_model_must_be_a_run_or_a_keras_file(tmp_path):
     with pytest.raises(ValueError, match=r"run folder, a \.keras file, or the name"):
         opening.open_model(str(tmp_path / "missing.keras"))

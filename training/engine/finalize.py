@@ -10,9 +10,10 @@ import keras
 
 from keras_efficientnet.common.files import replacing
 
-from .. import evaluate
+from ..metrics.evaluator import Evaluator
+from ..metrics.metrics import Scores
 from ..reporting import plots
-from ..reporting.metric_writers import write_report
+from ..reporting.report_page import write_report
 from . import model, phases
 from .run import Run
 
@@ -36,7 +37,7 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
     if not scores_only:
         with run.strategy.scope():
             final = model.with_softmax(run.config, state.model)
-        evaluator = evaluate.Evaluator(final, used_strategy=run.strategy)
+        evaluator = Evaluator(final, used_strategy=run.strategy)
     split, spec = source.split(source.final_split), run.config.preprocessing
     scores = evaluator(split, spec, run.config.batch_size, run.skips_bad_images)
     summary = _summarize(run, final, scores)
@@ -73,7 +74,7 @@ def _write_results(
     )
 
 
-def _summarize(run: Run, final: keras.Model, scores: evaluate.Scores) -> dict[str, Any]:
+def _summarize(run: Run, final: keras.Model, scores: Scores) -> dict[str, Any]:
     state = run.state
     weights = final.trainable_variables
     return {

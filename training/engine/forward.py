@@ -20,6 +20,7 @@ class Forward:
         stages: Those whose activations are computed again in the backward pass,
             1 to 7; see `remat`.
         swaps: id of a layer -> the layer to compute in its place.
+        bn_group_size: Number of replicas that share BatchNorm's statistics.
 
     Raises:
         ValueError: The network lacks one of `stages`.
@@ -30,9 +31,11 @@ class Forward:
         net: keras.Model,
         stages: Sequence[int] = (),
         swaps: Mapping[int, keras.Layer] | None = None,
+        bn_group_size: int = 1,
     ) -> None:
         self._net = net
         self._swaps = swaps or {}
+        self._bn_group_size = bn_group_size
         self._segments = remat.split(_nodes(net), net.outputs, stages)
 
     def __call__(self, images: Any) -> Any:
@@ -56,7 +59,8 @@ class Forward:
         tensors = dict(zip(segment.inputs, inputs, strict=True))
         for node in segment.nodes:
             args, kwargs = node.arguments.fill_in(tensors)
-            result = fused_layers.call(self._layer(node), args, kwargs)
+            layer = self._layer(node)
+            result = fused_layers.call(layer, args, kwargs, self._bn_group_size)
             keys = [id(tensor) for tensor in node.outputs]
             tensors.update(zip(keys, tf.nest.flatten(result), strict=True))
         return [tensors[key] for key in segment.outputs]

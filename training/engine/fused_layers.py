@@ -10,7 +10,7 @@ import tensorflow as tf
 BatchNorm = keras.layers.BatchNormalization
 
 
-def call(layer: keras.Layer, args: Any, kwargs: Any) -> Any:
+def call(layer: keras.Layer, args: Any, kwargs: Any, bn_group_size: int = 1) -> Any:
     """Calls a layer in training mode.
 
     Batch normalisation becomes one fused operation where Keras takes a dozen, which
@@ -22,10 +22,13 @@ def call(layer: keras.Layer, args: Any, kwargs: Any) -> Any:
         layer: Of any kind.
         args: Of its call.
         kwargs: Of its call.
+        bn_group_size: Number of replicas that share BatchNorm's statistics.
 
     Returns:
         What the layer gives, but for rounding.
     """
+    if bn_group_size > 1 and _is_groupable(layer):
+        return _grouped_batch_norm(layer, args[0], bn_group_size)
     if _is_fusible(layer):
         return _fused_batch_norm(layer, args[0])
     if _is_on_processor():
@@ -40,16 +43,26 @@ def call(layer: keras.Layer, args: Any, kwargs: Any) -> Any:
 
 def _is_fusible(layer: keras.Layer) -> bool:
     """Tells whether a layer is plain BatchNorm over images, in training."""
-    if type(layer) is not BatchNorm or not layer.trainable or layer.renorm:
-        return False
     is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
     return bool(
-        layer.input_spec.ndim == 4
-        and layer.axis in (-1, 3)
+        _is_trained_batch_norm(layer)
+        and layer.input_spec.ndim == 4
         and layer.scale
         and layer.center
         and (is_alone or not layer.synchronized)
     )
+
+
+def _is_groupable(layer: Any) -> bool:
+    """Tells whether a layer's statistics may be shared by a group of replicas."""
+    # Synchronised BatchNorm shares them among all replicas.
+    return _is_trained_batch_norm(layer) and not layer.synchronized
+
+
+def _is_trained_batch_norm(layer: Any) -> bool:
+    if type(layer) is not BatchNorm or not layer.trainable or layer.renorm:
+        return False
+    return layer.axis in (-1, layer.input_spec.ndim - 1)
 
 
 def _is_swish(layer: keras.layers.Layer) -> bool:
@@ -117,6 +130,37 @@ def _fused_batch_norm(layer: Any, x: Any) -> Any:
     _move(layer.moving_mean, outputs.batch_mean, layer.momentum)
     _move(layer.moving_variance, variance, layer.momentum)
     return outputs.y
+
+
+def _grouped_batch_norm(layer: Any, x: Any, group_size: int) -> Any:
+    values = tf.cast(x, tf.float32)
+    mean, variance = _group_moments(values, group_size)
+    _move(layer.moving_mean, mean, layer.momentum)
+    _move(layer.moving_variance, variance, layer.momentum)
+    y = tf.nn.batch_normalization(
+        values, mean, variance, layer.beta, layer.gamma, layer.epsilon
+    )
+    return tf.cast(y, layer.compute_dtype)
+
+
+def _group_moments(x: Any, group_size: int) -> tuple[Any, Any]:
+    """Returns mean and variance over the group of replicas that this one is in.
+
+    Groups are replicas in a row. Strategies can only sum over all replicas, so each
+    replica adds its sums to the row of its group, in one message per layer.
+    """
+    context = tf.distribute.get_replica_context()
+    groups = context.num_replicas_in_sync // group_size
+    group = context.replica_id_in_sync_group // group_size
+    is_mine = tf.reshape(tf.one_hot(group, groups), (groups, 1, 1))
+    axes = list(range(x.shape.rank - 1))
+    sums = [tf.reduce_sum(part, axes) for part in (x, tf.square(x), tf.ones_like(x))]
+    rows = context.all_reduce("SUM", is_mine * tf.stack(sums))
+    total, squares, count = tf.unstack(tf.reduce_sum(is_mine * rows, axis=0))
+    mean = total / count
+    # As in the original. Rounding may bring it below zero.
+    variance = tf.maximum(squares / count - tf.square(mean), 0.0)
+    return mean, variance
 
 
 def _move(statistic: Any, value: Any, momentum: float) -> None:

@@ -39,6 +39,38 @@ def build(config: TrainConfig, classes: int) -> keras.Model:
     return net
 
 
+def bn_group_size(config: TrainConfig, replicas: int) -> int:
+    """Returns the number of replicas that share BatchNorm's statistics.
+
+    Args:
+        config: Configuration of the run.
+        replicas: Number of replicas of a step.
+
+    Returns:
+        1 where each replica has its own statistics, where all share them by
+        `sync_batch_norm`, and where BatchNorm is frozen.
+
+    Raises:
+        ValueError: The groups do not divide the replicas evenly.
+
+    Source:
+        tensorflow/tpu, models/official/efficientnet, utils.py: the rule for None.
+    """
+    if config.sync_batch_norm or config.freeze_batch_norm:
+        return 1
+    by_rule = 1 if replicas <= 8 else max(8, replicas // 8)
+    size = config.bn_group_size or by_rule
+    if replicas % size:
+        divisors = [str(n) for n in range(1, replicas + 1) if replicas % n == 0]
+        meaning = f", which means {size}" if config.bn_group_size is None else ""
+        raise ValueError(
+            "`bn_group_size` must divide the number of replicas, as "
+            f"{', '.join(divisors)} do for {replicas}. "
+            f"Received: bn_group_size={config.bn_group_size}{meaning}"
+        )
+    return size
+
+
 def with_softmax(config: TrainConfig, model: keras.Model) -> keras.Model:
     """Builds the float32 twin of a trained network that gives probabilities.
 

@@ -26,6 +26,17 @@ class Phase:
     image_size: int
     frozen: int | str | None
 
+    def describe(self) -> str:
+        """Returns what is trained, and on which image size, in words."""
+        whole = {None: "all weights", "top": "the classifier", 0: "all but the stem"}
+        if self.frozen in whole:
+            trained = whole[self.frozen]
+        elif self.frozen == 7:
+            trained = "the head"
+        else:
+            trained = f"stages from {int(self.frozen or 0) + 1}"
+        return f"{trained}, {self.image_size} pixels"
+
 
 def plan(config: TrainConfig, images: int) -> list[Phase]:
     """Lists the phases of a run, which follow each other without a gap.

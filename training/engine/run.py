@@ -8,10 +8,10 @@ import time
 
 import tensorflow as tf
 
-from .. import evaluate
 from ..config import TrainConfig
 from ..data import pipeline
 from ..data.sources import Source
+from ..metrics.evaluator import Evaluator
 from ..reporting.metric_writers import Metrics, Progress, TensorBoard
 from ..reporting.run_folder import RunFolder
 from .checkpoints import Checkpoints
@@ -54,7 +54,7 @@ class Run:
     workers: Workers
     checkpoints: Checkpoints
     interrupts: Interrupts
-    evaluator: evaluate.Evaluator
+    evaluator: Evaluator
     progress: Progress
     metrics: Metrics
     tensorboard: TensorBoard | None

@@ -8,10 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from .. import evaluate
 from ..config import TrainConfig
+from ..metrics.losses import cross_entropy
+from ..metrics.metrics import right_answers
 from ..optim import optimizers
-from . import advprop
+from . import advprop, model
 from .forward import Forward
 from .train_state import TrainState
 
@@ -39,30 +40,21 @@ def make_train_step(
             of `config.remat`.
     """
     optim, replicas = state.optimizer, used_strategy.num_replicas_in_sync
-    _check_parts(config, replicas)
+    group_size = model.bn_group_size(config, replicas)
+    _check_parts(config, replicas, group_size)
     advprop.follow(state.model, state.auxiliary)
     weights = state.trainable_variables
-    compute = _make_part(state, config, weights)
+    compute = _make_part(state, config, weights, group_size)
     if config.grad_accum_steps > 1:
         compute = _in_parts(compute, config.grad_accum_steps, weights)
-    is_coupled = config.optimizer in optimizers.COUPLED and config.weight_decay
-    decaying = {id(w) for w in optimizers.decays(state.model)} if is_coupled else set()
+    if replicas > 1:
+        optimizers.expect_summed_gradients(optim)
 
     def replica_step(images: Any, labels: Any, mask: Any) -> tf.Tensor:
         gradients, sums = compute(images, labels, mask, 0)
         state.average_statistics()
-        if replicas > 1:
-            # Before clipping and before the search for overflow, which must find
-            # the same in every replica.
-            context = tf.distribute.get_replica_context()
-            gradients = context.all_reduce("SUM", gradients)
-        # The gradient of weight_decay * 0.5 * w**2, without the way over the loss.
-        # Scaled like the loss, because the optimizer scales gradients back.
-        rate = optim.scale_loss(tf.constant(config.weight_decay))
-        gradients = [
-            g + rate * w.value if id(w) in decaying else g
-            for g, w in zip(gradients, weights, strict=True)
-        ]
+        # Before the search for overflow, which must find the same in every replica.
+        gradients = optimizers.sum_over_replicas(gradients)
         optim.apply(gradients, weights)
         return sums
 
@@ -98,16 +90,18 @@ def quick_start() -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({name: before})
 
 
-def _make_part(state: TrainState, config: TrainConfig, weights: list[Any]) -> Part:
+def _make_part(
+    state: TrainState, config: TrainConfig, weights: list[Any], group_size: int
+) -> Part:
     optim, stages = state.optimizer, config.remat_stages
-    main = Forward(state.model, stages)
-    auxiliary = Forward(state.model, stages, state.auxiliary)
+    main = Forward(state.model, stages, bn_group_size=group_size)
+    auxiliary = Forward(state.model, stages, state.auxiliary, group_size)
 
     def part(
         images: Any, labels: Any, mask: Any, index: Any
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
         def losses_of(logits: tf.Tensor) -> tf.Tensor:
-            return mask * evaluate.cross_entropy(labels, logits, config.label_smoothing)
+            return mask * cross_entropy(labels, logits, config.label_smoothing)
 
         def scaled(losses: tf.Tensor) -> tf.Tensor:
             return optim.scale_loss(tf.reduce_sum(losses) / config.batch_size)
@@ -129,7 +123,7 @@ def _make_part(state: TrainState, config: TrainConfig, weights: list[Any]) -> Pa
         gradients = tape.gradient(
             loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        hits = evaluate.right_answers(labels, logits, 1) * mask
+        hits = right_answers(labels, logits, 1) * mask
         return gradients, tf.stack([tf.reduce_sum(c) for c in (losses, hits, mask)])
 
     return part
@@ -178,16 +172,20 @@ def _seed(seed: int, step: tf.Variable, part: Any) -> tf.Tensor:
     return fold_in(fold_in(both, replica), part)
 
 
-def _check_parts(config: TrainConfig, replicas: int) -> None:
+def _check_parts(config: TrainConfig, replicas: int, group_size: int) -> None:
     share = config.batch_size // replicas
     if share % config.grad_accum_steps:
         raise ValueError(
             "`grad_accum_steps` must divide the images of a replica's batch, "
             f"{share}. Received: grad_accum_steps={config.grad_accum_steps}"
         )
-    if config.sync_batch_norm and config.grad_accum_steps > 1 and replicas > 1:
+    is_shared = group_size > 1 or (config.sync_batch_norm and replicas > 1)
+    if is_shared and config.grad_accum_steps > 1:
+        field, advice = "sync_batch_norm", ""
+        if not config.sync_batch_norm:
+            field, advice = "bn_group_size", f", {group_size}; 1 turns it off"
         raise ValueError(
-            "`grad_accum_steps` must be 1 with `sync_batch_norm` on several replicas, "
-            "which cannot wait for each other inside a loop. "
+            f"`grad_accum_steps` must be 1 with `{field}`{advice}: replicas that share "
+            "statistics cannot wait for each other inside a loop. "
             f"Received: grad_accum_steps={config.grad_accum_steps}"
         )

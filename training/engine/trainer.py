@@ -18,11 +18,11 @@ import keras_efficientnet
 from keras_efficientnet.common.files import lock
 from keras_efficientnet.common.recursion_limit import deep_graphs
 
-from .. import evaluate
 from ..augment import mixup, transforms
 from ..config import TrainConfig
-from ..data import pipeline, sources
+from ..data import pipeline, run_source
 from ..data.sources import Source
+from ..metrics.evaluator import Evaluator
 from ..optim import optimizers, schedules
 from ..reporting.metric_writers import Metrics, Progress, TensorBoard
 from ..reporting.run_folder import RunFolder
@@ -90,7 +90,7 @@ def train(
     with contextlib.ExitStack() as stack:
         stack.enter_context(_naming_lost_workers(workers))
         interrupts = stack.enter_context(Interrupts())
-        source = _open(config, source)
+        source = run_source.open_source(config, source)
         if workers.is_chief:
             stack.enter_context(lock(folder.lock))
             folder.begin(config, source)
@@ -119,16 +119,6 @@ def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:
     ends = {int(epoch * per_epoch): float(epoch) for epoch in whole}
     ends[total] = config.epochs
     return {step: epoch for step, epoch in ends.items() if 0 < step <= total}
-
-
-def _open(config: TrainConfig, source: Source | None) -> Source:
-    source = source or sources.load(config.source_name, data_dir=config.data_dir)
-    if config.minival:
-        source = sources.hold_out(source, config.minival)
-    if config.pseudo_labels:
-        classes = len(source.class_names)
-        source = sources.with_pseudo_labels(source, config.pseudo_labels, classes)
-    return source
 
 
 @contextlib.contextmanager
@@ -177,7 +167,7 @@ def _set_up(
         workers=workers,
         checkpoints=checkpoints,
         interrupts=interrupts,
-        evaluator=evaluate.Evaluator(
+        evaluator=Evaluator(
             net,
             used_strategy=used_strategy,
             from_logits=True,
@@ -222,9 +212,13 @@ def _optimizer(
         decay_epochs=config.decay_epochs,
     )
     optim = optimizers.make(
-        config.optimizer, rate, config.weight_decay, config.clip_norm
+        config.optimizer,
+        rate,
+        config.weight_decay,
+        config.clip_norm,
+        model=net,
+        auxiliary=auxiliary.values(),
     )
-    optimizers.exclude_batch_norm(optim, net, auxiliary.values())
     if config.precision == "mixed_float16":
         optim = keras.optimizers.LossScaleOptimizer(optim)
     return optim

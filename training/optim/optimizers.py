@@ -1,4 +1,4 @@
-"""Optimizers, and which weights decay."""
+"""Optimizers, and the one place that decides which weights decay."""
 
 from __future__ import annotations
 
@@ -12,26 +12,73 @@ import tensorflow as tf
 TRUST = 0.001
 
 
-class _Summed:
-    """Takes gradients that are summed over the replicas already.
+class _SumsFirst(keras.optimizers.Optimizer):
+    """Optimizer that sums gradients over the replicas before anything else happens.
 
-    Keras would sum them itself, but after clipping, so that the outcome would
-    depend on the number of replicas, and after the search for overflow.
+    Keras sums them after clipping, so that the outcome depends on the number of
+    replicas. Here the order is: sum, L2 term, clipping, update.
+
+    Attributes:
+        l2: Coupled weight decay: `0.5 * l2 * w**2` of each weight joins the loss, but
+            for those that `exclude_from_weight_decay` names.
+        gradients_are_summed: Whether the caller of `apply` has summed the gradients
+            over the replicas already; see `expect_summed_gradients`.
     """
 
+    l2: float = 0.0
+    gradients_are_summed: bool = False
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Takes one step.
+
+        Args:
+            grads: One gradient for each variable, or None for those without.
+            trainable_variables: Variables to update; None: all that the optimizer was
+                built for.
+        """
+        variables = trainable_variables
+        if variables is None:
+            variables = self._trainable_variables
+        if not self.gradients_are_summed:
+            grads = sum_over_replicas(grads)
+        if self.l2:
+            # The gradient of the L2 term, without differentiating the term.
+            grads = [
+                g
+                if g is None or not self._use_weight_decay(v)
+                else g + tf.cast(self.l2, g.dtype) * tf.cast(v, g.dtype)
+                for g, v in zip(grads, variables, strict=True)
+            ]
+        super().apply(grads, trainable_variables)
+
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
+        """Keeps Keras from summing what `apply` has summed."""
         return list(grads_and_vars)
 
 
-class SGD(_Summed, keras.optimizers.SGD):
-    """Keras' SGD for summed gradients."""
+class SGD(_SumsFirst, keras.optimizers.SGD):
+    """Keras' SGD with coupled weight decay.
+
+    Args:
+        *args: Positional arguments of `keras.optimizers.SGD`.
+        l2: Coupled weight decay: `0.5 * l2 * w**2` joins the loss.
+        **kwargs: Other arguments of `keras.optimizers.SGD`.
+    """
+
+    def __init__(self, *args: Any, l2: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.l2 = l2
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal optimizer."""
+        return {**super().get_config(), "l2": self.l2}
 
 
-class AdamW(_Summed, keras.optimizers.AdamW):
-    """Keras' AdamW for summed gradients."""
+class AdamW(_SumsFirst, keras.optimizers.AdamW):
+    """Keras' AdamW; clipping is of the gradients summed over the replicas."""
 
 
-class TF1RMSprop(_Summed, keras.optimizers.Optimizer):
+class TF1RMSprop(_SumsFirst):
     """RMSProp as in TensorFlow 1, which the published networks were trained with.
 
     Differs from `keras.optimizers.RMSprop` where it matters most, in the first
@@ -46,8 +93,9 @@ class TF1RMSprop(_Summed, keras.optimizers.Optimizer):
         rho: Decay of the mean square.
         momentum: Decay of the step.
         epsilon: Added to the mean square.
-        name: Of the optimizer.
-        **kwargs: Of `keras.optimizers.Optimizer`.
+        l2: Coupled weight decay: `0.5 * l2 * w**2` joins the loss.
+        name: Name of the optimizer.
+        **kwargs: Arguments of `keras.optimizers.Optimizer`.
 
     Source:
         tensorflow, python/training/rmsprop.py; the defaults, tensorflow/tpu,
@@ -60,6 +108,7 @@ class TF1RMSprop(_Summed, keras.optimizers.Optimizer):
         rho: float = 0.9,
         momentum: float = 0.9,
         epsilon: float = 1e-3,
+        l2: float = 0.0,
         name: str = "tf1_rmsprop",
         **kwargs: Any,
     ) -> None:
@@ -67,6 +116,7 @@ class TF1RMSprop(_Summed, keras.optimizers.Optimizer):
         self.rho = rho
         self.momentum = momentum
         self.epsilon = epsilon
+        self.l2 = l2
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Makes the slots of `variables`; before this they do not exist."""
@@ -95,11 +145,11 @@ class TF1RMSprop(_Summed, keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make an equal optimizer."""
-        own = {"rho": self.rho, "momentum": self.momentum, "epsilon": self.epsilon}
-        return {**super().get_config(), **own}
+        names = ("rho", "momentum", "epsilon", "l2")
+        return {**super().get_config(), **{n: getattr(self, n) for n in names}}
 
 
-class LARS(_Summed, keras.optimizers.Optimizer):
+class LARS(_SumsFirst):
     """Momentum whose rate is set layer by layer, for large batches.
 
     For matrices and convolutions, with norms over the whole weight:
@@ -159,7 +209,7 @@ class LARS(_Summed, keras.optimizers.Optimizer):
         return {**super().get_config(), **own}
 
 
-class LAMB(_Summed, keras.optimizers.Optimizer):
+class LAMB(_SumsFirst):
     """Adam whose step is as long as the weights are large, for large batches.
 
     With m and v the bias-corrected means of g and g**2 as in Adam:
@@ -237,52 +287,84 @@ def make(
     learning_rate: Any,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
+    *,
+    model: keras.Model | None = None,
+    auxiliary: Iterable[keras.layers.Layer] = (),
 ) -> Any:
-    """Makes an optimizer by name; it takes gradients summed over the replicas.
+    """Makes an optimizer by name; its kind decides how weights decay.
 
     Args:
         name: Key of `OPTIMIZERS`.
         learning_rate: A float or a schedule.
-        weight_decay: Used by all but those of `COUPLED`.
+        weight_decay: Part of the loss with "rmsprop" and "sgd", decoupled with
+            "adamw", inside the trust ratio with "lamb" and "lars".
         clip_norm: Maximum global norm of the gradients. None: no clipping.
+        model: Network to be trained, whose BatchNorm does not decay; None: each weight
+            decays.
+        auxiliary: BatchNorm layers that are trained with it.
 
     Returns:
         A Keras optimizer, not built yet.
     """
     optimizer = OPTIMIZERS[name](learning_rate, weight_decay)
     optimizer.global_clipnorm = clip_norm
+    layers = [] if model is None else model._flatten_layers(include_self=False)
+    optimizer.exclude_from_weight_decay(
+        var_list=batch_norm_weights([*layers, *auxiliary])
+    )
     return optimizer
 
 
-def decays(model: keras.Model) -> list[keras.Variable]:
-    """Lists the weights that decay: all trainable ones but those of BatchNorm.
+def batch_norm_weights(layers: Iterable[keras.layers.Layer]) -> list[keras.Variable]:
+    """Lists gamma and beta of each BatchNormalization, which do not decay.
 
-    Biases of squeeze-excite and of the classifier are among them.
+    All other weights do, the biases of squeeze-excite and of the classifier too.
 
     Args:
-        model: Any model.
+        layers: Layers of any kind, built.
 
     Source:
         tensorflow/tpu, main.py: every trainable whose name lacks
-        `batch_normalization`.
+        `batch_normalization` decays.
     """
-    kept = {id(v) for v in _batch_norm_weights(model)}
-    return [v for v in model.trainable_variables if id(v) not in kept]
+    kind = keras.layers.BatchNormalization
+    pairs = [(la.gamma, la.beta) for la in layers if isinstance(la, kind)]
+    return [weight for pair in pairs for weight in pair if weight is not None]
 
 
-def exclude_batch_norm(
-    optimizer: Any, model: keras.Model, auxiliary: Iterable[keras.Layer] = ()
-) -> None:
-    """Keeps decoupled weight decay off BatchNorm; call it before `build`.
+def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
+    """Sums gradients over the replicas of the strategy; call it in each of them.
 
     Args:
-        optimizer: A Keras optimizer.
-        model: Any model.
-        auxiliary: BatchNorm layers that are trained with it.
+        gradients: Tensors; None stays None.
     """
-    others = [w for layer in auxiliary for w in layer.trainable_weights]
-    kept = [*_batch_norm_weights(model), *others]
-    optimizer.exclude_from_weight_decay(var_list=kept)
+    context = tf.distribute.get_replica_context()
+    present = [g for g in gradients if g is not None]
+    if context is None or context.num_replicas_in_sync == 1 or not present:
+        return list(gradients)
+    summed = iter(context.all_reduce("SUM", present))
+    return [g if g is None else next(summed) for g in gradients]
+
+
+def expect_summed_gradients(optimizer: Any) -> None:
+    """Leaves the summing over replicas to the caller of `apply`.
+
+    A loop that scales its loss has to sum before it searches for overflow, which must
+    find the same in every replica.
+
+    Args:
+        optimizer: Optimizer of this module, or a `LossScaleOptimizer` around one.
+
+    Raises:
+        TypeError: It is another one, which would sum a second time.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not isinstance(inner, _SumsFirst):
+        raise TypeError(
+            "On several replicas the optimizer must be one of "
+            f"`training.optim.optimizers`, such as those of `make`. Received: {inner!r}"
+        )
+    inner.gradients_are_summed = True
 
 
 def _is_layered(variable: Any) -> bool:
@@ -290,20 +372,12 @@ def _is_layered(variable: Any) -> bool:
     return len(variable.shape) > 1
 
 
-def _batch_norm_weights(model: keras.Model) -> list[keras.Variable]:
-    layers = model._flatten_layers(include_self=False)
-    kind = keras.layers.BatchNormalization
-    return [w for la in layers if isinstance(la, kind) for w in la.trainable_weights]
-
-
 def _rmsprop(learning_rate: Any, weight_decay: float) -> Any:
-    del weight_decay
-    return TF1RMSprop(learning_rate)
+    return TF1RMSprop(learning_rate, l2=weight_decay)
 
 
 def _sgd(learning_rate: Any, weight_decay: float) -> Any:
-    del weight_decay
-    return SGD(learning_rate, momentum=0.9, nesterov=True)
+    return SGD(learning_rate, momentum=0.9, nesterov=True, l2=weight_decay)
 
 
 def _adamw(learning_rate: Any, weight_decay: float) -> Any:
@@ -318,5 +392,3 @@ OPTIMIZERS: dict[str, Callable[[Any, float], Any]] = {
     "lamb": LAMB,
     "lars": LARS,
 }
-# Those whose weight decay is a term of the loss.
-COUPLED = ("rmsprop", "sgd")

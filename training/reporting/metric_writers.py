@@ -1,27 +1,18 @@
-"""What a run tells people: progress, metrics, TensorBoard, report.md."""
+"""Progress bar, metrics.csv and TensorBoard scalars."""
 
 from __future__ import annotations
 
 import csv
-import dataclasses
 import math
 import pathlib
 import sys
-from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 import tqdm
 
-from keras_efficientnet.common import markdown
-from keras_efficientnet.common.files import write_csv, write_text
+from keras_efficientnet.common.files import write_csv
 
 from ..config import TrainConfig
-from ..engine.phases import Phase
-from ..evaluate import wilson_interval
-from .run_folder import RunFolder
-
-SHOWN_BAD_IMAGES = 100  # names in the report
 
 # What `tf.summary.scalar` writes; that needs TensorBoard installed, this does not.
 _SCALAR = tf.compat.v1.SummaryMetadata(
@@ -144,144 +135,3 @@ class TensorBoard:
                     tag = name.replace("_", "/", 1)
                     tf.summary.write(tag, value, metadata=_SCALAR)
         self._writer.flush()
-
-
-def write_report(
-    folder: RunFolder,
-    config: TrainConfig,
-    summary: dict[str, Any],
-    *,
-    run_phases: Sequence[Phase] = (),
-    bad_images: Sequence[str] = (),
-) -> None:
-    """Writes report.md.
-
-    Args:
-        folder: Of the run; files that exist in it are linked.
-        config: The run.
-        summary: Final figures, as in summary.json.
-        run_phases: Result of `phases.plan`; told when there are several.
-        bad_images: Names of images that could not be decoded.
-    """
-    split = summary["final_split"]
-    chosen_on = "minival" if config.minival else "validation"
-    figures = {
-        f"top-1 on {split}": _share(summary, "final_top1"),
-        f"top-5 on {split}": _share(summary, "final_top5"),
-        f"images of {split}": f"{summary['final_images']:,}",
-        f"loss on {split}, nats": f"{summary['final_loss']:.4f}",
-        f"best {chosen_on} top-1": f"{summary['best_validation_top1']:.2%}",
-        "at epoch": f"{summary['best_epoch']:g} of {config.epochs:g}",
-        "trainable parameters": f"{summary['trainable_parameters']:,}",
-        "steps": f"{summary['steps']:,}",
-        "training time, s": summary["seconds"],
-        "time to the first step, s": summary["seconds_to_first_step"],
-    }
-    files = {
-        folder.model: "the network, with the averaged weights of the best epoch",
-        folder.labels: "class names, in index order",
-        folder.preprocessing: "how evaluation prepares an image",
-        folder.metrics: "all figures of every epoch",
-        folder.config: "the configuration",
-        folder.environment: "versions and devices",
-        folder.samples: "images for calibrating and verifying exports",
-        folder.tensorboard: "the same figures for TensorBoard",
-    }
-    linked = [
-        f"- [{path.name}]({path.name}): {what}"
-        for path, what in files.items()
-        if path.exists()
-    ]
-    fields = dataclasses.asdict(config)
-    settings = {name: markdown.code(repr(value)) for name, value in fields.items()}
-    lines = [
-        f"# {config.variant} on {markdown.escape(config.data or 'arrays')}",
-        "",
-        _table("figure", "value", figures),
-        "",
-        "In brackets: the 95% interval by Wilson's method.",
-        "",
-        _on_selection(config, split),
-        "",
-        *_on_phases(run_phases),
-        *_on_bad_images(bad_images),
-        f"![Loss, accuracy and learning rate by epoch]({folder.curves.name})",
-        "",
-        f"![Images with predictions]({folder.predictions.name})",
-        "",
-        "## Files",
-        "",
-        *linked,
-        "",
-        "## Configuration",
-        "",
-        _table("field", "value", settings),
-    ]
-    write_text(folder.report, "\n".join(lines) + "\n")
-
-
-def _share(summary: dict[str, Any], name: str) -> str:
-    images = summary["final_images"]
-    low, high = wilson_interval(round(summary[name] * images), images)
-    return f"{summary[name]:.2%} ({low:.2%} to {high:.2%})"
-
-
-def _on_selection(config: TrainConfig, split: str) -> str:
-    if config.minival:
-        return (
-            "The weights are those of the epoch that was best on minival, "
-            f"{config.minival:,} training images that were held out; {split} was "
-            "scored once, at the end."
-        )
-    if split == "validation":
-        return (
-            "The weights are those of the epoch that was best on validation. There is "
-            "no test split, so the figures are those of the images that chose the "
-            "epoch, and flatter a little."
-        )
-    return (
-        "The weights are those of the epoch that was best on validation; "
-        f"{split} was scored once, at the end."
-    )
-
-
-def _on_phases(run_phases: Sequence[Phase]) -> list[str]:
-    if len(run_phases) < 2:
-        return []
-    rows = {
-        f"{phase.first_step + 1:,} to {phase.last_step:,}": describe_phase(phase)
-        for phase in run_phases
-    }
-    return ["## Phases", "", _table("steps", "trained", rows), ""]
-
-
-def describe_phase(phase: Phase) -> str:
-    """Returns what is trained in a phase, and on which image size, in words."""
-    whole = {None: "all weights", "top": "the classifier", 0: "all but the stem"}
-    if phase.frozen in whole:
-        trained = whole[phase.frozen]
-    elif phase.frozen == 7:
-        trained = "the head"
-    else:
-        trained = f"stages from {int(phase.frozen or 0) + 1}"
-    return f"{trained}, {phase.image_size} pixels"
-
-
-def _on_bad_images(names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    rest = len(names) - SHOWN_BAD_IMAGES
-    more = [f"- and {rest:,} more"] if rest > 0 else []
-    return [
-        "## Images that could not be decoded",
-        "",
-        f"{len(names):,} training images were left out:",
-        "",
-        *[f"- {markdown.code(name)}" for name in names[:SHOWN_BAD_IMAGES]],
-        *more,
-        "",
-    ]
-
-
-def _table(left: str, right: str, rows: dict[str, Any]) -> str:
-    return markdown.table([{left: key, right: cell} for key, cell in rows.items()])

@@ -87,6 +87,9 @@ def test_two_workers_agree_and_count_every_image_once(tmp_path):
     for mean in (4, len(alone) // 2 + 4):
         np.testing.assert_allclose(steps[0][mean], alone[mean], rtol=1e-5, atol=1e-6)
         assert np.ptp(alone[mean]) > 0
+    for result in results:
+        for found, expected in zip(result["grouped_step"], alone, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -90,3 +90,29 @@ def test_batch_norm_is_synchronised_in_training_only():
     twin = model.with_softmax(together, net)
     for found, expected in ((net, True), (twin, False)):
         assert found.get_layer("stem_bn").synchronized is expected
+
+
+# Source: tensorflow/tpu, models/official/efficientnet, utils.py.
+@pytest.mark.parametrize(
+    ("replicas", "size"),
+    [(1, 1), (2, 1), (8, 1), (16, 8), (32, 8), (64, 8), (128, 16), (1024, 128)],
+)
+def test_batch_norm_groups_follow_the_rule_of_the_original(replicas, size):
+    assert model.bn_group_size(SMALL, replicas) == size
+    for field in ("sync_batch_norm", "freeze_batch_norm"):
+        other = dataclasses.replace(SMALL, **{field: True})
+        assert model.bn_group_size(other, replicas) == 1
+
+
+def test_batch_norm_groups_can_be_chosen():
+    config = dataclasses.replace(SMALL, bn_group_size=4)
+    assert model.bn_group_size(config, 4) == model.bn_group_size(config, 32) == 4
+
+
+@pytest.mark.parametrize(
+    ("size", "received"), [(None, "bn_group_size=None, which means 8"), (5, "=5$")]
+)
+def test_rejects_groups_that_do_not_divide_the_replicas(size, received):
+    config = dataclasses.replace(SMALL, bn_group_size=size)
+    with pytest.raises(ValueError, match=rf"1, 2, 3, 4, 6, 12 do for 12.*{received}"):
+        model.bn_group_size(config, 12)

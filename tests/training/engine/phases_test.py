@@ -57,3 +57,18 @@ def test_phases_leave_no_gap(batch_size):
     assert found[-1].last_step == run.total_steps(100)
     assert all(a.last_step == b.first_step for a, b in itertools.pairwise(found))
     assert all(p.first_step < p.last_step for p in found)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "words"),
+    [
+        (None, "all weights"),
+        (0, "all but the stem"),
+        (6, "stages from 7"),
+        (7, "the head"),
+        ("top", "the classifier"),
+    ],
+)
+def test_phases_in_words(frozen, words):
+    phase = phases.Phase(0, 1, 128, frozen)
+    assert phase.describe() == f"{words}, 128 pixels"

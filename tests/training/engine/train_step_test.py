@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_efficientnet
-from tests.support import tiny_step
+from tests.support import grouped_steps, tiny_step
 from tests.support.paths import ROOT
 from training.engine import train_step
 from training.optim import optimizers
@@ -69,7 +69,7 @@ def test_coupled_decay_shrinks_what_decays():
         take(*tiny_step.batch())
         nets.append(state.model)
     shrinks = [w.name in ("kernel", "bias") for w in nets[0].weights]
-    assert sum(shrinks) == len(optimizers.decays(nets[0])) == 6
+    assert sum(shrinks) == 6
     rows = zip(*(n.weights for n in nets), before, shrinks, strict=True)
     for a, b, start, yes in rows:
         # SGD's step, rate 0.1, on the penalty's gradient, 0.5 * w.
@@ -206,14 +206,13 @@ pair = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, pair)
 import keras, numpy as np
 from tests.support import tiny_step
-from tests.support.paths import ROOT
 from training.engine import distribution as strategy
-from tests.support.paths import ROOT
 
 def weights(used_strategy, scaled=False, **fields):
     with used_strategy.scope():
         model = tiny_step.net(dropout=0, synchronized=True)
-        optim = tiny_step.plain(fields.get("clip_norm"))
+        decay = fields.get("weight_decay", 0.0)
+        optim = tiny_step.plain(fields.get("clip_norm"), decay, model)
         if scaled:
             optim = keras.optimizers.LossScaleOptimizer(optim)
     state, take = tiny_step.make(model, optim, used_strategy, **fields)
@@ -260,3 +259,88 @@ def test_two_replicas_step_like_one():
     differences = json.loads(done.stdout.splitlines()[-1])
     assert len(differences) == 5
     assert max(differences.values()) < 1e-5, differences
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory):
+    """Replicas -> name of a case, place and path -> variable after the steps."""
+    folder = tmp_path_factory.mktemp("grouped")
+    module = "tests.support.grouped_steps"
+    running = {
+        replicas: subprocess.Popen(
+            [sys.executable, "-m", module, str(replicas), f"{folder / str(replicas)}"],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for replicas in grouped_steps.CASES
+    }
+    for process in running.values():
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors
+    return {replicas: np.load(folder / f"{replicas}.npz") for replicas in running}
+
+
+def variables(found, case, trained=False):
+    statistics = "moving_mean", "moving_variance"
+    return [
+        found[name]
+        for name in found
+        if name.startswith(f"{case}/") and not (trained and name.endswith(statistics))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("case", "replicas", "reference"),
+    [
+        ("one_group", 1, "whole"),
+        ("one_group", 4, "synchronised"),  # as Keras computes it
+        ("two_groups", 2, "alone"),
+    ],
+)
+def test_group_of_replicas_steps_like_one_replica(grouped, case, replicas, reference):
+    found = variables(grouped[4], case)
+    expected = variables(grouped[replicas], reference)
+    assert tiny_step.largest_difference(found, expected) < 1e-4
+    # Statistics of each replica's own lead elsewhere.
+    alone = variables(grouped[4], "alone")
+    assert tiny_step.largest_difference(alone, expected) > 1e-2
+
+
+def test_two_groups_step_like_the_halves_of_a_batch_on_one_device(grouped):
+    found = variables(grouped[4], "two_groups", trained=True)
+    expected = variables(grouped[1], "halves", trained=True)
+    assert tiny_step.largest_difference(found, expected) < 1e-4
+
+
+def test_group_shares_statistics_of_attacked_images_and_when_recomputing(grouped):
+    found, expected = (variables(grouped[n], "attacked") for n in (4, 1))
+    assert len(found) == len(expected) > len(variables(grouped[1], "whole"))
+    assert tiny_step.largest_difference(found, expected) < 1e-4
+
+
+def test_group_is_close_to_one_device_in_half_precision(grouped):
+    found, expected = (variables(grouped[n], "bfloat16") for n in (4, 1))
+    assert tiny_step.largest_difference(found, expected) < 5e-3
+
+
+def test_rejects_an_optimizer_of_keras_on_several_replicas():
+    class Two:
+        num_replicas_in_sync = 2
+
+    state, _ = tiny_step.make(optim=keras.optimizers.SGD(0.1))
+    with pytest.raises(TypeError, match="On several replicas the optimizer must be"):
+        train_step.make_train_step(state, Two(), tiny_step.CONFIG)
+
+
+def test_rejects_parts_with_grouped_statistics():
+    class Sixteen:
+        num_replicas_in_sync = 16
+
+    state, _ = tiny_step.make()
+    config = tiny_step.dataclasses.replace(
+        tiny_step.CONFIG, batch_size=32, grad_accum_steps=2
+    )
+    message = r"must be 1 with `bn_group_size`, 8; 1 turns it off: .*=2"
+    with pytest.raises(ValueError, match=message):
+        train_step.make_train_step(state, Sixteen(), config)

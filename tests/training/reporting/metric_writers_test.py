@@ -1,30 +1,11 @@
-import dataclasses
 import io
 import math
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from training.config import TrainConfig
-from training.engine import phases
 from training.reporting import metric_writers
-from training.reporting.run_folder import RunFolder, balanced
-
-SUMMARY = {
-    "model": "EfficientNetLite0",
-    "trainable_parameters": 4_652_008,
-    "steps": 40,
-    "best_epoch": 3.0,
-    "best_validation_top1": 0.98765,
-    "final_split": "test",
-    "final_images": 359,
-    "final_loss": 0.12345,
-    "final_top1": 0.975,
-    "final_top5": 1.0,
-    "seconds": 61.2,
-    "seconds_to_first_step": 8.1,
-}
 
 
 def row(epoch):
@@ -108,83 +89,6 @@ def test_progress_can_be_silent(capsys):
         progress.step()
         progress.epoch(row(1))
     assert capsys.readouterr().err == ""
-
-
-def test_report_shows_figures_and_links_what_exists(tmp_path):
-    folder = RunFolder(tmp_path)
-    folder.metrics.write_text("")
-    config = TrainConfig(model="lite0", data="digits", epochs=4)
-    summary = SUMMARY
-    metric_writers.write_report(folder, config, summary)
-    text = folder.report.read_text()
-    assert text.startswith("# EfficientNetLite0 on digits\n")
-    for part in ("97.50%", "| at epoch | 3 of 4 |", "4,652,008", "](curves.png)"):
-        assert part in text
-    assert "[metrics.csv](metrics.csv)" in text
-    # 350 of 359 by Wilson's method.
-    assert "97.50% (95.30% to 98.68%)" in text
-    assert "best on validation; test was scored once" in text
-    assert "## Phases" not in text
-    assert "could not be decoded" not in text
-    assert "[model.keras]" not in text
-
-
-def test_report_tells_minival_phases_and_bad_images(tmp_path):
-    folder = RunFolder(tmp_path)
-    config = TrainConfig(
-        model="lite0", data="digits", minival=25_000, epochs=4, head_only_epochs=1
-    )
-    summary = {**SUMMARY, "final_split": "validation"}
-    run_phases = phases.plan(
-        dataclasses.replace(config, unfreeze_from_stage=5), images=2560
-    )
-    bad = [f"bad_{i}.jpg" for i in range(102)]
-    metric_writers.write_report(
-        folder, config, summary, run_phases=run_phases, bad_images=bad
-    )
-    text = folder.report.read_text()
-    assert "best minival top-1" in text
-    assert "best on minival, 25,000 training images that were held out" in text
-    assert "| 1 to 10 | the classifier, 224 pixels |" in text
-    assert "| 11 to 40 | stages from 5, 224 pixels |" in text
-    assert "102 training images were left out" in text
-    assert "- `bad_99.jpg`\n- and 2 more\n" in text
-
-
-def test_report_says_when_validation_chose_the_epoch(tmp_path):
-    folder = RunFolder(tmp_path)
-    summary = {**SUMMARY, "final_split": "validation"}
-    metric_writers.write_report(folder, TrainConfig(data="digits"), summary)
-    assert "There is no test split" in folder.report.read_text()
-
-
-@pytest.mark.parametrize(
-    ("frozen", "words"),
-    [
-        (None, "all weights"),
-        (0, "all but the stem"),
-        (6, "stages from 7"),
-        (7, "the head"),
-        ("top", "the classifier"),
-    ],
-)
-def test_phases_in_words(frozen, words):
-    phase = phases.Phase(0, 1, 128, frozen)
-    assert metric_writers.describe_phase(phase) == f"{words}, 128 pixels"
-
-
-def test_balanced_takes_classes_in_turn():
-    labels = np.array([0, 0, 0, 0, 1, 2, 1])
-    assert balanced(labels, 4) == [0, 1, 4, 5]
-    assert balanced(labels, 100) == list(range(7))
-    assert balanced(labels, 0) == []
-
-
-def test_run_folder_without_a_summary_is_unfinished(tmp_path):
-    folder = RunFolder(tmp_path)
-    assert folder.read_summary() is None
-    folder.write_summary({"steps": 3})
-    assert folder.read_summary() == {"steps": 3}
 
 
 @pytest.mark.parametrize("value", [math.pi, 1e-9])

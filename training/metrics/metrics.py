@@ -1,0 +1,91 @@
+"""Top-k accuracy and its confidence interval."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+Z_95 = 1.959963985  # 97.5% of a normal distribution is under so many deviations
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What an evaluation found.
+
+    Attributes:
+        images: How many were scored.
+        loss: Mean cross-entropy, nats.
+        top1: Ratio of images whose first answer is right.
+        top5: Ratio of images with the right answer among the first five.
+    """
+
+    images: int
+    loss: float
+    top1: float
+    top5: float
+
+    @property
+    def top1_interval(self) -> tuple[float, float]:
+        """95% interval of `top1`, ratios."""
+        return wilson_interval(round(self.top1 * self.images), self.images)
+
+    @property
+    def top5_interval(self) -> tuple[float, float]:
+        """95% interval of `top5`, ratios."""
+        return wilson_interval(round(self.top5 * self.images), self.images)
+
+    def __str__(self) -> str:
+        (low1, high1), (low5, high5) = self.top1_interval, self.top5_interval
+        return (
+            f"top-1 {self.top1:.2%} ({low1:.2%} to {high1:.2%})  "
+            f"top-5 {self.top5:.2%} ({low5:.2%} to {high5:.2%})  n={self.images}"
+        )
+
+
+def wilson_interval(right: int, images: int) -> tuple[float, float]:
+    """Returns the 95% interval of a share, as Wilson's score method gives it.
+
+    Args:
+        right: How many images were answered right.
+        images: Out of how many; at least 1.
+
+    Returns:
+        Lowest and highest ratio.
+
+    Source:
+        E. B. Wilson, Journal of the American Statistical Association 22 (1927).
+
+    Example:
+        >>> [round(share, 4) for share in wilson_interval(81, 263)]
+        [0.2553, 0.3662]
+    """
+    share, rest = right / images, Z_95**2 / images
+    centre = share + rest / 2
+    spread = Z_95 * math.sqrt((share * (1 - share) + rest / 4) / images)
+    low, high = (centre - spread) / (1 + rest), (centre + spread) / (1 + rest)
+    return (low if right else 0.0), (high if right < images else 1.0)
+
+
+def right_answers(labels: tf.Tensor, scores: tf.Tensor, top: int) -> tf.Tensor:
+    """Tells which images have the right class among the `top` highest scores.
+
+    Among equal scores the lower class index comes first, so that a network that
+    gives the same score to every class gains nothing from that.
+
+    Args:
+        labels: Class indices, (batch,), int32; or probabilities, (batch, classes),
+            float32, of which the highest is the right class.
+        scores: (batch, classes), float.
+        top: How many answers count; more than there are classes means all.
+
+    Returns:
+        (batch,), float32, 1 or 0.
+    """
+    if len(labels.shape) == 2:
+        labels = tf.argmax(labels, axis=1, output_type=tf.int32)
+    top = min(top, scores.shape[-1])
+    answers = tf.math.top_k(scores, top).indices
+    hits = tf.reduce_any(answers == labels[:, tf.newaxis], axis=1)
+    return tf.cast(hits, tf.float32)
