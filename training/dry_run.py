@@ -125,6 +125,7 @@ def count_images(config: TrainConfig) -> Counts:
     if config.pseudo_labels:
         classes = len(source.class_names)
         source = sources.with_pseudo_labels(source, config.pseudo_labels, classes)
+    source.check_trainable()
     counts = {name: len(split) for name, split in source.splits.items()}
     return Counts(len(source.class_names), counts)
 

@@ -128,6 +128,7 @@ def _open(config: TrainConfig, source: Source | None) -> Source:
     if config.pseudo_labels:
         classes = len(source.class_names)
         source = sources.with_pseudo_labels(source, config.pseudo_labels, classes)
+    source.check_trainable()
     return source
 
 

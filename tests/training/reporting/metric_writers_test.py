@@ -2,14 +2,13 @@ import dataclasses
 import io
 import math
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from training.config import TrainConfig
 from training.engine import phases
 from training.reporting import metric_writers
-from training.reporting.run_folder import RunFolder, balanced
+from training.reporting.run_folder import RunFolder
 
 SUMMARY = {
     "model": "EfficientNetLite0",
@@ -171,13 +170,6 @@ def test_report_says_when_validation_chose_the_epoch(tmp_path):
 def test_phases_in_words(frozen, words):
     phase = phases.Phase(0, 1, 128, frozen)
     assert metric_writers.describe_phase(phase) == f"{words}, 128 pixels"
-
-
-def test_balanced_takes_classes_in_turn():
-    labels = np.array([0, 0, 0, 0, 1, 2, 1])
-    assert balanced(labels, 4) == [0, 1, 4, 5]
-    assert balanced(labels, 100) == list(range(7))
-    assert balanced(labels, 0) == []
 
 
 def test_run_folder_without_a_summary_is_unfinished(tmp_path):
