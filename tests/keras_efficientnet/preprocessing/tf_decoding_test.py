@@ -13,6 +13,7 @@ from tests.support.encoded_images import (
     NOISE,
     PHOTO,
     RGB,
+    TIFF,
     by_pillow,
     encode,
     smooth,
@@ -28,9 +29,9 @@ def decode(encoded):
     return eager
 
 
-@pytest.mark.parametrize("name", LOSSLESS)
+@pytest.mark.parametrize("name", [*LOSSLESS, *TIFF])
 def test_lossless_files_are_read_as_by_pillow(name):
-    encoded = LOSSLESS[name]()
+    encoded = {**LOSSLESS, **TIFF}[name]()
     np.testing.assert_array_equal(decode(encoded), by_pillow(encoded))
 
 
