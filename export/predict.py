@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import app, flags
 
-from keras_efficientnet.common.image_folders import display, find_images
+from keras_efficientnet.common.image_folders import find_images
+from keras_efficientnet.common.plain_text import printable
 
 if TYPE_CHECKING:
     from .loading import Loaded
@@ -88,7 +89,7 @@ def format_text(predictions: Sequence[Prediction]) -> str:
     blocks = [
         "\n".join(
             [
-                display(p.path),
+                printable(str(p.path)),
                 *(
                     f"  {label:<{width}}  {share:>6.1%}"
                     for label, share in zip(p.labels, p.probabilities, strict=True)
@@ -114,8 +115,9 @@ def format_json(predictions: Sequence[Prediction]) -> str:
         }
         for p in predictions
     ]
-    # What is not UTF-8 in a name is written in the escapes of JSON.
-    return display(json.dumps(objects, indent=2, ensure_ascii=False))
+    text = json.dumps(objects, indent=2, ensure_ascii=False)
+    # What is not UTF-8 in a name becomes an escape, which JSON has as well.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 
 from keras_efficientnet import explain
 from keras_efficientnet.common.choices import check_choice
-from keras_efficientnet.common.markdown import table
 from keras_efficientnet.common.image_folders import list_images
+from keras_efficientnet.common.markdown import table
 from keras_efficientnet.preprocessing.tf_files import read_image
 
 from .exporter import KerasRunner, Loaded, load

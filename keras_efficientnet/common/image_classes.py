@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from ..architecture import did_you_mean
 from ..preprocessing import imagenet_classes
+from .choices import did_you_mean
 from .image_folders import shorten
 
 

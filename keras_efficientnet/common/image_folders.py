@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..preprocessing import IMAGE_SUFFIXES
+from .plain_text import printable
 
 # Images that people have and nothing here decodes: named, never skipped in silence.
 UNREADABLE_SUFFIXES = (
@@ -96,7 +97,7 @@ class Remarks:
                 f"{len(names):,} {reason} ({shorten(sorted(names))})"
                 for reason, names in self._found.items()
             ]
-            text = f"{display(self._root)} has {'; '.join(parts)}"
+            text = f"{printable(str(self._root))} has {'; '.join(parts)}"
             warnings.warn(text, stacklevel=3)
 
 
@@ -130,7 +131,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[str]:
         paths = sorted(_walk(root, root, remarks))
     if not paths:
         raise ValueError(
-            f"{display(root)} must hold images ({', '.join(readable_suffixes())}). "
+            f"{printable(str(root))} must hold images ({', '.join(readable_suffixes())}). "
             "It has none."
         )
     return paths
@@ -192,7 +193,7 @@ def open_class_folders(root: Path, data_root: Path | None = None) -> ImageFolder
     folders = list_class_folders(root)
     if not folders:
         raise ValueError(
-            f"{display(root)} must have one subfolder per class. It has none."
+            f"{printable(str(root))} must have one subfolder per class. It has none."
         )
     paths: list[str] = []
     labels: list[int] = []
@@ -241,7 +242,7 @@ def existing(folder: str | os.PathLike[str]) -> Path:
     root = Path(os.path.abspath(Path(folder).expanduser()))
     if not root.is_dir():
         raise ValueError(
-            f"A folder of images must be an existing folder. Received: {display(root)}"
+            f"A folder of images must be an existing folder. Received: {printable(str(root))}"
         )
     return root
 
@@ -259,16 +260,6 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
-def display(text: str | os.PathLike[str]) -> str:
-    r"""Returns a file name, or text with file names, in a form that can be written.
-
-    Args:
-        text: Text; bytes of file names that are not UTF-8, which Python holds as
-            surrogates, become "\udce9" and the like.
-    """
-    return os.fspath(text).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def shorten(names: Sequence[str]) -> str:
     """Returns the first names as one text, with "..." if there are more.
 
@@ -276,7 +267,7 @@ def shorten(names: Sequence[str]) -> str:
         names: File names.
     """
     more = ", ..." if len(names) > _SHOWN else ""
-    return display(", ".join(names[:_SHOWN])) + more
+    return ", ".join(map(printable, names[:_SHOWN])) + more
 
 
 def _scan(root: Path) -> list[os.DirEntry[str]]:
@@ -286,7 +277,7 @@ def _scan(root: Path) -> list[os.DirEntry[str]]:
             entries = [entry for entry in found if not is_hidden(entry.name)]
     except OSError as error:
         raise ValueError(
-            f"A folder must be readable. Received: {display(root)} ({error.strerror})"
+            f"A folder must be readable. Received: {printable(str(root))} ({error.strerror})"
         ) from error
     return sorted(entries, key=lambda entry: entry.name)
 
@@ -350,5 +341,5 @@ def _check_utf8(folder: Path) -> None:
     except UnicodeEncodeError as error:
         raise ValueError(
             "The name of a class folder must be UTF-8; rename it. "
-            f"Received: {display(folder)}"
+            f"Received: {printable(str(folder))}"
         ) from error

@@ -12,7 +12,6 @@ import numpy as np
 
 from .image_folders import (
     ImageFolder,
-    display,
     existing,
     holds_images,
     list_class_folders,
@@ -21,6 +20,7 @@ from .image_folders import (
     open_class_folders,
     shorten,
 )
+from .plain_text import printable
 
 WHOLE = "whole"  # key of a folder that is not divided into splits
 
@@ -73,7 +73,7 @@ def find_splits(folder: str | os.PathLike[str]) -> dict[str, Path]:
     given = existing(folder)
     root = _unwrap(given)
     if root != given:
-        warnings.warn(f"Images are taken from {display(root)}", stacklevel=2)
+        warnings.warn(f"Images are taken from {printable(str(root))}", stacklevel=2)
     children = list_class_folders(root)
     splits: dict[str, Path] = {}
     unused: list[Path] = []
@@ -84,7 +84,7 @@ def find_splits(folder: str | os.PathLike[str]) -> dict[str, Path]:
             unused.append(child)
         elif name in splits:
             raise ValueError(
-                f"{display(root)} must have one folder for the {name} split. Received: "
+                f"{printable(str(root))} must have one folder for the {name} split. Received: "
                 f"{shorten([os.path.relpath(splits[name], root), child.name])}"
             )
         else:
@@ -115,7 +115,7 @@ def open_image_folder(folder: str | os.PathLike[str]) -> ImageFolder:
     if loose and has_folders:
         raise ValueError(
             "A folder must hold either images or class folders, not both. "
-            f"Received: {display(root)} with {len(loose)} images beside its folders"
+            f"Received: {printable(str(root))} with {len(loose)} images beside its folders"
         )
     if not has_folders:
         paths = list_images(root)
@@ -125,7 +125,7 @@ def open_image_folder(folder: str | os.PathLike[str]) -> ImageFolder:
         raise ValueError(
             "A folder to take all images from must not be divided into splits; pass "
             f"one of {shorten([str(path) for path in splits.values()])}. "
-            f"Received: {display(root)}"
+            f"Received: {printable(str(root))}"
         )
     found = open_class_folders(splits[WHOLE])
     kept, labels = np.unique(found.labels, return_inverse=True)
@@ -163,20 +163,20 @@ def _check_unused(
     for path in filled:
         if split_of(path.name) in {"train", "validation"} - splits.keys():
             raise ValueError(
-                f"{display(path)} must have one subfolder per class, as "
+                f"{printable(str(path))} must have one subfolder per class, as "
                 f"{shorten([p.name for p in splits.values()])} has. It has none."
             )
     unnamed = [path.name for path in filled if split_of(path.name) is None]
     if unnamed and len(splits) == 1:
         (split,) = splits.values()
         raise ValueError(
-            f"{display(root)} must hold either split folders or class folders. "
-            f"Received: {display(split.name)} with class folders inside, besides "
-            f"{shorten(unnamed)}; pass {display(split)} to leave these out"
+            f"{printable(str(root))} must hold either split folders or class folders. "
+            f"Received: {printable(split.name)} with class folders inside, besides "
+            f"{shorten(unnamed)}; pass {printable(str(split))} to leave these out"
         )
     if unused:
         names = shorten([os.path.relpath(path, root) for path in unused])
-        text = f"{display(root)} has folders that are not used: {names}"
+        text = f"{printable(str(root))} has folders that are not used: {names}"
         warnings.warn(text, stacklevel=3)
 
 
@@ -186,6 +186,6 @@ def _check_no_flat_splits(root: Path, children: Sequence[Path]) -> None:
     others = [path for path in children if path not in named and holds_images(path)]
     if len({split_of(path.name) for path in named}) > 1 or (named and not others):
         raise ValueError(
-            f"{display(named[0])} must have one subfolder per class. It has none. "
-            f"Received: {display(root)}"
+            f"{printable(str(named[0]))} must have one subfolder per class. It has none. "
+            f"Received: {printable(str(root))}"
         )

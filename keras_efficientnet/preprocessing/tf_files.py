@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from ..common.image_folders import display
+from ..common.plain_text import printable
 from . import tf_ops
+from .file_limits import read_image_file
 from .geometry import EvalPreprocessing
 
 BATCH_SIZE = 32  # images
@@ -30,17 +32,13 @@ def read_image(path: str | os.PathLike[str], spec: EvalPreprocessing) -> np.ndar
         ValueError: The file cannot be read as an image.
     """
     try:
-        # A pipe would never begin, and a device never end.
-        if os.path.exists(path) and not os.path.isfile(path):
-            kind = "a folder without images" if os.path.isdir(path) else "a device"
-            raise ValueError(f"it is {kind}, not a file")
-        encoded = tf.io.read_file(os.fsencode(path))
-        return tf_ops.eval_image(encoded, spec).numpy()
-    except (tf.errors.OpError, ValueError) as error:
+        encoded = read_image_file(Path(path))
+        return tf_ops.eval_image(tf.constant(encoded), spec).numpy()
+    except (tf.errors.OpError, OSError, ValueError) as error:
         reason = str(getattr(error, "message", error)).splitlines()[0]
         raise ValueError(
             "An image must be a readable JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF file. "
-            f"Received: {display(path)} ({reason})"
+            f"Received: {printable(os.fspath(path))} ({reason})"
         ) from error
 
 

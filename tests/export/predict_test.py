@@ -96,7 +96,7 @@ def test_pipes_and_devices_are_skipped(photos, capsys):
     os.mkfifo(photos / "pipe.jpg")
     with pytest.warns(UserWarning, match=r"not regular files \(pipe.jpg\)"):
         assert run(export_run.run_folder(), photos, "/dev/zero") == 0
-    assert "/dev/zero (it is a device, not a file)" in capsys.readouterr().err
+    assert "/dev/zero (zero must be a regular file)" in capsys.readouterr().err
 
 
 def test_text_without_any_class_is_a_list_of_images():

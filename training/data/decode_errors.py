@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientnet.common.image_folders import display
+from keras_efficientnet.common.plain_text import printable
 
 from .sources import Split
 
@@ -33,7 +33,7 @@ class BadImages:
     def names(self) -> list[str]:
         """Names of the images found so far, each once, in the order of finding."""
         with self._lock:
-            return [display(self._split.names[position]) for position in self._found]
+            return [printable(self._split.names[position]) for position in self._found]
 
     def check(self, images: int) -> None:
         """Checks that few images were bad.

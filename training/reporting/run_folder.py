@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.image_classes import choose_balanced
-from keras_efficientnet.common.image_folders import display, shorten
+from keras_efficientnet.common.image_folders import shorten
+from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..config import TrainConfig
@@ -157,7 +158,7 @@ class RunFolder:
                     if not skip_bad_images:
                         raise ValueError(
                             "Images must be readable. This is not: "
-                            f"{display(split.names[i])}"
+                            f"{printable(split.names[i])}"
                         ) from error
 
 

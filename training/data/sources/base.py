@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.common.choices import did_you_mean
-from keras_efficientnet.common.image_folders import display
+from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.preprocessing import tf_ops
 
 # Ratios to all images, where the source itself does not say.
@@ -92,7 +92,7 @@ class Split:
             try:
                 tf_ops.pixels(self.read(tf.constant(i, tf.int64)))
             except tf.errors.OpError:
-                failed.append(display(self.names[i]))
+                failed.append(printable(self.names[i]))
             if len(failed) == most:
                 break
         return failed
@@ -130,7 +130,7 @@ class Source:
         if len(self.class_names) < 2:
             raise ValueError(
                 "`data` must have at least two classes, such as a folder for each. "
-                f"Received: {', '.join(map(display, self.class_names)) or 'none'}"
+                f"Received: {', '.join(map(printable, self.class_names)) or 'none'}"
             )
 
     def split(self, name: str) -> Split:

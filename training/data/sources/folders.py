@@ -14,13 +14,13 @@ import tensorflow as tf
 
 from keras_efficientnet.common.image_folders import (
     ImageFolder,
-    display,
     existing,
     list_images,
     open_class_folders,
     readable_suffixes,
     shorten,
 )
+from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.common.split_folders import WHOLE, find_splits
 
 from .base import SHARES, UNKNOWN, Source, Split, relative, stratify, with_validation
@@ -88,7 +88,7 @@ def _open(root: Path, data_root: Path) -> ImageFolder:
     empty = [name for name, n in zip(found.class_names, images, strict=True) if not n]
     if empty:
         raise ValueError(
-            f"{display(root / empty[0])} must hold images "
+            f"{printable(str(root / empty[0]))} must hold images "
             f"({', '.join(readable_suffixes())}). It has none."
         )
     return found
@@ -100,8 +100,8 @@ def _source(found: Mapping[str, ImageFolder]) -> Source:
         if other.class_names != first.class_names:
             only = sorted(set(first.class_names) ^ set(other.class_names))
             raise ValueError(
-                f"{display(other.root)} must have the class folders of "
-                f"{display(first.root)}. Only in one of them: {shorten(only)}"
+                f"{printable(str(other.root))} must have the class folders of "
+                f"{printable(str(first.root))}. Only in one of them: {shorten(only)}"
             )
     splits = {name: _file_split(f.paths, f.labels) for name, f in found.items()}
     return Source(first.class_names, with_validation(splits))
