@@ -89,7 +89,7 @@ def format_text(predictions: Sequence[Prediction]) -> str:
     blocks = [
         "\n".join(
             [
-                printable(str(p.path)),
+                printable(p.path),
                 *(
                     f"  {label:<{width}}  {share:>6.1%}"
                     for label, share in zip(p.labels, p.probabilities, strict=True)

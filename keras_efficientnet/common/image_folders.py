@@ -97,7 +97,7 @@ class Remarks:
                 f"{len(names):,} {reason} ({shorten(sorted(names))})"
                 for reason, names in self._found.items()
             ]
-            text = f"{printable(str(self._root))} has {'; '.join(parts)}"
+            text = f"{printable(self._root)} has {'; '.join(parts)}"
             warnings.warn(text, stacklevel=3)
 
 
@@ -131,7 +131,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[str]:
         paths = sorted(_walk(root, root, remarks))
     if not paths:
         raise ValueError(
-            f"{printable(str(root))} must hold images ({', '.join(readable_suffixes())}). "
+            f"{printable(root)} must hold images ({', '.join(readable_suffixes())}). "
             "It has none."
         )
     return paths
@@ -193,7 +193,7 @@ def open_class_folders(root: Path, data_root: Path | None = None) -> ImageFolder
     folders = list_class_folders(root)
     if not folders:
         raise ValueError(
-            f"{printable(str(root))} must have one subfolder per class. It has none."
+            f"{printable(root)} must have one subfolder per class. It has none."
         )
     paths: list[str] = []
     labels: list[int] = []
@@ -242,7 +242,8 @@ def existing(folder: str | os.PathLike[str]) -> Path:
     root = Path(os.path.abspath(Path(folder).expanduser()))
     if not root.is_dir():
         raise ValueError(
-            f"A folder of images must be an existing folder. Received: {printable(str(root))}"
+            "A folder of images must be an existing folder. "
+            f"Received: {printable(root)}"
         )
     return root
 
@@ -277,7 +278,7 @@ def _scan(root: Path) -> list[os.DirEntry[str]]:
             entries = [entry for entry in found if not is_hidden(entry.name)]
     except OSError as error:
         raise ValueError(
-            f"A folder must be readable. Received: {printable(str(root))} ({error.strerror})"
+            f"A folder must be readable. Received: {printable(root)} ({error.strerror})"
         ) from error
     return sorted(entries, key=lambda entry: entry.name)
 
@@ -341,5 +342,5 @@ def _check_utf8(folder: Path) -> None:
     except UnicodeEncodeError as error:
         raise ValueError(
             "The name of a class folder must be UTF-8; rename it. "
-            f"Received: {printable(str(folder))}"
+            f"Received: {printable(folder)}"
         ) from error

@@ -73,7 +73,7 @@ def find_splits(folder: str | os.PathLike[str]) -> dict[str, Path]:
     given = existing(folder)
     root = _unwrap(given)
     if root != given:
-        warnings.warn(f"Images are taken from {printable(str(root))}", stacklevel=2)
+        warnings.warn(f"Images are taken from {printable(root)}", stacklevel=2)
     children = list_class_folders(root)
     splits: dict[str, Path] = {}
     unused: list[Path] = []
@@ -83,9 +83,10 @@ def find_splits(folder: str | os.PathLike[str]) -> dict[str, Path]:
         if name is None or not list_class_folders(inner):
             unused.append(child)
         elif name in splits:
+            both = shorten([os.path.relpath(splits[name], root), child.name])
             raise ValueError(
-                f"{printable(str(root))} must have one folder for the {name} split. Received: "
-                f"{shorten([os.path.relpath(splits[name], root), child.name])}"
+                f"{printable(root)} must have one folder for the {name} split. "
+                f"Received: {both}"
             )
         else:
             splits[name] = inner
@@ -115,7 +116,7 @@ def open_image_folder(folder: str | os.PathLike[str]) -> ImageFolder:
     if loose and has_folders:
         raise ValueError(
             "A folder must hold either images or class folders, not both. "
-            f"Received: {printable(str(root))} with {len(loose)} images beside its folders"
+            f"Received: {printable(root)} with {len(loose)} images beside its folders"
         )
     if not has_folders:
         paths = list_images(root)
@@ -125,7 +126,7 @@ def open_image_folder(folder: str | os.PathLike[str]) -> ImageFolder:
         raise ValueError(
             "A folder to take all images from must not be divided into splits; pass "
             f"one of {shorten([str(path) for path in splits.values()])}. "
-            f"Received: {printable(str(root))}"
+            f"Received: {printable(root)}"
         )
     found = open_class_folders(splits[WHOLE])
     kept, labels = np.unique(found.labels, return_inverse=True)
@@ -163,20 +164,20 @@ def _check_unused(
     for path in filled:
         if split_of(path.name) in {"train", "validation"} - splits.keys():
             raise ValueError(
-                f"{printable(str(path))} must have one subfolder per class, as "
+                f"{printable(path)} must have one subfolder per class, as "
                 f"{shorten([p.name for p in splits.values()])} has. It has none."
             )
     unnamed = [path.name for path in filled if split_of(path.name) is None]
     if unnamed and len(splits) == 1:
         (split,) = splits.values()
         raise ValueError(
-            f"{printable(str(root))} must hold either split folders or class folders. "
+            f"{printable(root)} must hold either split folders or class folders. "
             f"Received: {printable(split.name)} with class folders inside, besides "
-            f"{shorten(unnamed)}; pass {printable(str(split))} to leave these out"
+            f"{shorten(unnamed)}; pass {printable(split)} to leave these out"
         )
     if unused:
         names = shorten([os.path.relpath(path, root) for path in unused])
-        text = f"{printable(str(root))} has folders that are not used: {names}"
+        text = f"{printable(root)} has folders that are not used: {names}"
         warnings.warn(text, stacklevel=3)
 
 
@@ -186,6 +187,6 @@ def _check_no_flat_splits(root: Path, children: Sequence[Path]) -> None:
     others = [path for path in children if path not in named and holds_images(path)]
     if len({split_of(path.name) for path in named}) > 1 or (named and not others):
         raise ValueError(
-            f"{printable(str(named[0]))} must have one subfolder per class. It has none. "
-            f"Received: {printable(str(root))}"
+            f"{printable(named[0])} must have one subfolder per class. It has none. "
+            f"Received: {printable(root)}"
         )

@@ -38,7 +38,7 @@ def read_image(path: str | os.PathLike[str], spec: EvalPreprocessing) -> np.ndar
         reason = str(getattr(error, "message", error)).splitlines()[0]
         raise ValueError(
             "An image must be a readable JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF file. "
-            f"Received: {printable(os.fspath(path))} ({reason})"
+            f"Received: {printable(path)} ({reason})"
         ) from error
 
 

@@ -88,7 +88,7 @@ def _open(root: Path, data_root: Path) -> ImageFolder:
     empty = [name for name, n in zip(found.class_names, images, strict=True) if not n]
     if empty:
         raise ValueError(
-            f"{printable(str(root / empty[0]))} must hold images "
+            f"{printable(root / empty[0])} must hold images "
             f"({', '.join(readable_suffixes())}). It has none."
         )
     return found
@@ -100,8 +100,8 @@ def _source(found: Mapping[str, ImageFolder]) -> Source:
         if other.class_names != first.class_names:
             only = sorted(set(first.class_names) ^ set(other.class_names))
             raise ValueError(
-                f"{printable(str(other.root))} must have the class folders of "
-                f"{printable(str(first.root))}. Only in one of them: {shorten(only)}"
+                f"{printable(other.root)} must have the class folders of "
+                f"{printable(first.root)}. Only in one of them: {shorten(only)}"
             )
     splits = {name: _file_split(f.paths, f.labels) for name, f in found.items()}
     return Source(first.class_names, with_validation(splits))
