@@ -94,10 +94,10 @@ class Remarks:
     def __exit__(self, kind: object, *_: object) -> None:
         if self._found and kind is None:
             parts = [
-                f"{len(names):,} {reason} ({shorten(sorted(names))})"
+                f"{reason}: {len(names):,} ({shorten(sorted(names))})"
                 for reason, names in self._found.items()
             ]
-            text = f"{printable(self._root)} has {'; '.join(parts)}"
+            text = f"In {printable(self._root)}: {'; '.join(parts)}"
             warnings.warn(text, stacklevel=3)
 
 

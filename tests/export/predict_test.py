@@ -94,7 +94,7 @@ def test_names_that_are_not_utf8_are_printed_and_read_back():
 
 def test_pipes_and_devices_are_skipped(photos, capsys):
     os.mkfifo(photos / "pipe.jpg")
-    with pytest.warns(UserWarning, match=r"not regular files \(pipe.jpg\)"):
+    with pytest.warns(UserWarning, match=r"not regular files: 1 \(pipe.jpg\)"):
         assert run(export_run.run_folder(), photos, "/dev/zero") == 0
     assert "/dev/zero (zero must be a regular file)" in capsys.readouterr().err
 
