@@ -27,13 +27,14 @@ from PIL import Image
 
 from export.api import CALIBRATION_IMAGES, export_model
 from export.formats.registry import FORMATS
-from export.images import list_images, read_batches
 from export.loading import load
 from export.quiet import quiet_stderr
 from export.runtimes.base import TFLiteRunner
 from export.verify import VerificationError
 from keras_efficientnet import weights_info
+from keras_efficientnet.common.image_folders import list_images
 from keras_efficientnet.preprocessing import EvalPreprocessing
+from keras_efficientnet.preprocessing.tf_files import read_batches
 
 # Package and path inside it.
 CALIBRATION_PHOTOS = (
@@ -168,7 +169,7 @@ def read_all(folder: Path, spec: EvalPreprocessing) -> tuple[list[Path], np.ndar
     Returns:
         Paths, and (images, side, side, 3), float32, 0 to 255.
     """
-    paths = [example.path for example in list_images(folder)]
+    paths = [Path(path) for path in list_images(folder)]
     return paths, np.concatenate(list(read_batches(paths, spec)))
 
 

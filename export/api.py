@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import shutil
 import time
@@ -13,13 +12,16 @@ import keras
 import numpy as np
 
 from keras_efficientnet.common.files import publish, scratch_folder
+from keras_efficientnet.common.image_classes import choose_balanced
+from keras_efficientnet.common.image_folders import ImageFolder
 from keras_efficientnet.common.recursion_limit import deep_graphs
+from keras_efficientnet.common.split_folders import open_image_folder
 from keras_efficientnet.preprocessing import EvalPreprocessing
+from keras_efficientnet.preprocessing.tf_files import read_batches
 
 from . import latency
 from .formats.registry import Format, find_formats
 from .formats.source import Source
-from .images import Example, choose_balanced, list_images, read_batches
 from .loading import Loaded, load, write_sidecars
 from .report import REPORT_MD, Result, format_table, link_from_run, write_report
 from .runtimes.base import KerasRunner
@@ -93,9 +95,9 @@ def export_model(
     network = inference_model(_keras_model(loaded))
     folder = _output_dir(output_dir, loaded)
     examples = _verification(verify or loaded.verification)
-    images = _calibration(rows, calibration or loaded.calibration, calibration_images)
+    paths = _calibration(rows, calibration or loaded.calibration, calibration_images)
     source = Source(
-        network, spec.image_size, loaded.labels, spec, _Batches(images, spec)
+        network, spec.image_size, loaded.labels, spec, _Batches(paths, spec)
     )
     reference = ask_keras(KerasRunner(network), examples, loaded.labels, spec)
     results = _make_all(rows, source, reference, spec, folder)
@@ -112,8 +114,8 @@ def export_model(
 class _Batches:
     """Images read from their files each time they are gone through."""
 
-    def __init__(self, examples: Sequence[Example], spec: EvalPreprocessing):
-        self._paths = [example.path for example in examples]
+    def __init__(self, paths: Sequence[str], spec: EvalPreprocessing):
+        self._paths = paths
         self._spec = spec
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -148,18 +150,18 @@ def _output_dir(given: str | Path | None, loaded: Loaded) -> Path:
     )
 
 
-def _verification(folder: str | Path | None) -> list[Example]:
+def _verification(folder: str | Path | None) -> ImageFolder:
     if folder is None:
         raise ValueError(
             "`verify` must be a folder of real images; no artefact is made without "
             "comparing it with the Keras model on some. Received: verify=None"
         )
-    return list_images(folder)
+    return open_image_folder(folder)
 
 
 def _calibration(
     rows: dict[str, Format], folder: str | Path | None, count: int
-) -> list[Example]:
+) -> Sequence[str]:
     in_need = [name for name, row in rows.items() if row.needs_calibration]
     if not in_need:
         return []
@@ -169,15 +171,21 @@ def _calibration(
             "quantisation measures the ranges of activations on them. "
             f"Received: formats={','.join(in_need)}, calibration=None"
         )
-    chosen = choose_balanced(list_images(folder), count)
-    counts = collections.Counter(example.folder for example in chosen)
+    if count < 1:
+        raise ValueError(
+            "`calibration_images` must be at least 1. "
+            f"Received: calibration_images={count}"
+        )
+    found = open_image_folder(folder)
+    chosen = found.take(choose_balanced(found.labels, count))
     by_class = ""
-    if None not in counts:
-        low, high = min(counts.values()), max(counts.values())
-        each = str(low) if low == high else f"{low} to {high}"
+    if chosen.class_names:
+        counts = np.unique(chosen.labels, return_counts=True)[1]
+        low, high = counts.min(), counts.max()
+        each = f"{low}" if low == high else f"{low} to {high}"
         by_class = f", {each} of each of {len(counts)} classes"
     print(f"Calibrating on {len(chosen)} images{by_class}.", flush=True)
-    return chosen
+    return chosen.paths
 
 
 def _make_all(

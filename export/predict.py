@@ -6,7 +6,6 @@ python -m export.predict EfficientNetLite0 photo.jpg holiday/ 'shots/*.png' --to
 from __future__ import annotations
 
 import dataclasses
-import glob
 import json
 import os
 import sys
@@ -16,6 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import app, flags
+
+from keras_efficientnet.common.image_folders import find_images
+from keras_efficientnet.common.plain_text import printable
 
 if TYPE_CHECKING:
     from .loading import Loaded
@@ -36,30 +38,6 @@ class Prediction:
     indices: tuple[int, ...]
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
-
-
-def find_images(names: Sequence[str]) -> list[Path]:
-    """Lists the files that a user means.
-
-    Args:
-        names: Files, folders (all images in them, at any depth) and globs.
-
-    Returns:
-        Paths in the order given, each once; a name that matches nothing stays as it is.
-    """
-    from keras_efficientnet.preprocessing import IMAGE_SUFFIXES
-
-    paths: list[Path] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            inside = sorted(path.rglob("*"))
-            paths += [p for p in inside if p.suffix.lower() in IMAGE_SUFFIXES]
-        elif path.exists():
-            paths.append(path)
-        else:
-            paths += [Path(p) for p in sorted(glob.glob(name))] or [path]
-    return list(dict.fromkeys(paths))
 
 
 def predict(
@@ -83,7 +61,7 @@ def predict(
         raise ValueError(f"`top` must be at least 1. Received: top={top}")
     import tqdm
 
-    from .images import BATCH_SIZE, read_image
+    from keras_efficientnet.preprocessing.tf_files import BATCH_SIZE, read_image
 
     is_shown = len(paths) > BATCH_SIZE and sys.stderr.isatty()
     progress = tqdm.tqdm(
@@ -111,7 +89,7 @@ def format_text(predictions: Sequence[Prediction]) -> str:
     blocks = [
         "\n".join(
             [
-                str(p.path),
+                printable(p.path),
                 *(
                     f"  {label:<{width}}  {share:>6.1%}"
                     for label, share in zip(p.labels, p.probabilities, strict=True)
@@ -125,22 +103,21 @@ def format_text(predictions: Sequence[Prediction]) -> str:
 
 def format_json(predictions: Sequence[Prediction]) -> str:
     """Returns predictions for programs: a list with an object per image."""
-    return json.dumps(
-        [
-            {
-                "image": str(p.path),
-                "classes": [
-                    {"index": index, "label": label, "probability": round(share, 6)}
-                    for index, label, share in zip(
-                        p.indices, p.labels, p.probabilities, strict=True
-                    )
-                ],
-            }
-            for p in predictions
-        ],
-        indent=2,
-        ensure_ascii=False,
-    )
+    objects = [
+        {
+            "image": str(p.path),
+            "classes": [
+                {"index": index, "label": label, "probability": round(share, 6)}
+                for index, label, share in zip(
+                    p.indices, p.labels, p.probabilities, strict=True
+                )
+            ],
+        }
+        for p in predictions
+    ]
+    text = json.dumps(objects, indent=2, ensure_ascii=False)
+    # What is not UTF-8 in a name becomes an escape, which JSON has as well.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -213,8 +190,9 @@ def write_picture(
         predictions: Its answers.
         path: Picture to write.
     """
+    from keras_efficientnet.preprocessing.tf_files import read_image
+
     from .contact_sheet import write_sheet
-    from .images import read_image
 
     captions = [
         [

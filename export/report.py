@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from keras_efficientnet.common import markdown
 from keras_efficientnet.common.files import replacing, write_text
+from keras_efficientnet.preprocessing.tf_files import read_image
 
 from .contact_sheet import write_sheet
-from .images import read_image
 from .latency import Latency
 from .loading import Loaded
 from .verify import Comparison, Reference

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_efficientnet.common.image_classes import match_classes
+from keras_efficientnet.common.image_folders import ImageFolder
 from keras_efficientnet.preprocessing import EvalPreprocessing
+from keras_efficientnet.preprocessing.tf_files import read_batches
 
 from .formats.registry import Format
-from .images import Example, class_indices, read_batches
 from .runtimes.base import Runner
 
 
@@ -63,7 +65,7 @@ class Comparison:
 
 def ask_keras(
     runner: Runner,
-    examples: Sequence[Example],
+    examples: ImageFolder,
     labels: Sequence[str],
     spec: EvalPreprocessing,
 ) -> Reference:
@@ -71,7 +73,7 @@ def ask_keras(
 
     Args:
         runner: Of the Keras model.
-        examples: Images.
+        examples: Verification images, in class folders or not.
         labels: Class names in index order.
         spec: What evaluation does to an image.
 
@@ -79,8 +81,11 @@ def ask_keras(
         ValueError: An image cannot be read, a class folder is not named like a
             class, or the model's output is no probabilities.
     """
-    paths = tuple(example.path for example in examples)
-    indices = class_indices(examples, labels)
+    paths = tuple(map(Path, examples.paths))
+    indices = None
+    if examples.class_names:
+        places = match_classes(examples.class_names, labels, len(labels))
+        indices = places[examples.labels].astype(np.int64)
     probabilities = _run(runner, paths, spec)
     sums = probabilities.sum(axis=1)
     if not np.allclose(sums, 1, atol=1e-3):

@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 
 from keras_efficientnet import explain
 from keras_efficientnet.common.choices import check_choice
+from keras_efficientnet.common.image_folders import list_images
 from keras_efficientnet.common.markdown import table
+from keras_efficientnet.preprocessing.tf_files import read_image
 
-from .exporter import KerasRunner, Loaded, list_images, load, read_image
+from .exporter import KerasRunner, Loaded, load
 from .options import option
 from .reporting.drawing import new_figure, save
 from .reporting.folder import Rows, StudyFolder, open_folder
@@ -95,7 +97,8 @@ def _photos(names: Sequence[str]) -> list[pathlib.Path]:
     paths: list[pathlib.Path] = []
     for name in names:
         path = pathlib.Path(name).expanduser()
-        paths += [e.path for e in list_images(path)] if path.is_dir() else [path]
+        is_folder = path.is_dir()
+        paths += map(pathlib.Path, list_images(path)) if is_folder else [path]
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         raise ValueError(

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__ == "research":
     from export.formats.tflite import convert
-    from export.images import list_images, read_image
     from export.loading import Loaded, load
     from export.runtimes.base import KerasRunner
 else:
     from ..export.formats.tflite import convert
-    from ..export.images import list_images, read_image
     from ..export.loading import Loaded, load
     from ..export.runtimes.base import KerasRunner
 
-__all__ = ["KerasRunner", "Loaded", "convert", "list_images", "load", "read_image"]
+__all__ = ["KerasRunner", "Loaded", "convert", "load"]

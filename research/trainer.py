@@ -14,13 +14,11 @@ if TYPE_CHECKING or __package__ == "research":
     from training.dry_run import variant_of
     from training.engine import trainer
     from training.engine.preemption import Interrupts
-    from training.reporting.run_folder import balanced
 else:
     from ..training import config
     from ..training.data import sources
     from ..training.dry_run import variant_of
     from ..training.engine import trainer
     from ..training.engine.preemption import Interrupts
-    from ..training.reporting.run_folder import balanced
 
-__all__ = ["Interrupts", "balanced", "config", "sources", "trainer", "variant_of"]
+__all__ = ["Interrupts", "config", "sources", "trainer", "variant_of"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 from typing import Any
@@ -15,6 +16,8 @@ import keras
 from absl import app, flags
 
 from keras_efficientnet.common.files import write_text
+from keras_efficientnet.common.image_classes import match_classes, readable_names
+from keras_efficientnet.common.image_folders import existing
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
 from . import opening
@@ -125,13 +128,13 @@ def _run(args: Any) -> None:
     changes = {k: getattr(args, k) for k in fields if getattr(args, k) is not None}
     spec = dataclasses.replace(spec, **changes)
     if args.images:
-        names, split = opened.class_names, predictions.image_files(args.images)
+        names, split = opened.class_names, _unlabelled(args.images)
     else:
         names, split = _labelled(opened, args)
     if names is None:
         names = tuple(f"class {i}" for i in range(opened.model.output_shape[-1]))
     found = predictions.predict(opened.model, split, spec, args.batch_size)
-    shown = predictions.readable(names)
+    shown = readable_names(names)
     if args.images:
         print(f"{len(split)} images answered")
     else:
@@ -152,6 +155,13 @@ def _places(args: Any) -> list[pathlib.Path]:
     return places
 
 
+def _unlabelled(directory: str) -> sources.Split:
+    """Opens a folder of images, named as seen from there."""
+    split, root = sources.unlabelled(directory), existing(directory)
+    names = [os.path.relpath(name, root) for name in split.names]
+    return dataclasses.replace(split, names=names)
+
+
 def _labelled(
     opened: opening.OpenedModel, args: Any
 ) -> tuple[tuple[str, ...], sources.Split]:
@@ -159,7 +169,7 @@ def _labelled(
     source = sources.load(args.data, data_dir=args.data_dir)
     split, outputs = source.split(args.split), opened.model.output_shape[-1]
     names = opened.class_names
-    places = predictions.match_classes(source.class_names, names, outputs)
+    places = match_classes(source.class_names, names, outputs)
     labels = places[split.labels]
     return names or source.class_names, dataclasses.replace(split, labels=labels)
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_efficientnet.architecture import find_variant
+from keras_efficientnet.common.image_folders import shorten
 from keras_efficientnet.common.recursion_limit import deep_graphs
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.weights import network_options
@@ -71,12 +72,14 @@ def fine_tune(
             from 0; or a `sources.Source`, which has its own validation.
         validation: The same; None: a part of `train` is held out by a fixed rule.
         workdir: Folder of the run.
-        class_names: Of images and labels, in index order; None: "class 0" and so on.
+        class_names: Names of the classes of arrays, in index order; None: "class 0" and
+            so on.
         config: How to train; None: the recipe "finetune". `model` and `data` are
             filled in.
         show: Whether to show progress on stderr.
 
     Raises:
+        TypeError: `train` or `validation` is something else, such as a data set.
         ValueError: The images or a field of `config` are not usable, or `workdir`
             holds another run.
         RuntimeError: Training was interrupted; call again to go on.
@@ -138,26 +141,65 @@ def _config(
 def _source(
     train: Any, validation: Any, class_names: Sequence[str] | None
 ) -> sources.Source:
+    source = _open(train, validation, class_names)
+    if class_names is not None and source.class_names != _strings(class_names):
+        raise ValueError(
+            "`class_names` must be those of `train`, which has its own: "
+            f"{shorten(source.class_names)}. Received: class_names="
+            f"{shorten(_strings(class_names))}"
+        )
+    return source
+
+
+def _open(
+    train: Any, validation: Any, class_names: Sequence[str] | None
+) -> sources.Source:
     if isinstance(train, sources.Source):
+        if validation is not None:
+            raise ValueError("`validation` must be None: a Source has its own splits")
         return train
     if isinstance(train, str | os.PathLike):
         if validation is None:
             return sources.load(f"folder:{os.fspath(train)}")
+        if not isinstance(validation, str | os.PathLike):
+            raise TypeError(
+                "`validation` must be a folder or None where `train` is a folder. "
+                f"Received: validation of type {type(validation).__name__}"
+            )
         return sources.folders({"train": train, "validation": validation})
-    images, labels = (np.asarray(part) for part in train)
-    if labels.shape == (len(images), 1):  # as keras.datasets have them
-        labels = labels[:, 0]
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-        raise ValueError(
-            "`train` must have one integer per image as its label. Received: images of "
-            f"shape {images.shape}, labels of shape {labels.shape}, {labels.dtype}"
-        )
+    images, labels = _images_and_labels("train", train)
     if validation is None:
         keys = [str(i) for i in range(len(labels))]
         shares = {"train": 1 - HELD_OUT, "validation": HELD_OUT}
         parts = sources.stratify(keys, labels, shares)
         splits = {name: (images[at], labels[at]) for name, at in parts.items()}
     else:
-        splits = {"train": (images, labels), "validation": validation}
-    names = class_names or [f"class {i}" for i in range(int(labels.max()) + 1)]
-    return sources.arrays(splits, names)
+        pair = _images_and_labels("validation", validation)
+        splits = {"train": (images, labels), "validation": pair}
+    if class_names is None:
+        class_names = [f"class {i}" for i in range(int(labels.max()) + 1)]
+    return sources.arrays(splits, _strings(class_names))
+
+
+def _images_and_labels(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(
+            f"`{name}` must be a folder, a Source, or two arrays, images and labels. A "
+            "tf.data.Dataset is turned into these by images, labels = "
+            "map(np.stack, zip(*dataset.unbatch().as_numpy_iterator())). "
+            f"Received: {name} of type {type(value).__name__}"
+        )
+    images, labels = (np.asarray(part) for part in value)
+    if labels.shape == (len(images), 1):  # as keras.datasets have them
+        labels = labels[:, 0]
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"`{name}` must have one integer per image as its label. Received: images "
+            f"of shape {images.shape}, labels of shape {labels.shape}, {labels.dtype}"
+        )
+    return images, labels
+
+
+def _strings(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns names as Python's strings, whatever holds them."""
+    return tuple(str(name) for name in names)

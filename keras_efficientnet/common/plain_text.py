@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 
 # What a spreadsheet takes for the beginning of a formula.
@@ -9,15 +10,17 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _JOINERS = "\u200c\u200d"  # which several scripts and emoji need
 
 
-def printable(text: str) -> str:
-    r"""Returns a text on one line, its control characters written as escapes.
+def printable(text: str | os.PathLike[str]) -> str:
+    r"""Returns a text or path on one line, its control characters written as escapes.
 
-    Terminals obey escape sequences, and a line break could begin a heading.
+    Terminals obey escape sequences, a line break could begin a heading, and bytes of a
+    file name that are not UTF-8 cannot be printed.
 
     Example:
         >>> print(printable("cat\x1b[2J"))
         cat\x1b[2J
     """
+    text = os.fspath(text)
     return text if text.isprintable() else "".join(map(_shown, text))
 
 

@@ -27,8 +27,11 @@ ASPECT_RANGE = (np.float32(3 / 4), np.float32(4 / 3))
 AREA_RANGE = (np.float32(0.08), np.float32(1.0))
 MIN_COVERED = np.float32(0.1)
 
-# Of the files that `tf_ops.decode_image` reads.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+# Of the files that `tf_ops.decode_image` reads; those in the second line by Pillow.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif"),
+    *(".tif", ".tiff", ".avif"),
+)
 
 RESIZE_METHODS = ("bicubic_legacy", "bicubic", "bilinear")
 

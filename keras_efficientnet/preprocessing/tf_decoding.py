@@ -14,17 +14,18 @@ import tensorflow as tf
 
 # Of a JPEG; its segments before the picture, where Exif data is, are hardly longer.
 SEARCHED = 1 << 18  # bytes
+_JPEG_END = b"\xff\xd9"
 _EXIF = "Exif\\x00\\x00"
 _ORIENTATION = 0x0112  # source: Exif 2.32, section 4.6.4
 
 
 @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG, PNG, WebP, BMP or GIF file as an image viewer shows it.
+    """Decodes a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF file as a viewer shows it.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB, Exif's orientation is
-    applied, of an animation the first frame is taken. Transparency is left out: the
-    colours under it show, as with Pillow's `convert("RGB")`.
+    applied, of several frames or pages the first is taken. Transparency is left out:
+    the colours under it show, as with Pillow's `convert("RGB")`.
 
     Works eagerly and in tf.data, but not in a SavedModel, because it may call Python.
 
@@ -35,7 +36,8 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
         RGB pixels, (height, width, 3), uint8.
 
     Raises:
-        tf.errors.OpError: It is no such file, or is damaged. In a graph, when it runs.
+        tf.errors.OpError: It is no such file, is damaged or cut short. In a graph,
+            when it runs.
     """
     # A tf.function, so that eager callers too get TensorFlow's errors for Pillow's.
     image = tf.cond(
@@ -55,9 +57,17 @@ def is_plain_jpeg(encoded: tf.Tensor) -> tf.Tensor:
         encoded: The file's bytes, a string scalar.
 
     Returns:
-        A bool scalar: whether it is a JPEG that is not turned by its Exif data.
+        A bool scalar: whether it is a JPEG that ends as it must and is not turned by
+        its Exif data.
     """
-    return tf.cond(_is_jpeg(encoded), lambda: ~_is_turned(encoded), lambda: False)
+    # Decoding a part stops before the end, so that a file that is cut short would pass
+    # or fail by where the part is. Decoding the whole always finds out.
+    last = tf.maximum(tf.strings.length(encoded) - 2, 0)
+    return tf.cond(
+        _is_jpeg(encoded) & (tf.strings.substr(encoded, last, 2) == _JPEG_END),
+        lambda: ~_is_turned(encoded),
+        lambda: False,
+    )
 
 
 def _is_jpeg(encoded: tf.Tensor) -> tf.Tensor:
@@ -85,7 +95,7 @@ def _is_other_odd(encoded: tf.Tensor) -> tf.Tensor:
 
     TensorFlow refuses WebP with an alpha channel and corrupts memory on an animated
     one; takes a BMP's palette indices for grey; paints black what is transparent in a
-    GIF; does not know Exif data.
+    GIF; does not know Exif data, TIFF and AVIF.
     """
     head = tf.strings.substr(encoded, 0, 34)
 
@@ -96,7 +106,9 @@ def _is_other_odd(encoded: tf.Tensor) -> tf.Tensor:
     # 24 or 32 bits per pixel, not compressed.
     is_odd_bmp = starts("BM") & ~starts(r"\C{28}[\x18\x20]\x00{5}")
     has_exif = starts(r"\CPNG") & _contains(encoded, "eXIf")
-    return is_odd_webp | is_odd_bmp | has_exif | starts("GIF")
+    is_tiff = starts(r"II\*\x00") | starts(r"MM\x00\*")
+    is_avif = starts(r"\C{4}ftypavi[fs]") | starts(r"\C{4}ftypmif1\C*avif")
+    return is_odd_webp | is_odd_bmp | has_exif | starts("GIF") | is_tiff | is_avif
 
 
 def _contains(text: tf.Tensor, pattern: str) -> tf.Tensor:
@@ -114,6 +126,8 @@ def _decode_odd(encoded: bytes) -> np.ndarray:
     from PIL import ImageOps
 
     with _open(encoded) as opened:
+        if opened.mode in ("I", "F"):  # Pillow would clip to 0 to 255
+            raise ValueError("Images must have 8 or 16 bits per channel, not 32")
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I;16"):  # Pillow would clip, TensorFlow shifts
             grey = (np.asarray(image) >> 8).astype(np.uint8)
@@ -126,7 +140,7 @@ def _open(encoded: bytes) -> Any:
         from PIL import Image
     except ImportError as error:
         raise ImportError(
-            "A turned, animated, transparent or indexed image needs Pillow: "
+            "TIFF, AVIF and turned, animated or transparent images need Pillow: "
             "pip install pillow"
         ) from error
     return Image.open(io.BytesIO(encoded))

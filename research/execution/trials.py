@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from keras_efficientnet.architecture import block_plan
 from keras_efficientnet.common.files import InUseError, lock, write_text
+from keras_efficientnet.common.image_classes import choose_balanced
 
 from .. import trainer
 from .processes import POLL_S, is_orphan, run_processes
@@ -96,7 +97,8 @@ def train(trial: Trial, folder: pathlib.Path) -> Result:
     for name, most in limits.items():
         if most:
             split = splits[name]
-            splits[name] = split.take(np.array(trainer.balanced(split.labels, most)))
+            chosen = choose_balanced(split.labels, most)
+            splits[name] = split.take(np.sort(chosen))
     source = dataclasses.replace(source, splits=splits)
     summary = trainer.trainer.train(
         trial.config, folder, source, show=False, scores_only=True

@@ -33,23 +33,6 @@ def run(*arguments):
     return predict.main(argv, values)
 
 
-def test_finds_files_folders_and_globs_each_once(photos):
-    broken = photos / "deep" / "broken.jpg"
-    noise = photos / "deep" / "noise.png"
-    names = [str(photos / "deep"), str(photos / "*.png"), "nowhere.png", str(noise)]
-    assert [str(path) for path in predict.find_images(names)] == [
-        str(broken),
-        str(noise),
-        str(photos / "dark.png"),
-        "nowhere.png",
-    ]
-
-
-def test_file_with_a_glob_character_in_its_name_is_a_file(tmp_path):
-    (tmp_path / "a[1].png").touch()
-    assert predict.find_images([str(tmp_path / "a[1].png")])[0].name == "a[1].png"
-
-
 @pytest.mark.parametrize(
     "model",
     [
@@ -101,13 +84,28 @@ def test_a_picture_that_cannot_be_written_is_told(photos, tmp_path, capsys):
     assert "error: " in capsys.readouterr().err
 
 
+def test_names_that_are_not_utf8_are_printed_and_read_back():
+    path = pathlib.Path(os.fsdecode(b"caf\xe9.png"))
+    found = [predict.Prediction(path, (0,), ("cat",), (1.0,))]
+    text, described = predict.format_text(found), predict.format_json(found)
+    assert text.encode().startswith(rb"caf\udce9.png")
+    assert os.fsencode(json.loads(described.encode())[0]["image"]) == b"caf\xe9.png"
+
+
+def test_pipes_and_devices_are_skipped(photos, capsys):
+    os.mkfifo(photos / "pipe.jpg")
+    with pytest.warns(UserWarning, match=r"not regular files: 1 \(pipe.jpg\)"):
+        assert run(export_run.run_folder(), photos, "/dev/zero") == 0
+    assert "/dev/zero (zero must be a regular file)" in capsys.readouterr().err
+
+
 def test_text_without_any_class_is_a_list_of_images():
     nothing = predict.Prediction(pathlib.Path("a.png"), (), (), ())
     assert predict.format_text([nothing]).strip() == "a.png"
 
 
 def test_more_images_than_a_batch_keep_their_order(photos, monkeypatch):
-    monkeypatch.setattr("export.images.BATCH_SIZE", 2)
+    monkeypatch.setattr("keras_efficientnet.preprocessing.tf_files.BATCH_SIZE", 2)
     dark, noise = photos / "dark.png", photos / "deep" / "noise.png"
     copies = []
     for i in range(3):

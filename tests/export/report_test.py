@@ -1,12 +1,14 @@
 import json
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from export import images, loading, report
+from export import loading, report
 from export.latency import Latency
 from export.report import Result
 from export.verify import Comparison, Reference
+from keras_efficientnet.common.image_folders import list_images
 from tests.support import export_run
 
 
@@ -22,7 +24,7 @@ def failed_result(path):
 def write(tmp_path):
     run = export_run.run_folder()
     folder = run / "samples" / "verification" / "sky"
-    paths = tuple(e.path for e in images.list_images(folder))[:3]
+    paths = tuple(map(Path, list_images(folder)))[:3]
     reference = Reference(paths, np.eye(4)[:3], np.array([0, 1, 1]))
     results = [failed_result(tmp_path / "model_int8.tflite.failed")]
     report.write_report(loading.load(run), reference, results, tmp_path)

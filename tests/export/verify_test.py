@@ -5,10 +5,12 @@ import keras
 import numpy as np
 import pytest
 
-from export import images, verify
+from export import verify
 from export.formats.registry import FORMATS
 from export.runtimes.base import KerasRunner
 from export.verify import Comparison, Reference
+from keras_efficientnet.common.image_folders import list_images
+from keras_efficientnet.common.split_folders import open_image_folder
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from tests.support import export_run
 
@@ -31,7 +33,7 @@ class Table:
 
 def compare(keras_rows, rows, labels=None, format_name="tflite_int8"):
     folder = export_run.run_folder() / "samples" / "verification"
-    paths = tuple(e.path for e in images.list_images(folder))[: len(rows)]
+    paths = tuple(map(Path, list_images(folder)))[: len(rows)]
     row = dataclasses.replace(FORMATS[format_name], runner=lambda path: Table(rows))
     labels = None if labels is None else np.array(labels)
     reference = Reference(paths, np.array(keras_rows, np.float32), labels)
@@ -115,4 +117,4 @@ def test_outputs_that_are_no_probabilities_are_refused():
     runner = KerasRunner(keras.Model(inputs, logits))
     folder = export_run.run_folder() / "samples" / "verification" / "sky"
     with pytest.raises(ValueError, match="class probabilities, which sum to 1"):
-        verify.ask_keras(runner, images.list_images(folder), "abc", SPEC)
+        verify.ask_keras(runner, open_image_folder(folder), "abc", SPEC)

@@ -26,8 +26,8 @@ LIBRARY_IMPORTS = {
     "numpy",
     "safetensors",
 }
-TENSORFLOW_FILES = {"tf_ops.py", "tf_decoding.py"}
-PILLOW_FILES = {"file_limits.py", "tf_decoding.py"}
+TENSORFLOW_FILES = {"tf_ops.py", "tf_decoding.py", "tf_files.py"}
+PILLOW_FILES = {"file_limits.py", "image_folders.py", "tf_decoding.py"}
 # Imported by functions that need them, not with the library.
 LAZY_IMPORTS = {
     "addons.py": {"tensorflow_addons"},

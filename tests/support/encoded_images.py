@@ -62,3 +62,10 @@ LOSSLESS = {
     "animated webp": lambda: animated("WEBP", lossless=True),
     "turned webp": lambda: turned("WEBP", 8, lossless=True),
 }
+# Read where Pillow is, so not in an exported graph.
+TIFF = {
+    "tiff": lambda: encode(RGB, "TIFF"),
+    "compressed tiff": lambda: encode(RGB, "TIFF", compression="tiff_lzw"),
+    "cmyk tiff": lambda: encode(RGB.convert("CMYK"), "TIFF"),
+    "turned tiff": lambda: turned("TIFF", 6),
+}

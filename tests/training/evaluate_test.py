@@ -261,3 +261,13 @@ def test_subset_of_imagenet_is_matched_by_name(tmp_path, command):
         "--resize=bilinear",
     )
     assert (code, text.split()[1]) == (0, "100.00%")
+
+
+def test_images_without_labels_are_named_from_their_folder(tmp_path):
+    write_images(tmp_path / "b", [10])
+    write_images(tmp_path / "a", [20, 30])
+    split = evaluate._unlabelled(str(tmp_path))
+    assert list(split.names) == ["a/000.png", "a/001.png", "b/000.png"]
+    assert set(split.labels) == {sources.UNKNOWN}
+    with pytest.raises(ValueError, match="must be an existing folder"):
+        evaluate._unlabelled(str(tmp_path / "missing"))

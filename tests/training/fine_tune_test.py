@@ -5,6 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_efficientnet
 from training.configs import finetune
@@ -134,6 +135,40 @@ def test_labels_in_a_column_are_taken():
     images = np.zeros((20, 8, 8, 3), np.uint8)
     found = _source((images, np.array([[0], [1]] * 10)), None, None)
     assert len(found.split("train")) == 16
+
+
+def test_validation_labels_in_a_column_and_class_names_as_an_array_are_taken():
+    images, column = np.zeros((4, 8, 8, 3), np.uint8), np.array([[0], [1]] * 2)
+    found = _source((images, column), (images, column), np.array(["x", "y"]))
+    assert found.class_names == ("x", "y")
+    assert all(type(name) is str for name in found.class_names)
+    assert found.split("validation").labels.tolist() == [0, 1, 0, 1]
+
+
+def test_a_dataset_is_refused_with_the_way_to_arrays():
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
+    with pytest.raises(TypeError, match="`train` must be .* tf.data.Dataset") as caught:
+        _source(dataset, None, None)
+    assert "map(np.stack, zip(*dataset.unbatch()." in str(caught.value)
+    pair = map(np.stack, zip(*dataset.unbatch().as_numpy_iterator(), strict=True))
+    assert len(_source(tuple(pair), None, None).split("train")) == 2
+    with pytest.raises(TypeError, match="`validation` must be a folder, a Source, or"):
+        _source((images, labels), dataset, None)
+
+
+def test_what_would_be_ignored_is_refused(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(5):
+            (tmp_path / name / f"{i}.png").write_bytes(b"not opened here")
+    with pytest.raises(ValueError, match="its own: a, b. Received: class_names=x, y"):
+        _source(tmp_path, None, ["x", "y"])
+    source = _source(tmp_path, None, ["a", "b"])
+    with pytest.raises(ValueError, match="a Source has its own splits"):
+        _source(source, source, None)
+    with pytest.raises(TypeError, match="`validation` must be a folder or None"):
+        _source(tmp_path, ([], []), None)
 
 
 def test_a_model_of_no_variant_is_refused(tmp_path, tiny):

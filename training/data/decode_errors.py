@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet.common.plain_text import printable
+
 from .sources import Split
 
 MOST = 0.01  # of the images of an epoch
@@ -31,7 +33,7 @@ class BadImages:
     def names(self) -> list[str]:
         """Names of the images found so far, each once, in the order of finding."""
         with self._lock:
-            return [self._split.names[position] for position in self._found]
+            return [printable(self._split.names[position]) for position in self._found]
 
     def check(self, images: int) -> None:
         """Checks that few images were bad.

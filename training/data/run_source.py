@@ -24,4 +24,5 @@ def open_source(config: TrainConfig, source: Source | None = None) -> Source:
     if config.pseudo_labels:
         classes = len(source.class_names)
         source = sources.with_pseudo_labels(source, config.pseudo_labels, classes)
+    source.check_trainable()
     return source

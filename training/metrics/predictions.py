@@ -13,18 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.common.files import write_csv, write_text
-from keras_efficientnet.preprocessing import (
-    IMAGE_SUFFIXES,
-    EvalPreprocessing,
-    imagenet_classes,
-)
+from keras_efficientnet.common.plain_text import printable
+from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 
 from ..data import pipeline
-from ..data.sources import Split
+from ..data.sources import UNKNOWN, Split
 from ..engine import distribution
 
 TOP = 5  # answers per image
-UNKNOWN = -1  # label of an image without one
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -108,93 +104,9 @@ def _make_step(model: keras.Model) -> Callable[..., Any]:
     return step
 
 
-def image_files(directory: str | pathlib.Path) -> Split:
-    """Opens a folder of images without labels, in the order of their file names.
-
-    Args:
-        directory: Holds the images themselves, not in subfolders.
-
-    Raises:
-        ValueError: It is no folder, or has no images.
-    """
-    root = pathlib.Path(directory).expanduser()
-    if not root.is_dir():
-        raise ValueError(f"`images` must name a folder. Received: images='{root}'")
-    found = sorted(p for p in root.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise ValueError(
-            f"{root} must hold images ({', '.join(IMAGE_SUFFIXES)}). It has none."
-        )
-    paths = tf.constant([str(path) for path in found])
-    return Split(
-        labels=np.full(len(found), UNKNOWN, np.int32),
-        read=lambda index: tf.io.read_file(tf.gather(paths, index)),
-        names=[path.name for path in found],
-    )
-
-
-def match_classes(
-    data_names: Sequence[str], model_names: Sequence[str] | None, outputs: int
-) -> np.ndarray:
-    """Finds each class of the data among those of the model.
-
-    By name: the data may have fewer classes than the model, in any order. Classes of
-    ImageNet are found by their WordNet ids and by their English names. Where the
-    model's names are not known, or the data's are numbers, the order decides.
-
-    Args:
-        data_names: Classes of the data, in index order.
-        model_names: Classes of the model, in index order; None: not known.
-        outputs: Number of classes of the model.
-
-    Returns:
-        Class index of the model for each class of the data, (data classes,), int32.
-
-    Raises:
-        ValueError: The model has another number of classes, or a class is not one of
-            the model's, or could be two of them.
-    """
-    own = {name: i for i, name in enumerate(model_names or ())}
-    english = _english_names(model_names or ())
-    places = {name: own.get(name, english.get(_plain(name))) for name in data_names}
-    if None not in places.values():
-        return np.array(list(places.values()), np.int32)
-    numbered = all(name.isdigit() for name in data_names)
-    if len(data_names) == outputs and (model_names is None or numbered):
-        return np.arange(outputs, dtype=np.int32)
-    if model_names is None or numbered:
-        raise ValueError(
-            "`model` and `data` must have the same number of classes. Received: "
-            f"{outputs} and {len(data_names)}"
-        )
-    unknown = [name for name, place in places.items() if place is None]
-    raise ValueError(
-        "The classes of `data` must be classes of `model`, by name. These are not, or "
-        f"could be two of them: {', '.join(unknown[:5])}"
-    )
-
-
 def is_imagenet(class_names: Sequence[str]) -> bool:
     """Tells whether classes are ImageNet's 1000, told by their WordNet ids."""
     return set(class_names) == {wnid for wnid, _ in imagenet_classes()}
-
-
-def readable(class_names: Sequence[str]) -> tuple[str, ...]:
-    """Returns English names for WordNet ids, and other names as they are."""
-    english = dict(imagenet_classes())
-    return tuple(english.get(name, name) for name in class_names)
-
-
-def _english_names(model_names: Sequence[str]) -> dict[str, int]:
-    """Plain English name -> index; names that two classes share are left out."""
-    places: dict[str, list[int]] = {}
-    for index, name in enumerate(readable(model_names)):
-        places.setdefault(_plain(name), []).append(index)
-    return {name: found[0] for name, found in places.items() if len(found) == 1}
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", " ").strip()
 
 
 def per_class(found: Predictions, class_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -246,7 +158,7 @@ def write_predictions(
     rows = []
     for name, label, answers, probabilities in zip(*columns, strict=True):
         right = "" if label == UNKNOWN else class_names[label]
-        row = {"name": name, "label": right}
+        row = {"name": printable(name), "label": right}
         pairs = zip(answers, probabilities, strict=True)
         for i, (answer, probability) in enumerate(pairs, 1):
             row |= {f"class_{i}": class_names[answer]}

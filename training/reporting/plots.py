@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keras_efficientnet.common.files import replacing
+from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..data.sources import Split
@@ -179,7 +180,7 @@ def draw_predictions(
     chosen = rng.permutation(len(split))[:DRAWN_FROM]
     if skip_bad_images:
         bad = set(split.find_unreadable(len(chosen), chosen))
-        chosen = np.array([i for i in chosen if split.names[i] not in bad])
+        chosen = np.array([i for i in chosen if printable(split.names[i]) not in bad])
     probabilities = _predict(model, split, spec, chosen)
     order = _order(probabilities, split.labels[chosen])[: COLUMNS * ROWS]
     rows = -(-len(order) // COLUMNS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import pathlib
@@ -11,10 +10,12 @@ import platform
 import sys
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.common.files import write_text
+from keras_efficientnet.common.image_classes import choose_balanced
+from keras_efficientnet.common.image_folders import shorten
+from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..config import TrainConfig
@@ -63,10 +64,16 @@ class RunFolder:
         """Checks that a run in this folder, if one has begun, is of this config.
 
         Raises:
-            ValueError: It is of another; the message names the fields.
+            ValueError: It is of another; the message names the fields. Or its config
+                is missing.
         """
-        if not (self.has_begun and self.config.is_file()):
+        if not self.has_begun:
             return
+        if not self.config.is_file():
+            raise ValueError(
+                f"`workdir` must be new or hold a whole run; {self.root} holds a run "
+                f"whose {self.config.name} is missing"
+            )
         old = dataclasses.asdict(TrainConfig.from_json(_read(self.config)))
         new = dataclasses.asdict(config)
         changes = [f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k]]
@@ -89,15 +96,15 @@ class RunFolder:
         if self.has_begun:
             if self.labels.is_file() and self.read_labels() != names:
                 raise ValueError(
-                    f"`data` must have the classes that {self.labels} lists. "
-                    f"Received: classes {', '.join(names)}"
+                    f"`data` must have the classes that {self.labels} lists, in the "
+                    f"same order. Received: classes {shorten(names)}"
                 )
             # The order of images, and which are held out, would be another.
-            if self.images.is_file() and json.loads(_read(self.images)) != images:
+            old = json.loads(_read(self.images)) if self.images.is_file() else {}
+            if old != images:
                 raise ValueError(
-                    f"`data` must have the images that {self.root} was begun with, "
-                    f"{_count(json.loads(_read(self.images)))}. "
-                    f"Received: {_count(images)}"
+                    f"`data` must have the images that {self.root} was begun with. "
+                    f"Received: {_describe_changes(old, images)}"
                 )
         write_text(self.labels, "\n".join(names) + "\n")
         _write_json(self.images, images)
@@ -142,7 +149,7 @@ class RunFolder:
             "verification": (source.split(held_out), VERIFICATION_SAMPLES),
         }
         for name, (split, most) in parts.items():
-            for i in balanced(split.labels, most):
+            for i in sorted(choose_balanced(split.labels, most)):
                 class_name = source.class_names[split.labels[i]]
                 path = self.samples / name / class_name / f"{i:07d}.png"
                 try:
@@ -150,30 +157,9 @@ class RunFolder:
                 except tf.errors.OpError as error:
                     if not skip_bad_images:
                         raise ValueError(
-                            f"Images must be readable. This is not: {split.names[i]}"
+                            "Images must be readable. This is not: "
+                            f"{printable(split.names[i])}"
                         ) from error
-
-
-def balanced(labels: np.ndarray, most: int) -> list[int]:
-    """Chooses images so that the classes are as even as can be.
-
-    Args:
-        labels: Class index of each image, (images,).
-        most: How many to choose, if there are so many.
-
-    Returns:
-        Positions in rising order.
-
-    Example:
-        >>> balanced(np.array([0, 0, 0, 0, 1, 2]), 4)
-        [0, 1, 4, 5]
-    """
-    # Place of each image within its class: first all firsts, then all seconds.
-    place = np.zeros(len(labels), np.int64)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        place[members] = np.arange(len(members))
-    return sorted(np.argsort(place, kind="stable")[:most].tolist())
 
 
 def describe_environment() -> str:
@@ -190,15 +176,22 @@ def describe_environment() -> str:
 
 
 def _describe_images(source: Source) -> dict[str, list[int | str]]:
-    """Returns how many images each split has, and a digest of their labels."""
+    """Returns how many images each split has, and a digest of them."""
     return {
-        name: [len(split), hashlib.sha256(split.labels.tobytes()).hexdigest()[:16]]
+        name: [len(split), split.digest()]
         for name, split in sorted(source.splits.items())
     }
 
 
-def _count(images: dict[str, list[int | str]]) -> str:
-    return ", ".join(f"{count} of {name}" for name, (count, _) in images.items())
+def _describe_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
+    changes = []
+    for name in sorted(old.keys() | new.keys()):
+        (before, mark), (after, other) = (d.get(name, (0, "")) for d in (old, new))
+        if before != after:
+            changes.append(f"{after} images of {name} instead of {before}")
+        elif mark != other:
+            changes.append(f"{name} with other names, sizes or classes of its images")
+    return "; ".join(changes)
 
 
 def _write_png(path: pathlib.Path, split: Split, index: int) -> None:

@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 
 import keras_efficientnet
-from export import images
 from export.formats import saved_model
 from export.serving import graph_decoding
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
+from keras_efficientnet.preprocessing.tf_files import read_image
 from tests.support import artefacts, encoded_images, export_run, malformed
 from tests.support.paths import PHOTOS
 
@@ -85,7 +85,7 @@ def signatures():
 
 
 def keras_scores(paths, model, spec):
-    pixels = np.stack([images.read_image(path, spec) for path in paths])
+    pixels = np.stack([read_image(path, spec) for path in paths])
     return model.predict_on_batch(pixels)
 
 

@@ -6,13 +6,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_efficientnet.preprocessing import tf_decoding
+from keras_efficientnet.preprocessing import EvalPreprocessing, tf_decoding, tf_ops
 from tests.support.encoded_images import (
     JPEG_TOLERANCE,
     LOSSLESS,
     NOISE,
     PHOTO,
     RGB,
+    TIFF,
     by_pillow,
     encode,
     smooth,
@@ -28,9 +29,9 @@ def decode(encoded):
     return eager
 
 
-@pytest.mark.parametrize("name", LOSSLESS)
+@pytest.mark.parametrize("name", [*LOSSLESS, *TIFF])
 def test_lossless_files_are_read_as_by_pillow(name):
-    encoded = LOSSLESS[name]()
+    encoded = {**LOSSLESS, **TIFF}[name]()
     np.testing.assert_array_equal(decode(encoded), by_pillow(encoded))
 
 
@@ -87,11 +88,58 @@ def test_other_files_are_refused(encoded):
         tf_decoding.decode_image(tf.constant(encoded))
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_cut_off_and_unsupported_files_are_refused(form):
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP"])
+def test_cut_off_files_are_refused(form):
     encoded = encode(smooth(), form)
-    encoded = encoded if form == "TIFF" else encoded[: len(encoded) // 2]
     with pytest.raises(tf.errors.OpError):
+        tf_decoding.decode_image(tf.constant(encoded[: len(encoded) // 2]))
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3, 50, 500])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"orientation": 6}])
+def test_jpegs_without_their_end_are_refused_whatever_part_is_read(lost, options):
+    """So that a run does not die by the luck of a crop in a later epoch."""
+    if "orientation" in options:
+        encoded = turned("JPEG", 6)
+    else:
+        encoded = encode(smooth(), "JPEG", **options)
+    short = tf.constant(encoded[:-lost])
+    with pytest.raises(tf.errors.OpError):
+        tf_decoding.decode_image(short)
+    with pytest.raises(tf.errors.OpError):
+        tf_ops.eval_image(short, EvalPreprocessing(8, crop_padding=32))
+    for seed in range(5):
+        with pytest.raises(tf.errors.OpError):
+            tf_ops.train_image(short, EvalPreprocessing(8), tf.constant([seed, 0]))
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 512, b"\xff\xd8 a second picture"])
+def test_what_follows_the_end_of_a_jpeg_does_not_matter(tail):
+    encoded = encode(smooth(), "JPEG")
+    spec = EvalPreprocessing(8)
+    np.testing.assert_array_equal(decode(encoded + tail), decode(encoded))
+    np.testing.assert_array_equal(
+        tf_ops.eval_image(encoded + tail, spec), tf_ops.eval_image(encoded, spec)
+    )
+
+
+def test_avif_is_read_as_by_pillow():
+    encoded = encode(smooth(), "AVIF", quality=90)
+    np.testing.assert_array_equal(decode(encoded), by_pillow(encoded))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_16_bit_tiff_keeps_the_upper_8(order):
+    wide = NOISE[..., 0].astype(np.uint16) * 256 + NOISE[..., 1]
+    decoded = decode(encode(Image.fromarray(wide.astype(f"{order}u2")), "TIFF"))
+    np.testing.assert_array_equal(decoded, np.repeat(NOISE[..., :1], 3, axis=2))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_tiff_of_32_bits_is_refused(dtype):
+    """Pillow would clip its values to 0 to 255."""
+    encoded = encode(Image.fromarray(NOISE[..., 0].astype(dtype) * 1000), "TIFF")
+    with pytest.raises(tf.errors.OpError, match="8 or 16 bits per channel, not 32"):
         tf_decoding.decode_image(tf.constant(encoded))
 
 

@@ -45,31 +45,6 @@ def test_predictions_without_labels_leave_the_cell_empty(tmp_path):
     assert rows[1] == ["0.png", "", "b,c", "0.5", "d", "0.25", "e", "0.125"]
 
 
-def test_classes_are_matched_by_name_in_any_order():
-    places = predictions.match_classes(["b", "a"], ("a", "b", "c"), 3)
-    assert places.tolist() == [1, 0]
-
-
-def test_numbered_classes_are_matched_by_place():
-    numbers = [str(i) for i in range(1000)]
-    assert predictions.match_classes(numbers, WNIDS, 1000).tolist() == [*range(1000)]
-    assert predictions.match_classes(["x", "y"], None, 2).tolist() == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("data_names", "model_names", "outputs", "message"),
-    [
-        (["a", "z"], ("a", "b"), 2, "These are not, or could be two of them: z"),
-        (["tench", "crane"], WNIDS, 1000, "two of them: crane"),  # bird and machine
-        (["1", "2"], WNIDS, 1000, "same number of classes. Received: 1000 and 2"),
-        (["a", "b"], None, 3, "same number of classes. Received: 3 and 2"),
-    ],
-)
-def test_classes_that_do_not_fit(data_names, model_names, outputs, message):
-    with pytest.raises(ValueError, match=message):
-        predictions.match_classes(data_names, model_names, outputs)
-
-
 def test_ilsvrc_numbers_are_read_from_both_spellings(tmp_path):
     path = tmp_path / "ids.txt"
     order = WNIDS[::-1]
@@ -97,16 +72,3 @@ def test_server_file_is_for_imagenet_only(tmp_path):
     with pytest.raises(ValueError, match="must have ImageNet's 1000 classes"):
         predictions.write_server_file(answers_to([0], [0]), ["a", "b"], {}, path)
     assert not path.exists()
-
-
-def test_images_without_labels_come_in_the_order_of_their_names(tmp_path):
-    for name in ("b.png", "a.jpg", "notes.txt", "c.JPEG"):
-        (tmp_path / name).write_bytes(b"")
-    split = predictions.image_files(tmp_path)
-    assert list(split.names) == ["a.jpg", "b.png", "c.JPEG"]
-    assert set(split.labels) == {predictions.UNKNOWN}
-    with pytest.raises(ValueError, match="`images` must name a folder"):
-        predictions.image_files(tmp_path / "missing")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="must hold images .* It has none"):
-        predictions.image_files(tmp_path / "empty")

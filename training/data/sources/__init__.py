@@ -1,7 +1,7 @@
 """Where labelled images come from: one interface over folders, records and arrays."""
 
 from .arrays import DIGIT_SIZE, arrays, digits
-from .base import HELD_OUT, SHARES, Source, Split, hold_out, stratify
+from .base import HELD_OUT, SHARES, UNKNOWN, Source, Split, hold_out, stratify
 from .folders import folder, folders, unlabelled
 from .mnist import FASHION_MNIST, fashion_mnist, idx
 from .pseudo import with_pseudo_labels
@@ -15,6 +15,7 @@ __all__ = [
     "HELD_OUT",
     "KINDS",
     "SHARES",
+    "UNKNOWN",
     "Source",
     "Split",
     "arrays",

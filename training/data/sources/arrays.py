@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .base import SHARES, Source, Split, stratify
+from .base import SHARES, Source, Split, checksums, stratify
 
 DIGIT_SIZE = 32  # pixels; the originals have 8
 
@@ -88,4 +88,9 @@ def _split(
         )
     held = tf.constant(images)
     names = [f"{name}[{i}]" for i in range(len(labels))]
-    return Split(labels.astype(np.int32), lambda i: tf.gather(held, i), names)
+    return Split(
+        labels.astype(np.int32),
+        lambda i: tf.gather(held, i),
+        names,
+        find_stamps=lambda: checksums(images),
+    )

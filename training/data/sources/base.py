@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.common.choices import did_you_mean
+from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.preprocessing import tf_ops
 
 # Ratios to all images, where the source itself does not say.
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 HELD_OUT = 0.1  # of the training images, where only "train" exists
+UNKNOWN = -1  # label of an image without one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +33,16 @@ class Split:
         names: What to call each image in messages, by position.
         soft_labels: A teacher's probabilities, (images, classes), float; None: the
             labels are the targets.
+        find_stamps: Function that returns a number per image which another image in
+            its place would hardly have, (images,), int64: the size of its file, or a
+            checksum of its pixels. None: not known.
     """
 
     labels: np.ndarray
     read: Callable[[tf.Tensor], tf.Tensor]
     names: Sequence[str]
     soft_labels: np.ndarray | None = None
+    find_stamps: Callable[[], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,13 +54,29 @@ class Split:
             positions: (images,), integers; may repeat.
         """
         held = tf.constant(positions, tf.int64)
-        soft = self.soft_labels
+        soft, find_stamps = self.soft_labels, self.find_stamps
         return Split(
             self.labels[positions],
             lambda i: self.read(tf.gather(held, i)),
             [self.names[i] for i in positions],
             None if soft is None else soft[positions],
+            None if find_stamps is None else lambda: find_stamps()[positions],
         )
+
+    def digest(self) -> str:
+        """Returns a checksum of the images' names, stamps, labels and targets.
+
+        It does not depend on the folder that all of them are in.
+        """
+        found = hashlib.sha256()
+        for name in relative(self.names):
+            found.update(_encode(name) + b"\0")
+        found.update(self.labels.astype("<i4").tobytes())
+        if self.soft_labels is not None:
+            found.update(self.soft_labels.tobytes())
+        if self.find_stamps is not None:
+            found.update(self.find_stamps().astype("<i8").tobytes())
+        return found.hexdigest()
 
     def find_unreadable(
         self, most: int = 5, positions: np.ndarray | None = None
@@ -69,7 +92,7 @@ class Split:
             try:
                 tf_ops.pixels(self.read(tf.constant(i, tf.int64)))
             except tf.errors.OpError:
-                failed.append(self.names[i])
+                failed.append(printable(self.names[i]))
             if len(failed) == most:
                 break
         return failed
@@ -96,6 +119,18 @@ class Source:
             raise ValueError(
                 "`class_names` must be distinct and fit as folder names. "
                 f"Received: class_names={self.class_names}"
+            )
+
+    def check_trainable(self) -> None:
+        """Checks that there is something to learn.
+
+        Raises:
+            ValueError: There is only one class.
+        """
+        if len(self.class_names) < 2:
+            raise ValueError(
+                "`data` must have at least two classes, such as a folder for each. "
+                f"Received: {', '.join(map(printable, self.class_names)) or 'none'}"
             )
 
     def split(self, name: str) -> Split:
@@ -210,6 +245,15 @@ def with_validation(splits: Mapping[str, Split]) -> dict[str, Split]:
     return {**splits, **{name: train.take(at) for name, at in parts.items()}}
 
 
+def checksums(images: np.ndarray) -> np.ndarray:
+    """Returns a checksum of each image's pixels, (images,), int64.
+
+    Args:
+        images: Pixels, (images, ...).
+    """
+    return np.array([zlib.crc32(i.tobytes()) for i in images], np.int64)
+
+
 def relative(names: Sequence[str]) -> list[str]:
     """Returns the names without the folder that all of them are in.
 
@@ -223,8 +267,20 @@ def relative(names: Sequence[str]) -> list[str]:
     if not names or not all(os.path.isabs(name) for name in names):
         return list(names)
     shared = os.path.commonpath({os.path.dirname(name) for name in names})
-    return [os.path.relpath(name, shared).replace(os.sep, "/") for name in names]
+    prefix = os.path.join(shared, "")  # much faster to cut than `relpath`
+    return [
+        (
+            name[len(prefix) :]
+            if name.startswith(prefix)
+            else os.path.relpath(name, shared)
+        ).replace(os.sep, "/")
+        for name in names
+    ]
 
 
 def _hashes(keys: Sequence[str]) -> np.ndarray:
-    return np.array([hashlib.sha256(key.encode()).hexdigest() for key in keys])
+    return np.array([hashlib.sha256(_encode(key)).hexdigest() for key in keys])
+
+
+def _encode(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

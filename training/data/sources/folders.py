@@ -2,47 +2,55 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import os
-import pathlib
+import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientnet.preprocessing import IMAGE_SUFFIXES
+from keras_efficientnet.common.image_folders import (
+    ImageFolder,
+    existing,
+    list_images,
+    open_class_folders,
+    readable_suffixes,
+    shorten,
+)
+from keras_efficientnet.common.plain_text import printable
+from keras_efficientnet.common.split_folders import WHOLE, find_splits
 
-from .base import HELD_OUT, SHARES, Source, Split, stratify
+from .base import SHARES, UNKNOWN, Source, Split, relative, stratify, with_validation
 
-_SPLIT_FOLDERS = (("validation", "validation"), ("validation", "val"), ("test", "test"))
+# Files of a folder whose content is looked at before a run resumes: classes that were
+# swapped may hold files of the same names and sizes.
+_SAMPLED = 256
+_AT_ONCE = 16  # files whose sizes are asked for; a file server answers slowly
 
 
 def folder(directory: str) -> Source:
     """Opens a folder of images with one subfolder per class.
 
     Args:
-        directory: Holds the class folders; or "train", and beside it "validation"
-            (or "val") and "test" if they exist, each with the class folders.
-            What is missing is held out by a fixed rule: see `SHARES`, `HELD_OUT`.
+        directory: Path of a folder that holds the class folders; or "train", and beside
+            it "validation" and "test" if they exist, each with the class folders. See
+            `find_splits` for what else splits may be called. What is missing is held
+            out by a fixed rule: see `SHARES`, `HELD_OUT`.
 
     Raises:
         ValueError: It is no folder, has no classes, a class has no images or too
             few to be split, or the splits have different classes.
     """
-    root = _existing(directory)
-    if not _has_folders(root / "train"):  # else a class may be called so
-        listing = _Listing.of(root)
-        return listing.source(listing.cut(SHARES))
-    listing = _Listing.of(root / "train")
-    parts = {"train": listing}
-    for name, spelling in _SPLIT_FOLDERS:
-        if (root / spelling).is_dir():
-            parts[name] = _Listing.of(root / spelling)
-            _check_same_classes(listing, parts[name])
-    if "validation" not in parts:
-        shares = {"train": 1 - HELD_OUT, "validation": HELD_OUT}
-        parts.update(listing.cut(shares))
-    return listing.source(parts)
+    root = existing(directory)
+    found = {name: _open(place, root) for name, place in find_splits(directory).items()}
+    if WHOLE in found:
+        whole = found[WHOLE]
+        parts = stratify(relative(whole.paths), whole.labels, SHARES)
+        found = {name: whole.take(at) for name, at in parts.items()}
+    return _source(found)
 
 
 def folders(directories: Mapping[str, str | os.PathLike[str]]) -> Source:
@@ -54,101 +62,69 @@ def folders(directories: Mapping[str, str | os.PathLike[str]]) -> Source:
     Raises:
         ValueError: As for `folder`.
     """
-    roots = {name: _existing(os.fspath(path)) for name, path in directories.items()}
-    parts = {name: _Listing.of(root) for name, root in roots.items()}
-    for part in parts.values():
-        _check_same_classes(parts["train"], part)
-    return parts["train"].source(parts)
+    roots = {name: existing(path) for name, path in directories.items()}
+    return _source({name: _open(root, root) for name, root in roots.items()})
 
 
-def unlabelled(directory: str) -> Split:
+def unlabelled(directory: str | os.PathLike[str]) -> Split:
     """Opens every image of a folder and its subfolders, in the order of their paths.
 
     Args:
-        directory: Of images.
+        directory: Path of the folder.
 
     Returns:
-        A split whose labels are all 0.
+        A split whose labels are all `UNKNOWN`.
 
     Raises:
         ValueError: It is no folder, or holds no images.
     """
-    paths = _list_images(_existing(directory))
-    return _file_split(paths, np.zeros(len(paths), np.int32))
+    paths = list_images(directory)
+    return _file_split(paths, np.full(len(paths), UNKNOWN, np.int32))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Listing:
-    """Image files of class folders, in the order of their names."""
-
-    root: pathlib.Path
-    class_names: tuple[str, ...]
-    paths: list[str]
-    labels: np.ndarray
-
-    @classmethod
-    def of(cls, root: pathlib.Path) -> _Listing:
-        folders = sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
-        if not folders:
-            raise ValueError(f"{root} must have one subfolder per class. It has none.")
-        paths: list[str] = []
-        labels: list[int] = []
-        for label, class_folder in enumerate(folders):
-            found = _list_images(class_folder)
-            paths += found
-            labels += [label] * len(found)
-        names = tuple(p.name for p in folders)
-        return cls(root, names, paths, np.array(labels, np.int32))
-
-    def cut(self, shares: Mapping[str, float]) -> dict[str, _Listing]:
-        keys = [pathlib.Path(p).relative_to(self.root).as_posix() for p in self.paths]
-        return {
-            name: dataclasses.replace(
-                self, paths=[self.paths[i] for i in at], labels=self.labels[at]
-            )
-            for name, at in stratify(keys, self.labels, shares).items()
-        }
-
-    def source(self, parts: Mapping[str, _Listing]) -> Source:
-        splits = {name: _file_split(p.paths, p.labels) for name, p in parts.items()}
-        return Source(self.class_names, splits)
-
-
-def _has_folders(place: pathlib.Path) -> bool:
-    return place.is_dir() and any(path.is_dir() for path in place.iterdir())
-
-
-def _existing(directory: str) -> pathlib.Path:
-    # Absolute: what is held out must not depend on where the program was started.
-    root = pathlib.Path(os.path.abspath(pathlib.Path(directory).expanduser()))
-    if not root.is_dir():
-        raise ValueError(f"`data` must name a folder. Received: data='folder:{root}'")
-    return root
-
-
-def _list_images(class_folder: pathlib.Path) -> list[str]:
-    found = sorted(
-        str(path)
-        for path in class_folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
-    if not found:
+def _open(root: Path, data_root: Path) -> ImageFolder:
+    found = open_class_folders(root, data_root)
+    images = np.bincount(found.labels, minlength=len(found.class_names))
+    empty = [name for name, n in zip(found.class_names, images, strict=True) if not n]
+    if empty:
         raise ValueError(
-            f"{class_folder} must hold images ({', '.join(IMAGE_SUFFIXES)}). "
-            "It has none."
+            f"{printable(root / empty[0])} must hold images "
+            f"({', '.join(readable_suffixes())}). It has none."
         )
     return found
 
 
-def _check_same_classes(train: _Listing, other: _Listing) -> None:
-    if other.class_names != train.class_names:
-        only = sorted(set(train.class_names) ^ set(other.class_names))
-        raise ValueError(
-            f"{other.root} must have the class folders of {train.root}. "
-            f"Only in one of them: {', '.join(only)}"
-        )
+def _source(found: Mapping[str, ImageFolder]) -> Source:
+    first, *others = found.values()
+    for other in others:
+        if other.class_names != first.class_names:
+            only = sorted(set(first.class_names) ^ set(other.class_names))
+            raise ValueError(
+                f"{printable(other.root)} must have the class folders of "
+                f"{printable(first.root)}. Only in one of them: {shorten(only)}"
+            )
+    splits = {name: _file_split(f.paths, f.labels) for name, f in found.items()}
+    return Source(first.class_names, with_validation(splits))
 
 
 def _file_split(paths: Sequence[str], labels: np.ndarray) -> Split:
-    held = tf.constant(list(paths))
-    return Split(labels, lambda i: tf.io.read_file(tf.gather(held, i)), paths)
+    held = tf.constant([os.fsencode(path) for path in paths])
+    return Split(
+        labels,
+        lambda i: tf.io.read_file(tf.gather(held, i)),
+        paths,
+        find_stamps=functools.cache(lambda: _stamps(paths)),
+    )
+
+
+def _stamps(paths: Sequence[str]) -> np.ndarray:
+    """Returns the size of each file; of some files a checksum joins it, int64."""
+    sampled = np.unique(np.linspace(0, len(paths) - 1, _SAMPLED, dtype=np.int64))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        sizes = np.fromiter(pool.map(os.path.getsize, paths), np.int64, len(paths))
+        sizes[sampled] += list(pool.map(_checksum, [paths[i] for i in sampled]))
+    return sizes
+
+
+def _checksum(path: str) -> int:
+    return zlib.crc32(Path(path).read_bytes()) << 16

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from .base import Source, Split, with_validation
+from .base import Source, Split, checksums, with_validation
 
 # Where Debian's package dataset-fashion-mnist puts its files.
 FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
@@ -97,7 +97,9 @@ def _split(part: str, pixels: np.ndarray, labels: np.ndarray) -> Split:
         return tf.stack([grey] * 3, axis=-1)
 
     names = [f"{part}[{i}]" for i in range(len(labels))]
-    return Split(labels.astype(np.int32), read, names)
+    return Split(
+        labels.astype(np.int32), read, names, find_stamps=lambda: checksums(pixels)
+    )
 
 
 def _labels(folder: pathlib.Path, name: str) -> np.ndarray:

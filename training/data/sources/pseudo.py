@@ -162,11 +162,17 @@ def _join(train: Split, taught: Split, classes: int) -> Split:
             lambda: _image(taught, index - count, pixels),
         )
 
+    stamps = [split.find_stamps for split in (train, taught)]
+
+    def find_stamps() -> np.ndarray:
+        return np.concatenate([find() for find in stamps if find])
+
     return Split(
         np.concatenate([train.labels, taught.labels]),
         read,
         [*train.names, *taught.names],
         joint,
+        find_stamps,
     )
 
 

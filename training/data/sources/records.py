@@ -26,7 +26,7 @@ from keras_efficientnet.common.files import cache_dir, replacing
 
 from .base import Split
 
-_FORMAT = 1  # of the cached index; a new number leaves old files unread
+_FORMAT = 2  # of the cached index; a new number leaves old files unread
 _AT_ONCE = 8  # files being indexed
 _BATCH = 1024  # records
 _MOST_OPEN = 256  # files; systems often allow 1024 per process
@@ -71,7 +71,7 @@ class RecordIndex:
         file: Position in `paths` of each image's file, (images,), int32.
         place: First byte of the image in its file; of an ArrayRecord, the record's
             number, (images,), int64.
-        length: Of the image, bytes; of an ArrayRecord 0, (images,), int64.
+        length: Size of the image, bytes, (images,), int64.
         label: Class index, (images,), int32.
     """
 
@@ -114,7 +114,7 @@ def record_split(paths: Sequence[str], layout: Layout) -> Split:
     """
     index = find_index(paths, layout, _index_tfrecord)
     read = _Reader(index).read
-    return Split(index.label, _by_python(read), RecordNames(index))
+    return _split(index, _by_python(read))
 
 
 def array_record_split(paths: Sequence[str], layout: Layout) -> Split:
@@ -136,7 +136,12 @@ def array_record_split(paths: Sequence[str], layout: Layout) -> Split:
             return source[int(position)]
 
     read = _by_python(read_record)
-    return Split(index.label, lambda i: layout.parse(read(i))[0], RecordNames(index))
+    return _split(index, lambda i: layout.parse(read(i))[0])
+
+
+def _split(index: RecordIndex, read: Callable[[tf.Tensor], tf.Tensor]) -> Split:
+    names = RecordNames(index)
+    return Split(index.label, read, names, find_stamps=lambda: index.length)
 
 
 def find_index(
@@ -204,7 +209,7 @@ def _index_array_record(path: str, layout: Layout) -> np.ndarray:
 
     rows = _collect(records.map(row, tf.data.AUTOTUNE), path, layout)
     image, label = rows[:, 0], rows[:, 1]
-    return np.stack([np.arange(len(rows)), 0 * image, label], axis=1)
+    return np.stack([np.arange(len(rows)), image, label], axis=1)
 
 
 def _collect(rows: tf.data.Dataset, path: str, layout: Layout) -> np.ndarray:

@@ -1,4 +1,6 @@
 import hashlib
+import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -71,7 +73,7 @@ def test_folder_with_train_only_holds_out_a_tenth(tmp_path):
 
 
 def test_folder_errors_name_the_folder(tmp_path):
-    with pytest.raises(ValueError, match="must name a folder"):
+    with pytest.raises(ValueError, match="must be an existing folder"):
         sources.folder(str(tmp_path / "missing"))
     with pytest.raises(ValueError, match="one subfolder per class"):
         sources.folder(str(tmp_path))
@@ -81,6 +83,76 @@ def test_folder_errors_name_the_folder(tmp_path):
     write_images(tmp_path, {"dog": 0})
     with pytest.raises(ValueError, match=r"dog must hold images \(.jpg"):
         sources.folder(str(tmp_path))
+
+
+def test_splits_are_known_by_other_names(tmp_path):
+    for part, count in (("TRAIN", 4), ("valid", 2), ("Testing", 1)):
+        write_images(tmp_path / part, {"cat": count, "dog": count})
+    source = sources.folder(str(tmp_path))
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    assert list(sizes.items()) == [("train", 8), ("validation", 4), ("test", 2)]
+
+
+def test_a_folder_of_test_images_alone_can_be_scored(tmp_path):
+    write_images(tmp_path / "test", {"cat": 1})
+    source = sources.folder(str(tmp_path))
+    assert (source.class_names, [*source.splits]) == (("cat",), ["test"])
+
+
+def test_a_single_class_is_nothing_to_train_on(tmp_path):
+    write_images(tmp_path, {"photos": 10})
+    source = sources.folder(str(tmp_path))
+    with pytest.raises(ValueError, match="at least two classes, .* Received: photos"):
+        source.check_trainable()
+
+
+def test_file_names_need_not_be_utf8(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    write_images(tmp_path, {f"cat/{name}": 10, f"dog/{name}": 10})
+    source = sources.hold_out(sources.folder(str(tmp_path)), 2)
+    assert read_all(source.split("minival")).shape == (2, 6, 7, 3)
+    assert len(source.split("train").digest()) == 64
+    bad = source.split("test").names[0]
+    pathlib.Path(bad).write_bytes(b"no image")
+    (found,) = source.split("test").find_unreadable()
+    assert "caf\\udce9" in found.encode().decode()
+
+
+def _digests(root):
+    source = sources.folder(str(root))
+    return {name: split.digest() for name, split in source.splits.items()}
+
+
+def test_digest_covers_names_sizes_and_classes_but_not_the_place(tmp_path):
+    for part in ("train", "val"):
+        write_images(tmp_path / "data" / part, {"cat": 3, "dog": 3})
+    root = (tmp_path / "data").rename(tmp_path / "moved")
+    before = _digests(root)
+    assert _digests(root) == before
+    train = root / "train"
+    (train / "cat" / "0.png").rename(train / "cat" / "00.png")
+    renamed = _digests(root)
+    assert renamed["train"] != before["train"]
+    assert renamed["validation"] == before["validation"]
+    with (train / "dog" / "1.png").open("ab") as file:
+        file.write(b"longer")
+    assert _digests(root)["train"] != renamed["train"]
+    swapped = _digests(root)
+    for old, new in (("cat", "x"), ("dog", "cat"), ("x", "dog")):
+        (root / "val" / old).rename(root / "val" / new)
+    assert _digests(root)["validation"] != swapped["validation"]
+
+
+def test_digest_of_arrays_covers_their_pixels():
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    digests = []
+    for value in (0, 1):
+        images[1, 2, 3, 0] = value
+        part = (images.copy(), [0, 1])
+        source = sources.arrays({"train": part, "validation": part}, ["a", "b"])
+        digests.append(source.split("train").digest())
+        assert source.split("train").take(np.array([0])).digest()
+    assert digests[0] != digests[1]
 
 
 def test_folder_parts_must_have_the_same_classes(tmp_path):

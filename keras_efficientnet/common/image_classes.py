@@ -1,0 +1,148 @@
+"""Classes of images: matching to a model's classes, and balanced choice."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from ..preprocessing import imagenet_classes
+from .choices import did_you_mean
+from .image_folders import shorten
+
+
+def match_classes(
+    data_names: Sequence[str], model_names: Sequence[str] | None, outputs: int
+) -> np.ndarray:
+    """Finds each class of the data among those of the model.
+
+    By name: the data may have fewer classes than the model, in any order. Case,
+    underscores and Unicode normalisation do not matter, and ImageNet's classes go by
+    WordNet ids and by English names. Where no name is found and the data's are 0, 1, 2
+    or 1, 2, 3 and so on for all classes, the numbers decide; where the model's
+    names are not known, the order does.
+
+    Args:
+        data_names: Classes of the data, in index order.
+        model_names: Classes of the model, in index order; None: not known.
+        outputs: Number of classes of the model.
+
+    Returns:
+        Class index of the model for each class of the data, (data classes,), int32.
+
+    Raises:
+        ValueError: A class is not one of the model's, or could be two of them, or the
+            numbers of classes differ where they must not.
+    """
+    exact = _unique((name, i) for i, name in enumerate(model_names or ()))
+    other = _unique(_other_names(model_names or ()))
+    found = [exact.get(name, other.get(_plain(name))) for name in data_names]
+    if None not in found:
+        return np.array(found, np.int32)
+    is_numbered = all(name.isascii() and name.isdigit() for name in data_names)
+    if any(place is not None for place in found) or not (
+        is_numbered or model_names is None
+    ):
+        missing = [n for n, p in zip(data_names, found, strict=True) if p is None]
+        raise ValueError(
+            f"The classes of the data must be among the model's {outputs}, by name. "
+            "These are not, or could be two of them: "
+            f"{shorten(missing)}.{did_you_mean(missing[0], model_names or ())}"
+        )
+    return _by_order(data_names, outputs, is_numbered, model_names is not None)
+
+
+def choose_balanced(labels: np.ndarray, count: int) -> list[int]:
+    """Chooses images so that every class has nearly as many.
+
+    Takes one of each class in turn, in a fixed random order within the class, so that
+    the first part of the choice is balanced as well.
+
+    Args:
+        labels: Class of each image, (images,), integers.
+        count: Number of images wanted; all when there are fewer.
+
+    Returns:
+        Positions, in the order of choice.
+
+    Raises:
+        ValueError: `count` is negative.
+
+    Example:
+        >>> labels = np.array([0, 0, 0, 0, 1, 2])
+        >>> labels[choose_balanced(labels, 4)].tolist()
+        [0, 1, 2, 0]
+    """
+    if count < 0:
+        raise ValueError(f"`count` must be at least 0. Received: count={count}")
+    labels = np.asarray(labels)
+    # RandomState's numbers are the same in every version of NumPy.
+    shuffled = np.random.RandomState(0).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    is_first = np.diff(labels[by_class], prepend=np.nan) != 0
+    starts = np.maximum.accumulate(np.where(is_first, np.arange(len(labels)), 0))
+    rounds = np.arange(len(labels)) - starts  # place of each image in its class
+    return by_class[np.argsort(rounds, kind="stable")][:count].tolist()
+
+
+def readable_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Returns English names for WordNet ids, and other names as they are.
+
+    Args:
+        class_names: Names of classes.
+    """
+    english = dict(imagenet_classes())
+    return tuple(english.get(name, name) for name in class_names)
+
+
+def _by_order(
+    data_names: Sequence[str], outputs: int, is_numbered: bool, is_known: bool
+) -> np.ndarray:
+    if len(data_names) != outputs:
+        raise ValueError(
+            "The classes of the data must be among the model's by name, or both have "
+            f"the same number of classes. Received: {outputs} and {len(data_names)}"
+        )
+    if is_numbered:
+        numbers = np.array([int(name) for name in data_names])
+        places = numbers - numbers.min()
+        if numbers.min() in (0, 1) and set(places) == set(range(outputs)):
+            return places.astype(np.int32)
+        if is_known:
+            raise ValueError(
+                "Classes that are numbers must be all from 0 or from 1 on. "
+                f"Received: {shorten(data_names)}"
+            )
+    warnings.warn(
+        "The names of the model's classes are not known; the data's are taken in "
+        f"their order: {shorten(data_names)}",
+        stacklevel=3,
+    )
+    return np.arange(outputs, dtype=np.int32)
+
+
+def _unique(names: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Returns name -> index, without names that more than one index has."""
+    places: dict[str, set[int]] = {}
+    for name, index in names:
+        places.setdefault(name, set()).add(index)
+    return {name: min(found) for name, found in places.items() if len(found) == 1}
+
+
+def _other_names(model_names: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Yields plain spellings, English names and WordNet ids of the classes."""
+    english, imagenet = readable_names(model_names), imagenet_classes()
+    is_imagenet = list(english) == [name for _, name in imagenet]
+    for index, name in enumerate(model_names):
+        yield _plain(name), index
+        yield _plain(english[index]), index
+        if is_imagenet:
+            yield imagenet[index][0], index
+
+
+def _plain(name: str) -> str:
+    text = unicodedata.normalize("NFC", name).casefold().replace("_", " ").strip()
+    return str(int(text)) if re.fullmatch("[0-9]+", text) else text

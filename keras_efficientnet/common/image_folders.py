@@ -1,0 +1,346 @@
+"""Image folders: listing images and class folders.
+
+One set of rules for training, evaluation, export and prediction. Hidden and system
+files never count. Whatever else is left out (links that lead back, unreadable folders,
+kinds of images that cannot be decoded) is named in one warning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import glob
+import importlib.util
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..preprocessing import IMAGE_SUFFIXES
+from .plain_text import printable
+
+# Images that people have and nothing here decodes: named, never skipped in silence.
+UNREADABLE_SUFFIXES = (
+    *(".heic", ".heif", ".jp2", ".jxl", ".svg", ".psd", ".tga", ".ppm", ".pgm"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf"),
+)
+# What archives of macOS, NAS systems, Windows and ext file systems add.
+_SYSTEM_NAMES = {
+    *("__macosx", "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot"),
+    *("$recycle.bin", "system volume information", "lost+found"),
+}
+_INTEGER = re.compile(r"-?[0-9]+")
+_SHOWN = 5  # names in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFolder:
+    """Images of a folder, in class folders or not.
+
+    Attributes:
+        root: The folder that holds the class folders, or the images themselves.
+        paths: Absolute path of each image; class by class, in the order of the names.
+        labels: Position of each image's class in `class_names`, (images,), int32; of
+            images in no class folders, 0.
+        class_names: Names of the class folders, in order; empty: there are none.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    class_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, positions: Sequence[int] | np.ndarray) -> ImageFolder:
+        """Returns the images at some positions, in that order.
+
+        Args:
+            positions: Positions in `paths`, integers.
+        """
+        at = np.asarray(positions, np.int64)
+        paths = tuple(self.paths[i] for i in at)
+        return dataclasses.replace(self, paths=paths, labels=self.labels[at])
+
+
+class Remarks:
+    """Collects what is left out of a folder, and warns about it once at the end.
+
+    Args:
+        root: The folder, which the warning names.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._found: dict[str, list[str]] = {}
+
+    def add(self, reason: str, path: str | os.PathLike[str]) -> None:
+        """Notes a path.
+
+        Args:
+            reason: What is wrong with it, in the plural: "links to folders".
+            path: In the folder.
+        """
+        name = os.path.relpath(path, self._root)
+        self._found.setdefault(reason, []).append(name)
+
+    def __enter__(self) -> Remarks:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._found and kind is None:
+            parts = [
+                f"{reason}: {len(names):,} ({shorten(sorted(names))})"
+                for reason, names in self._found.items()
+            ]
+            text = f"In {printable(self._root)}: {'; '.join(parts)}"
+            warnings.warn(text, stacklevel=3)
+
+
+@functools.cache
+def readable_suffixes() -> tuple[str, ...]:
+    """Returns those of `IMAGE_SUFFIXES` that can be decoded on this machine."""
+    missing = {".tif", ".tiff", ".avif"}
+    if importlib.util.find_spec("PIL") is not None:
+        from PIL import features
+
+        # Pillow reads AVIF since 11.3, where it was built with it.
+        has_avif = "avif" in features.modules and features.check("avif")
+        missing = set() if has_avif else {".avif"}
+    return tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in missing)
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[str]:
+    """Lists the images of a folder and its subfolders.
+
+    Args:
+        folder: Path of the folder.
+
+    Returns:
+        Absolute paths, sorted as text.
+
+    Raises:
+        ValueError: There is no such folder, or it holds no images.
+    """
+    root = existing(folder)
+    with Remarks(root) as remarks:
+        paths = sorted(_walk(root, root, remarks))
+    if not paths:
+        raise ValueError(
+            f"{printable(root)} must hold images ({', '.join(readable_suffixes())}). "
+            "It has none."
+        )
+    return paths
+
+
+def find_images(names: Sequence[str]) -> list[Path]:
+    """Lists the files that a user means.
+
+    Args:
+        names: Files, folders (all images in them, at any depth) and glob patterns.
+
+    Returns:
+        Paths in the order given, each once. A name that matches nothing, and a folder
+        without images, stay as they are.
+    """
+    paths: list[Path] = []
+    for name in names:
+        is_pattern = not os.path.lexists(name)
+        matches = sorted(glob.glob(name, recursive=True)) if is_pattern else []
+        for match in map(Path, matches or [name]):
+            inside: list[Path] = []
+            if match.is_dir():
+                with Remarks(match) as remarks:
+                    inside = [Path(p) for p in sorted(_walk(match, match, remarks))]
+            paths += inside or [match]
+    return list(dict.fromkeys(paths))
+
+
+def list_class_folders(root: Path) -> list[Path]:
+    """Lists the subfolders of a folder in class order.
+
+    The order is that of the numbers where all names are integers, else that of the
+    names as text. Hidden and system folders are left out.
+
+    Args:
+        root: Path of the folder.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    folders = [Path(entry.path) for entry in _scan(root) if entry.is_dir()]
+    if all(_INTEGER.fullmatch(path.name) for path in folders):
+        folders.sort(key=lambda path: (int(path.name), path.name))
+    return folders
+
+
+def open_class_folders(root: Path, data_root: Path | None = None) -> ImageFolder:
+    """Opens a folder with one subfolder per class.
+
+    Args:
+        root: Folder that holds the class folders, with images at any depth; a class
+            may have none.
+        data_root: Folder that the user named, of which `root` may be a split. Links
+            inside a class that lead back into it are not followed. None: `root`.
+
+    Raises:
+        ValueError: There are no class folders, or a name is not UTF-8.
+    """
+    folders = list_class_folders(root)
+    if not folders:
+        raise ValueError(
+            f"{printable(root)} must have one subfolder per class. It has none."
+        )
+    paths: list[str] = []
+    labels: list[int] = []
+    with Remarks(root) as remarks:
+        for label, folder in enumerate(folders):
+            _check_utf8(folder)
+            found = sorted(_walk(folder, data_root or root, remarks))
+            paths += found
+            labels += [label] * len(found)
+        for path in loose_images(root):
+            remarks.add("images beside its class folders, which are not used", path)
+    names = tuple(folder.name for folder in folders)
+    return ImageFolder(root, tuple(paths), np.array(labels, np.int32), names)
+
+
+def loose_images(root: Path) -> list[Path]:
+    """Lists the images that lie in a folder itself.
+
+    Args:
+        root: Path of the folder.
+    """
+    suffixes = readable_suffixes()
+    images = [e for e in _scan(root) if _suffix(e.name) in suffixes]
+    return [Path(entry.path) for entry in images if entry.is_file()]
+
+
+def holds_images(folder: Path) -> bool:
+    """Tells whether a folder holds images, at any depth.
+
+    Args:
+        folder: Path of the folder.
+    """
+    return any(True for _ in _walk(folder, folder, Remarks(folder)))
+
+
+def existing(folder: str | os.PathLike[str]) -> Path:
+    """Returns the absolute path of a folder that exists.
+
+    Args:
+        folder: Path, which may begin with "~".
+
+    Raises:
+        ValueError: There is no such folder.
+    """
+    # Absolute: what is held out must not depend on where the program was started.
+    root = Path(os.path.abspath(Path(folder).expanduser()))
+    if not root.is_dir():
+        raise ValueError(
+            "A folder of images must be an existing folder. "
+            f"Received: {printable(root)}"
+        )
+    return root
+
+
+def is_hidden(name: str) -> bool:
+    """Tells whether a file or folder is hidden, or is a system's own.
+
+    Args:
+        name: Name without its folder.
+
+    Example:
+        >>> [is_hidden(name) for name in ("._cat.jpg", "__MACOSX", "@eaDir", "cat")]
+        [True, True, True, False]
+    """
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def shorten(names: Sequence[str]) -> str:
+    """Returns the first names as one text, with "..." if there are more.
+
+    Args:
+        names: File names.
+    """
+    more = ", ..." if len(names) > _SHOWN else ""
+    return ", ".join(map(printable, names[:_SHOWN])) + more
+
+
+def _scan(root: Path) -> list[os.DirEntry[str]]:
+    """Lists what is in a folder, sorted by name, without hidden and system files."""
+    try:
+        with os.scandir(root) as found:
+            entries = [entry for entry in found if not is_hidden(entry.name)]
+    except OSError as error:
+        raise ValueError(
+            f"A folder must be readable. Received: {printable(root)} ({error.strerror})"
+        ) from error
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _walk(folder: Path, data_root: Path, remarks: Remarks) -> Iterator[str]:
+    """Yields the images of a folder at any depth, in any order."""
+    inside = os.path.realpath(data_root)
+    waiting, seen = [os.fspath(folder)], {os.path.realpath(folder)}
+    while waiting:
+        current = waiting.pop()
+        try:
+            entries = _scan(Path(current))
+        except ValueError:
+            remarks.add("folders that cannot be read", current)
+            continue
+        for entry in entries:
+            if entry.is_dir():
+                if not entry.is_symlink() or _follows(entry, inside, seen, remarks):
+                    waiting.append(entry.path)
+            elif _is_image(entry, remarks):
+                yield entry.path
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _is_image(entry: os.DirEntry[str], remarks: Remarks) -> bool:
+    suffix = _suffix(entry.name)
+    if suffix not in (*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES):
+        return False
+    if not entry.is_file():  # a pipe or a device would never end
+        remarks.add("image names that are not regular files", entry.path)
+        return False
+    if suffix not in readable_suffixes():
+        remarks.add(f"{suffix} files, which cannot be decoded", entry.path)
+        return False
+    return True
+
+
+def _follows(
+    entry: os.DirEntry[str], inside: str, seen: set[str], remarks: Remarks
+) -> bool:
+    """Tells whether to follow a link: not to where images are listed anyway."""
+    target = os.path.realpath(entry)
+    leads_back = target in seen or _is_within(target, inside)
+    leads_back = leads_back or _is_within(inside, target)
+    seen.add(target)
+    outcome = "not followed, as they lead back" if leads_back else "followed"
+    remarks.add(f"links to folders, {outcome}", entry.path)
+    return not leads_back
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _check_utf8(folder: Path) -> None:
+    try:
+        folder.name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            "The name of a class folder must be UTF-8; rename it. "
+            f"Received: {printable(folder)}"
+        ) from error

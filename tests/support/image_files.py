@@ -1,0 +1,15 @@
+"""Image files in folders, for tests of what is found there."""
+
+from PIL import Image
+
+
+def write_image(path, value=128, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 48), (value, 0, 0)).save(path, **options)
+    return path
+
+
+def write_images(root, *names):
+    """Writes a small PNG, whatever the name ends in, under each name."""
+    for value, name in enumerate(names):
+        write_image(root / name, value, format="PNG")
