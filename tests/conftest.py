@@ -7,10 +7,16 @@ import keras
 import pytest
 
 import keras_efficientnet
+from tests.support import shared
 
 # Those tests are for an environment of their own: `make test-addons`.
 if importlib.util.find_spec("tensorflow_addons") is None:
     collect_ignore = ["addons"]
+
+
+def pytest_unconfigure(config):
+    """Removes what the processes of a run share, when the last of them has ended."""
+    shared.remove()
 
 
 @pytest.fixture(scope="session")

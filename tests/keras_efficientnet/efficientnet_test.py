@@ -42,6 +42,11 @@ def test_the_module_has_every_name_of_keras_applications():
     assert efficientnet.decode_predictions is keras_efficientnet.decode_predictions
 
 
+# The padding of odd sides is the same code for all, and a second pair of networks is
+# half of the time.
+ODD_SIDES = ("EfficientNetB0", "EfficientNetB3")
+
+
 @pytest.mark.parametrize("key", B_NETS)
 def test_outputs_equal_keras_applications(key):
     """Golden: keras.applications with random weights and statistics, copied over."""
@@ -52,6 +57,8 @@ def test_outputs_equal_keras_applications(key):
     _randomize(theirs)
     _copy_by_name(theirs, ours)
     _assert_same_outputs(theirs, ours, size)
+    if key not in ODD_SIDES:
+        return
     headless = {"weights": None, "include_top": False, "pooling": "avg"}
     shape = (95, 77, 3)
     their_odd = getattr(keras.applications, key)(**headless, input_shape=shape)
@@ -66,7 +73,11 @@ NATIVE_SIZES = sorted({variant.resolution for variant in VARIANTS.values()})
 
 @pytest.mark.parametrize(
     ("include_top", "sizes"),
-    [(False, range(32, 65)), (True, NATIVE_SIZES)],
+    [
+        # Every side from 32 to 64, two at a time.
+        (False, [(side, side + 16) for side in range(32, 49)]),
+        (True, [(side, side) for side in NATIVE_SIZES]),
+    ],
     ids=["small", "native"],
 )
 def test_open_input_shape_equals_every_static_shape(include_top, sizes):
@@ -80,15 +91,14 @@ def test_open_input_shape_equals_every_static_shape(include_top, sizes):
     rng = np.random.default_rng(0)
     source = None
     for size in sizes:
-        static = peer.EfficientNet(
-            0.25, 0.3, size, input_shape=(size, size, 3), **options
-        )
+        shape = (*size, 3)
+        static = peer.EfficientNet(0.25, 0.3, size[0], input_shape=shape, **options)
         if source is None:
             source = static
             _randomize(source)
             _copy_by_name(source, ours)
         _copy_by_name(source, static)
-        images = rng.uniform(0, 255, (1, size, size, 3)).astype("float32")
+        images = rng.uniform(0, 255, (1, *shape)).astype("float32")
         expected = keras.ops.convert_to_numpy(static(images))
         actual = keras.ops.convert_to_numpy(ours(images))
         assert actual.shape == expected.shape, size
@@ -333,10 +343,10 @@ def test_mixed_precision_trains_and_ends_in_float32(name, policy):
     for layer in ("avg_pool", "top_dropout", "predictions"):
         assert model.get_layer(layer).compute_dtype == "float32"
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (160, 32, 32, 3)).astype("float32")
-    labels = rng.integers(0, 4, 160)
+    images = rng.integers(0, 256, (48, 32, 32, 3)).astype("float32")
+    labels = rng.integers(0, 4, 48)
     model.compile("adam", "sparse_categorical_crossentropy")
-    history = model.fit(images, labels, batch_size=8, verbose=0)  # 20 steps
+    history = model.fit(images, labels, batch_size=8, verbose=0)  # 6 steps
     assert np.isfinite(history.history["loss"]).all()
     scores = model(images[:2])
     assert keras.backend.standardize_dtype(scores.dtype) == "float32"

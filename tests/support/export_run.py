@@ -1,13 +1,9 @@
 """A tiny run folder on real photos, and its export, made once for all tests."""
 
-import atexit
 import contextlib
 import functools
 import io
 import json
-import shutil
-import tempfile
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,6 +15,7 @@ from export.formats.registry import FORMATS
 from export.formats.source import Source
 from keras_efficientnet.efficientnet import EfficientNet
 from keras_efficientnet.preprocessing import EvalPreprocessing
+from tests.support.shared import shared
 
 LABELS = ("sky", "flower", "noise", "darkness")
 SIZE = 32  # pixels
@@ -111,11 +108,9 @@ def write_pictures(folder, count, seed):
             Image.fromarray(pixels).save(folder / label / f"{i:02}.png")
 
 
-@functools.cache
-def run_folder():
+@shared
+def run_folder(folder):
     """Returns the folder of a run, as training leaves one."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder)
     model = fitted_network()
     model.save(folder / "model.keras")
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
@@ -126,11 +121,12 @@ def run_folder():
     return folder
 
 
-@functools.cache
-def exported():
+@shared
+def exported(folder):
     """Exports the run in every format but the page; returns the results.
 
     The page needs npm. Silent, because it happens within whichever test comes first.
     """
+    del folder  # the artefacts lie in the run's
     with contextlib.redirect_stdout(io.StringIO()):
         return export.export_model(run_folder(), [*FORMATS.keys() - {"web"}])
