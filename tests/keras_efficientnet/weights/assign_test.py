@@ -162,6 +162,59 @@ def test_file_without_classifier_is_told(model, headless):
     refuse(model, values(headless), "no classifier: load with `skip_head=True`")
 
 
+# As they are named in checkpoints of people's own training.
+HEADS = {
+    "one dense layer": {"fc.weight": (5, 40), "fc.bias": (5,)},
+    "layers in a row": {
+        "classifier.1.weight": (16, 40),
+        "classifier.2.running_mean": (16,),
+        "classifier.4.weight": (5, 16),
+    },
+    "keras": {"dense_1/kernel": (40, 5), "dense_1/bias": (5,)},
+}
+
+
+def with_head(arrays, key):
+    kept = {n: a for n, a in arrays.items() if not n.startswith("predictions")}
+    return kept | {name: np.ones(shape) for name, shape in HEADS[key].items()}
+
+
+@pytest.mark.parametrize("key", HEADS)
+def test_headless_network_leaves_a_classifier_of_any_name_and_reports_it(
+    headless, arrays, key
+):
+    (first, *_) = HEADS[key]
+    with pytest.warns(UserWarning, match=rf"net.h5 has a classifier(.|\n)*{first}"):
+        assign.assign(headless, with_head(arrays, key), source="net.h5")
+    assert_holds(headless, arrays)
+
+
+def test_skip_head_leaves_a_classifier_of_another_name(model, arrays):
+    before = current(model)["predictions/kernel"]
+    with pytest.warns(UserWarning, match="left out:\n  arrays .2.: fc.weight, fc.bias"):
+        assign.assign(model, with_head(arrays, "one dense layer"), skip_head=True)
+    assert_holds(model, {**arrays, **current(model)})
+    np.testing.assert_array_equal(current(model)["predictions/kernel"], before)
+    np.testing.assert_array_equal(current(model)["top_bn/beta"], arrays["top_bn/beta"])
+
+
+def test_classifier_of_another_name_is_named_in_the_advice(model, arrays):
+    given = with_head(arrays, "one dense layer")
+    refuse(model, given, r"unexpected(.|\n)*classifier fc: load with `skip_head=True`")
+
+
+@pytest.mark.parametrize(
+    "name", ["optimizer/momentum", "decoder.0.weight", "metrics.total"]
+)
+def test_rejects_what_is_no_classifier_and_tells_how_to_leave_it_out(
+    headless, arrays, name
+):
+    shapes = {"metrics.total": (), "decoder.0.weight": (8, 8, 3, 3)}
+    extra = {name: np.zeros(shapes.get(name, (3, 3, 3, 8)))}
+    advice = rf"unexpected(.|\n)*ignore=\['{name.replace('/', '.').split('.')[0]}"
+    refuse(headless, {**arrays, **extra}, advice)
+
+
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
 def test_feature_network_leaves_what_comes_after_it(arrays, level):
     model = build(features=(level,))

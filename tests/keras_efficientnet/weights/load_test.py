@@ -7,9 +7,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from keras_efficientnet import architecture, efficientnet
-from keras_efficientnet.weights import load, load_weights
+from keras_efficientnet.weights import load, load_weights, weights_info
 from keras_efficientnet.weights.download import fetch
 from keras_efficientnet.weights.registry import table
 from tests.support.paths import DATA
@@ -58,6 +59,51 @@ def test_format_is_told_by_content(model, saved, tmp_path):
     path = tmp_path / "net.pth"
     path.write_bytes(saved[1].read_bytes())
     load_weights(model, path)
+
+
+def test_arrays_of_a_file_are_left_out_by_patterns(saved, tmp_path):
+    arrays = {w.path: keras.ops.convert_to_numpy(w) for w in saved[0].weights}
+    extra = {"optimizer/momentum": np.zeros((3, 3, 3, 8)), "accuracy": np.zeros(1)}
+    safetensors.numpy.save_file(arrays | extra, tmp_path / "run.safetensors")
+    model = build()
+    with pytest.raises(ValueError, match=r"ignore=\['accuracy\*', 'optimizer\*'\]"):
+        load_weights(model, tmp_path / "run.safetensors")
+    load_weights(model, tmp_path / "run.safetensors", ignore=["optimizer*", "acc*"])
+    for actual, expected in zip(state(model), state(saved[0]), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_factory_looks_its_record_up_once(monkeypatch, no_network):
+    asked = []
+    find = table.find
+
+    def record(*arguments):
+        asked.append(arguments)
+        return find(*arguments)
+
+    monkeypatch.setattr(load, "find", record)
+    with pytest.raises(AskedError, match="noisy-student@timm"):
+        efficientnet.EfficientNetB0(weights="noisy-student@timm")
+    assert asked == [("noisy-student@timm", "EfficientNetB0", True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "side"),
+    [
+        ("EfficientNetB8", "randaugment@timm", 672),
+        ("EfficientNetL2", "noisy-student@timm", 800),
+    ],
+)
+def test_largest_networks_default_to_the_family_that_exists(
+    no_network, name, family, side
+):
+    factory = getattr(efficientnet, name)
+    with pytest.raises(AskedError, match=family):
+        factory()
+    (options,) = no_network
+    assert options["input_shape"] == (side, side, 3)
+    assert f'Defaults to "{family.split("@")[0]}"' in factory.__doc__
+    assert weights_info(name).resolution == side
 
 
 def test_checksum_of_a_path_is_verified(model, saved):

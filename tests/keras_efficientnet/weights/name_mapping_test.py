@@ -126,6 +126,76 @@ def test_unknown_names_of_a_known_scheme_are_kept(whole):
     }
 
 
+def renamed(prefix, arrays):
+    return {f"{prefix}{name}": array for name, array in arrays.items()}
+
+
+def test_counter_of_an_averaged_model_is_ignored(whole):
+    """Source: torch.optim.swa_utils.AveragedModel, whose state has both."""
+    expected = values(whole)
+    arrays = {"n_averaged": np.array(3)}
+    arrays |= renamed("module.", to_lukemelas(whole, expected))
+    mapped = name_mapping.to_model_names(arrays, whole)
+    assert same(mapped.arrays, expected)
+    assert "n_averaged" in mapped.ignored
+
+
+@pytest.mark.parametrize(
+    ("raw", "averaged"),
+    [
+        ("model.", "model_ema.module."),
+        ("", "ema."),
+        ("net.", "swa_model.module."),
+        ("model.", "model.ema."),
+    ],
+)
+def test_moving_averages_beside_raw_weights_are_chosen_by_ema(whole, raw, averaged):
+    first, second = values(whole, seed=1), values(whole, seed=2)
+    arrays = renamed(raw, to_lukemelas(whole, first))
+    arrays |= renamed(averaged, to_lukemelas(whole, second))
+    for ema, expected in ((True, second), (False, first)):
+        mapped = name_mapping.to_model_names(arrays, whole, ema=ema)
+        assert same(mapped.arrays, expected)
+
+
+def test_rejects_two_networks_of_which_neither_is_an_average(whole):
+    arrays = renamed("student.", to_lukemelas(whole, values(whole, seed=1)))
+    arrays |= renamed("teacher.", to_lukemelas(whole, values(whole, seed=2)))
+    with pytest.raises(
+        ValueError, match=r"ignore='teacher\.\*'.* under 'student\.', 'teacher\.'"
+    ):
+        name_mapping.to_model_names(arrays, whole)
+    mapped = name_mapping.to_model_names(arrays, whole, ignore="teacher.*")
+    assert same(mapped.arrays, values(whole, seed=1))
+
+
+def test_ignored_patterns_match_names_of_the_file_and_mapped_ones(whole):
+    expected = values(whole)
+    arrays = renamed("encoder.", to_lukemelas(whole, expected))
+    arrays |= {"decoder.block.0.weight": np.zeros((3, 3, 8, 8)), "loss.w": np.zeros(1)}
+    mapped = name_mapping.to_model_names(arrays, whole, ignore=["decoder.*", "loss*"])
+    assert same(mapped.arrays, expected)
+    assert {"decoder.block.0.weight", "loss.w"} <= set(mapped.ignored)
+    mapped = name_mapping.to_model_names(arrays, whole, ignore="predictions/*")
+    assert "predictions/kernel" not in mapped.arrays
+    assert "decoder.block.0.weight" in mapped.arrays
+
+
+def test_state_dict_of_our_own_network_under_pytorch_is_known(whole):
+    """Source: Keras 3.15, backend/torch/layer.py: a ParameterDict by variable paths.
+
+    The random states of Dropout are in it, numbered through the process.
+    """
+    expected = values(whole)
+    arrays = renamed("_torch_params.", expected)
+    for number in range(10, 20):
+        name = f"seed_generator_{number}/seed_generator_state"
+        arrays[f"_torch_params.{name}"] = np.zeros(2, np.int32)
+    mapped = name_mapping.to_model_names(arrays, whole)
+    assert same(mapped.arrays, expected)
+    assert len(mapped.ignored) == 10
+
+
 def test_unknown_scheme_is_told_with_some_names(whole):
     with pytest.raises(ValueError, match=r"'stem_conv/kernel' \(keras\).* conv1.w, b"):
         name_mapping.to_model_names({"conv1.w": np.zeros(1), "b": np.zeros(1)}, whole)

@@ -217,15 +217,75 @@ def test_bfloat16_weights_are_widened(write, target, tmp_path):
         np.testing.assert_array_equal(array, expected[name].astype(np.float32))
 
 
-@pytest.mark.parametrize("write", [save_legacy_weights, save_weights_only, save_whole])
-def test_model_inside_a_model_is_told(write, target, tmp_path):
+def nest(kind, network):
+    """Returns a model of a user's own, with a network as one of its layers."""
+    layers = keras.layers
     inputs = keras.Input((32, 32, 3))
-    outer = keras.Model(inputs, keras.layers.Dense(2)(build()(inputs)))
-    before = weights_of(target)
-    with pytest.raises(ValueError, match="is a model inside a model"):
+    if kind == "sequential":
+        return keras.Sequential(
+            [inputs, layers.RandomFlip(), network, layers.Dense(2, name="mine")]
+        )
+    if kind == "twice nested":
+        network = keras.Sequential([keras.Input((32, 32, 3)), network])
+    head = keras.Sequential([keras.Input((7,)), layers.Dense(4), layers.Dense(2)])
+    return keras.Model(inputs, head(network(layers.RandomFlip()(inputs))))
+
+
+nested_writers = pytest.mark.parametrize(
+    "write",
+    [save_legacy_weights, save_legacy_whole, save_weights_only, save_whole],
+)
+
+
+@nested_writers
+@pytest.mark.parametrize("kind", ["sequential", "functional", "twice nested"])
+def test_a_network_inside_of_a_model_is_found(write, kind, target, saved, tmp_path):
+    path = write(nest(kind, saved), tmp_path / "outer.h5")
+    with pytest.raises(ValueError, match="not belong to the network .* `load_weights"):
+        load_weights(target, path)
+    load_weights(target, path, ignore=["mine*", "dense*"])
+    assert_same_weights(target, saved)
+    headless = build(include_top=False)
+    with pytest.warns(UserWarning, match="has a classifier .* left out"):
+        load_weights(headless, path)
+    expected = weights_of(saved)
+    for name, array in weights_of(headless).items():
+        np.testing.assert_array_equal(array, expected[name])
+
+
+def test_numbered_layers_of_a_network_inside_of_a_model_are_told_apart(
+    target, saved, tmp_path
+):
+    """Versions of Keras before names were written: the head must not be the net's."""
+    path = save_weights_only(nest("sequential", saved), tmp_path / "outer.h5")
+    with h5py.File(path, "r+") as file:
+
+        def forget(_, item):
+            item.attrs.pop("name", None)
+
+        file.visititems(forget)
+    load_weights(target, path, ignore="dense*")
+    assert_same_weights(target, saved)
+
+
+@nested_writers
+def test_rejects_two_networks_inside_of_a_model(write, target, saved, tmp_path):
+    inputs = keras.Input((32, 32, 3))
+    twin = build(name="twin")
+    outer = keras.Model(inputs, keras.layers.Add()([saved(inputs), twin(inputs)]))
+    with pytest.raises(ValueError, match=r"holds stem_conv/kernel twice"):
         load_weights(target, write(outer, tmp_path / "outer.h5"))
-    for name, array in weights_of(target).items():
-        np.testing.assert_array_equal(array, before[name])
+
+
+def test_models_without_end_are_refused(target, tmp_path):
+    path = tmp_path / "cycle.weights.h5"
+    with h5py.File(path, "w") as file:
+        layers = file.create_group("layers")
+        for i in range(30):
+            inner = layers.create_group(f"model_{i}")
+            inner["layers"] = layers
+    with pytest.raises(ValueError, match="nested too deeply"):
+        load_weights(target, path)
 
 
 @writers
