@@ -195,7 +195,7 @@ def classifier(x: Any, classes: int, dropout: float, activation: Any) -> Any:
     if dropout > 0:
         x = layers.Dropout(dropout, dtype="float32", name="top_dropout")(x)
     return layers.Dense(
-        classes,
+        int(classes),  # NumPy's integers could not be saved with the model
         activation=activation,
         kernel_initializer=_DENSE_INIT,
         dtype="float32",
@@ -203,15 +203,12 @@ def classifier(x: Any, classes: int, dropout: float, activation: Any) -> Any:
     )(x)
 
 
-def check_classifier(classes: Any, dropout: float) -> int:
+def check_classifier(classes: int, dropout: float) -> None:
     """Checks what `classifier` will be given, before anything is built.
 
     Args:
         classes: Number of classes.
         dropout: Rate of the dropout before the dense layer.
-
-    Returns:
-        Number of classes, as Python's `int`.
 
     Raises:
         ValueError: `classes` is no integer of at least 1, or `dropout` is not in
@@ -221,7 +218,7 @@ def check_classifier(classes: Any, dropout: float) -> int:
         raise ValueError(
             f"`dropout` must be at least 0 and under 1. Received: dropout={dropout}"
         )
-    return check_count("classes", classes)
+    check_count("classes", classes)
 
 
 def _conv(

@@ -85,7 +85,7 @@ def build(
     check_choice("pooling", pooling, (None, "avg", "max"))
     normalization = normalization or variant.normalization
     dropout = variant.dropout if dropout is None else dropout
-    classes = blocks.check_classifier(classes, dropout)
+    blocks.check_classifier(classes, dropout)
     if keras.backend.image_data_format() != "channels_last":
         raise ValueError(
             "`keras.backend.image_data_format()` must be 'channels_last'. "

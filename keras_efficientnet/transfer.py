@@ -62,7 +62,7 @@ def reset_classifier(
         ValueError: `classes` or `dropout` is out of range, or `model` has no
             `top_activation` layer to pool.
     """
-    classes = blocks.check_classifier(classes, dropout)
+    blocks.check_classifier(classes, dropout)
     x = blocks.classifier(_pooled(model), classes, dropout, classifier_activation)
     return keras.Model(model.input, x, name=model.name)
 
