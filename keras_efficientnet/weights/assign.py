@@ -239,7 +239,7 @@ def _warn_not_finite(values: Mapping[str, np.ndarray], source: str) -> None:
     if bad:
         warnings.warn(
             f"{source} has values that are not finite:\n{_complaint('in', bad)}",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
