@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,25 +10,33 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_efficientnet.common.files import publish, scratch_folder
+from keras_efficientnet.common.files import scratch_folder
 from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.common.image_folders import ImageFolder
 from keras_efficientnet.common.recursion_limit import deep_graphs
 from keras_efficientnet.common.split_folders import open_image_folder
 from keras_efficientnet.preprocessing import EvalPreprocessing
-from keras_efficientnet.preprocessing.tf_files import read_batches
+from keras_efficientnet.preprocessing.tf_files import BATCH_SIZE, read_batches
 
 from . import latency
 from .formats.registry import Format, find_formats
 from .formats.source import Source
-from .loading import Loaded, load, write_sidecars
+from .loading import Loaded, load
+from .output_folder import OutputFolder
 from .report import REPORT_MD, Result, format_table, link_from_run, write_report
 from .runtimes.base import KerasRunner
-from .transforms.cast_float32 import inference_model
-from .verify import Reference, VerificationError, ask_keras, compare, find_problems
+from .transforms.inference_model import inference_model
+from .verify import (
+    Reference,
+    VerificationError,
+    ask_keras,
+    check_copy,
+    compare,
+    find_problems,
+    find_warnings,
+)
 
 CALIBRATION_IMAGES = 200
-FAILED_SUFFIX = ".failed"
 EXPORT_FOLDER = "export"  # of a run folder
 
 
@@ -39,7 +46,7 @@ def export_model(
     formats: Sequence[str],
     *,
     weights: str | None = None,
-    labels: Sequence[str] | None = None,
+    labels: str | Path | Sequence[str] | None = None,
     calibration: str | Path | None = None,
     calibration_images: int = CALIBRATION_IMAGES,
     verify: str | Path | None = None,
@@ -51,15 +58,18 @@ def export_model(
     """Makes artefacts of a model and verifies each on real images.
 
     Writes the artefacts, labels.txt, preprocessing.json, report.json, report.md and
-    a picture. Prints how it calibrates, and a table of the results.
+    a picture. Prints how it calibrates, and a table of the results; on standard error,
+    what lessens the worth of the verification. Artefacts of another model that an
+    earlier export left in the folder are removed.
 
     Args:
-        model: A run folder, a .keras file, a variant name ("EfficientNetB0"), or a
-            Keras model.
+        model: A run folder, a .keras or .h5 file, a variant name ("EfficientNetB0"),
+            or a Keras model.
         formats: Keys of `formats.FORMATS`, or "all".
         weights: For a variant name: a family of published weights, or a weight
             file. Defaults to "imagenet".
-        labels: Class names in index order. Defaults as in `loading.load`.
+        labels: Class names in index order, or a file of them, one per line.
+            Defaults as in `loading.load`.
         calibration: Folder of images, or of class folders, to quantise with.
             Defaults to what the run set aside.
         calibration_images: How many of them to use, as many of each class.
@@ -92,21 +102,26 @@ def export_model(
         resize=resize,
     )
     spec = loaded.preprocessing
-    network = inference_model(_keras_model(loaded))
-    folder = _output_dir(output_dir, loaded)
+    network = inference_model(_keras_model(loaded), spec.image_size)
+    path = _output_dir(output_dir, loaded)
     examples = _verification(verify or loaded.verification)
-    paths = _calibration(rows, calibration or loaded.calibration, calibration_images)
-    source = Source(
-        network, spec.image_size, loaded.labels, spec, _Batches(paths, spec)
+    calibration_set = _calibration(
+        rows, calibration or loaded.calibration, calibration_images
     )
-    reference = ask_keras(KerasRunner(network), examples, loaded.labels, spec)
+    warnings = find_warnings(examples.paths, calibration_set)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    batches = _Batches(calibration_set, spec, loaded.channels)
+    source = Source(network, spec.image_size, loaded.labels, spec, batches)
+    folder = OutputFolder(path, source, [row.artefact for row in rows.values()])
+    reference = _ask(loaded, network, examples)
     results = _make_all(rows, source, reference, spec, folder)
-    write_sidecars(loaded, folder)
-    write_report(loaded, reference, results, folder)
+    folder.write_sidecars(loaded, results)
+    write_report(loaded, reference, results, path, warnings)
     if loaded.run_folder is not None:
-        link_from_run(loaded.run_folder, results, folder)
+        link_from_run(loaded.run_folder, results, path)
     print(format_table(results))
-    print(f"Report: {folder / REPORT_MD}")
+    print(f"Report: {path / REPORT_MD}")
     _raise_on_problems(results)
     return results
 
@@ -114,12 +129,23 @@ def export_model(
 class _Batches:
     """Images read from their files each time they are gone through."""
 
-    def __init__(self, paths: Sequence[str], spec: EvalPreprocessing):
+    def __init__(self, paths: Sequence[str], spec: EvalPreprocessing, channels: int):
         self._paths = paths
         self._spec = spec
+        self._channels = channels
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return read_batches(self._paths, self._spec)
+        return read_batches(self._paths, self._spec, self._channels)
+
+
+def _ask(loaded: Loaded, network: keras.Model, examples: ImageFolder) -> Reference:
+    """Asks the network, after checking that it still is the user's."""
+    model, runner = _keras_model(loaded), KerasRunner(network)
+    if network is not model:
+        first = examples.paths[:BATCH_SIZE]
+        for images in _Batches(first, loaded.preprocessing, loaded.channels):
+            check_copy(loaded.runner, runner, images)
+    return ask_keras(runner, examples, loaded.labels, loaded.preprocessing)
 
 
 def _check_backend() -> None:
@@ -133,8 +159,8 @@ def _check_backend() -> None:
 def _keras_model(loaded: Loaded) -> keras.Model:
     if not isinstance(loaded.runner, KerasRunner):
         raise ValueError(
-            "A model to export must be a run folder, a .keras file or a variant name; "
-            f"an artefact is no source. Received: {loaded.name}"
+            "A model to export must be a run folder, a .keras or .h5 file or a variant "
+            f"name; an artefact is no source. Received: {loaded.name}"
         )
     return loaded.runner.model
 
@@ -193,15 +219,15 @@ def _make_all(
     source: Source,
     reference: Reference,
     spec: EvalPreprocessing,
-    folder: Path,
+    folder: OutputFolder,
 ) -> list[Result]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(folder, f"exports to {folder}") as scratch:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(folder.path, f"exports to {folder.path}") as scratch:
         made = [
             _make(name, row, scratch / row.artefact, source, reference, spec)
             for name, row in rows.items()
         ]
-        return [_hand_over(result, folder) for result in made]
+        return folder.hand_over(made)
 
 
 def _make(
@@ -226,20 +252,6 @@ def _make(
         remarks=remarks,
         problems=tuple(find_problems(comparison, row)),
     )
-
-
-def _hand_over(result: Result, folder: Path) -> Result:
-    good = folder / result.path.name
-    bad = folder / (result.path.name + FAILED_SUFFIX)
-    final = bad if result.problems else good
-    # Delete artefacts of earlier exports, passing or failed.
-    for old in (good, bad):
-        if old.is_dir():
-            shutil.rmtree(old)
-        elif old != final:
-            old.unlink(missing_ok=True)
-    publish(result.path, final)
-    return dataclasses.replace(result, path=final)
 
 
 def _bytes(path: Path) -> int:

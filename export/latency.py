@@ -39,7 +39,8 @@ def measure_runner(runner: Runner, image_size: int) -> Latency:
         runner: Model to run.
         image_size: Side of the input, pixels.
     """
-    image = np.full((1, image_size, image_size, 3), 127, np.float32)
+    channels = int(runner.input_shape[-1] or 0)
+    image = np.full((1, image_size, image_size, channels), 127, np.float32)
     return tflite_latency.measure(lambda: runner(image))
 
 

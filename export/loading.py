@@ -1,32 +1,36 @@
-"""What a user names as a model -> something that runs, and all that goes with it."""
+"""Opens a model of any kind, artefacts too, by path or variant name."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from keras_efficientnet import efficientnet
-from keras_efficientnet import weights as published
-from keras_efficientnet.architecture import VARIANTS, find_variant
-from keras_efficientnet.common.choices import did_you_mean
-from keras_efficientnet.common.files import write_text
+from keras_efficientnet.common import models
+from keras_efficientnet.common.output_activation import (
+    OUTPUT_ACTIVATIONS,
+    check_finite,
+    class_count,
+    to_probabilities,
+)
 from keras_efficientnet.common.recursion_limit import deep_graphs
+from keras_efficientnet.common.sidecars import (
+    LABELS_FILE,
+    PREPROCESSING_FILE,
+    Sidecars,
+    read_sidecars,
+)
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 
-from .formats.openvino import XML_FILE
 from .runtimes.base import KerasRunner, Runner, SavedModelRunner, TFLiteRunner
-from .runtimes.onnx import OnnxRunner, OpenVinoRunner
+from .runtimes.onnx import XML_FILE, OnnxRunner, OpenVinoRunner
 from .runtimes.web import MODEL_FILE, WebRunner
 
-LABELS_FILE = "labels.txt"  # a class name per line, in index order
-PREPROCESSING_FILE = "preprocessing.json"  # the fields of EvalPreprocessing
-# Of a run folder.
-KERAS_FILE = "model.keras"
+# Folders of a training run.
 CALIBRATION_SAMPLES = Path("samples", "calibration")
 VERIFICATION_SAMPLES = Path("samples", "verification")
 
@@ -36,18 +40,25 @@ class Loaded:
     """A model and what it takes to use it.
 
     Attributes:
-        name: What the user called it.
-        runner: Answers for it.
+        name: Path or name that the user gave.
+        runner: The model, ready to run.
+        output_activation: What the runner's outputs are.
         labels: Class names in index order.
         preprocessing: What evaluation does to an image.
-        run_folder: The training run that it comes from, if that was named.
+        run_folder: Folder of the training run, if one was named.
     """
 
     name: str
     runner: Runner
+    output_activation: str
     labels: tuple[str, ...]
     preprocessing: EvalPreprocessing
     run_folder: Path | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images that the model takes: 1, 3 or 4."""
+        return int(self.runner.input_shape[-1] or 0)
 
     @property
     def calibration(self) -> Path | None:
@@ -59,21 +70,23 @@ class Loaded:
         """Folder of images that training set aside to verify exports with."""
         return self._samples(VERIFICATION_SAMPLES)
 
+    def classify(self, images: np.ndarray) -> np.ndarray:
+        """Returns the probabilities of classes, (batch, classes), float32.
+
+        Args:
+            images: (batch, height, width, channels), float32, 0 to 255.
+
+        Raises:
+            ValueError: The model answers with infinity or what is not a number.
+        """
+        outputs = self.runner(images)
+        check_finite(outputs)
+        return to_probabilities(outputs, self.output_activation)
+
     def _samples(self, place: Path) -> Path | None:
         if self.run_folder is None or not (self.run_folder / place).is_dir():
             return None
         return self.run_folder / place
-
-
-@dataclasses.dataclass(frozen=True)
-class _Opened:
-    """A model before its defaults are filled in."""
-
-    name: str
-    runner: Runner
-    labels: tuple[str, ...] | None = None
-    preprocessing: dict[str, Any] = dataclasses.field(default_factory=dict)
-    run_folder: Path | None = None
 
 
 @deep_graphs()
@@ -81,24 +94,26 @@ def load(
     model: str | Path | keras.Model,
     *,
     weights: str | None = None,
-    labels: Sequence[str] | None = None,
+    labels: str | Path | Sequence[str] | None = None,
     image_size: int | None = None,
     crop_padding: int | None = None,
     resize: str | None = None,
 ) -> Loaded:
     """Loads a model and finds its class names and preprocessing.
 
+    What an artefact holds itself comes before the files beside it.
+
     Args:
-        model: A run folder, a .keras file, a variant name ("EfficientNetB0"), a
-            SavedModel folder, a .tflite file, or a Keras model.
+        model: What `open_model` takes, or a SavedModel, OpenVINO or web folder, or a
+            .tflite, .onnx or .xml file.
         weights: For a variant name: a family of published weights, or a weight
             file. Defaults to "imagenet".
-        labels: Class names in index order. Defaults to the labels.txt beside the
-            model; without one, to ImageNet's for 1000 classes, else to "class 0"
-            and so on.
+        labels: Class names in index order, or a file of them, one per line. Defaults
+            to the model's own or those beside it; without any, to ImageNet's for
+            1000 classes, else to "class 0" and so on.
         image_size: Side of the network's input, pixels. This and the following
-            default to the preprocessing.json beside the model; without one, to the
-            model's input size, 32 pixels and "bicubic_legacy".
+            default to the model's own preprocessing or the preprocessing.json beside
+            it; without any, to the model's input size, 32 pixels and "bicubic_legacy".
         crop_padding: See `EvalPreprocessing`.
         resize: See `EvalPreprocessing`.
 
@@ -106,139 +121,104 @@ def load(
         ValueError: `model` is none of these or cannot be opened, or an argument
             does not fit it.
     """
-    opened = _open(model, weights)
     given = {"image_size": image_size, "crop_padding": crop_padding, "resize": resize}
-    fields = {key: value for key, value in given.items() if value is not None}
+    runner = None if isinstance(model, keras.Model) else _open_artefact(Path(model))
+    if runner is not None:
+        if weights:
+            raise ValueError(
+                "`weights` goes with the name of a variant only; artefacts hold their "
+                f"own. Received: model={model}, weights={weights}"
+            )
+        return _complete(Path(model).expanduser(), runner, labels, given)
+    opened = models.open_model(
+        model,
+        weights,
+        labels=labels,
+        image_size=image_size,
+        crop_padding=crop_padding,
+        resize=resize,
+    )
     return Loaded(
         name=opened.name,
-        runner=opened.runner,
-        labels=_labels(opened, labels),
-        preprocessing=_preprocessing(opened, fields),
+        runner=KerasRunner(opened.model),
+        output_activation=opened.output_activation,
+        labels=_readable(opened.class_names, opened.classes),
+        preprocessing=opened.preprocessing,
         run_folder=opened.run_folder,
     )
 
 
-def write_sidecars(loaded: Loaded, folder: Path) -> None:
-    """Writes labels.txt and preprocessing.json, which `load` looks for.
-
-    Args:
-        loaded: Whose labels and preprocessing.
-        folder: Where to.
-    """
-    text = "".join(f"{label}\n" for label in loaded.labels)
-    write_text(folder / LABELS_FILE, text)
-    fields = json.dumps(dataclasses.asdict(loaded.preprocessing), indent=2)
-    write_text(folder / PREPROCESSING_FILE, fields + "\n")
-
-
-def _open(model: str | Path | keras.Model, weights: str | None) -> _Opened:
-    if isinstance(model, keras.Model):
-        opened = _Opened(model.name, KerasRunner(model))
-    elif Path(model).expanduser().exists():
-        opened = _open_path(Path(model).expanduser())
-    else:
-        return _open_variant(str(model), weights or "imagenet")
-    if weights is not None:
-        raise ValueError(
-            "`weights` goes with the name of a variant only; other models hold "
-            f"their own. Received: model={opened.name}, weights={weights}"
-        )
-    return opened
-
-
-def _open_path(path: Path) -> _Opened:
-    runner: Runner
-    if (path / KERAS_FILE).is_file():
-        runner = KerasRunner(_read_keras(path / KERAS_FILE))
-        return _Opened(str(path), runner, *_read_sidecars(path), run_folder=path)
+def _open_artefact(path: Path) -> Runner | None:
+    path = path.expanduser()
+    if (path / models.KERAS_FILE).is_file() or not path.exists():
+        return None
     if (path / "saved_model.pb").is_file():
-        runner = SavedModelRunner(path)
-    elif (path / MODEL_FILE).is_file():
-        runner = WebRunner(path)
-    elif path.suffix == ".tflite":
-        runner = TFLiteRunner(path)
-    elif path.suffix == ".onnx":
-        runner = OnnxRunner(path)
-    elif path.suffix == ".xml" or (path / XML_FILE).is_file():
-        runner = OpenVinoRunner(path)
-    elif path.suffix == ".keras":
-        runner = KerasRunner(_read_keras(path))
-    else:
-        raise ValueError(_what_a_model_is(str(path)))
-    return _Opened(str(path), runner, *_read_sidecars(path.resolve().parent))
+        return SavedModelRunner(path)
+    if (path / MODEL_FILE).is_file():
+        return WebRunner(path)
+    if path.suffix == ".tflite":
+        return TFLiteRunner(path)
+    if path.suffix == ".onnx":
+        return OnnxRunner(path)
+    if path.suffix == ".xml" or (path / XML_FILE).is_file():
+        return OpenVinoRunner(path)
+    return None
 
 
-def _open_variant(name: str, weights: str) -> _Opened:
-    try:
-        key = find_variant(name)
-    except ValueError as error:
-        raise ValueError(_what_a_model_is(name)) from error
-    model = getattr(efficientnet, key)(weights=weights)
-    if Path(weights).exists():
-        fields: dict[str, Any] = {"image_size": VARIANTS[key].resolution}
-    else:
-        spec = published.weights_info(key, weights).preprocessing
-        fields = dataclasses.asdict(spec)
-    return _Opened(key, KerasRunner(model), preprocessing=fields)
-
-
-def _read_keras(path: Path) -> keras.Model:
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError, KeyError) as error:
+def _complete(
+    path: Path,
+    runner: Runner,
+    labels: str | Path | Sequence[str] | None,
+    given: Mapping[str, Any],
+) -> Loaded:
+    """Adds to an artefact what it does not hold itself."""
+    own = runner.embedded
+    beside = Sidecars()
+    if own.labels is None or not own.preprocessing:
+        beside = _beside(path, must_belong=labels is None)
+    activation = own.output_activation or beside.output_activation
+    if activation is None:
         raise ValueError(
-            "A .keras file must be a whole model that Keras can open. "
-            f"Received: {path} ({error})"
-        ) from error
-
-
-def _read_sidecars(folder: Path) -> tuple[tuple[str, ...] | None, dict[str, Any]]:
-    labels, fields = folder / LABELS_FILE, folder / PREPROCESSING_FILE
-    return (
-        tuple(labels.read_text(encoding="utf-8").splitlines())
-        if labels.is_file()
-        else None,
-        json.loads(fields.read_text(encoding="utf-8")) if fields.is_file() else {},
+            "What a model's outputs are must be known. An artefact that does not end "
+            "in softmax, sigmoid or logits needs a preprocessing.json beside it, with "
+            f"output_activation one of {', '.join(OUTPUT_ACTIVATIONS)}. "
+            f"Received: {path}"
+        )
+    classes = class_count(runner.outputs, activation)
+    names = own.labels if own.labels is not None else beside.labels
+    height, width, _ = runner.input_shape
+    found = own.preprocessing or beside.preprocessing
+    return Loaded(
+        name=str(path),
+        runner=runner,
+        output_activation=activation,
+        labels=_readable(
+            models.resolve_labels(labels, names, classes, str(path)), classes
+        ),
+        preprocessing=models.resolve_preprocessing(
+            given, found, (height, width), str(path)
+        ),
     )
 
 
-def _labels(opened: _Opened, given: Sequence[str] | None) -> tuple[str, ...]:
-    classes = opened.runner.classes
-    labels = tuple(given) if given is not None else opened.labels
-    if labels is None and classes == len(imagenet_classes()):
-        return tuple(name for _, name in imagenet_classes())
-    if labels is None:
+def _beside(path: Path, *, must_belong: bool) -> Sidecars:
+    found = read_sidecars(path.resolve().parent)
+    if found.belong_to(path):
+        return found
+    if must_belong:
+        raise ValueError(
+            f"{LABELS_FILE} and {PREPROCESSING_FILE} beside an artefact must be its "
+            "own; give its class names with --labels=FILE. "
+            f"Received: {path}, beside those of {', '.join(found.artefacts or ())}"
+        )
+    return Sidecars()
+
+
+def _readable(names: Sequence[str] | None, classes: int) -> tuple[str, ...]:
+    """Returns names for people: English ones of ImageNet's classes."""
+    if names is None:
         return tuple(f"class {i}" for i in range(classes))
-    if len(labels) != classes:
-        raise ValueError(
-            "A model must have one label per class. "
-            f"Received: {opened.name} with {classes} classes and {len(labels)} labels"
-        )
-    return labels
-
-
-def _preprocessing(opened: _Opened, given: dict[str, Any]) -> EvalPreprocessing:
-    height, width, _ = opened.runner.input_shape
-    fields = {"image_size": height} | opened.preprocessing | given
-    if fields["image_size"] is None:
-        raise ValueError(
-            "`image_size` must be given for a model that takes any size. "
-            f"Received: image_size=None, model={opened.name}"
-        )
-    spec = EvalPreprocessing(**fields)
-    if (height or spec.image_size, width or spec.image_size) != (spec.image_size,) * 2:
-        raise ValueError(
-            "`image_size` must be that of the model's input, and the input square. "
-            f"Received: image_size={spec.image_size}, {opened.name} with input "
-            f"{height} x {width}"
-        )
-    return spec
-
-
-def _what_a_model_is(name: str) -> str:
-    return (
-        "A model must be a run folder (with a model.keras), a .keras file, a "
-        "SavedModel, OpenVINO or web folder, a .tflite or .onnx file, or the name of a "
-        "variant "
-        f"({', '.join(VARIANTS)}).{did_you_mean(name, VARIANTS)} Received: {name}"
-    )
+    imagenet = imagenet_classes()
+    if tuple(names) == tuple(wnid for wnid, _ in imagenet):
+        return tuple(name for _, name in imagenet)
+    return tuple(names)

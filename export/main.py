@@ -27,8 +27,9 @@ def define_flags(values: flags.FlagValues) -> None:
     def integer(name: str, default: int | None, text: str) -> None:
         flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
 
-    string("model", None, "A run folder, a .keras file or a variant (EfficientNetB0).")
+    string("model", None, "A run folder, a .keras or .h5 file or a variant.")
     string("weights", None, "Of a variant: a published family (imagenet) or a file.")
+    string("labels", None, "File of class names, one per line; default: the model's.")
     flags.DEFINE_list(
         "formats",
         list(DEFAULTS),
@@ -64,6 +65,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             values.model,
             values.formats,
             weights=values.weights,
+            labels=values.labels,
             calibration=values.calibration,
             calibration_images=values.calibration_images,
             verify=values.verify,

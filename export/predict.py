@@ -55,7 +55,7 @@ def predict(
         A prediction per readable image, in the order of `paths`.
 
     Raises:
-        ValueError: `top` is under 1.
+        ValueError: `top` is under 1, or the model answers with NaN.
     """
     if top < 1:
         raise ValueError(f"`top` must be at least 1. Received: top={top}")
@@ -71,12 +71,12 @@ def predict(
         read: dict[Path, np.ndarray] = {}
         for path in paths[start : start + BATCH_SIZE]:
             try:
-                read[path] = read_image(path, loaded.preprocessing)
+                read[path] = read_image(path, loaded.preprocessing, loaded.channels)
             except ValueError as error:
                 progress.write(f"skipped: {error}", file=sys.stderr)
             progress.update()
         if read:
-            scores = loaded.runner(np.stack(list(read.values())))
+            scores = loaded.classify(np.stack(list(read.values())))
             for path, row in zip(read, scores, strict=True):
                 yield _best(path, row, loaded.labels, top)
     progress.close()
@@ -134,6 +134,7 @@ def define_flags(values: flags.FlagValues) -> None:
         flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
 
     string("weights", "Of a variant: a published family (imagenet) or a file.")
+    string("labels", "File of class names, one per line; default: the model's.")
     integer("top", 5, "Classes per image.")
     flags.DEFINE_bool("json", False, "Print JSON.", flag_values=values)
     string("picture", "Contact sheet to write as well (a .png or .jpg file).")
@@ -158,6 +159,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
         loaded = load(
             argv[1],
             weights=values.weights,
+            labels=values.labels,
             image_size=values.image_size,
             crop_padding=values.crop_padding,
             resize=values.resize,

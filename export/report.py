@@ -69,7 +69,11 @@ def format_table(results: Sequence[Result]) -> str:
 
 
 def write_report(
-    loaded: Loaded, reference: Reference, results: Sequence[Result], folder: Path
+    loaded: Loaded,
+    reference: Reference,
+    results: Sequence[Result],
+    folder: Path,
+    warnings: Sequence[str] = (),
 ) -> None:
     """Writes report.json, report.md and a contact sheet.
 
@@ -80,18 +84,22 @@ def write_report(
         loaded: The exported model.
         reference: What Keras says about the verification images.
         results: The artefacts.
-        folder: Where to.
+        folder: Folder of the export.
+        warnings: Reasons to doubt the verification, a sentence each.
     """
     summary = {
         "model": loaded.name,
         "classes": len(loaded.labels),
         "preprocessing": dataclasses.asdict(loaded.preprocessing),
+        "output_activation": loaded.output_activation,
         "verification_images": len(reference.paths),
+        "warnings": list(warnings),
         "artefacts": [_as_json(result, reference, loaded.labels) for result in results],
     }
     text = json.dumps(summary, indent=2) + "\n"
     write_text(folder / REPORT_JSON, text)
-    write_text(folder / REPORT_MD, _markdown(loaded, reference, results))
+    page = _markdown(loaded, reference, results, warnings)
+    write_text(folder / REPORT_MD, page)
     _write_picture(loaded, reference, results, folder / PICTURE)
     draw_bars(results, folder / BARS)
 
@@ -166,12 +174,17 @@ def _cells(result: Result) -> dict[str, str]:
         "max difference": f"{found.max_difference:.1e}",
         "top-1 Keras": _percent(found.keras_top1),
         "top-1": _percent(found.top1),
-        "agreement": _percent(found.agreement),
+        "agreement": _with_interval(found),
         "top-5": _percent(found.top5_agreement),
         "ms": f"{result.latency.median_ms:.2f}",
         "p95": f"{result.latency.p95_ms:.2f}",
         "verdict": "FAILED" if result.problems else "ok",
     }
+
+
+def _with_interval(found: Comparison) -> str:
+    low, high = found.agreement_interval
+    return f"{found.agreement:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _percent(share: float | None) -> str:
@@ -193,6 +206,7 @@ def _as_json(
         "keras_top1": found.keras_top1,
         "top1": found.top1,
         "agreement": found.agreement,
+        "agreement_interval": found.agreement_interval,
         "top5_agreement": found.top5_agreement,
         "disagreements": [
             {
@@ -207,7 +221,12 @@ def _as_json(
     }
 
 
-def _markdown(loaded: Loaded, reference: Reference, results: Sequence[Result]) -> str:
+def _markdown(
+    loaded: Loaded,
+    reference: Reference,
+    results: Sequence[Result],
+    warnings: Sequence[str],
+) -> str:
     spec = loaded.preprocessing
     lines = [
         f"# Export of {markdown.escape(loaded.name)}",
@@ -215,12 +234,13 @@ def _markdown(loaded: Loaded, reference: Reference, results: Sequence[Result]) -
         f"{len(loaded.labels)} classes, images of {spec.image_size} x "
         f"{spec.image_size} pixels, central crop with padding {spec.crop_padding}, "
         f"{spec.resize} resize. Compared with the Keras model on "
-        f"{len(reference.paths)} images; agreement is that of the first class, top-5 "
-        "that of the five first as a set. Milliseconds: median and 95th percentile for "
-        "one image on one thread.",
+        f"{len(reference.paths)} images; agreement is that of the first class, with "
+        "its 95% interval, top-5 that of the five first as a set. Milliseconds: median "
+        "and 95th percentile for one image on one thread.",
         "",
         _table(results),
         "",
+        *(f"- Warning: {warning}" for warning in warnings),
         *(f"- {r.path.name}: {problem}." for r in results for problem in r.problems),
         *(f"- {r.path.name}: {remark}" for r in results for remark in r.remarks),
         "",

@@ -1,4 +1,4 @@
-"""Artefacts against the Keras model, on real images."""
+"""Verification: compares artefacts with the Keras model on real images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ import numpy as np
 
 from keras_efficientnet.common.image_classes import match_classes
 from keras_efficientnet.common.image_folders import ImageFolder
+from keras_efficientnet.common.intervals import wilson_interval
+from keras_efficientnet.common.output_activation import check_finite, to_probabilities
+from keras_efficientnet.common.sidecars import digest
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import read_batches
 
 from .formats.registry import Format
 from .runtimes.base import Runner
+
+MIN_DISTINCT = 20  # images; the interval of full agreement then begins at 84%
+# Of probabilities, between a network in mixed precision and in float32.
+MAX_COPY_DIFFERENCE = 0.05
 
 
 class VerificationError(RuntimeError):
@@ -62,6 +69,12 @@ class Comparison:
     top1: float | None
     keras_top1: float | None
 
+    @property
+    def agreement_interval(self) -> tuple[float, float]:
+        """95% interval of `agreement`, ratios."""
+        same = self.images - len(self.disagreements)
+        return wilson_interval(same, self.images)
+
 
 def ask_keras(
     runner: Runner,
@@ -79,7 +92,7 @@ def ask_keras(
 
     Raises:
         ValueError: An image cannot be read, a class folder is not named like a
-            class, or the model's output is no probabilities.
+            class, or the model answers with NaN.
     """
     paths = tuple(map(Path, examples.paths))
     indices = None
@@ -87,13 +100,64 @@ def ask_keras(
         places = match_classes(examples.class_names, labels, len(labels))
         indices = places[examples.labels].astype(np.int64)
     probabilities = _run(runner, paths, spec)
-    sums = probabilities.sum(axis=1)
-    if not np.allclose(sums, 1, atol=1e-3):
-        raise ValueError(
-            "A model must end in class probabilities, which sum to 1. "
-            f"Received: sums from {sums.min():.3g} to {sums.max():.3g}"
-        )
+    check_finite(probabilities)
     return Reference(paths, probabilities, indices)
+
+
+def check_copy(model: Runner, copy: Runner, images: np.ndarray) -> None:
+    """Checks that the inference copy of a network answers like the network itself.
+
+    Args:
+        model: Runner of the user's network, perhaps in mixed precision.
+        copy: Runner of its float32 copy without augmentation.
+        images: (batch, height, width, channels), float32, 0 to 255.
+
+    Raises:
+        ValueError: It does not.
+    """
+    images = np.clip(np.rint(images), 0, 255)  # for networks of integers
+    answers = [
+        to_probabilities(runner(images), str(runner.embedded.output_activation))
+        for runner in (model, copy)
+    ]
+    difference = float(np.abs(answers[0] - answers[1]).max())
+    if not difference <= MAX_COPY_DIFFERENCE:
+        raise ValueError(
+            "A model must answer in the same way without its augmentation layers and "
+            "in float32; check layers of your own, and `training=True` in calls. "
+            f"Received: probabilities that differ by {difference:.2g}"
+        )
+
+
+def find_warnings(verification: Sequence[str], calibration: Sequence[str]) -> list[str]:
+    """Finds reasons to doubt what a verification proves.
+
+    Args:
+        verification: Paths of the images to compare on.
+        calibration: Paths of the images to quantise with.
+
+    Returns:
+        A sentence each.
+    """
+    seen, used = _distinct(verification), _distinct(calibration)
+    found = []
+    if len(seen) < MIN_DISTINCT:
+        low, _ = wilson_interval(len(seen), len(seen))
+        found.append(
+            f"Only {len(seen)} distinct images to verify on: an artefact that agrees "
+            f"on all of them may still agree on no more than {low:.0%} of others (95% "
+            "interval)."
+        )
+    if seen & used:
+        found.append(
+            f"{len(seen & used)} of {len(seen)} verification images are also used for "
+            "calibration: integer artefacts look better on them than on others."
+        )
+    return found
+
+
+def _distinct(paths: Sequence[str]) -> set[str]:
+    return {digest(Path(path)) for path in paths}
 
 
 def compare(
@@ -172,7 +236,9 @@ def _whole_images(share: float, images: int) -> int:
 
 
 def _run(runner: Runner, paths: Sequence[Path], spec: EvalPreprocessing) -> np.ndarray:
-    return np.concatenate([runner(batch) for batch in read_batches(paths, spec)])
+    batches = read_batches(paths, spec, int(runner.input_shape[-1] or 0))
+    outputs = np.concatenate([runner(batch) for batch in batches])
+    return to_probabilities(outputs, str(runner.embedded.output_activation))
 
 
 def _share_of_firsts(wanted: np.ndarray, found: np.ndarray, count: int) -> float:

@@ -124,8 +124,8 @@ def _model_of(loaded: Loaded) -> keras.Model:
 
 
 def _explain(name: str, loaded: Loaded, photo: pathlib.Path, method: str) -> Explained:
-    image = read_image(photo, loaded.preprocessing)[np.newaxis]
-    probabilities = loaded.runner(image)[0]
+    image = read_image(photo, loaded.preprocessing, loaded.channels)[np.newaxis]
+    probabilities = loaded.classify(image)[0]
     index = int(probabilities.argmax())
     maps = explain.class_maps(_model_of(loaded), image, index, method)
     heat = explain.heat(maps, 100, 100)[0]

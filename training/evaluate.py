@@ -18,9 +18,9 @@ from absl import app, flags
 from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.image_classes import match_classes, readable_names
 from keras_efficientnet.common.image_folders import existing
+from keras_efficientnet.common.models import OpenedModel, open_model
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
-from . import opening
 from .data import sources
 from .metrics import predictions
 from .metrics.evaluator import Evaluator
@@ -61,9 +61,11 @@ def define_flags(values: flags.FlagValues) -> None:
         flags.DEFINE_string(name, default, text, flag_values=values, required=required)
 
     default = EvalPreprocessing(1)
-    model = "Run folder, .keras file or name of a variant."
+    model = "Run folder, .keras or .h5 file, or name of a variant."
     string("model", None, model, required=True)
-    string("weights", "", "Of a variant: imagenet, or a file.")
+    weights = "Weights of a variant, a published family or a file; default: imagenet."
+    string("weights", "", weights)
+    string("labels", None, "File of class names, one per line; default: the model's.")
     string("data", None, "What to score on, as for training.")
     string("data_dir", None, "Where TFDS keeps its data sets.")
     string("split", "validation", "train, validation or test.")
@@ -116,24 +118,23 @@ def _run(args: Any) -> None:
     for place in _places(args):
         place.mkdir(parents=True, exist_ok=True)
     ids = predictions.read_ilsvrc_ids(args.ilsvrc_ids) if args.ilsvrc_ids else {}
-    opened = opening.open_model(args.model, args.weights)
-    size = args.image_size or opened.model.input_shape[1]
-    if not (opened.preprocessing or size):
-        raise ValueError(
-            "`image_size` must be given for a model that takes images of any size. "
-            f"Received: model={args.model!r}"
-        )
-    spec = opened.preprocessing or EvalPreprocessing(size)
-    fields = ("image_size", "crop_padding", "resize")
-    changes = {k: getattr(args, k) for k in fields if getattr(args, k) is not None}
-    spec = dataclasses.replace(spec, **changes)
+    opened = open_model(
+        args.model,
+        args.weights or None,
+        labels=args.labels,
+        image_size=args.image_size,
+        crop_padding=args.crop_padding,
+        resize=args.resize,
+    )
     if args.images:
         names, split = opened.class_names, _unlabelled(args.images)
     else:
         names, split = _labelled(opened, args)
     if names is None:
-        names = tuple(f"class {i}" for i in range(opened.model.output_shape[-1]))
-    found = predictions.predict(opened.model, split, spec, args.batch_size)
+        names = tuple(f"class {i}" for i in range(opened.classes))
+    found = predictions.predict(
+        opened.model, split, opened.preprocessing, args.batch_size
+    )
     shown = readable_names(names)
     if args.images:
         print(f"{len(split)} images answered")
@@ -162,14 +163,11 @@ def _unlabelled(directory: str) -> sources.Split:
     return dataclasses.replace(split, names=names)
 
 
-def _labelled(
-    opened: opening.OpenedModel, args: Any
-) -> tuple[tuple[str, ...], sources.Split]:
+def _labelled(opened: OpenedModel, args: Any) -> tuple[tuple[str, ...], sources.Split]:
     """Returns the model's classes and the split with labels that index them."""
     source = sources.load(args.data, data_dir=args.data_dir)
-    split, outputs = source.split(args.split), opened.model.output_shape[-1]
-    names = opened.class_names
-    places = match_classes(source.class_names, names, outputs)
+    split, names = source.split(args.split), opened.class_names
+    places = match_classes(source.class_names, names, opened.classes)
     labels = places[split.labels]
     return names or source.class_names, dataclasses.replace(split, labels=labels)
 

@@ -16,9 +16,10 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from keras_efficientnet.common.models import open_model
+from keras_efficientnet.common.output_activation import SIGMOID, probability_model
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
-from . import opening
 from .data import pipeline
 from .data.sources import Split, pseudo
 from .engine import distribution
@@ -190,11 +191,15 @@ def _main(argv: list[str]) -> None:
             raise ValueError(
                 f"`output` must end in .npz. Received: output={args.output!r}"
             )
-        teacher = opening.open_model(args.teacher)
-        spec = teacher.preprocessing
+        teacher = open_model(args.teacher)
+        if teacher.output_activation == SIGMOID and teacher.classes > 2:
+            raise ValueError(
+                "`teacher` must tell classes apart that exclude each other, by softmax "
+                f"or logits. Received: teacher={args.teacher!r}, which ends in sigmoids"
+            )
         found = label(
-            teacher.model,
-            spec or EvalPreprocessing(teacher.model.input_shape[1]),
+            probability_model(teacher.model),
+            teacher.preprocessing,
             args.data,
             data_dir=args.data_dir,
             min_confidence=args.min_confidence,

@@ -1,8 +1,8 @@
-"""What a .tflite file says about itself: labels, and what its tensors mean.
+"""TFLite metadata: labels, preprocessing, and what the tensors mean.
 
 Apps read it through MediaPipe, ML Kit or Android Studio. The layout is TensorFlow
-Lite's metadata schema: a flatbuffer inside the model's, and the labels in a zip archive
-behind it.
+Lite's metadata schema: a flatbuffer inside the model's, and the labels and the
+preprocessing in a zip archive behind it.
 """
 
 from __future__ import annotations
@@ -10,23 +10,27 @@ from __future__ import annotations
 import dataclasses
 import io
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ..quantization.tflite_graph import Graph
+from keras_efficientnet.common.output_activation import LINEAR
+from keras_efficientnet.common.sidecars import LABELS_FILE, PREPROCESSING_FILE
 
-LABELS_FILE = "labels.txt"
+from ..quantization.tflite_graph import Graph
+from .source import Source
+
 _NAME = b"TFLITE_METADATA"
 _IDENTIFIER = b"M001"
 # No field here is newer than the schema's first version.
 _MIN_PARSER_VERSION = "1.0.0"
 
 # Of the schema's enums and unions.
-_RGB = 1
+_COLOURS = {1: 2, 3: 1, 4: 0}  # by channels: greyscale, RGB, unknown
+_TEXT = {1: "Grey", 3: "RGB", 4: "RGBA"}
 _IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1
 _NORMALIZATION_OPTIONS = 1
 _TENSOR_AXIS_LABELS = 2
@@ -35,13 +39,12 @@ _TENSOR_AXIS_LABELS = 2
 Part = Callable[[flatbuffers.Builder], int]
 
 
-def pack_with_metadata(graph: Graph, labels: Sequence[str], description: str) -> bytes:
-    """Adds labels and metadata to a classifier of images.
+def pack_with_metadata(graph: Graph, source: Source) -> bytes:
+    """Adds labels, preprocessing and metadata to a classifier of images.
 
     Args:
-        graph: With one input, pixels, and one output, probabilities.
-        labels: Class names in index order.
-        description: Of the model, a sentence.
+        graph: Network with one input, pixels, and one output, scores of classes.
+        source: Model that the graph was made from.
 
     Returns:
         Content of a .tflite file. Runtimes that do not know metadata ignore it.
@@ -49,30 +52,37 @@ def pack_with_metadata(graph: Graph, labels: Sequence[str], description: str) ->
     (image,) = graph.inputs
     is_float = graph.tensors[image].type == schema.TensorType.FLOAT32
     buffer = schema.BufferT()
-    buffer.data = np.frombuffer(_metadata(is_float, description), np.uint8)
+    buffer.data = np.frombuffer(_metadata(is_float, source), np.uint8)
     entry = schema.MetadataT()
     entry.name, entry.buffer = _NAME, len(graph.model.buffers)
     graph.model.buffers.append(buffer)
     graph.model.metadata = [*(graph.model.metadata or []), entry]
-    return _append_file(graph.pack(), LABELS_FILE, labels)
+    texts = {
+        LABELS_FILE: source.labels_text,
+        PREPROCESSING_FILE: source.preprocessing_text,
+    }
+    return _append_files(graph.pack(), texts)
 
 
-def _append_file(content: bytes, name: str, lines: Sequence[str]) -> bytes:
+def _append_files(content: bytes, texts: Mapping[str, str]) -> bytes:
     file = io.BytesIO(content)
     with zipfile.ZipFile(file, "a") as archive:
-        # Always the same bytes for the same model.
-        info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-        archive.writestr(info, "".join(f"{line}\n" for line in lines))
+        for name, text in texts.items():
+            # Always the same bytes for the same model.
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            archive.writestr(info, text)
     return file.getvalue()
 
 
-def _metadata(is_float: bool, description: str) -> bytes:
+def _metadata(is_float: bool, source: Source) -> bytes:
     """Builds the inner flatbuffer, a ModelMetadata."""
+    description = f"{source.model.name}, of {len(source.labels)} classes."
+    is_linear = source.output_activation == LINEAR
     pixels = _table(
         _text("image"),
-        _text("RGB pixels, 0 to 255."),
+        _text(f"{_TEXT[source.channels]} pixels, 0 to 255."),
         None,
-        _table(_Byte(_IMAGE_PROPERTIES), _table(_Byte(_RGB))),
+        _table(_Byte(_IMAGE_PROPERTIES), _table(_Byte(_COLOURS[source.channels]))),
         # The normalisation is inside the model, so there is nothing left to do. Integer
         # models take the bytes themselves, and none is expected.
         _vector(_table(_Byte(_NORMALIZATION_OPTIONS), _table(_floats(0), _floats(1))))
@@ -80,13 +90,13 @@ def _metadata(is_float: bool, description: str) -> bytes:
         else None,
         _table(_floats(255), _floats(0)),
     )
-    probabilities = _table(
-        _text("probability"),
-        _text("Of each class, 0 to 1."),
+    scores = _table(
+        _text("logit" if is_linear else "probability"),
+        _text("Logit of each class." if is_linear else "Of each class, 0 to 1."),
         None,
         _table(_Byte(_FEATURE_PROPERTIES), _table()),
         None,
-        _table(_floats(1), _floats(0)),
+        None if is_linear else _table(_floats(1), _floats(0)),
         _vector(
             _table(
                 _text(LABELS_FILE),
@@ -99,7 +109,7 @@ def _metadata(is_float: bool, description: str) -> bytes:
         _text("ImageClassifier"),
         _text(description),
         None,
-        _vector(_table(None, None, _vector(pixels), _vector(probabilities))),
+        _vector(_table(None, None, _vector(pixels), _vector(scores))),
         None,
         None,
         None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import tensorflow as tf
 
 from ..extras import require
 from ..quiet import quiet_stderr
+from ..runtimes.embedded import ONNX_LABELS, ONNX_PREPROCESSING
 from .source import Source
 
 # Of 2021, read by ONNX Runtime since 1.10; the networks need nothing newer.
@@ -22,9 +21,10 @@ _EXTRA = "onnx"
 def write(source: Source, path: Path) -> tuple[str, ...]:
     """Writes an .onnx file in float32.
 
-    It takes `images`, (batch, image_size, image_size, 3), float32, 0 to 255, of any
-    batch size, and returns `probabilities`, (batch, classes), float32. Its metadata
-    has the `labels`, one a line, and the `preprocessing`, in JSON.
+    It takes `images`, (batch, image_size, image_size, channels), float32, 0 to 255, of
+    any batch size, and returns `probabilities`, (batch, classes), float32; or `logits`,
+    if the network does. Its metadata has the `labels`, one a line, and the
+    `preprocessing`, in JSON.
 
     Args:
         source: The network.
@@ -38,7 +38,7 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
     """
     onnx = require("onnx", _EXTRA)
     require("tf2onnx", _EXTRA)
-    shape = (None, source.image_size, source.image_size, 3)
+    shape = (None, source.image_size, source.image_size, source.channels)
     images = tf.TensorSpec(shape, tf.float32, name="images")
     with quiet_stderr(), warnings.catch_warnings():
         # Keras looks for a type that NumPy 1 had.
@@ -51,28 +51,28 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
             opset_version=OPSET,
         )
     model = onnx.load(str(path))
-    _name_tensors(model.graph)
+    _name_tensors(model.graph, source.output_name)
     onnx.helper.set_model_props(model, _metadata(source))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
     return (f"ONNX opset {OPSET}, IR version {model.ir_version}.",)
 
 
-def _name_tensors(graph: Any) -> None:
+def _name_tensors(graph: Any, output_name: str) -> None:
     # Keras' exporter takes the input's name, but leaves the output's and that of the
     # batch to chance.
     (images,), (output,) = graph.input, graph.output
     for node in graph.node:
         node.output[:] = [
-            "probabilities" if name == output.name else name for name in node.output
+            output_name if name == output.name else name for name in node.output
         ]
-    output.name = "probabilities"
+    output.name = output_name
     for tensor in (images, output):
         tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
 def _metadata(source: Source) -> dict[str, str]:
     return {
-        "labels": "\n".join(source.labels),
-        "preprocessing": json.dumps(dataclasses.asdict(source.preprocessing)),
+        ONNX_LABELS: source.labels_text.removesuffix("\n"),
+        ONNX_PREPROCESSING: source.preprocessing_text,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -10,18 +9,23 @@ import tensorflow as tf
 
 from ..extras import require_openvino
 from ..quiet import quiet_stderr
+from ..runtimes.embedded import (
+    OPENVINO_LABELS,
+    OPENVINO_PREPROCESSING,
+    OPENVINO_SECTION,
+)
+from ..runtimes.onnx import XML_FILE
 from .source import Source
-
-XML_FILE = "model.xml"  # the graph; the weights are in model.bin beside it
 
 
 def write(source: Source, path: Path) -> tuple[str, ...]:
     """Writes OpenVINO's intermediate representation in float32.
 
-    It takes `images`, (batch, image_size, image_size, 3), float32, 0 to 255, of any
-    batch size, and returns `probabilities`, (batch, classes), float32. Its runtime
-    information has a section `model_info` as OpenVINO Model API reads it, with the
-    labels, in which underscores stand for spaces.
+    It takes `images`, (batch, image_size, image_size, channels), float32, 0 to 255, of
+    any batch size, and returns `probabilities`, (batch, classes), float32; or `logits`,
+    if the network does. Its runtime information has a section `model_info` as OpenVINO
+    Model API reads it, with the labels, in which underscores stand for spaces;
+    `class_names` has them as they are, a JSON list.
 
     Args:
         source: The network.
@@ -34,18 +38,18 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
         ImportError: OpenVINO is missing.
     """
     openvino = require_openvino()
-    shape = (None, source.image_size, source.image_size, 3)
+    shape = (None, source.image_size, source.image_size, source.channels)
     images = tf.TensorSpec(shape, tf.float32, name="images")
 
     # Not Keras' exporter: it does the same, but loses the names.
     @tf.function(input_signature=[images], autograph=False)
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": source.model(images, training=False)}
+        return {source.output_name: source.model(images, training=False)}
 
     with quiet_stderr():
         model = openvino.convert_model(classify.get_concrete_function())
     for key, value in _model_info(source).items():
-        model.set_rt_info(value, ["model_info", key])
+        model.set_rt_info(value, [OPENVINO_SECTION, key])
     path.mkdir()
     openvino.save_model(model, str(path / XML_FILE), compress_to_fp16=False)
     return (f"OpenVINO IR, written by {openvino.get_version().split('-')[0]}.",)
@@ -55,5 +59,6 @@ def _model_info(source: Source) -> dict[str, str]:
     return {
         "model_type": "Classification",
         "labels": " ".join("_".join(label.split()) for label in source.labels),
-        "preprocessing": json.dumps(dataclasses.asdict(source.preprocessing)),
+        OPENVINO_LABELS: json.dumps(source.labels),
+        OPENVINO_PREPROCESSING: source.preprocessing_text,
     }

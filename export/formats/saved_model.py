@@ -10,13 +10,21 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_efficientnet.common.output_activation import LINEAR
+from keras_efficientnet.common.sidecars import (
+    LABELS_FILE,
+    PREPROCESSING_FILE,
+    write_labels,
+)
+from keras_efficientnet.preprocessing.tf_files import LUMA
 from keras_efficientnet.transfer import feature_extractor
 
 from ..quiet import quiet_stderr
+from ..runtimes.embedded import EXTRA_ASSETS
 from ..serving.graph_decoding import MAX_PIXELS, read_images
 from .source import Source
 
-TOP = 5  # classes that `classify` tells; fewer when the network has fewer
+TOP = 5  # classes in the answers of `classify`; fewer when the network has fewer
 CHUNK = 8  # images in memory at once, however many a request has
 
 
@@ -25,12 +33,14 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
 
     Its signatures, of any batch size each:
 
-    `serving_default`: `images`, (batch, height, width, 3), float32, 0 to 255, to
-    `probabilities`, (batch, classes), float32. `serving_uint8`: the same of uint8.
+    `serving_default`: `images`, (batch, height, width, channels), float32, 0 to 255,
+    to `probabilities`, (batch, classes), float32, or `logits`, if the network gives
+    these. `serving_uint8`: the same of uint8.
 
-    `classify`: `encoded`, (batch,), string, the bytes of image files, to `classes`,
-    int64, `scores`, float32, and `labels`, string, (batch, `TOP`) each, from the
-    highest score down, and `valid`, (batch,), bool. What is no good image file gets
+    `classify`, of networks of grey or RGB images: `encoded`, (batch,), string, the
+    bytes of image files, to `classes`, int64, `scores`, float32, the probabilities, and
+    `labels`, string, (batch, `TOP`) each, from the highest score down, and `valid`,
+    (batch,), bool. What is no good image file gets
     classes of -1, scores of 0 and empty labels.
 
     `features`, if the network is one of this package: `images` as above to
@@ -50,6 +60,10 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
     signatures = _signatures(source)
     with quiet_stderr():
         tf.saved_model.save(module, str(path), signatures=signatures)
+    extra = path / EXTRA_ASSETS
+    extra.mkdir()
+    write_labels(source.labels, extra / LABELS_FILE)
+    (extra / PREPROCESSING_FILE).write_text(source.preprocessing_text, "utf-8")
     return (
         f"Signatures: {', '.join(signatures)}. "
         f"Images of over {MAX_PIXELS / 1e6:.0f} megapixels are refused.",
@@ -61,19 +75,25 @@ def _signatures(source: Source) -> dict[str, Callable[..., Any]]:
     pixels = tf.TensorSpec(shape, tf.float32, name="images")
     colours = tf.TensorSpec(shape, tf.uint8, name="images")
     files = tf.TensorSpec((None,), tf.string, name="encoded")
-    network = _network(source.model)
+    name = source.output_name
+    network = _network(source.model, name)
     # One function in the file, whichever signatures call it. Of its two outputs,
     # TensorFlow computes the one that is asked for.
     run = _function(lambda images: network(images, training=False), pixels)
 
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": run(tf.cast(images, tf.float32))["probabilities"]}
+        return {name: run(tf.cast(images, tf.float32))[name]}
 
     signatures = {
         "serving_default": _function(serve, pixels),
         "serving_uint8": _function(serve, colours),
-        "classify": _function(lambda encoded: _classify(encoded, run, source), files),
     }
+    if source.channels in (1, 3):  # TensorFlow's decoders leave out transparency
+
+        def classify(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+            return _classify(encoded, lambda images: run(images)[name], source)
+
+        signatures["classify"] = _function(classify, files)
     if "features" in network.output:
         features = _function(
             lambda images: {"features": run(images)["features"]}, pixels
@@ -82,9 +102,9 @@ def _signatures(source: Source) -> dict[str, Callable[..., Any]]:
     return signatures
 
 
-def _network(model: keras.Model) -> keras.Model:
+def _network(model: keras.Model, name: str) -> keras.Model:
     """Returns a model with named outputs, the features too where there are some."""
-    outputs = {"probabilities": model.output}
+    outputs = {name: model.output}
     # Another network than ours has none.
     with contextlib.suppress(ValueError):
         outputs["features"] = feature_extractor(model).output
@@ -108,8 +128,10 @@ def _classify(
         images, valid = read_images(
             encoded[start : start + CHUNK], source.preprocessing
         )
+        if source.channels == 1:
+            images = tf.tensordot(images, tf.constant([LUMA]), [[3], [1]])
         scores, classes = tf.math.top_k(
-            run(images)["probabilities"], top, index_type=tf.int64
+            _probabilities(run(images), source), top, index_type=tf.int64
         )
         good = valid[:, tf.newaxis]
         found = (tf.where(good, classes, -1), tf.where(good, scores, 0), valid)
@@ -126,6 +148,15 @@ def _classify(
     # Those of -1 are past the last class.
     labels = tf.gather(names, classes % tf.size(names, tf.int64))
     return {"classes": classes, "scores": scores, "labels": labels, "valid": valid}
+
+
+def _probabilities(outputs: tf.Tensor, source: Source) -> tf.Tensor:
+    """Does what `to_probabilities` does, in a graph."""
+    is_linear = source.output_activation == LINEAR
+    if outputs.shape[-1] == 1:
+        second = tf.sigmoid(outputs) if is_linear else outputs
+        return tf.concat([1 - second, second], axis=-1)
+    return tf.nn.softmax(outputs) if is_linear else outputs
 
 
 def _rows(kind: tf.DType, *columns: int) -> tf.TensorArray:

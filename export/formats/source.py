@@ -1,4 +1,4 @@
-"""What artefacts are made from."""
+"""Input of the format writers: a network with its labels and preprocessing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
+from keras_efficientnet.common import output_activation, sidecars
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
 
@@ -20,8 +21,9 @@ class Source:
         image_size: Side of its input, pixels.
         labels: Class names in index order.
         preprocessing: What evaluation does to an image.
-        calibration: Images, batches of (batch, image_size, image_size, 3), float32,
-            0 to 255; can be gone through more than once. Empty: none were given.
+        calibration: Images, batches of (batch, image_size, image_size, channels),
+            float32, 0 to 255; can be gone through more than once. Empty: none were
+            given.
     """
 
     model: keras.Model
@@ -29,3 +31,29 @@ class Source:
     labels: tuple[str, ...]
     preprocessing: EvalPreprocessing
     calibration: Iterable[np.ndarray] = ()
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input: 1, 3 or 4."""
+        return int(self.model.inputs[0].shape[-1])
+
+    @property
+    def output_activation(self) -> str:
+        """What the network's outputs are."""
+        return output_activation.output_activation(self.model)
+
+    @property
+    def output_name(self) -> str:
+        """Name of an artefact's output: "probabilities" or "logits"."""
+        is_linear = self.output_activation == output_activation.LINEAR
+        return "logits" if is_linear else "probabilities"
+
+    @property
+    def labels_text(self) -> str:
+        """Text of the labels.txt in an artefact."""
+        return sidecars.format_labels(self.labels)
+
+    @property
+    def preprocessing_text(self) -> str:
+        """Text of the preprocessing.json in an artefact."""
+        return sidecars.format_preprocessing(self.preprocessing, self.output_activation)

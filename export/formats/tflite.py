@@ -23,14 +23,14 @@ from ..transforms.fold_normalization import classify_pixels
 from .metadata import pack_with_metadata
 from .source import Source
 
-OUTPUTS = ("probabilities", "features")  # most networks have the first only
+FEATURES = "features"  # second output of networks that have one
 
 
 def write_float32(source: Source, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file in float32.
 
-    It takes `images`, (1, image_size, image_size, 3), float32, 0 to 255, and
-    returns `probabilities`, (1, classes), float32.
+    It takes `images`, (1, image_size, image_size, channels), float32, 0 to 255, and
+    returns `probabilities`, (1, classes), float32; or `logits`, if the network does.
 
     Args:
         source: The network.
@@ -42,7 +42,7 @@ def write_float32(source: Source, path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: The network uses an operation that TFLite does not have.
     """
-    _save(Graph(convert(source.model, source.image_size)), source, path)
+    _save(Graph(_convert(source)), source, path)
     return ()
 
 
@@ -62,7 +62,7 @@ def write_float16(source: Source, path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: The network uses an operation that TFLite does not have.
     """
-    content = convert(source.model, source.image_size, float16_weights=True)
+    content = _convert(source, float16_weights=True)
     _save(Graph(content), source, path)
     return ()
 
@@ -83,7 +83,7 @@ def write_dynamic(source: Source, path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: The network uses an operation that TFLite does not have.
     """
-    content = convert(source.model, source.image_size)
+    content = _convert(source)
     _save(apply_recipe(content, dynamic_recipe()), source, path)
     return ()
 
@@ -105,8 +105,9 @@ def write_int16x8(source: Source, path: Path) -> tuple[str, ...]:
         ValueError: The network uses an operation that TFLite does not have, or there
             are no images.
     """
-    content = convert(source.model, source.image_size)
-    graph, remarks = int16(content, observe(content, source.calibration))
+    content = _convert(source)
+    seen = observe(content, source.calibration, source.output_activation)
+    graph, remarks = int16(content, seen)
     _save(graph, source, path)
     return remarks
 
@@ -114,9 +115,9 @@ def write_int16x8(source: Source, path: Path) -> tuple[str, ...]:
 def write_int8(source: Source, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file that computes in integers from end to end.
 
-    It takes `images`, (1, image_size, image_size, 3), uint8: the very pixels. It
-    returns `probabilities`, (1, classes), uint8, in steps of 1/256. Weights have one
-    scale per channel.
+    It takes `images`, (1, image_size, image_size, channels), uint8: the very pixels.
+    It returns `probabilities`, (1, classes), uint8, in steps of 1/256; or `logits` in
+    steps that cover what was seen on the images. Weights have one scale per channel.
 
     When that answers too many of the calibration images differently, the fewest parts
     of the network that it takes to mend it stay in float32.
@@ -132,8 +133,9 @@ def write_int8(source: Source, path: Path) -> tuple[str, ...]:
         ValueError: The network uses an operation that TFLite does not have, or there
             are no images.
     """
-    content = convert(source.model, source.image_size)
-    graph, remarks = int8(content, observe(content, source.calibration))
+    content = _convert(source)
+    seen = observe(content, source.calibration, source.output_activation)
+    graph, remarks = int8(content, seen)
     if not remarks:
         check_integer(graph)
     _save(graph, source, path)
@@ -141,13 +143,18 @@ def write_int8(source: Source, path: Path) -> tuple[str, ...]:
 
 
 def convert(
-    model: keras.Model, image_size: int, *, float16_weights: bool = False
+    model: keras.Model,
+    image_size: int,
+    *,
+    output_name: str = "probabilities",
+    float16_weights: bool = False,
 ) -> bytes:
     """Converts a network to TFLite in float32.
 
     Args:
         model: The network; of two outputs, the second becomes `features`.
         image_size: Side of its input, pixels.
+        output_name: Name of the first output.
         float16_weights: Whether to store the constants in half of the size.
 
     Returns:
@@ -158,7 +165,7 @@ def convert(
     """
     try:
         with quiet_stderr(), tempfile.TemporaryDirectory() as folder:
-            converter = _converter(model, image_size, folder)
+            converter = _converter(model, image_size, output_name, folder)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             if float16_weights:
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -210,16 +217,25 @@ def check_integer(graph: Graph) -> None:
         )
 
 
+def _convert(source: Source, *, float16_weights: bool = False) -> bytes:
+    return convert(
+        source.model,
+        source.image_size,
+        output_name=source.output_name,
+        float16_weights=float16_weights,
+    )
+
+
 def _save(graph: Graph, source: Source, path: Path) -> None:
-    labels = source.labels
-    description = f"{source.model.name}, of {len(labels)} classes."
-    content = pack_with_metadata(graph, labels, description)
+    content = pack_with_metadata(graph, source)
     check_builtin(content)
     path.write_bytes(content)
 
 
-def _converter(model: keras.Model, image_size: int, folder: str) -> Any:
-    shape = (1, image_size, image_size, 3)
+def _converter(
+    model: keras.Model, image_size: int, output_name: str, folder: str
+) -> Any:
+    shape = (1, image_size, image_size, model.inputs[0].shape[-1])
     signature = [tf.TensorSpec(shape, tf.float32, name="images")]
     classify = tf.function(
         classify_pixels(model), input_signature=signature, autograph=False
@@ -229,7 +245,7 @@ def _converter(model: keras.Model, image_size: int, folder: str) -> Any:
     # Freezing forgets the output's name.
     @tf.function(input_signature=signature)
     def named(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(zip(OUTPUTS, frozen(images), strict=False))
+        return dict(zip((output_name, FEATURES), frozen(images), strict=False))
 
     # Gradients written by hand, such as swish's, cannot be saved with a frozen graph;
     # the converter would silently leave out the signature.

@@ -7,16 +7,23 @@ import importlib.resources
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_efficientnet import explain
 from keras_efficientnet.architecture import VARIANTS
+from keras_efficientnet.common.output_activation import (
+    SIGMOID,
+    SOFTMAX,
+    probability_model,
+)
+from keras_efficientnet.preprocessing.tf_files import LUMA
 
+from ..runtimes.embedded import WEB_SPEC
 from ..runtimes.web import MODEL_FILE
 from . import npm, tflite
 from .source import Source
 
-SPEC_FILE = "model.json"
 RUNTIME_FOLDER = "litert"
 PAGE_FILES = (
     "index.html",
@@ -80,7 +87,7 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
     # What may fail comes before the folder, and what fails soonest comes first.
     files = {name: _page_file(name) for name in PAGE_FILES} | _runtime_files()
     files[MODEL_FILE], maps = _model(source)
-    files[SPEC_FILE] = _spec(source, len(files[MODEL_FILE]), maps)
+    files[WEB_SPEC] = _spec(source, len(files[MODEL_FILE]), maps)
     (path / RUNTIME_FOLDER).mkdir(parents=True)
     for name, content in files.items():
         (path / name).write_bytes(content)
@@ -121,8 +128,10 @@ def _without_source_map(code: bytes) -> bytes:
 
 def _model(source: Source) -> tuple[bytes, dict[str, int] | None]:
     """Returns the network's file, and where in it its class maps' weights are."""
-    found = explain.with_features(source.model)
-    network = source.model if found is None else found[0]
+    # The page is the end of the way: it shows probabilities, and its photos are RGB.
+    model = of_rgb(probability_model(source.model))
+    found = explain.with_features(model)
+    network = model if found is None else found[0]
     content = tflite.convert(network, source.image_size, float16_weights=True)
     if found is None:
         return content, None
@@ -134,18 +143,41 @@ def _model(source: Source) -> tuple[bytes, dict[str, int] | None]:
     return content, {"offset": offset, "channels": weights.shape[1]}
 
 
+def of_rgb(model: keras.Model) -> keras.Model:
+    """Returns a network of RGB images with the same answers.
+
+    Args:
+        model: Network of grey, RGB or RGBA images; the last get opaque ones.
+    """
+    _, *size, channels = model.inputs[0].shape
+    if channels == 3:
+        return model
+    images = keras.Input((*size, 3))
+    if channels == 1:
+        inner = keras.ops.sum(
+            images * np.array(LUMA, np.float32), axis=-1, keepdims=True
+        )
+    else:
+        opaque = 255 + 0 * images[..., :1]
+        inner = keras.ops.concatenate([images, opaque], axis=-1)
+    return keras.Model(images, model(inner), name=model.name)
+
+
 def _title(name: str) -> str:
     # Keras' names are in small letters.
     return next((key for key in VARIANTS if key.lower() == name.lower()), name)
 
 
 def _spec(source: Source, model_bytes: int, maps: dict[str, int] | None) -> bytes:
+    is_independent = source.output_activation == SIGMOID and len(source.labels) > 2
     fields = {
         "name": _title(source.model.name),
         "model": MODEL_FILE,
         "model_bytes": model_bytes,
         "maps": maps,
         **dataclasses.asdict(source.preprocessing),
+        # Logits and single sigmoids have become probabilities.
+        "output_activation": SIGMOID if is_independent else SOFTMAX,
         "labels": source.labels,
     }
     return (json.dumps(fields, indent=1, ensure_ascii=False) + "\n").encode()

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from keras_efficientnet.common.output_activation import SOFTMAX, to_probabilities
+
 from ..quiet import quiet_stderr
 from .im2col import Moments, find_patches
 from .tflite_graph import Graph, Kind
@@ -31,22 +33,34 @@ class Activations:
         highs: Greatest value in each image, (images,).
         moments: Of the patches that each layer's kernels are applied to.
         images: The first `KEPT_IMAGES`, (images, height, width, 3), uint8.
-        probabilities: The network's answers to these, (images, classes), float32.
+        outputs: The network's answers to these, (images, outputs), float32.
+        output_activation: What these answers are.
     """
 
     lows: dict[str, np.ndarray]
     highs: dict[str, np.ndarray]
     moments: dict[str, Moments]
     images: np.ndarray
-    probabilities: np.ndarray
+    outputs: np.ndarray
+    output_activation: str = SOFTMAX
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """The answers as probabilities, (images, classes), float32."""
+        return to_probabilities(self.outputs, self.output_activation)
 
 
-def observe(content: bytes, batches: Iterable[np.ndarray]) -> Activations:
+def observe(
+    content: bytes,
+    batches: Iterable[np.ndarray],
+    output_activation: str = SOFTMAX,
+) -> Activations:
     """Runs a network on images and watches its activations.
 
     Args:
         content: Of a .tflite file in float32.
-        batches: (batch, height, width, 3), float32, 0 to 255.
+        batches: (batch, height, width, channels), float32, 0 to 255.
+        output_activation: What the network's outputs are.
 
     Raises:
         ValueError: There are no images.
@@ -83,7 +97,8 @@ def observe(content: bytes, batches: Iterable[np.ndarray]) -> Activations:
         highs={name: np.array(found) for name, found in highs.items()},
         moments=moments,
         images=np.stack(kept),
-        probabilities=np.stack([answer for answer, _ in _run(content, [], kept)]),
+        outputs=np.stack([answer for answer, _ in _run(content, [], kept)]),
+        output_activation=output_activation,
     )
 
 

@@ -19,6 +19,8 @@ from ..quiet import quiet_stderr
 from .calibration import Ranges
 from .tflite_graph import Graph, Kind
 
+PROBABILITY_RANGE = 255 / 256  # in steps of 1/256, as TFLite rounds a softmax
+
 Recipe = list[dict[str, Any]]
 
 _INT8 = {"dtype": "INT", "num_bits": 8}
@@ -83,7 +85,17 @@ def apply_recipe(content: bytes, recipe: Recipe, ranges: Ranges | None = None) -
         result = quantizer.quantize(
             known, enable_progress_bar=False, enable_progress_report=False
         )
-    return Graph(bytes(result.quantized_model))
+    graph = Graph(bytes(result.quantized_model))
+    _allow_any_scales(graph)
+    return graph
+
+
+def _allow_any_scales(graph: Graph) -> None:
+    # The default of 16-bit additions demands scales that are powers of two in a way
+    # that few are, and runtimes refuse a file where all happen to look like it.
+    for operator in graph.operators:
+        if graph.kind(operator) in (Kind.ADD, Kind.SUB):
+            operator.builtinOptions.potScaleInt16 = False
 
 
 def revive_dead_kernels(content: bytes, ranges: Ranges, bits: int) -> bytes:
@@ -116,14 +128,19 @@ def revive_dead_kernels(content: bytes, ranges: Ranges, bits: int) -> bytes:
     return graph.pack()
 
 
-def take_bytes(graph: Graph) -> None:
+def take_bytes(
+    graph: Graph, output_range: tuple[float, float] = (0.0, PROBABILITY_RANGE)
+) -> None:
     """Makes a network take and give uint8.
 
-    Pixels are the numbers themselves, probabilities count in steps of 1/256.
+    Pixels are the numbers themselves, outputs count in 255 steps over their range.
 
     Args:
-        graph: Takes and gives float32.
+        graph: Network that takes and gives float32.
+        output_range: Lowest and highest output; for probabilities, steps of 1/256.
     """
+    low, high = output_range
+    step = (high - low) / 255
     (image,), (answer,) = graph.inputs, graph.outputs
     readers = graph.users()[image]
     if all(graph.kind(x) == Kind.QUANTIZE for x in readers):
@@ -139,12 +156,13 @@ def take_bytes(graph: Graph) -> None:
     else:
         writer.outputs = [graph.add_twin(answer)]
         graph.operators.append(graph.make(Kind.QUANTIZE, writer.outputs[0], answer))
-    for index, scale in ((image, 1.0), (answer, 1 / 256)):
+    zero = round(-low / step)
+    for index, scale, zero_point in ((image, 1.0, 0), (answer, step, zero)):
         tensor = graph.tensors[index]
         tensor.type = schema.TensorType.UINT8
         tensor.quantization = schema.QuantizationParametersT()
         tensor.quantization.scale = np.array([scale], np.float32)
-        tensor.quantization.zeroPoint = np.array([0], np.int64)
+        tensor.quantization.zeroPoint = np.array([zero_point], np.int64)
 
 
 def _rule(

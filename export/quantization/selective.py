@@ -16,10 +16,18 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
+from keras_efficientnet.common.output_activation import LINEAR, to_probabilities
+
 from ..runtimes import base
 from .calibration import Activations, Ranges, find_ranges
 from .gptq import Kernels, round_kernels, with_kernels
-from .recipes import apply_recipe, integer_recipe, revive_dead_kernels, take_bytes
+from .recipes import (
+    PROBABILITY_RANGE,
+    apply_recipe,
+    integer_recipe,
+    revive_dead_kernels,
+    take_bytes,
+)
 from .tflite_graph import Graph
 
 # Of the calibration images: as many as are clipped in each tensor. The first has
@@ -32,6 +40,7 @@ TIE = 0.05
 MAX_DISTANCE = 0.01  # see `Trial`
 MAX_DISTANCE_16 = 5e-5  # the same, for activations of 16 bits
 RANKING_IMAGES = 48  # to see which parts of a network matter most
+LOGIT_MARGIN = 0.1  # of the range of logits, at either end
 # Sixteen bits reach beyond what was seen on the images, and still round finely.
 _MARGIN = 4.0
 _PART = re.compile(r"(?:^|/)(block\d+[a-z]+|stem|top|predictions)(?=_)")
@@ -158,8 +167,17 @@ def parts(content: bytes) -> dict[str, set[str]]:
 def _try(network: Rounded, seen: Activations, kept: Collection[str] = ()) -> Trial:
     prepared = with_kernels(network.content, network.kernels, kept)
     graph = apply_recipe(prepared, integer_recipe(8, kept), network.ranges)
-    take_bytes(graph)
+    take_bytes(graph, _range(seen))
     return _judge(graph, seen)
+
+
+def _range(seen: Activations) -> tuple[float, float]:
+    """Returns the lowest and the highest output that integers stand for."""
+    if seen.output_activation != LINEAR:
+        return 0.0, PROBABILITY_RANGE
+    low, high = float(seen.outputs.min()), float(seen.outputs.max())
+    reach = max(high - low, 1e-6) * LOGIT_MARGIN  # beyond what was seen
+    return low - reach, high + reach
 
 
 def _judge(graph: Graph, seen: Activations) -> Trial:
@@ -177,13 +195,14 @@ def _judge(graph: Graph, seen: Activations) -> Trial:
         times.append(time.perf_counter() - start)
         scores = interpreter.get_tensor(answer["index"])[0]
         found.append(base.dequantize(scores, answer))
-    probabilities = np.stack(found)
+    probabilities = to_probabilities(np.stack(found), seen.output_activation)
+    expected = seen.probabilities
     rows = np.arange(len(found))
-    lost = seen.probabilities.max(1) - seen.probabilities[rows, probabilities.argmax(1)]
+    lost = expected.max(1) - expected[rows, probabilities.argmax(1)]
     return Trial(
         graph,
         packed,
-        float(np.square(probabilities - seen.probabilities).sum(axis=1).mean()),
+        float(np.square(probabilities - expected).sum(axis=1).mean()),
         float(np.mean(lost <= TIE)),
         1000 * statistics.median(times),
     )
@@ -234,7 +253,7 @@ def _keep_parts(
     few = dataclasses.replace(
         seen,
         images=seen.images[:RANKING_IMAGES],
-        probabilities=seen.probabilities[:RANKING_IMAGES],
+        outputs=seen.outputs[:RANKING_IMAGES],
     )
     alone = {name: _try(network, few, p).distance for name, p in choices.items()}
     order = sorted(choices, key=lambda name: alone[name])

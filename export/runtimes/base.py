@@ -1,7 +1,9 @@
-"""Models of every kind, called in one way: pixels in, probabilities out."""
+"""Runners: models of every kind behind one call, from pixels to outputs."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,29 +13,37 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from keras_efficientnet.common.files import read_regular
+from keras_efficientnet.common.models import check_classifier, check_shapes
+from keras_efficientnet.common.output_activation import output_activation
+from keras_efficientnet.common.sidecars import Sidecars
 
 from ..quiet import quiet_stderr
+from . import embedded
 
 
 class Runner(Protocol):
-    """A model that can be asked.
+    """A model that classifies images; threads may share it.
 
     Attributes:
         input_shape: (height, width, channels); height and width may be None.
-        classes: Number of classes.
+        outputs: Number of outputs.
+        embedded: Labels, preprocessing and output activation that the model itself
+            holds, each None or empty where it does not.
     """
 
     input_shape: tuple[int | None, ...]
-    classes: int
+    outputs: int
+    embedded: Sidecars
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Classifies images.
+        """Runs the model.
 
         Args:
-            images: (batch, height, width, 3), float32, 0 to 255.
+            images: (batch, height, width, channels), float32, 0 to 255.
 
         Returns:
-            Probabilities, (batch, classes), float32.
+            (batch, outputs), float32; see `common.output_activation` on what they
+            mean.
         """
 
 
@@ -41,14 +51,20 @@ class KerasRunner:
     """Runs a Keras model."""
 
     def __init__(self, model: keras.Model):
-        check_shapes(model.name, model.inputs, model.outputs)
+        check_classifier(model.name, model)
         self.model = model
-        self.input_shape = tuple(model.inputs[0].shape[1:])
-        self.classes = int(model.outputs[0].shape[-1])
+        self.input_shape: tuple[int | None, ...] = tuple(model.inputs[0].shape[1:])
+        self.outputs = int(model.outputs[0].shape[-1])
+        self.embedded = Sidecars(output_activation=output_activation(model))
+        # Keras makes and traces its function at the first call.
+        self._lock = threading.Lock()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """See `Runner`."""
-        return np.asarray(self.model.predict_on_batch(images), np.float32)
+        if np.dtype(self.model.inputs[0].dtype).kind in "iu":
+            images = np.clip(np.rint(images), 0, 255)  # Keras would cut them off
+        with self._lock:
+            return np.asarray(self.model.predict_on_batch(images), np.float32)
 
 
 class SavedModelRunner:
@@ -65,11 +81,12 @@ class SavedModelRunner:
         self._signature = self._loaded.signatures["serving_default"]
         inputs = self._signature.structured_input_signature[1]
         outputs = self._signature.structured_outputs
-        check_shapes(str(folder), list(inputs.values()), list(outputs.values()))
+        check_shapes(str(folder), _shapes(inputs.values()), _shapes(outputs.values()))
         ((self._input, spec),) = inputs.items()
         ((self._output, scores),) = outputs.items()
-        self.input_shape = tuple(spec.shape[1:])
-        self.classes = int(scores.shape[-1])
+        self.input_shape: tuple[int | None, ...] = tuple(spec.shape[1:])
+        self.outputs = int(scores.shape[-1])
+        self.embedded = embedded.of_saved_model(Path(folder), self._signature)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """See `Runner`."""
@@ -81,17 +98,21 @@ class TFLiteRunner:
     """Runs a .tflite file with LiteRT, one image at a time, on one thread."""
 
     def __init__(self, path: str | Path):
-        self._interpreter = open_tflite(read_regular(Path(path)), str(path))
+        content = read_regular(Path(path))
+        self._interpreter = open_tflite(content, str(path))
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
         self.input_shape: tuple[int | None, ...] = tuple(
             int(n) for n in self._input["shape"][1:]
         )
-        self.classes = int(self._output["shape"][-1])
+        self.outputs = int(self._output["shape"][-1])
+        self.embedded = embedded.of_tflite(content, str(path))
+        self._lock = threading.Lock()  # the interpreter has one set of tensors
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """See `Runner`."""
-        return np.stack([self._classify(image) for image in images])
+        with self._lock:
+            return np.stack([self._classify(image) for image in images])
 
     def _classify(self, image: np.ndarray) -> np.ndarray:
         pixels = quantize(image[np.newaxis], self._input)
@@ -120,9 +141,8 @@ def open_tflite(content: bytes, name: str) -> Interpreter:
             f"A .tflite file must hold a TFLite model. Received: {name} ({error})"
         ) from error
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    check_shapes(
-        name, [_Spec(x["shape"]) for x in inputs], [_Spec(x["shape"]) for x in outputs]
-    )
+    shapes = [[tuple(map(int, x["shape"])) for x in y] for y in (inputs, outputs)]
+    check_shapes(name, *shapes)
     return interpreter
 
 
@@ -153,28 +173,5 @@ def dequantize(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
     return (values.astype(np.float32) - zero_point) * np.float32(scale)
 
 
-class _Spec:
-    def __init__(self, shape: Any):
-        self.shape = tuple(int(n) for n in shape)
-
-
-def check_shapes(name: str, inputs: list[Any], outputs: list[Any]) -> None:
-    """Checks that a model classifies images.
-
-    Args:
-        name: Of the model, for the error.
-        inputs: Things with a `shape`, as many as it has inputs.
-        outputs: The same of its outputs.
-
-    Raises:
-        ValueError: It has other inputs or outputs.
-    """
-    shapes = [[tuple(x.shape) for x in tensors] for tensors in (inputs, outputs)]
-    match shapes:
-        case [[(_, _, _, 3)], [(_, int())]]:
-            return
-    raise ValueError(
-        "A model must take one batch of RGB images, (batch, height, width, 3), and "
-        "give one batch of class probabilities, (batch, classes). "
-        f"Received: {name}, inputs {shapes[0]}, outputs {shapes[1]}"
-    )
+def _shapes(tensors: Iterable[Any]) -> list[tuple[int | None, ...]]:
+    return [tuple(x.shape) for x in tensors]

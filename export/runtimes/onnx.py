@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_efficientnet.common.files import read_regular
+from keras_efficientnet.common.models import check_shapes
 
 from ..extras import require, require_openvino
-from ..formats.openvino import XML_FILE
-from .base import check_shapes
+from . import embedded
+
+XML_FILE = "model.xml"  # the graph; the weights are in model.bin beside it
 
 
 class OnnxRunner:
@@ -20,10 +23,12 @@ class OnnxRunner:
     def __init__(self, path: str | Path):
         self._session = open_onnx(path)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        check_shapes(str(path), inputs, outputs)
+        shapes = [[_fixed(x.shape) for x in tensors] for tensors in (inputs, outputs)]
+        check_shapes(str(path), *shapes)
         self._input = inputs[0].name
-        self.input_shape = tuple(_fixed(n) for n in inputs[0].shape[1:])
-        self.classes = int(outputs[0].shape[-1])
+        self.input_shape = shapes[0][0][1:]
+        self.outputs = int(outputs[0].shape[-1])
+        self.embedded = embedded.of_onnx(self._session, Path(path))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """See `Runner`."""
@@ -37,16 +42,21 @@ class OpenVinoRunner:
     def __init__(self, path: str | Path):
         self._model = open_openvino(path)
         inputs, outputs = (
-            [_Spec(x.get_partial_shape()) for x in tensors]
+            [_shape(x.get_partial_shape()) for x in tensors]
             for tensors in (self._model.inputs, self._model.outputs)
         )
         check_shapes(str(path), inputs, outputs)
-        self.input_shape = inputs[0].shape[1:]
-        self.classes = int(outputs[0].shape[-1] or 0)
+        self.input_shape = inputs[0][1:]
+        self.outputs = int(outputs[0][-1] or 0)
+        self.embedded = embedded.of_openvino(_xml_file(path))
+        # A compiled model answers every call through one request, whose result the
+        # next call overwrites.
+        self._lock = threading.Lock()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """See `Runner`."""
-        return np.array(self._model([images])[0], np.float32)
+        with self._lock:
+            return np.array(self._model([images])[0], np.float32)
 
 
 def open_onnx(path: str | Path) -> Any:
@@ -85,8 +95,7 @@ def open_openvino(path: str | Path) -> Any:
         ValueError: It is no such folder or file.
     """
     openvino = require_openvino()
-    path = Path(path)
-    file = path / XML_FILE if path.is_dir() else path
+    file = _xml_file(path)
     # It may compute in a shorter float otherwise, where the processor has one.
     options = {
         "INFERENCE_NUM_THREADS": 1,
@@ -102,11 +111,15 @@ def open_openvino(path: str | Path) -> Any:
         ) from error
 
 
-class _Spec:
-    def __init__(self, shape: Any):
-        self.shape = tuple(None if n.is_dynamic else n.get_length() for n in shape)
+def _xml_file(path: str | Path) -> Path:
+    path = Path(path)
+    return path / XML_FILE if path.is_dir() else path
 
 
-def _fixed(dimension: int | str | None) -> int | None:
-    # ONNX Runtime tells the names of dimensions that vary.
-    return dimension if isinstance(dimension, int) else None
+def _shape(partial: Any) -> tuple[int | None, ...]:
+    return tuple(None if n.is_dynamic else n.get_length() for n in partial)
+
+
+def _fixed(shape: Any) -> tuple[int | None, ...]:
+    # ONNX Runtime gives the names of dimensions that vary.
+    return tuple(n if isinstance(n, int) else None for n in shape)

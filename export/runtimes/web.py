@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras_efficientnet.common.files import read_regular
 
 from ..quiet import quiet_stderr
+from . import embedded
 
 MODEL_FILE = "model.tflite"
 
@@ -17,7 +19,7 @@ MODEL_FILE = "model.tflite"
 class WebRunner:
     """Runs the network of a web folder with LiteRT, on one thread.
 
-    Besides probabilities it may give features, (1, height, width, channels).
+    Besides scores it may give features, (1, height, width, channels).
     """
 
     def __init__(self, folder: str | Path):
@@ -29,16 +31,19 @@ class WebRunner:
         flat = [tensor for tensor in outputs if len(tensor["shape"]) == 2]
         if len(inputs) != 1 or len(shapes[0][0]) != 4 or len(flat) != 1:
             raise ValueError(
-                "The model of a web folder must turn images into probabilities. "
+                "The model of a web folder must turn images into scores. "
                 f"Received: {path}, inputs {shapes[0]}, outputs {shapes[1]}"
             )
         self._input, self._output = inputs[0]["index"], flat[0]["index"]
         self.input_shape: tuple[int | None, ...] = shapes[0][0][1:]
-        self.classes = int(flat[0]["shape"][1])
+        self.outputs = int(flat[0]["shape"][1])
+        self.embedded = embedded.of_web(Path(folder))
+        self._lock = threading.Lock()  # the interpreter has one set of tensors
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """See `runners.Runner`."""
-        return np.concatenate([self._classify(image) for image in images])
+        """See `base.Runner`."""
+        with self._lock:
+            return np.concatenate([self._classify(image) for image in images])
 
     def _classify(self, image: np.ndarray) -> np.ndarray:
         self._interpreter.set_tensor(self._input, image[np.newaxis])

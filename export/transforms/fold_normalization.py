@@ -20,7 +20,7 @@ from keras_efficientnet.common.padding import same_padding
 
 @dataclasses.dataclass(frozen=True)
 class Stem:
-    """The first convolution of a network, on pixels of 0 to 255.
+    """The first convolution of a network and its activation, on pixels of 0 to 255.
 
     Attributes:
         conv: The convolution in the network.
@@ -45,7 +45,8 @@ class Stem:
         for axis, counts in enumerate(self.padding, start=1):
             images = _pad(images, axis, counts, self.border)
         strides = self.conv.strides
-        return tf.nn.conv2d(images, self.kernel, strides, "VALID") + self.bias
+        found = tf.nn.conv2d(images, self.kernel, strides, "VALID") + self.bias
+        return self.conv.activation(found)
 
 
 def classify_pixels(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -59,7 +60,8 @@ def classify_pixels(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         when it does not begin with a normalisation and a convolution.
     """
     stem = find_stem(model)
-    if stem is None:
+    # Keras cannot make a model whose input is one of its outputs.
+    if stem is None or any(stem.conv.output is t for t in model.outputs):
         return model
     rest = keras.Model(stem.conv.output, model.output)
     return lambda images: rest(stem(images), training=False)
@@ -89,7 +91,7 @@ def find_stem(model: keras.Model) -> Stem | None:
         case _:
             return None
     is_plain = conv.groups == 1 and conv.dilation_rate == (1, 1)
-    if not is_plain or conv.activation is not keras.activations.linear:
+    if not is_plain:
         return None
     kernel = np.asarray(conv.kernel, np.float32)
     channels = kernel.shape[2]

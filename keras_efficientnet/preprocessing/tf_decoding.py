@@ -122,6 +122,21 @@ def _is_turned_by(encoded: bytes) -> Any:
         return np.bool_(image.getexif().get(_ORIENTATION, 1) in range(2, 9))
 
 
+def decode_rgba(encoded: bytes) -> np.ndarray:
+    """Decodes an image file with its transparency.
+
+    Args:
+        encoded: Content of the file.
+
+    Returns:
+        RGBA pixels, (height, width, 4), uint8; opaque where the file says nothing.
+    """
+    from PIL import ImageOps
+
+    with _open(encoded) as opened:
+        return np.asarray(ImageOps.exif_transpose(opened).convert("RGBA"))
+
+
 def _decode_odd(encoded: bytes) -> np.ndarray:
     from PIL import ImageOps
 

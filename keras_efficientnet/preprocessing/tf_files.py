@@ -13,27 +13,38 @@ from ..common.plain_text import printable
 from . import tf_ops
 from .file_limits import read_image_file
 from .geometry import EvalPreprocessing
+from .tf_decoding import decode_rgba
 
 BATCH_SIZE = 32  # images
+LUMA = (0.299, 0.587, 0.114)  # of RGB; source: ITU-R BT.601, section 2.5.1
 
 
-def read_image(path: str | os.PathLike[str], spec: EvalPreprocessing) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike[str], spec: EvalPreprocessing, channels: int = 3
+) -> np.ndarray:
     """Reads an image the way evaluation does.
 
     Args:
         path: Path of a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF file.
         spec: Crop, size and resize method.
+        channels: 1: grey, weighted as in ITU-R BT.601; 3: RGB; 4: RGBA, opaque where
+            the file has no transparency.
 
     Returns:
-        Pixels, (image_size, image_size, 3), float32, 0 to 255; bicubic resizing
-        overshoots a little beside strong edges.
+        Pixels, (image_size, image_size, channels), float32, 0 to 255; bicubic
+        resizing overshoots a little beside strong edges.
 
     Raises:
         ValueError: The file cannot be read as an image.
     """
     try:
         encoded = read_image_file(Path(path))
-        return tf_ops.eval_image(tf.constant(encoded), spec).numpy()
+        image = tf.constant(encoded)
+        if channels == 4:
+            tf_ops.decode_image(image)  # which refuses what is damaged
+            image = decode_rgba(encoded)
+        pixels = tf_ops.eval_image(image, spec).numpy()
+        return pixels @ np.array(LUMA, np.float32)[:, None] if channels == 1 else pixels
     except (tf.errors.OpError, OSError, ValueError) as error:
         reason = str(getattr(error, "message", error)).splitlines()[0]
         raise ValueError(
@@ -43,23 +54,26 @@ def read_image(path: str | os.PathLike[str], spec: EvalPreprocessing) -> np.ndar
 
 
 def read_batches(
-    paths: Iterable[str | os.PathLike[str]], spec: EvalPreprocessing
+    paths: Iterable[str | os.PathLike[str]],
+    spec: EvalPreprocessing,
+    channels: int = 3,
 ) -> Iterator[np.ndarray]:
     """Reads images in batches of at most `BATCH_SIZE`.
 
     Args:
         paths: Paths of the images.
         spec: Crop, size and resize method.
+        channels: See `read_image`.
 
     Yields:
-        (batch, image_size, image_size, 3), float32, 0 to 255.
+        (batch, image_size, image_size, channels), float32, 0 to 255.
 
     Raises:
         ValueError: A file cannot be read as an image.
     """
     batch: list[np.ndarray] = []
     for path in paths:
-        batch.append(read_image(path, spec))
+        batch.append(read_image(path, spec, channels))
         if len(batch) == BATCH_SIZE:
             yield np.stack(batch)
             batch = []

@@ -32,6 +32,7 @@ def test_flags_are_the_arguments_of_the_python_call(monkeypatch):
     code = run(
         "--model=EfficientNetB0",
         "--weights=autoaugment",
+        "--labels=names.txt",
         "--formats=tflite,saved_model",
         "--calibration=c",
         "--calibration_images=7",
@@ -44,6 +45,7 @@ def test_flags_are_the_arguments_of_the_python_call(monkeypatch):
     assert code == 0
     options = {
         "weights": "autoaugment",
+        "labels": "names.txt",
         "calibration": "c",
         "calibration_images": 7,
         "verify": "v",

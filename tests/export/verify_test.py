@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 from pathlib import Path
 
 import keras
@@ -10,6 +11,7 @@ from export.formats.registry import FORMATS
 from export.runtimes.base import KerasRunner
 from export.verify import Comparison, Reference
 from keras_efficientnet.common.image_folders import list_images
+from keras_efficientnet.common.sidecars import Sidecars
 from keras_efficientnet.common.split_folders import open_image_folder
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from tests.support import export_run
@@ -22,7 +24,8 @@ class Table:
     """Answers with prepared probabilities."""
 
     input_shape = (32, 32, 3)
-    classes = 2
+    outputs = 2
+    embedded = Sidecars(output_activation="softmax")
 
     def __init__(self, rows):
         self.rows = np.array(rows, np.float32)
@@ -111,10 +114,59 @@ def test_top1_may_fall_by_one_point(top1, is_good):
         ]
 
 
-def test_outputs_that_are_no_probabilities_are_refused():
-    inputs = keras.Input((32, 32, 3))
-    logits = keras.layers.GlobalAveragePooling2D()(inputs)
-    runner = KerasRunner(keras.Model(inputs, logits))
+def sky():
     folder = export_run.run_folder() / "samples" / "verification" / "sky"
-    with pytest.raises(ValueError, match="class probabilities, which sum to 1"):
-        verify.ask_keras(runner, open_image_folder(folder), "abc", SPEC)
+    return open_image_folder(folder)
+
+
+def test_logits_become_probabilities():
+    inputs = keras.Input((32, 32, 3))
+    colours = keras.layers.GlobalAveragePooling2D()(inputs)
+    logits = keras.layers.Dense(3, kernel_initializer="identity")(colours / 50)
+    runner = KerasRunner(keras.Model(inputs, logits))
+    found = verify.ask_keras(runner, sky(), "abc", SPEC).probabilities
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+
+
+def test_answers_that_are_no_numbers_are_refused():
+    inputs = keras.Input((32, 32, 3))
+    colours = keras.layers.GlobalAveragePooling2D()(inputs)
+    dense = keras.layers.Dense(3, "softmax", bias_initializer="zeros")
+    model = keras.Model(inputs, dense(colours))
+    dense.bias.assign([np.nan, 0, 0])
+    with pytest.raises(ValueError, match=r"finite numbers.* for 12 of 12 images"):
+        verify.ask_keras(KerasRunner(model), sky(), "abc", SPEC)
+
+
+def test_warns_about_images_that_are_calibrated_on_and_too_few():
+    both, only = (
+        verify.find_warnings(sky().paths, sky().paths[:2]),
+        verify.find_warnings(sky().paths, []),
+    )
+    # By Wilson's interval of 12 of 12: 12 / (12 + 3.8415) = 0.7575.
+    assert only == both[:1]
+    assert only[0].startswith("Only 12 distinct images to verify on")
+    assert "no more than 76% of others" in only[0]
+    assert both[1].startswith("2 of 12 verification images are also used for calib")
+
+
+def test_copies_of_an_image_count_once(tmp_path):
+    source = sky().paths[0]
+    for i in range(30):
+        shutil.copy(source, tmp_path / f"{i}.png")
+    (warning,) = verify.find_warnings(list_images(tmp_path), [])
+    assert warning.startswith("Only 1 distinct images")
+
+
+def test_agreement_has_its_interval():
+    # Newcombe (1998), Table I, method 3: 81 of 263 is 0.2553 to 0.3662.
+    differing = tuple(range(182))
+    found = dataclasses.replace(GOOD, images=263, disagreements=differing)
+    assert found.agreement_interval == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+def test_a_copy_that_answers_otherwise_is_refused():
+    ours, other = Table([[0.9, 0.1]]), Table([[0.8, 0.2]])
+    verify.check_copy(ours, ours, np.zeros((1, 32, 32, 3)))
+    with pytest.raises(ValueError, match=r"without its augmentation.* differ by 0.1"):
+        verify.check_copy(ours, other, np.zeros((1, 32, 32, 3)))

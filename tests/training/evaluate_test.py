@@ -9,8 +9,9 @@ import tensorflow as tf
 from absl import flags
 
 from keras_efficientnet import EvalPreprocessing
+from keras_efficientnet.common.models import open_model
 from keras_efficientnet.preprocessing import imagenet_classes
-from training import evaluate, opening
+from training import evaluate
 from training.data import sources
 
 SPEC = EvalPreprocessing(image_size=8, crop_padding=0, resize="bilinear")
@@ -71,15 +72,8 @@ def test_top5_of_fewer_classes_takes_all():
     assert evaluate.evaluate(brightness_model(3), split, SPEC).top5 == 1.0
 
 
-def test_model_must_be_a_run_or_a_keras_file(tmp_path):
-    with pytest.raises(ValueError, match=r"run folder, a \.keras file, or the name"):
-        opening.open_model(str(tmp_path / "missing.keras"))
-    with pytest.raises(ValueError, match=r"finished run: .*model.keras is missing"):
-        opening.open_model(str(tmp_path))
-
-
 def test_variant_with_published_weights_is_opened():
-    opened = opening.open_model("lite0", "imagenet")
+    opened = open_model("lite0", "imagenet")
     assert opened.preprocessing == EvalPreprocessing(224)
     assert opened.class_names[0] == "n01440764"  # tench
 

@@ -1,13 +1,12 @@
-"""Top-k accuracy and its confidence interval."""
+"""Top-k accuracy."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import tensorflow as tf
 
-Z_95 = 1.959963985  # 97.5% of a normal distribution is under so many deviations
+from keras_efficientnet.common.intervals import wilson_interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,30 +41,6 @@ class Scores:
             f"top-1 {self.top1:.2%} ({low1:.2%} to {high1:.2%})  "
             f"top-5 {self.top5:.2%} ({low5:.2%} to {high5:.2%})  n={self.images}"
         )
-
-
-def wilson_interval(right: int, images: int) -> tuple[float, float]:
-    """Returns the 95% interval of a share, as Wilson's score method gives it.
-
-    Args:
-        right: How many images were answered right.
-        images: Out of how many; at least 1.
-
-    Returns:
-        Lowest and highest ratio.
-
-    Source:
-        E. B. Wilson, Journal of the American Statistical Association 22 (1927).
-
-    Example:
-        >>> [round(share, 4) for share in wilson_interval(81, 263)]
-        [0.2553, 0.3662]
-    """
-    share, rest = right / images, Z_95**2 / images
-    centre = share + rest / 2
-    spread = Z_95 * math.sqrt((share * (1 - share) + rest / 4) / images)
-    low, high = (centre - spread) / (1 + rest), (centre + spread) / (1 + rest)
-    return (low if right else 0.0), (high if right < images else 1.0)
 
 
 def right_answers(labels: tf.Tensor, scores: tf.Tensor, top: int) -> tf.Tensor:

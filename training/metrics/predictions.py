@@ -13,6 +13,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.common.files import write_csv, write_text
+from keras_efficientnet.common.output_activation import (
+    SIGMOID,
+    check_finite,
+    output_activation,
+    probability_model,
+)
 from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 
@@ -61,15 +67,22 @@ def predict(
     Among equal scores the lower class index comes first.
 
     Args:
-        model: From images, 0 to 255, to probabilities, (batch, classes).
+        model: Classifier of RGB images, 0 to 255, that ends in softmax, in sigmoids
+            or in logits. The loss of several sigmoids is their mean binary
+            cross-entropy.
         split: Images and labels.
         spec: Resolution, padding and resize method.
         batch_size: Images per step.
 
     Raises:
-        ValueError: An image cannot be read; the message names it. Or the model does
-            not give probabilities.
+        ValueError: An image cannot be read; the message names it. Or the model takes
+            other images, ends in another activation, or answers with NaN.
     """
+    if model.input_shape[-1] != 3:
+        raise ValueError(
+            "`model` must take RGB images, (batch, height, width, 3). "
+            f"Received: model {model.name!r} for {model.input_shape[-1]} channels"
+        )
     step = _make_step(model)
     batches = pipeline.eval_batches(
         split, spec, batch_size=batch_size, strategy=distribution.make("one_device")
@@ -79,17 +92,15 @@ def predict(
         for images, labels, mask in batches:
             counts = mask.numpy() > 0
             *found, sums = (part.numpy()[counts] for part in step(images, labels))
-            if not np.allclose(sums, 1, atol=1e-2):
-                raise ValueError(
-                    "`model` must give probabilities, which sum to 1. "
-                    f"Received: sums from {sums.min():.3g} to {sums.max():.3g}"
-                )
+            check_finite(sums[:, np.newaxis])
             parts.append(found)
     answers, probabilities, losses = map(np.concatenate, zip(*parts, strict=True))
     return Predictions(split.names, split.labels, answers, probabilities, losses)
 
 
 def _make_step(model: keras.Model) -> Callable[..., Any]:
+    is_independent = output_activation(model) == SIGMOID and model.output_shape[-1] > 1
+    model = probability_model(model)
     top = min(TOP, model.output_shape[-1])
     tiny = keras.config.epsilon()
 
@@ -97,8 +108,13 @@ def _make_step(model: keras.Model) -> Callable[..., Any]:
     def step(images: Any, labels: Any) -> Any:
         scores = tf.cast(model(images, training=False), tf.float32)
         found = tf.math.top_k(scores, top)
-        right = tf.gather(scores, tf.maximum(labels, 0), batch_dims=1)
-        losses = -tf.math.log(tf.maximum(right, tiny))
+        labels = tf.maximum(labels, 0)
+        if is_independent:
+            targets = tf.one_hot(labels, scores.shape[-1])
+            losses = keras.losses.binary_crossentropy(targets, scores)
+        else:
+            right = tf.gather(scores, labels, batch_dims=1)
+            losses = -tf.math.log(tf.maximum(right, tiny))
         return found.indices, found.values, losses, tf.reduce_sum(scores, axis=-1)
 
     return step

@@ -8,10 +8,10 @@ from typing import Any
 
 from keras_efficientnet.common import markdown
 from keras_efficientnet.common.files import write_text
+from keras_efficientnet.common.intervals import wilson_interval
 
 from ..config import TrainConfig
 from ..engine.phases import Phase
-from ..metrics.metrics import wilson_interval
 from .run_folder import RunFolder
 
 SHOWN_BAD_IMAGES = 100  # names in the report

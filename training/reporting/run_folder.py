@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_efficientnet.common import sidecars
 from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.common.image_folders import shorten
@@ -40,9 +41,9 @@ class RunFolder:
         self.root = pathlib.Path(root).expanduser()
         self.config = self.root / "config.json"
         self.environment = self.root / "environment.txt"
-        self.labels = self.root / "labels.txt"
+        self.labels = self.root / sidecars.LABELS_FILE
         self.images = self.root / "images.json"
-        self.preprocessing = self.root / "preprocessing.json"
+        self.preprocessing = self.root / sidecars.PREPROCESSING_FILE
         self.metrics = self.root / "metrics.csv"
         self.curves = self.root / "curves.png"
         self.predictions = self.root / "predictions.png"
@@ -93,6 +94,7 @@ class RunFolder:
         self.check_config(config)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         names, images = source.class_names, _describe_images(source)
+        sidecars.check_labels(names, len(names), "`data`")
         if self.has_begun:
             if self.labels.is_file() and self.read_labels() != names:
                 raise ValueError(
@@ -106,7 +108,7 @@ class RunFolder:
                     f"`data` must have the images that {self.root} was begun with. "
                     f"Received: {_describe_changes(old, images)}"
                 )
-        write_text(self.labels, "\n".join(names) + "\n")
+        write_text(self.labels, sidecars.format_labels(names))
         _write_json(self.images, images)
         spec = dataclasses.asdict(config.preprocessing)
         _write_json(self.preprocessing, spec)
@@ -116,11 +118,12 @@ class RunFolder:
 
     def read_labels(self) -> tuple[str, ...]:
         """Returns the class names, in index order."""
-        return tuple(_read(self.labels).splitlines())
+        return sidecars.read_labels(self.labels)
 
     def read_preprocessing(self) -> EvalPreprocessing:
         """Returns how evaluation prepares an image."""
-        return EvalPreprocessing(**json.loads(_read(self.preprocessing)))
+        found = sidecars.read_sidecars(self.root).preprocessing
+        return EvalPreprocessing(**found)
 
     def read_summary(self) -> dict[str, Any] | None:
         """Returns the final figures; None while the run is not finished."""

@@ -34,7 +34,7 @@ def test_all_runners_agree_on_shapes():
         base.TFLiteRunner(folder / "model_int8.tflite"),
     ):
         assert runner.input_shape == (32, 32, 3)
-        assert runner.classes == 4
+        assert runner.outputs == 4
         scores = runner(np.zeros((2, 32, 32, 3), np.float32))
         assert scores.shape == (2, 4)
         assert scores.dtype == np.float32
@@ -56,5 +56,5 @@ def test_saved_model_without_signature_is_refused(tmp_path):
 def test_feature_extractor_is_refused():
     inputs = keras.Input((32, 32, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
-    with pytest.raises(ValueError, match=r"class probabilities.* outputs \[\(None, 30"):
+    with pytest.raises(ValueError, match=r"batch of scores.* outputs \[\(None, 30"):
         base.KerasRunner(model)

@@ -24,7 +24,7 @@ def test_other_tensors_are_an_error(tmp_path):
     inputs = keras.Input((8, 8, 3))
     network = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
     (tmp_path / "model.tflite").write_bytes(tflite.convert(network, 8))
-    message = r"must turn images into probabilities. Received: .* \[\(1, 6, 6, 2\)\]"
+    message = r"must turn images into scores. Received: .* \[\(1, 6, 6, 2\)\]"
     with pytest.raises(ValueError, match=message):
         WebRunner(tmp_path)
 
@@ -33,4 +33,4 @@ def test_it_tells_its_shapes(tmp_path):
     write(tmp_path)
     runner = WebRunner(tmp_path)
     assert runner.input_shape == (8, 8, 3)
-    assert runner.classes == 4
+    assert runner.outputs == 4

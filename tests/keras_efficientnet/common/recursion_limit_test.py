@@ -7,8 +7,8 @@ import pytest
 
 import keras_efficientnet
 from export import loading
+from keras_efficientnet.common.models import open_model
 from keras_efficientnet.common.recursion_limit import deep_graphs
-from training import opening
 
 IMAGES = np.zeros((1, 32, 32, 3), np.float32)
 
@@ -53,7 +53,7 @@ def test_keras_by_itself_cannot_follow_a_deep_graph(model, few_calls):
         lambda model, file: keras_efficientnet.reset_classifier(model, 5),
         lambda model, file: keras_efficientnet.feature_extractor(model),
         lambda model, file: keras_efficientnet.class_maps(model, IMAGES),
-        lambda model, file: opening.open_model(str(file)),
+        lambda model, file: open_model(str(file)),
         lambda model, file: loading.load(str(file)),
     ],
     ids=["build", "reset_classifier", "features", "class_maps", "open", "load"],

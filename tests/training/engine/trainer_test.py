@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientnet import EvalPreprocessing
+from keras_efficientnet.common.models import open_model
 from tests.support.tiny_run import TINY, read_checkpoint, tiny_source
-from training import evaluate, opening
+from training import evaluate
 from training.config import TrainConfig
 from training.data import sources
 from training.engine import trainer
@@ -113,7 +114,7 @@ def test_model_file_opens_without_this_package(finished, tmp_path):
         capture_output=True,
     )
     found = np.load(tmp_path / "y.npy")
-    net = opening.open_model(str(workdir)).model
+    net = open_model(str(workdir)).model
     np.testing.assert_array_equal(found, net(images, training=False))
     np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-5)
 
@@ -127,7 +128,7 @@ def test_run_killed_after_its_last_step_is_finished(finished, tmp_path, source):
     assert summary["seconds_to_first_step"] is None
     for key in expected.keys() - WALL_CLOCK:
         assert summary[key] == expected[key]
-    opened = opening.open_model(str(tmp_path / "run"))
+    opened = open_model(str(tmp_path / "run"))
     net, spec = opened.model, opened.preprocessing
     scores = evaluate.evaluate(net, source.split("test"), spec)
     assert (scores.top1, scores.images) == (expected["final_top1"], 9)

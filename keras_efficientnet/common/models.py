@@ -1,0 +1,290 @@
+"""Opens a Keras model by path or variant name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from .. import efficientnet
+from ..architecture import VARIANTS, find_variant
+from ..preprocessing import EvalPreprocessing, imagenet_classes
+from ..weights import weights_info
+from ..weights.registry.table import known_families
+from .choices import did_you_mean
+from .output_activation import class_count, output_activation
+from .recursion_limit import deep_graphs
+from .sidecars import Sidecars, check_labels, read_labels, read_sidecars
+
+KERAS_FILE = "model.keras"  # of a run folder
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedModel:
+    """A classifier and what it takes to use it.
+
+    Attributes:
+        name: Path or name that the user gave, or the name of a model in memory.
+        model: Network from images, 0 to 255, to (batch, outputs).
+        output_activation: What the outputs are; see `output_activation`.
+        class_names: In index order, WordNet ids for ImageNet's; None: not known.
+        preprocessing: What evaluation does to an image.
+        run_folder: Folder of the training run, if one was named.
+    """
+
+    name: str
+    model: keras.Model
+    output_activation: str
+    class_names: tuple[str, ...] | None
+    preprocessing: EvalPreprocessing
+    run_folder: Path | None = None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        outputs = int(self.model.outputs[0].shape[-1])
+        return class_count(outputs, self.output_activation)
+
+
+@deep_graphs()
+def open_model(
+    model: str | Path | keras.Model,
+    weights: str | None = None,
+    *,
+    labels: str | Path | Sequence[str] | None = None,
+    image_size: int | None = None,
+    crop_padding: int | None = None,
+    resize: str | None = None,
+) -> OpenedModel:
+    """Opens a run folder, a Keras file or a variant with weights.
+
+    Args:
+        model: A run folder, a .keras or .h5 file with a whole model, a variant name
+            ("EfficientNetB0"), or a Keras model.
+        weights: For a variant name: a family of published weights, or a weight file.
+            Defaults to "imagenet".
+        labels: Class names in index order, or a file of them, one per line. Defaults
+            to the labels.txt beside the model, or to ImageNet's for 1000 classes.
+        image_size: Side of the network's input, pixels. This and the following
+            default to the preprocessing.json beside the model; without one, to the
+            model's input size, 32 pixels and "bicubic_legacy".
+        crop_padding: See `EvalPreprocessing`.
+        resize: See `EvalPreprocessing`.
+
+    Raises:
+        ValueError: `model` is none of these, cannot be opened or is no classifier of
+            images, or another argument does not fit it.
+    """
+    name, network, beside, run_folder = _open(model, weights)
+    check_classifier(name, network)
+    activation = output_activation(network)
+    classes = class_count(int(network.outputs[0].shape[-1]), activation)
+    given = {"image_size": image_size, "crop_padding": crop_padding, "resize": resize}
+    return OpenedModel(
+        name=name,
+        model=network,
+        output_activation=activation,
+        class_names=resolve_labels(labels, beside.labels, classes, name),
+        preprocessing=resolve_preprocessing(
+            given, beside.preprocessing, network.inputs[0].shape[1:3], name
+        ),
+        run_folder=run_folder,
+    )
+
+
+def resolve_labels(
+    given: str | Path | Sequence[str] | None,
+    found: Sequence[str] | None,
+    classes: int,
+    name: str,
+) -> tuple[str, ...] | None:
+    """Decides on a model's class names.
+
+    Args:
+        given: The user's, or a file of them; None: not given.
+        found: Those that came with the model; None: none did.
+        classes: Number of the model's classes.
+        name: Name of the model, for errors.
+
+    Returns:
+        WordNet ids for a model of 1000 classes without names; None when names are
+        not known.
+
+    Raises:
+        ValueError: The names do not fit the model.
+    """
+    if isinstance(given, str | Path):
+        given = read_labels(given)
+    labels = found if given is None else given
+    if labels is None:
+        ids = tuple(wnid for wnid, _ in imagenet_classes())
+        return ids if classes == len(ids) else None
+    check_labels(labels, classes, name)
+    return tuple(labels)
+
+
+def resolve_preprocessing(
+    given: Mapping[str, Any],
+    found: Mapping[str, Any],
+    input_size: Sequence[int | None],
+    name: str,
+) -> EvalPreprocessing:
+    """Decides on how a model's images are prepared.
+
+    Args:
+        given: Fields of `EvalPreprocessing` that the user gave; None: not given.
+        found: Fields that came with the model.
+        input_size: Height and width of the model's input, pixels; None: any.
+        name: Name of the model, for errors.
+
+    Raises:
+        ValueError: The size of images is not known, or is not that of the input.
+    """
+    height, width = input_size
+    fields = {"image_size": height} | dict(found)
+    fields |= {key: value for key, value in given.items() if value is not None}
+    if fields["image_size"] is None:
+        raise ValueError(
+            "`image_size` must be given for a model that takes images of any size. "
+            f"Received: image_size=None, model={name}"
+        )
+    spec = EvalPreprocessing(**fields)
+    size = spec.image_size
+    if (height or size, width or size) != (size, size):
+        raise ValueError(
+            "`image_size` must be that of the model's input, and the input square. "
+            f"Received: image_size={size}, {name} with input {height} x {width}"
+        )
+    return spec
+
+
+def check_classifier(name: str, model: keras.Model) -> None:
+    """Checks that a Keras model turns one batch of images into scores of classes.
+
+    Args:
+        name: Name of the model, for errors.
+        model: Any model.
+
+    Raises:
+        ValueError: It has other inputs or outputs, or no graph of layers.
+    """
+    try:
+        shapes = [[tuple(t.shape) for t in x] for x in (model.inputs, model.outputs)]
+    except (AttributeError, TypeError, ValueError):  # subclassed, or not built
+        raise ValueError(
+            "A model must be functional or Sequential, and know the shape of its "
+            f"input; begin a Sequential model with keras.Input. Received: {name}, a "
+            f"{type(model).__name__}"
+        ) from None
+    check_shapes(name, *shapes)
+
+
+def check_shapes(
+    name: str, inputs: Sequence[Sequence[Any]], outputs: Sequence[Sequence[Any]]
+) -> None:
+    """Checks that a model turns one batch of images into scores of classes.
+
+    Args:
+        name: Name of the model, for errors.
+        inputs: Shapes of its inputs.
+        outputs: Shapes of its outputs.
+
+    Raises:
+        ValueError: It has other inputs or outputs.
+    """
+    match [tuple(inputs[0]), tuple(outputs[0])] if inputs and outputs else []:
+        case [(_, _, _, 1 | 3 | 4), (_, int())] if len(inputs) == len(outputs) == 1:
+            return
+    raise ValueError(
+        "A model must take one batch of grey, RGB or RGBA images, (batch, height, "
+        "width, 1, 3 or 4), and give one batch of scores, (batch, classes). "
+        f"Received: {name}, inputs {[*inputs]}, outputs {[*outputs]}"
+    )
+
+
+def is_variant(name: str) -> bool:
+    """Tells whether a name is that of a variant."""
+    try:
+        find_variant(name)
+    except ValueError:
+        return False
+    return True
+
+
+def describe_choices(name: str) -> str:
+    """Returns the error for a name that no model has."""
+    return (
+        "A model must be a run folder (with a model.keras), a .keras or .h5 file, or "
+        f"the name of a variant ({', '.join(VARIANTS)}); the commands export.predict "
+        "also take a SavedModel, OpenVINO or web folder, a .tflite or .onnx file."
+        f"{did_you_mean(name, VARIANTS)} Received: {name}"
+    )
+
+
+def _open(
+    model: str | Path | keras.Model, weights: str | None
+) -> tuple[str, keras.Model, Sidecars, Path | None]:
+    found: tuple[str, keras.Model, Sidecars, Path | None]
+    if isinstance(model, keras.Model):
+        found = model.name, model, Sidecars(), None
+    elif not (path := Path(model).expanduser()).exists() or (
+        weights and is_variant(str(model))
+    ):
+        return _open_variant(str(model), weights or "imagenet")
+    elif (path / KERAS_FILE).is_file():
+        file = path / KERAS_FILE
+        found = str(path), _read_keras(file), _beside(file), path
+    elif path.suffix.lower() in KERAS_SUFFIXES and path.is_file():
+        found = str(path), _read_keras(path), _beside(path), None
+    elif path.is_dir() and (path / "config.json").is_file():
+        raise ValueError(
+            f"`model` must be a finished run: {path / KERAS_FILE} is missing. "
+            f"Received: model={str(model)!r}"
+        )
+    else:
+        raise ValueError(describe_choices(str(model)))
+    if weights:
+        raise ValueError(
+            "`weights` goes with the name of a variant only; other models hold "
+            f"their own. Received: model={found[0]}, weights={weights}"
+        )
+    return found
+
+
+def _open_variant(
+    name: str, weights: str
+) -> tuple[str, keras.Model, Sidecars, Path | None]:
+    if not is_variant(name):
+        raise ValueError(describe_choices(name))
+    key = find_variant(name)
+    model = getattr(efficientnet, key)(weights=weights)
+    fields: dict[str, Any] = {"image_size": VARIANTS[key].resolution}
+    if weights in known_families():
+        fields = dataclasses.asdict(weights_info(key, weights).preprocessing)
+    return key, model, Sidecars(preprocessing=fields), None
+
+
+def _beside(file: Path) -> Sidecars:
+    found = read_sidecars(file.resolve().parent)
+    if found.belong_to(file):
+        return found
+    raise ValueError(
+        "A model must lie beside its own labels.txt and preprocessing.json. "
+        f"Received: {file}, in a folder whose sidecars belong to "
+        f"{', '.join(found.artefacts or ())}; move the model to a folder of its own"
+    )
+
+
+def _read_keras(path: Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, OSError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"A {path.suffix} file must hold a whole model that Keras can open; a file "
+            "of weights alone goes with a variant: --model=EfficientNetB0 "
+            f"--weights=FILE. Received: {path} ({error})"
+        ) from error

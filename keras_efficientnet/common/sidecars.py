@@ -1,0 +1,237 @@
+"""Sidecar files of a model: labels.txt and preprocessing.json."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..preprocessing import EvalPreprocessing
+from .files import read_regular, write_text
+from .output_activation import OUTPUT_ACTIVATIONS
+
+LABELS_FILE = "labels.txt"  # a class name per line, in index order
+PREPROCESSING_FILE = "preprocessing.json"
+_SHOWN = 5  # names in an error
+
+
+@dataclasses.dataclass(frozen=True)
+class Sidecars:
+    """What lies beside a model, or inside an artefact.
+
+    Attributes:
+        labels: Class names in index order; None: not known.
+        preprocessing: Fields of `EvalPreprocessing`, those that are known.
+        output_activation: See `output_activation`; None: not known.
+        artefacts: File or folder name -> digest of the artefacts that these sidecars
+            belong to; None: of whatever model lies in the folder.
+        model: Digest of the model that the artefacts were made of, or None.
+    """
+
+    labels: tuple[str, ...] | None = None
+    preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    output_activation: str | None = None
+    artefacts: Mapping[str, str] | None = None
+    model: str | None = None
+
+    def belong_to(self, path: Path) -> bool:
+        """Tells whether these sidecars were written for a file or folder."""
+        if self.artefacts is None:
+            return True
+        return self.artefacts.get(path.name) == digest(path)
+
+
+def read_sidecars(folder: Path) -> Sidecars:
+    """Reads labels.txt and preprocessing.json, where they exist.
+
+    Args:
+        folder: Folder of the model.
+
+    Raises:
+        ValueError: A file is not what it must be; the message names it.
+    """
+    labels, fields = folder / LABELS_FILE, folder / PREPROCESSING_FILE
+    found = Sidecars()
+    if fields.is_file():
+        found = parse_preprocessing(_read(fields), str(fields))
+    if labels.is_file():
+        found = dataclasses.replace(found, labels=read_labels(labels))
+    return found
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """Reads class names, one per line.
+
+    Args:
+        path: Path of a text file in UTF-8, with or without byte order mark.
+
+    Raises:
+        ValueError: It is missing, in another encoding, or has empty or repeated names.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ValueError(f"A file of class names must exist. Received: {path}")
+    labels = parse_labels(_read(path))
+    check_labels(labels, len(labels), str(path))
+    return labels
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    r"""Splits the text of a labels.txt into class names.
+
+    Only line feeds end a name, since class names may hold all other characters that
+    Python counts as line ends. Where every line ends in CR LF, that is the line end.
+
+    Example:
+        >>> parse_labels("cat\ndog\x85\n")
+        ('cat', 'dog\x85')
+    """
+    lines = text.removesuffix("\n").split("\n")
+    if text.endswith("\n") and all(line.endswith("\r") for line in lines):
+        lines = [line.removesuffix("\r") for line in lines]
+    return tuple(lines)
+
+
+def format_labels(labels: Sequence[str]) -> str:
+    """Returns the text of a labels.txt.
+
+    Args:
+        labels: Class names in index order.
+
+    Raises:
+        ValueError: A name would not be read back as it is.
+    """
+    text = "".join(f"{label}\n" for label in labels)
+    if parse_labels(text) != tuple(labels) or text.startswith("\ufeff"):
+        odd = [name for name in labels if "\n" in name or name.endswith("\r")]
+        raise ValueError(
+            "Class names must be without line feeds at any place, carriage returns at "
+            f"the end and byte order marks. Received: {_listed(odd or labels)}"
+        )
+    for label in labels:
+        try:
+            label.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                "Class names must be valid Unicode; rename the class folder. "
+                f"Received: {label!r}"
+            ) from error
+    return text
+
+
+def write_labels(labels: Sequence[str], path: Path) -> None:
+    """Writes class names, one per line.
+
+    Args:
+        labels: Class names in index order.
+        path: File to write.
+
+    Raises:
+        ValueError: See `format_labels`.
+    """
+    write_text(path, format_labels(labels))
+
+
+def check_labels(labels: Sequence[str], classes: int, origin: str) -> None:
+    """Checks that there is one distinct, non-empty name per class.
+
+    Args:
+        labels: Class names in index order.
+        classes: Number of the model's classes.
+        origin: Model or file, for the error.
+
+    Raises:
+        ValueError: Names are missing, empty, repeated or too many.
+    """
+    if len(labels) != classes:
+        raise ValueError(
+            "A model must have one label per class. "
+            f"Received: {origin} with {classes} classes and {len(labels)} labels"
+        )
+    empty = [str(i) for i, label in enumerate(labels, start=1) if not label.strip()]
+    if empty:
+        raise ValueError(
+            "A class name must not be empty. "
+            f"Received: {origin} with nothing in line {', '.join(empty[:_SHOWN])}"
+        )
+    counts = collections.Counter(labels)
+    repeated = [label for label, count in counts.items() if count > 1]
+    if repeated:
+        raise ValueError(
+            "Class names must be distinct. "
+            f"Received: {origin} with {_listed(repeated)} more than once"
+        )
+
+
+def parse_preprocessing(text: str, origin: str) -> Sidecars:
+    """Reads the text of a preprocessing.json.
+
+    Args:
+        text: JSON, an object.
+        origin: Name of the file, for the error.
+
+    Raises:
+        ValueError: It is no such text.
+    """
+    try:
+        values = json.loads(text)
+        fields = dict(values)
+        activation = fields.pop("output_activation", None)
+        artefacts, model = fields.pop("artefacts", None), fields.pop("model", None)
+        EvalPreprocessing(**{"image_size": 1, **fields})
+        if activation not in (None, *OUTPUT_ACTIVATIONS):
+            raise ValueError(f"output_activation={activation!r}")
+        if not isinstance(artefacts, dict | None):
+            raise ValueError(f"artefacts={artefacts!r}")
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "A preprocessing.json must be a JSON object with the fields of "
+            "EvalPreprocessing, and perhaps output_activation "
+            f"({', '.join(OUTPUT_ACTIVATIONS)}), artefacts and model. "
+            f"Received: {origin} ({error})"
+        ) from error
+    return Sidecars(None, fields, activation, artefacts, model)
+
+
+def format_preprocessing(
+    preprocessing: EvalPreprocessing,
+    output_activation: str,
+    artefacts: Mapping[str, str] | None = None,
+    model: str | None = None,
+) -> str:
+    """Returns the text of a preprocessing.json; see `Sidecars` on the arguments."""
+    fields = dataclasses.asdict(preprocessing)
+    fields["output_activation"] = output_activation
+    if artefacts is not None:
+        fields |= {"artefacts": dict(artefacts), "model": model}
+    return json.dumps(fields, indent=2) + "\n"
+
+
+def digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, or of all names and files of a folder."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    whole = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        whole.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
+    return whole.hexdigest()
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_regular(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path.name} must be text in UTF-8; save it in that encoding. "
+            f"Received: {path} ({error})"
+        ) from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(repr(name) for name in names[:_SHOWN]) + rest

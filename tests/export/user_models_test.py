@@ -1,0 +1,301 @@
+"""Exports of Keras models as people bring them, in every format."""
+
+import base64
+import dataclasses
+import hashlib
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import export
+from export import api, loading, output_folder
+from export.formats import npm, web
+from export.formats.registry import FORMATS
+from export.runtimes import embedded
+from keras_efficientnet.common.sidecars import Sidecars
+from keras_efficientnet.cost.tflite_latency import Latency
+from keras_efficientnet.efficientnet import EfficientNet
+from tests.support import export_run
+from tests.support.npm_packages import tarball
+
+SIZE = export_run.SIZE
+LABELS = [*export_run.LABELS]
+FEW = ("saved_model", "tflite", "onnx", "openvino")
+
+
+@pytest.fixture(autouse=True)
+def no_latency(monkeypatch):
+    """Saves the time that measuring takes."""
+    monkeypatch.setattr(api.latency, "measure", lambda *_: Latency(1.0, 1.0))
+
+
+@pytest.fixture
+def fake_runtime(tmp_path, monkeypatch):
+    """Packages that look like LiteRT.js, in place of the real ones."""
+    code = b'import {x} from "@litertjs/wasm-utils";\n//# sourceMappingURL=index.js.map'
+    members = {f"wasm/{name}": name.encode() for name in web._BUILDS}
+    for key, files in {
+        "CORE": {"dist/index.js": code} | members,
+        "WASM_UTILS": {"dist/index.js": b"export let x;"},
+    }.items():
+        content = tarball(files)
+        digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
+        package = npm.Package(getattr(web, key).name, "0.0.1", f"sha512-{digest}")
+        monkeypatch.setattr(web, key, package)
+        (tmp_path / package.tarball).write_bytes(content)
+    monkeypatch.setenv(npm.FOLDER_VARIABLE, str(tmp_path))
+
+
+def network(inputs, end="softmax", outputs=4):
+    """Returns the scores of a small classifier of images from 0 to 255."""
+    keras.utils.set_random_seed(1)
+    x = keras.layers.Rescaling(1 / 127.5, -1)(inputs)
+    x = keras.layers.Conv2D(8, 3, 2, "same", activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dropout(0.5)(x)
+    kernel = keras.initializers.RandomNormal(stddev=1.5, seed=3)
+    return keras.layers.Dense(outputs, end, kernel_initializer=kernel)(x)
+
+
+def augmentation():
+    return keras.Sequential(
+        [
+            keras.layers.RandomFlip(),
+            keras.layers.RandomRotation(0.5),
+            keras.layers.RandomZoom(0.3),
+            keras.layers.RandomBrightness(0.5, value_range=(0, 255)),
+            keras.layers.RandomContrast(0.5, value_range=(0, 255)),
+            keras.layers.GaussianNoise(0.9),
+        ]
+    )
+
+
+def sequential(tmp_path):
+    inner = keras.Input((SIZE, SIZE, 3))
+    body = keras.Model(inner, network(inner))
+    return keras.Sequential([keras.Input((SIZE, SIZE, 3)), augmentation(), body])
+
+
+def nested_twice(tmp_path):
+    """The usual tutorial: augmentation, a network as a layer, a head."""
+    inner = keras.Input((SIZE, SIZE, 3))
+    body = keras.Model(inner, network(inner, None, 6))
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = body(augmentation()(inputs), training=False)
+    return keras.Model(inputs, keras.layers.Dense(4, "softmax")(x))
+
+
+def through_input_tensor(tmp_path):
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.RandomTranslation(0.5, 0.5)(inputs, training=True)
+    return EfficientNet(0.25, 0.3, SIZE, lite=True, classes=4, input_tensor=x)
+
+
+def open_size(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    return keras.Model(inputs, network(inputs))
+
+
+def own_normalization(tmp_path):
+    inputs = keras.Input((SIZE, SIZE, 3))
+    layer = keras.layers.Normalization(name="normalization")
+    layer.adapt(np.random.default_rng(0).uniform(0, 255, (8, SIZE, SIZE, 3)))
+    inner = keras.Input((SIZE, SIZE, 3))
+    scores = network(inner)
+    return keras.Model(inputs, keras.Model(inner, scores)(layer(inputs) * 60 + 120))
+
+
+def grey(tmp_path):
+    inputs = keras.Input((SIZE, SIZE, 1))
+    return keras.Model(inputs, network(inputs))
+
+
+def rgba(tmp_path):
+    inputs = keras.Input((SIZE, SIZE, 4))
+    return keras.Model(inputs, network(inputs))
+
+
+def h5_file(tmp_path):
+    path = tmp_path / "net.h5"
+    inputs = keras.Input((SIZE, SIZE, 3))
+    model = keras.Model(inputs, network(inputs))
+    model.save(path)
+    return path
+
+
+def integers(tmp_path):
+    inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8")
+    return keras.Model(inputs, network(inputs))
+
+
+def logits(tmp_path):
+    inputs = keras.Input((SIZE, SIZE, 3))
+    return keras.Model(inputs, network(inputs, None))
+
+
+def one_sigmoid(tmp_path):
+    inputs = keras.Input((SIZE, SIZE, 3))
+    return keras.Model(inputs, network(inputs, "sigmoid", 1))
+
+
+def one_logit(tmp_path):
+    inputs = keras.Input((SIZE, SIZE, 3))
+    return keras.Model(inputs, network(inputs, None, 1))
+
+
+def sigmoids(tmp_path):
+    inputs = keras.Input((SIZE, SIZE, 3))
+    return keras.Model(inputs, network(inputs, "sigmoid"))
+
+
+MAKERS = (
+    *(sequential, nested_twice, through_input_tensor, open_size, own_normalization),
+    *(grey, rgba, h5_file, integers, logits, one_sigmoid, one_logit, sigmoids),
+)
+
+
+def photos(folder, count=3):
+    """Writes unsorted images of all four classes."""
+    folder.mkdir()
+    for label in export_run.LABELS:
+        for i, pixels in enumerate(export_run.pictures(label, count, seed=5)):
+            Image.fromarray(pixels).save(folder / f"{label}{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_every_format_answers_like_keras(make, tmp_path, fake_runtime, capsys):
+    model = make(tmp_path)
+    options = {"image_size": SIZE, "crop_padding": 8}
+    folder = photos(tmp_path / "photos")
+    labels = {"one_sigmoid": ["no", "yes"], "one_logit": ["no", "yes"]}
+    labels = labels.get(make.__name__, LABELS)
+    results = export.export_model(
+        model,
+        ["all"],
+        labels=labels,
+        calibration=folder,
+        verify=folder,
+        output_dir=tmp_path / "out",
+        **options,
+    )
+    assert [result.problems for result in results] == [()] * len(FORMATS)
+    loaded = loading.load(model, labels=labels, **options)
+    rng = np.random.default_rng(0)
+    shape = (2, SIZE, SIZE, loaded.channels)
+    images = np.rint(rng.uniform(0, 255, shape)).astype(np.float32)
+    expected = loaded.classify(images)
+    for result in results[:2]:
+        artefact = loading.load(result.path)
+        assert artefact.labels == tuple(labels)
+        assert artefact.output_activation == loaded.output_activation
+        np.testing.assert_allclose(artefact.classify(images), expected, atol=1e-4)
+
+
+def test_training_layers_are_gone_from_the_inference_graph(tmp_path):
+    model = through_input_tensor(tmp_path)
+    copy = api.inference_model(model, SIZE)
+    kinds = {type(layer).__name__ for layer in copy.layers}
+    assert not kinds & {"RandomTranslation", "Dropout", "Functional", "Sequential"}
+    assert not [v.path for v in copy.variables if "seed" in v.path]
+    for wanted, found in zip(model.weights, copy.weights, strict=True):
+        np.testing.assert_array_equal(wanted, found)
+
+
+def export_to(folder, model, formats=("tflite",), labels=LABELS, verify=None):
+    return export.export_model(
+        model,
+        list(formats),
+        labels=labels,
+        verify=verify or photos(folder.parent / f"photos of {folder.name}", 1),
+        output_dir=folder,
+        crop_padding=8,
+    )
+
+
+def test_an_artefact_alone_knows_its_labels_and_preprocessing(tmp_path, monkeypatch):
+    labels = ["a\rb", "c\vd", "e\x85f", "g\u2028h"]
+    results = export_to(tmp_path / "out", logits(tmp_path), FEW, labels)
+    for result in results:
+        alone = tmp_path / f"alone {result.format}"
+        alone.mkdir()
+        artefact = result.path.rename(alone / result.path.name)
+        loaded = loading.load(artefact)
+        assert loaded.labels == tuple(labels)
+        assert loaded.preprocessing.crop_padding == 8
+        assert loaded.output_activation == "linear"
+
+
+def test_what_is_embedded_wins_over_what_lies_beside(tmp_path):
+    (result,) = export_to(tmp_path / "out", h5_file(tmp_path))
+    (tmp_path / "out" / "labels.txt").write_text("apple\npear\nplum\nfig\n")
+    assert loading.load(result.path).labels == export_run.LABELS
+
+
+def test_artefacts_of_another_model_are_removed(tmp_path, capsys):
+    out, first = tmp_path / "out", h5_file(tmp_path)
+    images = photos(tmp_path / "photos", 1)
+    export_to(out, first, ("tflite", "saved_model"), verify=images)
+    export_to(out, first, ("tflite_float16",), verify=images)
+    assert (out / "model_float32.tflite").is_file()
+    assert "Removed" not in capsys.readouterr().out
+    export_to(out, first, ("saved_model",), [*"abcd"], verify=images)
+    assert not (out / "model_float32.tflite").exists()
+    assert not (out / "model_float16.tflite").exists()
+    assert loading.load(out / "saved_model").labels == ("a", "b", "c", "d")
+    assert "Removed" in capsys.readouterr().out
+
+
+def test_artefacts_of_unknown_origin_are_refused(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model.onnx").write_bytes(b"somebody's")
+    with pytest.raises(ValueError, match=r"may be of another model.* with model.onnx"):
+        export_to(out, h5_file(tmp_path))
+    assert (out / "model.onnx").read_bytes() == b"somebody's"
+    assert [path.name for path in out.iterdir()] == ["model.onnx"]
+
+
+def test_sidecars_of_other_artefacts_are_refused(tmp_path, monkeypatch):
+    model = h5_file(tmp_path)
+    (result,) = export_to(tmp_path / "out", model)
+    monkeypatch.setattr(embedded, "of_tflite", lambda *_: Sidecars())
+    assert loading.load(result.path).labels == export_run.LABELS
+    other = tmp_path / "out" / "other.tflite"
+    other.write_bytes(result.path.read_bytes())
+    with pytest.raises(ValueError, match=r"--labels=FILE. .*of model_float32.tflite"):
+        loading.load(other)
+    result.path.write_bytes(result.path.read_bytes() + b"changed")
+    with pytest.raises(ValueError, match="must be its own"):
+        loading.load(result.path)
+
+
+def test_a_model_may_lie_beside_its_artefacts(tmp_path):
+    model = h5_file(tmp_path)
+    export_to(tmp_path, model, verify=photos(tmp_path / "photos", 1))
+    assert loading.load(model).labels == export_run.LABELS
+    other = tmp_path / "other.h5"
+    keras.saving.load_model(model).save(other)
+    other.write_bytes(other.read_bytes() + b"\0")
+    with pytest.raises(ValueError, match=r"beside its own labels.txt.*belong to"):
+        loading.load(other)
+
+
+def test_digest_sees_weights_labels_and_constants():
+    def digest(scale=1.0, labels=None, weight=0.5):
+        inputs = keras.Input((8, 8, 3))
+        x = keras.layers.Rescaling(scale)(inputs)
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        kernel = keras.initializers.Constant(weight)
+        scores = keras.layers.Dense(2, "softmax", kernel_initializer=kernel)(x)
+        source = export_run.source(keras.Model(inputs, scores))
+        if labels:
+            source = dataclasses.replace(source, labels=labels)
+        return output_folder.model_digest(source)
+
+    found = [digest(), digest(2.0), digest(labels=("a", "b")), digest(weight=0.6)]
+    assert digest() == found[0]
+    assert len(set(found)) == 4
