@@ -179,7 +179,7 @@ def prepare(network: str, folder: Path, conversions: int) -> list[tuple[float, f
         "lite0": keras_efficientnet.EfficientNetLite0,
     }[network]
     model = factory(weights=None)
-    spec = EvalPreprocessing(SIZE, 0, "bilinear")
+    spec = EvalPreprocessing(SIZE, 1.0, "bilinear")
     source = Source(model, SIZE, tuple(map(str, range(CLASSES))), spec)
     path = folder / FILES["float32"]
     seconds = []

@@ -52,8 +52,8 @@ def export_model(
     verify: str | Path | None = None,
     output_dir: str | Path | None = None,
     image_size: int | None = None,
-    crop_padding: int | None = None,
-    resize: str | None = None,
+    crop_ratio: float | None = None,
+    interpolation: str | None = None,
 ) -> list[Result]:
     """Makes artefacts of a model and verifies each on real images.
 
@@ -77,8 +77,8 @@ def export_model(
             answers too. Defaults to what the run set aside.
         output_dir: Where to. Defaults to the folder "export" in a run folder.
         image_size: Side of the network's input, pixels. Defaults as in `load`.
-        crop_padding: See `EvalPreprocessing`. Defaults as in `load`.
-        resize: See `EvalPreprocessing`. Defaults as in `load`.
+        crop_ratio: See `EvalPreprocessing`. Defaults as in `load`.
+        interpolation: See `EvalPreprocessing`. Defaults as in `load`.
 
     Returns:
         A result per artefact, in the order of the table of formats.
@@ -98,8 +98,8 @@ def export_model(
         weights=weights,
         labels=labels,
         image_size=image_size,
-        crop_padding=crop_padding,
-        resize=resize,
+        crop_ratio=crop_ratio,
+        interpolation=interpolation,
     )
     spec = loaded.preprocessing
     network = inference_model(_keras_model(loaded), spec.image_size)

@@ -96,8 +96,8 @@ def load(
     weights: str | None = None,
     labels: str | Path | Sequence[str] | None = None,
     image_size: int | None = None,
-    crop_padding: int | None = None,
-    resize: str | None = None,
+    crop_ratio: float | None = None,
+    interpolation: str | None = None,
 ) -> Loaded:
     """Loads a model and finds its class names and preprocessing.
 
@@ -113,15 +113,20 @@ def load(
             1000 classes, else to "class 0" and so on.
         image_size: Side of the network's input, pixels. This and the following
             default to the model's own preprocessing or the preprocessing.json beside
-            it; without any, to the model's input size, 32 pixels and "bicubic_legacy".
-        crop_padding: See `EvalPreprocessing`.
-        resize: See `EvalPreprocessing`.
+            it; without any, to the model's input size, its `default_crop_ratio` and
+            "bicubic_legacy".
+        crop_ratio: See `EvalPreprocessing`.
+        interpolation: See `EvalPreprocessing`.
 
     Raises:
         ValueError: `model` is none of these or cannot be opened, or an argument
             does not fit it.
     """
-    given = {"image_size": image_size, "crop_padding": crop_padding, "resize": resize}
+    given = {
+        "image_size": image_size,
+        "crop_ratio": crop_ratio,
+        "interpolation": interpolation,
+    }
     runner = None if isinstance(model, keras.Model) else _open_artefact(Path(model))
     if runner is not None:
         if weights:
@@ -135,8 +140,8 @@ def load(
         weights,
         labels=labels,
         image_size=image_size,
-        crop_padding=crop_padding,
-        resize=resize,
+        crop_ratio=crop_ratio,
+        interpolation=interpolation,
     )
     return Loaded(
         name=opened.name,

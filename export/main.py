@@ -43,8 +43,14 @@ def define_flags(values: flags.FlagValues) -> None:
     string("verify", None, "Folder of images to compare on; default: the run's.")
     string("output_dir", None, "Where to; default: the folder export of a run folder.")
     integer("image_size", None, "Side of the input, pixels; default: the model's.")
-    integer("crop_padding", None, "Of the central crop, pixels; default: the model's.")
-    string("resize", None, "Resize method; default: the model's.")
+    flags.DEFINE_float(
+        "crop_ratio",
+        None,
+        "Side of the central crop as a ratio to the shorter side; default: the "
+        "model's.",
+        flag_values=values,
+    )
+    string("interpolation", None, "Resize method; default: the model's.")
     flags.mark_flag_as_required("model", flag_values=values)
 
 
@@ -71,8 +77,8 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             verify=values.verify,
             output_dir=values.output_dir,
             image_size=values.image_size,
-            crop_padding=values.crop_padding,
-            resize=values.resize,
+            crop_ratio=values.crop_ratio,
+            interpolation=values.interpolation,
         )
     except VerificationError as error:
         print(f"failed: {error}", file=sys.stderr)

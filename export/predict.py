@@ -139,8 +139,14 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("json", False, "Print JSON.", flag_values=values)
     string("picture", "Contact sheet to write as well (a .png or .jpg file).")
     integer("image_size", None, "Side of the input, pixels; default: the model's.")
-    integer("crop_padding", None, "Of the central crop, pixels; default: the model's.")
-    string("resize", "Resize method; default: the model's.")
+    flags.DEFINE_float(
+        "crop_ratio",
+        None,
+        "Side of the central crop as a ratio to the shorter side; default: the "
+        "model's.",
+        flag_values=values,
+    )
+    string("interpolation", "Resize method; default: the model's.")
 
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
@@ -161,8 +167,8 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             weights=values.weights,
             labels=values.labels,
             image_size=values.image_size,
-            crop_padding=values.crop_padding,
-            resize=values.resize,
+            crop_ratio=values.crop_ratio,
+            interpolation=values.interpolation,
         )
         paths = find_images(argv[2:])
         predictions = list(predict(loaded, paths, values.top))

@@ -149,7 +149,7 @@ def _small() -> trainer.config.TrainConfig:
         stem_filters=16,
         head_filters=160,
         image_size=16,
-        crop_padding=0,
+        crop_ratio=1.0,
         interpolation="bilinear",
         batch_size=64,
         epochs=3,

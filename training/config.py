@@ -6,10 +6,10 @@ import json
 import pathlib
 from typing import Any, Self
 
-from keras_efficientnet import VARIANTS
+from keras_efficientnet import VARIANTS, weights_info
 from keras_efficientnet.architecture import find_variant
 from keras_efficientnet.common.choices import did_you_mean
-from keras_efficientnet.preprocessing import EvalPreprocessing
+from keras_efficientnet.preprocessing import EvalPreprocessing, default_crop_ratio
 from keras_efficientnet.stages import (
     HEAD_FILTERS,
     STAGES,
@@ -18,6 +18,7 @@ from keras_efficientnet.stages import (
     format_stages,
     read_stages,
 )
+from keras_efficientnet.weights.registry.table import known_families
 
 from . import config_checks
 
@@ -28,6 +29,7 @@ RECIPES = pathlib.Path(__file__).parent / "configs"
 RENAMED = {
     "accumulate": "grad_accum_steps",
     "augment_quirks": "augment_compat",
+    "crop_padding": "crop_ratio",
     "head_epochs": "head_only_epochs",
     "resize": "interpolation",
     "train_from_stage": "unfreeze_from_stage",
@@ -74,8 +76,8 @@ class TrainConfig:
             "tfds:NAME[:VERSION]" or "tfrecord:GLOB". None: must be given.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
         image_size: Side of the network's input in pixels. None: the variant's.
-        crop_padding: Padding of evaluation's central crop in pixels; see
-            `EvalPreprocessing`.
+        crop_ratio: Side of evaluation's central crop as a ratio to the shorter side.
+            None: that of the published weights, or `default_crop_ratio`.
         interpolation: Resize method; see `EvalPreprocessing`.
         minival: Number of training images held out by a fixed rule. Epochs are then
             validated on them, and the real validation images are scored once, at the
@@ -160,7 +162,7 @@ class TrainConfig:
     data: str | None = None
     data_dir: str | None = None
     image_size: int | None = None
-    crop_padding: int = 32
+    crop_ratio: float | None = None
     interpolation: str = "bicubic_legacy"
     minival: int = 0
     pseudo_labels: str | None = None
@@ -264,7 +266,13 @@ class TrainConfig:
     @property
     def preprocessing(self) -> EvalPreprocessing:
         """Preprocessing of evaluation images."""
-        return EvalPreprocessing(self.resolution, self.crop_padding, self.interpolation)
+        ratio = self.crop_ratio
+        if ratio is None and self.weights in known_families():
+            record = weights_info(self.variant, str(self.weights))
+            ratio = record.preprocessing.crop_ratio
+        if ratio is None:
+            ratio = default_crop_ratio(self.resolution)
+        return EvalPreprocessing(self.resolution, ratio, self.interpolation)
 
     @property
     def peak_lr(self) -> float:

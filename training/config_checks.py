@@ -66,7 +66,6 @@ _ABOVE_ZERO = (
 )
 _NOT_NEGATIVE = (
     "adversarial_epsilon",
-    "crop_padding",
     "cutmix_alpha",
     "export_samples",
     "head_only_epochs",
@@ -100,6 +99,7 @@ def check(config: Any, *, is_general: bool) -> None:
         (_ABOVE_ZERO, lambda v: 0 < v < math.inf, "be a finite number above 0"),
         (_NOT_NEGATIVE, lambda v: 0 <= v < math.inf, "be at least 0"),
         (_UNDER_ONE, lambda v: 0 <= v < 1, "be at least 0 and under 1"),
+        (("crop_ratio",), lambda v: 0 < v <= 1, "be above 0 and at most 1"),
         (("random_erasing",), lambda v: 0 <= v <= 1, "be 0 to 1"),
         (("unfreeze_from_stage",), lambda v: 1 <= v <= 7, "be 1 to 7"),
     ):

@@ -80,13 +80,14 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
         lower_bound=1,
     )
-    flags.DEFINE_integer(
-        "crop_padding",
+    flags.DEFINE_float(
+        "crop_ratio",
         None,
-        f"Where not known: {default.crop_padding} pixels.",
+        "Side of the central crop as a ratio to the shorter side. Where not known: "
+        "at least 0.875.",
         flag_values=values,
     )
-    string("resize", None, f"Where not known: {default.resize}.")
+    string("interpolation", None, f"Where not known: {default.interpolation}.")
     string("output_dir", None, "Where tables and pictures go.")
     string("server_file", None, "Made of --images, for the ILSVRC server.")
     string("ilsvrc_ids", None, "WordNet ids in the order of its numbers.")
@@ -123,8 +124,8 @@ def _run(args: Any) -> None:
         args.weights or None,
         labels=args.labels,
         image_size=args.image_size,
-        crop_padding=args.crop_padding,
-        resize=args.resize,
+        crop_ratio=args.crop_ratio,
+        interpolation=args.interpolation,
     )
     if args.images:
         names, split = opened.class_names, _unlabelled(args.images)

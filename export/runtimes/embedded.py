@@ -144,7 +144,7 @@ def of_web(folder: Path) -> Sidecars:
         return Sidecars()
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        names = ("image_size", "crop_padding", "resize", "output_activation")
+        names = ("image_size", "crop_ratio", "interpolation", "output_activation")
         fields = {name: values[name] for name in names if name in values}
         labels = tuple(values["labels"])
     except (ValueError, TypeError, KeyError) as error:

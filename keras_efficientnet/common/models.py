@@ -57,8 +57,8 @@ def open_model(
     *,
     labels: str | Path | Sequence[str] | None = None,
     image_size: int | None = None,
-    crop_padding: int | None = None,
-    resize: str | None = None,
+    crop_ratio: float | None = None,
+    interpolation: str | None = None,
 ) -> OpenedModel:
     """Opens a run folder, a Keras file or a variant with weights.
 
@@ -71,9 +71,9 @@ def open_model(
             to the labels.txt beside the model, or to ImageNet's for 1000 classes.
         image_size: Side of the network's input, pixels. This and the following
             default to the preprocessing.json beside the model; without one, to the
-            model's input size, 32 pixels and "bicubic_legacy".
-        crop_padding: See `EvalPreprocessing`.
-        resize: See `EvalPreprocessing`.
+            model's input size, its `default_crop_ratio` and "bicubic_legacy".
+        crop_ratio: See `EvalPreprocessing`.
+        interpolation: See `EvalPreprocessing`.
 
     Raises:
         ValueError: `model` is none of these, cannot be opened or is no classifier of
@@ -83,7 +83,11 @@ def open_model(
     check_classifier(name, network)
     activation = output_activation(network)
     classes = class_count(int(network.outputs[0].shape[-1]), activation)
-    given = {"image_size": image_size, "crop_padding": crop_padding, "resize": resize}
+    given = {
+        "image_size": image_size,
+        "crop_ratio": crop_ratio,
+        "interpolation": interpolation,
+    }
     return OpenedModel(
         name=name,
         model=network,

@@ -182,6 +182,7 @@ def parse_preprocessing(text: str, origin: str) -> Sidecars:
         fields = dict(values)
         activation = fields.pop("output_activation", None)
         artefacts, model = fields.pop("artefacts", None), fields.pop("model", None)
+        fields = _current_names(fields)
         EvalPreprocessing(**{"image_size": 1, **fields})
         if activation not in (None, *OUTPUT_ACTIVATIONS):
             raise ValueError(f"output_activation={activation!r}")
@@ -195,6 +196,17 @@ def parse_preprocessing(text: str, origin: str) -> Sidecars:
             f"Received: {origin} ({error})"
         ) from error
     return Sidecars(None, fields, activation, artefacts, model)
+
+
+def _current_names(fields: dict[str, Any]) -> dict[str, Any]:
+    """Renames the fields of files that version 0.1 wrote before its release."""
+    fields = dict(fields)
+    if "resize" in fields:
+        fields["interpolation"] = fields.pop("resize")
+    if "crop_padding" in fields:
+        size = fields["image_size"]
+        fields["crop_ratio"] = size / (size + fields.pop("crop_padding"))
+    return fields
 
 
 def format_preprocessing(

@@ -42,9 +42,9 @@ class EvalPreprocessing:
 
     Attributes:
         image_size: Side of the square result, pixels.
-        crop_padding: The central crop leaves out this many of every `image_size +
-            crop_padding` pixels of the shorter side; 0 crops to the square.
-        resize: "bicubic_legacy" (TensorFlow 1's, no antialiasing: what published
+        crop_ratio: Side of the central crop as a ratio to the shorter side of the
+            image, above 0 and at most 1. None: `default_crop_ratio` of `image_size`.
+        interpolation: "bicubic_legacy" (TensorFlow 1's, no antialiasing: what published
             accuracies were measured with), "bicubic" (antialiased) or "bilinear"
             (antialiased).
 
@@ -53,8 +53,8 @@ class EvalPreprocessing:
     """
 
     image_size: int
-    crop_padding: int = 32
-    resize: str = "bicubic_legacy"
+    crop_ratio: float = None  # type: ignore[assignment] # a float once made
+    interpolation: str = "bicubic_legacy"
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
@@ -62,16 +62,38 @@ class EvalPreprocessing:
                 "`image_size` must be at least 1 pixel. "
                 f"Received: image_size={self.image_size}"
             )
-        if self.crop_padding < 0:
+        if self.crop_ratio is None:
+            ratio = default_crop_ratio(self.image_size)
+            object.__setattr__(self, "crop_ratio", ratio)
+        if not 0 < self.crop_ratio <= 1:
             raise ValueError(
-                "`crop_padding` must be at least 0 pixels. "
-                f"Received: crop_padding={self.crop_padding}"
+                "`crop_ratio` must be above 0 and at most 1. "
+                f"Received: crop_ratio={self.crop_ratio}"
             )
-        if self.resize not in RESIZE_METHODS:
+        if self.interpolation not in RESIZE_METHODS:
             raise ValueError(
-                f"`resize` must be one of {', '.join(RESIZE_METHODS)}. "
-                f"Received: resize={self.resize!r}"
+                f"`interpolation` must be one of {', '.join(RESIZE_METHODS)}. "
+                f"Received: interpolation={self.interpolation!r}"
             )
+
+
+def default_crop_ratio(image_size: int) -> float:
+    """Returns the side of evaluation's central crop as a ratio to the shorter side.
+
+    The published networks leave out 32 of every `image_size + 32` pixels. For images
+    under 224 pixels that would cut away more and more, so the ratio stays at 0.875.
+
+    Args:
+        image_size: Side of the network's input in pixels.
+
+    Source:
+        tensorflow/tpu, preprocessing.py: CROP_PADDING.
+
+    Example:
+        >>> default_crop_ratio(96), default_crop_ratio(224), default_crop_ratio(480)
+        (0.875, 0.875, 0.9375)
+    """
+    return max(0.875, image_size / (image_size + 32))
 
 
 def channel_statistics(kind: str, channels: int) -> tuple[list[float], list[float]]:
@@ -111,7 +133,7 @@ def eval_crop(height: int, width: int, spec: EvalPreprocessing) -> tuple[int, in
     Args:
         height: Of the image, pixels.
         width: Of the image, pixels.
-        spec: Resolution and padding.
+        spec: Crop ratio.
 
     Returns:
         (top, left, side), pixels.
@@ -124,8 +146,7 @@ def eval_crop(height: int, width: int, spec: EvalPreprocessing) -> tuple[int, in
         >>> eval_crop(375, 500, EvalPreprocessing(224))
         (24, 86, 328)
     """
-    share = np.float32(spec.image_size / (spec.image_size + spec.crop_padding))
-    side = max(1, int(share * np.float32(min(height, width))))
+    side = max(1, int(np.float32(spec.crop_ratio) * np.float32(min(height, width))))
     return (height - side + 1) // 2, (width - side + 1) // 2, side
 
 

@@ -50,14 +50,13 @@ def eval_crop(
     Args:
         height: Of the image, pixels, an int32 scalar.
         width: Of the image, pixels, an int32 scalar.
-        spec: Resolution and padding.
+        spec: Crop ratio.
 
     Returns:
         (top, left, height, width) of the crop, pixels, int32.
     """
-    share = np.float32(spec.image_size / (spec.image_size + spec.crop_padding))
     shorter = tf.cast(tf.minimum(height, width), tf.float32)
-    side = tf.maximum(1, tf.cast(share * shorter, tf.int32))
+    side = tf.maximum(1, tf.cast(np.float32(spec.crop_ratio) * shorter, tf.int32))
     return tf.stack([(height - side + 1) // 2, (width - side + 1) // 2, side, side])
 
 
@@ -117,7 +116,7 @@ def eval_image(image: tf.Tensor, spec: EvalPreprocessing) -> tf.Tensor:
         (image_size, image_size, 3), float32, 0 to 255.
     """
     cropped = _crop(image, lambda height, width: eval_crop(height, width, spec))
-    return resize(cropped, spec.image_size, spec.resize)
+    return resize(cropped, spec.image_size, spec.interpolation)
 
 
 def train_image(
@@ -146,7 +145,7 @@ def train_image(
         is_whole = tf.reduce_all(box[2:] == tf.stack([height, width]))
         return tf.where(is_whole, eval_crop(height, width, spec), box)
 
-    cropped = resize(_crop(image, find_box), spec.image_size, spec.resize)
+    cropped = resize(_crop(image, find_box), spec.image_size, spec.interpolation)
     return tf.image.stateless_random_flip_left_right(cropped, flip_seed)
 
 

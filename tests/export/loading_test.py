@@ -24,7 +24,7 @@ def test_run_folder_brings_labels_preprocessing_and_samples():
     loaded = loading.load(folder)
     assert isinstance(loaded.runner, KerasRunner)
     assert loaded.labels == export_run.LABELS
-    assert loaded.preprocessing == EvalPreprocessing(32, 8)
+    assert loaded.preprocessing == EvalPreprocessing(32, 0.8)
     assert loaded.calibration == folder / "samples" / "calibration"
     assert loaded.verification == folder / "samples" / "verification"
 
@@ -33,7 +33,7 @@ def test_keras_file_alone_gets_defaults(tmp_path):
     shutil.copy(export_run.run_folder() / "model.keras", tmp_path / "net.keras")
     loaded = loading.load(tmp_path / "net.keras")
     assert loaded.labels == ("class 0", "class 1", "class 2", "class 3")
-    assert loaded.preprocessing == EvalPreprocessing(32, 32, "bicubic_legacy")
+    assert loaded.preprocessing == EvalPreprocessing(32, 0.875, "bicubic_legacy")
     assert loaded.calibration is None
     assert loaded.verification is None
 
@@ -51,15 +51,18 @@ def test_artefacts_find_what_lies_beside_them(name, kind):
     loaded = loading.load(export_run.run_folder() / "export" / name)
     assert isinstance(loaded.runner, kind)
     assert loaded.labels == export_run.LABELS
-    assert loaded.preprocessing == EvalPreprocessing(32, 8)
+    assert loaded.preprocessing == EvalPreprocessing(32, 0.8)
 
 
 def test_arguments_win_over_files():
     loaded = loading.load(
-        export_run.run_folder(), labels=[*"abcd"], crop_padding=0, resize="bilinear"
+        export_run.run_folder(),
+        labels=[*"abcd"],
+        crop_ratio=1.0,
+        interpolation="bilinear",
     )
     assert loaded.labels == ("a", "b", "c", "d")
-    assert loaded.preprocessing == EvalPreprocessing(32, 0, "bilinear")
+    assert loaded.preprocessing == EvalPreprocessing(32, 1.0, "bilinear")
 
 
 def test_thousand_classes_are_imagenets():

@@ -39,8 +39,8 @@ def test_flags_are_the_arguments_of_the_python_call(monkeypatch):
         "--verify=v",
         "--output_dir=o",
         "--image_size=64",
-        "--crop_padding=0",
-        "--resize=bilinear",
+        "--crop_ratio=1",
+        "--interpolation=bilinear",
     )
     assert code == 0
     options = {
@@ -51,8 +51,8 @@ def test_flags_are_the_arguments_of_the_python_call(monkeypatch):
         "verify": "v",
         "output_dir": "o",
         "image_size": 64,
-        "crop_padding": 0,
-        "resize": "bilinear",
+        "crop_ratio": 1.0,
+        "interpolation": "bilinear",
     }
     assert calls == [("EfficientNetB0", ["tflite", "saved_model"], options)]
 

@@ -169,7 +169,7 @@ def photos(folder, count=3):
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_every_format_answers_like_keras(make, tmp_path, fake_runtime, capsys):
     model = make(tmp_path)
-    options = {"image_size": SIZE, "crop_padding": 8}
+    options = {"image_size": SIZE, "crop_ratio": 0.8}
     folder = photos(tmp_path / "photos")
     labels = {"one_sigmoid": ["no", "yes"], "one_logit": ["no", "yes"]}
     labels = labels.get(make.__name__, LABELS)
@@ -212,7 +212,7 @@ def export_to(folder, model, formats=("tflite",), labels=LABELS, verify=None):
         labels=labels,
         verify=verify or photos(folder.parent / f"photos of {folder.name}", 1),
         output_dir=folder,
-        crop_padding=8,
+        crop_ratio=0.8,
     )
 
 
@@ -225,7 +225,7 @@ def test_an_artefact_alone_knows_its_labels_and_preprocessing(tmp_path, monkeypa
         artefact = result.path.rename(alone / result.path.name)
         loaded = loading.load(artefact)
         assert loaded.labels == tuple(labels)
-        assert loaded.preprocessing.crop_padding == 8
+        assert loaded.preprocessing.crop_ratio == 0.8
         assert loaded.output_activation == "linear"
 
 

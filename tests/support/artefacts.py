@@ -10,7 +10,7 @@ from export.formats.source import Source
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from tests.support import export_run
 
-SPEC = EvalPreprocessing(export_run.SIZE, 8)
+SPEC = EvalPreprocessing(export_run.SIZE, 0.8)
 
 
 def source():

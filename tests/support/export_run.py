@@ -49,7 +49,7 @@ def source(model, calibration=()):
     """Returns what writers of artefacts take, of a model with a static input."""
     size = model.inputs[0].shape[1]
     labels = tuple(str(i) for i in range(model.outputs[0].shape[-1]))
-    spec = EvalPreprocessing(size, 0, "bilinear")
+    spec = EvalPreprocessing(size, 1.0, "bilinear")
     return Source(model, size, labels, spec, calibration)
 
 
@@ -114,7 +114,7 @@ def run_folder(folder):
     model = fitted_network()
     model.save(folder / "model.keras")
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
-    spec = {"image_size": SIZE, "crop_padding": 8, "resize": "bicubic_legacy"}
+    spec = {"image_size": SIZE, "crop_ratio": 0.8, "interpolation": "bicubic_legacy"}
     (folder / "preprocessing.json").write_text(json.dumps(spec))
     write_pictures(folder / "samples" / "calibration", 8, seed=2)
     write_pictures(folder / "samples" / "verification", 12, seed=3)

@@ -25,7 +25,7 @@ TINY = TrainConfig(
     depth=0.3,  # one block with a skip, for drop_connect
     lite=True,  # quicker to trace
     image_size=32,
-    crop_padding=0,
+    crop_ratio=1.0,
     interpolation="bilinear",
     batch_size=8,
     epochs=2.4,
@@ -109,7 +109,7 @@ def count_uneven(used_strategy, batch_size=64):
         net = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
     evaluator = Evaluator(net, used_strategy=used_strategy, from_logits=True)
     split = uneven_source().split("validation")
-    scores = evaluator(split, EvalPreprocessing(32, 0, "bilinear"), batch_size)
+    scores = evaluator(split, EvalPreprocessing(32, 1.0, "bilinear"), batch_size)
     return {"images": scores.images, "top1": scores.top1}
 
 

@@ -14,7 +14,7 @@ from keras_efficientnet.preprocessing import imagenet_classes
 from training import evaluate
 from training.data import sources
 
-SPEC = EvalPreprocessing(image_size=8, crop_padding=0, resize="bilinear")
+SPEC = EvalPreprocessing(image_size=8, crop_ratio=1.0, interpolation="bilinear")
 
 
 def brightness_model(classes):
@@ -126,8 +126,8 @@ def test_command_writes_tables_and_pictures(tmp_path, model_file, command):
         f"--model={model_file}",
         f"--data=folder:{tmp_path / 'photos'}",
         "--split=test",
-        "--crop_padding=0",
-        "--resize=bilinear",
+        "--crop_ratio=1",
+        "--interpolation=bilinear",
         "--batch_size=7",
         f"--output_dir={out}",
     )
@@ -232,8 +232,8 @@ def test_test_server_file_has_five_numbers_per_image(tmp_path, command):
         f"--images={tmp_path / 'test'}",
         f"--ilsvrc_ids={tmp_path / 'ids.txt'}",
         f"--server_file={tmp_path / 'server.txt'}",
-        "--crop_padding=0",
-        "--resize=bilinear",
+        "--crop_ratio=1",
+        "--interpolation=bilinear",
     )
     assert code == 0
     assert "2 images answered" in text
@@ -251,8 +251,8 @@ def test_subset_of_imagenet_is_matched_by_name(tmp_path, command):
     code, text = command(
         f"--model={wnid_model(tmp_path)}",
         f"--data=folder:{tmp_path / 'photos'}",
-        "--crop_padding=0",
-        "--resize=bilinear",
+        "--crop_ratio=1",
+        "--interpolation=bilinear",
     )
     assert (code, text.split()[1]) == (0, "100.00%")
 

@@ -12,7 +12,7 @@ from training import pseudo_label
 from training.augment.transforms import make
 from training.data import pipeline, sources
 
-SPEC = EvalPreprocessing(32, crop_padding=0, resize="bilinear")
+SPEC = EvalPreprocessing(32, crop_ratio=1.0, interpolation="bilinear")
 
 
 class Teacher(keras.layers.Layer):

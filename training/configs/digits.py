@@ -18,7 +18,7 @@ def get_config() -> TrainConfig:
         lite=True,  # ReLU6 and no squeeze-excite keep int8 accurate
         data="digits",
         image_size=32,
-        crop_padding=0,
+        crop_ratio=1.0,
         interpolation="bilinear",
         batch_size=32,
         epochs=30,

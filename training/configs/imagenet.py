@@ -29,7 +29,6 @@ def get_config(variant: str = "b0") -> TrainConfig:
         # The README held out 25,022, the first 20 of 1024 files.
         minival=25_000,
         on_bad_image="raise",
-        crop_padding=32,
         interpolation="bicubic_legacy",
         batch_size=2048,
         epochs=350,

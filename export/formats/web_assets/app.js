@@ -156,8 +156,7 @@ function preview(file, bitmap) {
   at("frame").hidden = false;
   at("photo").classList.add("filled");
   const { width, height } = bitmap;
-  const share = spec.image_size / (spec.image_size + spec.crop_padding);
-  const side = share * Math.min(width, height);
+  const side = spec.crop_ratio * Math.min(width, height);
   const style = at("crop").style;
   style.width = `${(100 * side) / width}%`;
   style.height = `${(100 * side) / height}%`;

@@ -9,11 +9,11 @@ const BAND_PIXELS = 1 << 20; // read at once; some phones limit a canvas' size
  *
  * @param {number} height Of the image, pixels.
  * @param {number} width Of the image, pixels.
- * @param {{image_size: number, crop_padding: number}} spec
+ * @param {{image_size: number, crop_ratio: number}} spec
  * @return {{top: number, left: number, side: number}} In pixels.
  */
 export function evalCrop(height, width, spec) {
-  const share = Math.fround(spec.image_size / (spec.image_size + spec.crop_padding));
+  const share = Math.fround(spec.crop_ratio);
   const shorter = Math.min(height, width);
   const side = Math.max(1, Math.floor(Math.fround(share * Math.fround(shorter))));
   return {
@@ -34,7 +34,7 @@ export function evalCrop(height, width, spec) {
  */
 export function resizeSquare(readRows, side, spec) {
   const size = spec.image_size;
-  const taps = findTaps(side, size, spec.resize);
+  const taps = findTaps(side, size, spec.interpolation);
   const narrow = new Float32Array(side * size * 3);
   const band = Math.max(1, Math.floor(BAND_PIXELS / side));
   for (let top = 0; top < side; top += band) {

@@ -214,8 +214,8 @@ def _timm_tf(family: str, short: str) -> WeightFile:
         top1=top1,
         top1_source="timm",
         source=f"timm, tf_efficientnet_{short}.{tag}, from tensorflow/tpu's checkpoint",
-        crop_padding=int(size / crop) - size,
-        resize="bicubic",
+        crop_ratio=size / int(size / crop),
+        interpolation="bicubic",
     )
 
 
@@ -266,8 +266,8 @@ def _timm_own(
         classes=_TIMM_CLASSES.get(family, 1000),
         padding="symmetric",
         bn_epsilon=1e-5,
-        crop_padding=int(size / crop) - size,
-        resize="bicubic",
+        crop_ratio=size / int(size / crop),
+        interpolation="bicubic",
     )
 
 
@@ -290,8 +290,8 @@ def _torchvision(
         licence="BSD-3-Clause",
         padding="symmetric",
         bn_epsilon=1e-3 if from_tensorflow else 1e-5,
-        crop_padding=resized - size,
-        resize="bilinear" if family == "torchvision-v2" else "bicubic",
+        crop_ratio=size / resized,
+        interpolation="bilinear" if family == "torchvision-v2" else "bicubic",
     )
 
 

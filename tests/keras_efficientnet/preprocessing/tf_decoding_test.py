@@ -107,7 +107,7 @@ def test_jpegs_without_their_end_are_refused_whatever_part_is_read(lost, options
     with pytest.raises(tf.errors.OpError):
         tf_decoding.decode_image(short)
     with pytest.raises(tf.errors.OpError):
-        tf_ops.eval_image(short, EvalPreprocessing(8, crop_padding=32))
+        tf_ops.eval_image(short, EvalPreprocessing(8, crop_ratio=0.2))
     for seed in range(5):
         with pytest.raises(tf.errors.OpError):
             tf_ops.train_image(short, EvalPreprocessing(8), tf.constant([seed, 0]))

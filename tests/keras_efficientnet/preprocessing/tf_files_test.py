@@ -7,7 +7,7 @@ from PIL import Image
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_files, tf_ops
 from tests.support.image_files import write_image
 
-SPEC = EvalPreprocessing(32, 8)
+SPEC = EvalPreprocessing(32, 0.8)
 
 
 def test_reads_what_evaluation_sees(tmp_path):

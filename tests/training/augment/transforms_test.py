@@ -193,8 +193,8 @@ def test_decoding_the_crop_alone_gives_the_pixels_of_the_whole(options):
         found = train(tf.constant(encoded), tf.constant([1, seed]))
         golden = train(whole, tf.constant([1, seed]))
         np.testing.assert_array_equal(found, golden)
-    for padding in (0, 7, 32):
-        spec = EvalPreprocessing(32, crop_padding=padding)
+    for ratio in (1.0, 0.82, 0.5):
+        spec = EvalPreprocessing(32, crop_ratio=ratio)
         found = tf_ops.eval_image(tf.constant(encoded), spec)
         np.testing.assert_array_equal(found, tf_ops.eval_image(whole, spec))
 

@@ -8,7 +8,7 @@ from keras_efficientnet import EvalPreprocessing
 from training.augment import mixup, transforms
 from training.data import pipeline, sources
 
-SPEC = EvalPreprocessing(image_size=8, crop_padding=0, resize="bilinear")
+SPEC = EvalPreprocessing(image_size=8, crop_ratio=1.0, interpolation="bilinear")
 
 
 def numbered(count):
@@ -78,7 +78,7 @@ def test_shift_moves_and_repeats_the_border():
     # One pixel at most, 1/32 of 32; each pixel tells its own row and column.
     grid = np.stack([*np.indices((32, 32)), np.zeros((32, 32))], axis=-1)
     image = tf.constant(grid.astype(np.uint8))
-    spec = EvalPreprocessing(image_size=32, crop_padding=0, resize="bilinear")
+    spec = EvalPreprocessing(image_size=32, crop_ratio=1.0, interpolation="bilinear")
     seen = set()
     for seed in range(60):
         moved = transforms.make("shift")(image, spec, (0, seed)).numpy().astype(int)

@@ -72,7 +72,7 @@ def test_run_folder_holds_what_it_promises(finished):
     assert summary["steps"] == 6
     assert summary["final_images"] == 9
     assert folder.read_labels() == ("apple", "pear", "plum")
-    assert folder.read_preprocessing() == EvalPreprocessing(32, 0, "bilinear")
+    assert folder.read_preprocessing() == EvalPreprocessing(32, 1.0, "bilinear")
     assert TrainConfig.from_json(folder.config.read_text()) == TINY
     assert "keras" in folder.environment.read_text()
     samples = [p.relative_to(folder.samples) for p in folder.samples.rglob("*.png")]

@@ -83,10 +83,10 @@ def test_family_without_a_publisher_means_the_first(variant, family, publisher):
 def test_crops_are_those_of_the_publishers():
     # timm crops 0.875 of the side; torchvision resizes to 256 and crops 240.
     assert table.find("noisy-student", "b0").preprocessing == (
-        preprocessing.EvalPreprocessing(224, 32, "bicubic")
+        preprocessing.EvalPreprocessing(224, 0.875, "bicubic")
     )
     assert table.find("torchvision", "b1").preprocessing == (
-        preprocessing.EvalPreprocessing(240, 16, "bicubic")
+        preprocessing.EvalPreprocessing(240, 240 / 256, "bicubic")
     )
 
 
@@ -139,7 +139,7 @@ def test_weights_info_takes_any_spelling():
         77.1,
         "imagenet",
     )
-    assert row.preprocessing == preprocessing.EvalPreprocessing(224, 32)
+    assert row.preprocessing == preprocessing.EvalPreprocessing(224, 0.875)
 
 
 def test_list_weights_filters_by_pattern():
