@@ -234,9 +234,9 @@ def _markdown(
         f"{len(loaded.labels)} classes, images of {spec.image_size} x "
         f"{spec.image_size} pixels, central crop of {spec.crop_ratio:.4g} of the "
         f"shorter side, {spec.interpolation} interpolation. Compared with the Keras "
-        f"model on {len(reference.paths)} images; agreement is that of the first class, "
-        "with its 95% interval, top-5 that of the five first as a set. Milliseconds: median "
-        "and 95th percentile for one image on one thread.",
+        f"model on {len(reference.paths)} images; agreement is that of the first "
+        "class, with its 95% interval, top-5 that of the five first as a set. "
+        "Milliseconds: median and 95th percentile for one image on one thread.",
         "",
         _table(results),
         "",

@@ -13,7 +13,7 @@ from .. import efficientnet
 from ..architecture import VARIANTS, find_variant
 from ..preprocessing import EvalPreprocessing, imagenet_classes
 from ..weights import weights_info
-from ..weights.registry.table import known_families
+from ..weights.registry.table import default_family, known_families
 from .choices import did_you_mean
 from .output_activation import class_count, output_activation
 from .recursion_limit import deep_graphs
@@ -66,7 +66,7 @@ def open_model(
         model: A run folder, a .keras or .h5 file with a whole model, a variant name
             ("EfficientNetB0"), or a Keras model.
         weights: For a variant name: a family of published weights, or a weight file.
-            Defaults to "imagenet".
+            Defaults to the family that the factory takes.
         labels: Class names in index order, or a file of them, one per line. Defaults
             to the labels.txt beside the model, or to ImageNet's for 1000 classes.
         image_size: Side of the network's input, pixels. This and the following
@@ -238,7 +238,7 @@ def _open(
     elif not (path := Path(model).expanduser()).exists() or (
         weights and is_variant(str(model))
     ):
-        return _open_variant(str(model), weights or "imagenet")
+        return _open_variant(str(model), weights)
     elif (path / KERAS_FILE).is_file():
         file = path / KERAS_FILE
         found = str(path), _read_keras(file), _beside(file), path
@@ -260,11 +260,12 @@ def _open(
 
 
 def _open_variant(
-    name: str, weights: str
+    name: str, weights: str | None
 ) -> tuple[str, keras.Model, Sidecars, Path | None]:
     if not is_variant(name):
         raise ValueError(describe_choices(name))
     key = find_variant(name)
+    weights = weights or default_family(key)
     model = getattr(efficientnet, key)(weights=weights)
     fields: dict[str, Any] = {"image_size": VARIANTS[key].resolution}
     if weights in known_families():
