@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.architecture import did_you_mean
+from keras_efficientnet.common.plain_text import tf_reason
 from keras_efficientnet.preprocessing import (
     IMAGE_SUFFIXES,
     EvalPreprocessing,
@@ -136,10 +137,9 @@ def read_image(path: str | Path, spec: EvalPreprocessing) -> np.ndarray:
         image = tf_ops.decode_image(read_image_file(Path(path)))
         return tf_ops.eval_image(image, spec).numpy()
     except (tf.errors.OpError, OSError, ValueError) as error:
-        reason = str(getattr(error, "message", error)).splitlines()[0]
         raise ValueError(
             "An image must be a readable JPEG, PNG, WebP, BMP or GIF file. "
-            f"Received: {path} ({reason})"
+            f"Received: {path} ({tf_reason(error)})"
         ) from error
 
 

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import app, flags
 
+from keras_efficientnet.common import console
+from keras_efficientnet.common.plain_text import printable
+
 if TYPE_CHECKING:
     from .loading import Loaded
 
@@ -95,7 +98,7 @@ def predict(
             try:
                 read[path] = read_image(path, loaded.preprocessing)
             except ValueError as error:
-                progress.write(f"skipped: {error}", file=sys.stderr)
+                progress.write(console.lines(f"skipped: {error}"), file=sys.stderr)
             progress.update()
         if read:
             scores = loaded.runner(np.stack(list(read.values())))
@@ -106,14 +109,14 @@ def predict(
 
 def format_text(predictions: Sequence[Prediction]) -> str:
     """Returns predictions for people: a paragraph each, columns aligned."""
-    labels = [label for p in predictions for label in p.labels]
+    labels = [printable(label) for p in predictions for label in p.labels]
     width = max(map(len, labels), default=0)
     blocks = [
         "\n".join(
             [
-                str(p.path),
+                printable(str(p.path)),
                 *(
-                    f"  {label:<{width}}  {share:>6.1%}"
+                    f"  {printable(label):<{width}}  {share:>6.1%}"
                     for label, share in zip(p.labels, p.probabilities, strict=True)
                 ),
             ]
@@ -124,7 +127,7 @@ def format_text(predictions: Sequence[Prediction]) -> str:
 
 
 def format_json(predictions: Sequence[Prediction]) -> str:
-    """Returns predictions for programs: a list with an object per image."""
+    """Returns predictions for programs: a list with an object per image, in ASCII."""
     return json.dumps(
         [
             {
@@ -139,7 +142,6 @@ def format_json(predictions: Sequence[Prediction]) -> str:
             for p in predictions
         ],
         indent=2,
-        ensure_ascii=False,
     )
 
 
@@ -188,17 +190,17 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
         paths = find_images(argv[2:])
         predictions = list(predict(loaded, paths, values.top))
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.report(f"error: {error}")
         return 2
     if not predictions:
-        print(f"error: none of {len(paths)} images could be read", file=sys.stderr)
+        console.report(f"error: none of {len(paths)} images could be read")
         return 1
     print((format_json if values.json else format_text)(predictions))
     if values.picture:
         try:
             write_picture(loaded, predictions, Path(values.picture).expanduser())
         except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            console.report(f"error: {error}")
             return 2
     return 0
 
@@ -229,6 +231,7 @@ def write_picture(
 
 def run() -> None:
     """Starts the command."""
+    console.prepare_streams()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     define_flags(flags.FLAGS)
     app.run(main)

@@ -17,7 +17,9 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from keras_efficientnet.common import console
 from keras_efficientnet.common.files import write_text
+from keras_efficientnet.common.plain_text import tf_reason
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
 from . import opening
@@ -287,7 +289,9 @@ def _main(argv: list[str]) -> None:
     try:
         _run(args)
     except (ValueError, ImportError, OSError) as error:
-        sys.exit(f"Error: {error}")
+        sys.exit(console.lines(f"Error: {error}"))
+    except tf.errors.OpError as error:
+        sys.exit(f"Error: TensorFlow cannot go on: {tf_reason(error)}")
 
 
 def _run(args: Any) -> None:
@@ -390,6 +394,7 @@ def _write(
 
 def run() -> None:
     """Runs the command line."""
+    console.prepare_streams()
     define_flags(flags.FLAGS)
     app.run(_main)
 

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import pathlib
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,17 @@ from ..engine.phases import Phase
 from ..evaluate import wilson_interval
 from .run_folder import RunFolder
 
+METRICS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "train_loss",
+    "train_top1",
+    "validation_loss",
+    "validation_top1",
+    "validation_top5",
+    "seconds",
+)
 SHOWN_BAD_IMAGES = 100  # names in the report
 
 # What `tf.summary.scalar` writes; that needs TensorBoard installed, this does not.
@@ -107,10 +119,15 @@ class Metrics:
         self._path = path
         self.rows: list[dict[str, float]] = []
         if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [
-                    {k: float(v) for k, v in r.items()} for r in csv.DictReader(file)
-                ]
+            try:
+                rows = _read_metrics(path)
+            except (ValueError, TypeError, csv.Error) as error:
+                rows = []
+                warnings.warn(
+                    f"{path} is damaged ({error}); epochs of earlier sessions are "
+                    "missing from the report",
+                    stacklevel=2,
+                )
             self.rows = [row for row in rows if row["step"] <= first_step]
 
     def add(self, row: dict[str, float]) -> None:
@@ -118,6 +135,17 @@ class Metrics:
         self.rows.append(row)
         rows = [{k: f"{v:.7g}" for k, v in old.items()} for old in self.rows]
         write_csv(self._path, rows)
+
+
+def _read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != METRICS:
+            raise ValueError(f"its columns must be {', '.join(METRICS)}")
+        rows = list(reader)
+    if any(None in row or None in row.values() for row in rows):
+        raise ValueError("a row has too many or too few cells")
+    return [{name: float(cell) for name, cell in row.items()} for row in rows]
 
 
 class TensorBoard:
@@ -205,8 +233,7 @@ def write_report(
         "",
         *_on_phases(run_phases),
         *_on_bad_images(bad_images),
-        f"![Loss, accuracy and learning rate by epoch]({folder.curves.name})",
-        "",
+        *_picture("Loss, accuracy and learning rate by epoch", folder.curves),
         f"![Images with predictions]({folder.predictions.name})",
         "",
         "## Files",
@@ -218,6 +245,10 @@ def write_report(
         _table("field", "value", settings),
     ]
     write_text(folder.report, "\n".join(lines) + "\n")
+
+
+def _picture(title: str, path: pathlib.Path) -> list[str]:
+    return [f"![{title}]({path.name})", ""] if path.is_file() else []
 
 
 def _share(summary: dict[str, Any], name: str) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import operator
 import pathlib
 import platform
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,10 +22,24 @@ from keras_efficientnet.common.files import write_text
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..config import TrainConfig
+from ..data.decode_errors import UnreadableImagesError
 from ..data.sources import Source, Split
 
 VERIFICATION_SAMPLES = 1000  # at most; exports are compared on them
 _PACKAGES = ("keras", "tensorflow", "tensorflow_cpu", "numpy", "ml_collections")
+
+
+@dataclasses.dataclass(frozen=True)
+class BadImageRecord:
+    """Images that could not be decoded so far, under on_bad_image='skip'.
+
+    Attributes:
+        trained: Positions in the training split.
+        evaluated: Names of the images of other splits.
+    """
+
+    trained: tuple[int, ...] = ()
+    evaluated: tuple[str, ...] = ()
 
 
 class RunFolder:
@@ -67,7 +85,8 @@ class RunFolder:
         """
         if not (self.has_begun and self.config.is_file()):
             return
-        old = dataclasses.asdict(TrainConfig.from_json(_read(self.config)))
+        with _naming_damaged(self.config, "delete it to resume with the config given"):
+            old = dataclasses.asdict(TrainConfig.from_json(_read(self.config)))
         new = dataclasses.asdict(config)
         changes = [f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k]]
         if changes:
@@ -93,12 +112,7 @@ class RunFolder:
                     f"Received: classes {', '.join(names)}"
                 )
             # The order of images, and which are held out, would be another.
-            if self.images.is_file() and json.loads(_read(self.images)) != images:
-                raise ValueError(
-                    f"`data` must have the images that {self.root} was begun with, "
-                    f"{_count(json.loads(_read(self.images)))}. "
-                    f"Received: {_count(images)}"
-                )
+            self._check_images(images)
         write_text(self.labels, "\n".join(names) + "\n")
         _write_json(self.images, images)
         spec = dataclasses.asdict(config.preprocessing)
@@ -107,21 +121,67 @@ class RunFolder:
         # Last, because it marks the folder as taken.
         write_text(self.config, config.to_json())
 
+    def _check_images(self, images: dict[str, list[int | str]]) -> None:
+        if not self.images.is_file():
+            return
+        with _naming_damaged(self.images, "delete it to resume without comparing"):
+            before = json.loads(_read(self.images))
+            count = _count(before)
+        if before != images:
+            raise ValueError(
+                f"`data` must have the images that {self.root} was begun with, "
+                f"{count}. Received: {_count(images)}"
+            )
+
     def read_labels(self) -> tuple[str, ...]:
         """Returns the class names, in index order."""
         return tuple(_read(self.labels).splitlines())
 
     def read_preprocessing(self) -> EvalPreprocessing:
         """Returns how evaluation prepares an image."""
-        return EvalPreprocessing(**json.loads(_read(self.preprocessing)))
+        with _naming_damaged(self.preprocessing, "the same training command mends it"):
+            return EvalPreprocessing(**json.loads(_read(self.preprocessing)))
 
     def read_summary(self) -> dict[str, Any] | None:
         """Returns the final figures; None while the run is not finished."""
-        return json.loads(_read(self.summary)) if self.summary.is_file() else None
+        if not self.summary.is_file():
+            return None
+        with _naming_damaged(self.summary, "delete it to score the run again"):
+            summary: dict[str, Any] = json.loads(_read(self.summary))
+            float(summary["final_top1"])
+        return summary
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Writes the final figures, which marks the run as finished."""
         _write_json(self.summary, summary)
+
+    def read_bad_images(self) -> BadImageRecord:
+        """Returns the images that could not be decoded; none where there is no file.
+
+        A damaged file, which only the report and the 1% rule need, is a warning.
+        """
+        if not self._bad_images.is_file():
+            return BadImageRecord()
+        try:
+            found = json.loads(_read(self._bad_images))
+            trained = tuple(map(operator.index, found["trained"]))
+            return BadImageRecord(trained, tuple(map(str, found["evaluated"])))
+        except (ValueError, TypeError, LookupError) as error:
+            warnings.warn(
+                f"{self._bad_images} is damaged ({error}); images that could not be "
+                "decoded before are missing from the report",
+                stacklevel=2,
+            )
+            return BadImageRecord()
+
+    def write_bad_images(self, found: BadImageRecord) -> None:
+        """Writes the images that could not be decoded, if there are any."""
+        if found != BadImageRecord():
+            _write_json(self._bad_images, dataclasses.asdict(found))
+
+    @property
+    def _bad_images(self) -> pathlib.Path:
+        return self.checkpoints / "bad_images.json"
 
     def write_samples(
         self, source: Source, calibration: int, skip_bad_images: bool = False
@@ -149,9 +209,7 @@ class RunFolder:
                     _write_png(path, split, i)
                 except tf.errors.OpError as error:
                     if not skip_bad_images:
-                        raise ValueError(
-                            f"Images must be readable. This is not: {split.names[i]}"
-                        ) from error
+                        raise UnreadableImagesError([split.names[i]]) from error
 
 
 def balanced(labels: np.ndarray, most: int) -> list[int]:
@@ -209,6 +267,15 @@ def _write_png(path: pathlib.Path, split: Split, index: int) -> None:
 
 def _write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _naming_damaged(path: pathlib.Path, cure: str) -> Iterator[None]:
+    """Turns any error about the content of a file into one that names the file."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {cure}") from error
 
 
 def _read(path: pathlib.Path) -> str:

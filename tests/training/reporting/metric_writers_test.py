@@ -113,6 +113,7 @@ def test_progress_can_be_silent(capsys):
 def test_report_shows_figures_and_links_what_exists(tmp_path):
     folder = RunFolder(tmp_path)
     folder.metrics.write_text("")
+    folder.curves.touch()
     config = TrainConfig(model="lite0", data="digits", epochs=4)
     summary = SUMMARY
     metric_writers.write_report(folder, config, summary)
@@ -149,6 +150,21 @@ def test_report_tells_minival_phases_and_bad_images(tmp_path):
     assert "| 11 to 40 | stages from 5, 224 pixels |" in text
     assert "102 training images were left out" in text
     assert "- `bad_99.jpg`\n- and 2 more\n" in text
+
+
+def test_file_names_are_no_headings_of_the_report(tmp_path):
+    folder = RunFolder(tmp_path)
+    config = TrainConfig(data="folder:a\n# b|c")
+    bad = ["a\n# Heading\n.jpg", "`rm`.jpg"]
+    metric_writers.write_report(folder, config, SUMMARY, bad_images=bad)
+    text = folder.report.read_text()
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith("# ")] == [
+        r"# EfficientNetB0 on folder:a\n# b\|c"
+    ]
+    assert r"- `a\n# Heading\n.jpg`" in lines
+    assert "- `` `rm`.jpg ``" in lines
+    assert r"| data | `'folder:a\n# b\|c'` |" in lines
 
 
 def test_report_says_when_validation_chose_the_epoch(tmp_path):
