@@ -31,6 +31,7 @@ def row(epoch):
     return {
         "epoch": epoch,
         "step": 10.0 * epoch,
+        "learning_rate": 0.1,
         "train_loss": 1 / epoch,
         "train_top1": 0.5,
         "validation_loss": 0.25,
@@ -45,7 +46,7 @@ def test_metrics_keep_rows_up_to_the_step_that_training_goes_on_from(tmp_path):
     metrics = metric_writers.Metrics(path, first_step=0)
     for epoch in (1, 2, 3):
         metrics.add(row(epoch))
-    assert path.read_text().splitlines()[0].startswith("epoch,step,train_loss")
+    assert path.read_text().splitlines()[0].startswith("epoch,step,learning_rate")
     resumed = metric_writers.Metrics(path, first_step=20)
     assert [r["epoch"] for r in resumed.rows] == [1, 2]
     resumed.add(row(3))
@@ -160,7 +161,7 @@ def test_file_names_are_no_headings_of_the_report(tmp_path):
     text = folder.report.read_text()
     lines = text.splitlines()
     assert [line for line in lines if line.startswith("# ")] == [
-        r"# EfficientNetB0 on folder:a\n# b\|c"
+        r"# EfficientNetB0 on folder:a\\n# b\|c"
     ]
     assert r"- `a\n# Heading\n.jpg`" in lines
     assert "- `` `rm`.jpg ``" in lines
@@ -199,13 +200,13 @@ def test_balanced_takes_classes_in_turn():
 def test_run_folder_without_a_summary_is_unfinished(tmp_path):
     folder = RunFolder(tmp_path)
     assert folder.read_summary() is None
-    folder.write_summary({"steps": 3})
-    assert folder.read_summary() == {"steps": 3}
+    folder.write_summary({"final_top1": 0.5})
+    assert folder.read_summary() == {"final_top1": 0.5}
 
 
 @pytest.mark.parametrize("value", [math.pi, 1e-9])
 def test_metrics_are_exact_to_seven_digits(tmp_path, value):
     path = tmp_path / "metrics.csv"
-    metric_writers.Metrics(path, 0).add({"step": 1.0, "value": value})
-    found = metric_writers.Metrics(path, 1).rows[0]["value"]
+    metric_writers.Metrics(path, 0).add({**row(1), "train_loss": value})
+    found = metric_writers.Metrics(path, 10).rows[0]["train_loss"]
     assert found == pytest.approx(value, rel=1e-6)
