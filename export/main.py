@@ -6,10 +6,11 @@ python -m export.main --model=runs/digits --formats=saved_model,tflite,tflite_in
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
 from absl import app, flags
+
+from keras_efficientnet.common import console
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -64,7 +65,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
     from .verify import VerificationError
 
     if len(argv) > 1:
-        print(f"error: all input goes into flags. Received: {argv[1]}", file=sys.stderr)
+        console.report(f"error: all input goes into flags. Received: {argv[1]}")
         return 2
     try:
         export_model(
@@ -81,16 +82,17 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             interpolation=values.interpolation,
         )
     except VerificationError as error:
-        print(f"failed: {error}", file=sys.stderr)
+        console.report(f"failed: {error}")
         return 1
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.report(f"error: {error}")
         return 2
     return 0
 
 
 def run() -> None:
     """Starts the command."""
+    console.prepare_streams()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     define_flags(flags.FLAGS)
     app.run(main)

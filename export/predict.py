@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import app, flags
 
+from keras_efficientnet.common import console
 from keras_efficientnet.common.image_folders import find_images
 from keras_efficientnet.common.plain_text import printable
 
@@ -73,7 +74,7 @@ def predict(
             try:
                 read[path] = read_image(path, loaded.preprocessing, loaded.channels)
             except ValueError as error:
-                progress.write(f"skipped: {error}", file=sys.stderr)
+                progress.write(console.lines(f"skipped: {error}"), file=sys.stderr)
             progress.update()
         if read:
             scores = loaded.classify(np.stack(list(read.values())))
@@ -84,14 +85,14 @@ def predict(
 
 def format_text(predictions: Sequence[Prediction]) -> str:
     """Returns predictions for people: a paragraph each, columns aligned."""
-    labels = [label for p in predictions for label in p.labels]
+    labels = [printable(label) for p in predictions for label in p.labels]
     width = max(map(len, labels), default=0)
     blocks = [
         "\n".join(
             [
                 printable(p.path),
                 *(
-                    f"  {label:<{width}}  {share:>6.1%}"
+                    f"  {printable(label):<{width}}  {share:>6.1%}"
                     for label, share in zip(p.labels, p.probabilities, strict=True)
                 ),
             ]
@@ -173,17 +174,17 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
         paths = find_images(argv[2:])
         predictions = list(predict(loaded, paths, values.top))
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.report(f"error: {error}")
         return 2
     if not predictions:
-        print(f"error: none of {len(paths)} images could be read", file=sys.stderr)
+        console.report(f"error: none of {len(paths)} images could be read")
         return 1
     print((format_json if values.json else format_text)(predictions))
     if values.picture:
         try:
             write_picture(loaded, predictions, Path(values.picture).expanduser())
         except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            console.report(f"error: {error}")
             return 2
     return 0
 
@@ -215,6 +216,7 @@ def write_picture(
 
 def run() -> None:
     """Starts the command."""
+    console.prepare_streams()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     define_flags(flags.FLAGS)
     app.run(main)

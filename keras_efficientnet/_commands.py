@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 
+from .common import console
+
 
 def _run(program: str, extra: str) -> None:
     """Runs `run()` of a module that the wheel puts into this package."""
+    console.prepare_streams()
     try:
         importlib.import_module(f"keras_efficientnet.{program}").run()
     except ModuleNotFoundError as error:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from keras_efficientnet.common import console
+
 from .options import define_flags, read_flags
 from .studies import Study, describe_studies, find_study
 
@@ -48,10 +50,10 @@ def main(argv: Sequence[str]) -> int:
         )
         return 2
     except (ValueError, OSError, ImportError, flags.Error) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.report(f"error: {error}")
         return 2
     except (RuntimeError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.report(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         print("Stopped; the same command goes on from here", file=sys.stderr)
@@ -110,6 +112,7 @@ def _describe(values: flags.FlagValues) -> str:
 
 def run() -> None:
     """Runs the command line."""
+    console.prepare_streams()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.exit(main(sys.argv[1:]))
 

@@ -13,12 +13,15 @@ import sys
 from typing import Any
 
 import keras
+import tensorflow as tf
 from absl import app, flags
 
+from keras_efficientnet.common import console
 from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.image_classes import match_classes, readable_names
 from keras_efficientnet.common.image_folders import existing
 from keras_efficientnet.common.models import OpenedModel, open_model
+from keras_efficientnet.common.plain_text import tf_reason
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
 from .data import sources
@@ -100,7 +103,9 @@ def _main(argv: list[str]) -> None:
     try:
         _run(args)
     except (ValueError, ImportError, OSError) as error:
-        sys.exit(f"Error: {error}")
+        sys.exit(console.lines(f"Error: {error}"))
+    except tf.errors.OpError as error:
+        sys.exit(f"Error: TensorFlow cannot go on: {tf_reason(error)}")
 
 
 def _run(args: Any) -> None:
@@ -206,6 +211,7 @@ def _write(
 
 def run() -> None:
     """Runs the command line."""
+    console.prepare_streams()
     define_flags(flags.FLAGS)
     app.run(_main)
 

@@ -6,21 +6,38 @@ python -m training.main --config=digits --workdir=runs/digits \
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+import tensorflow as tf
 from absl import app, flags, logging
+
+from keras_efficientnet.common import console
+from keras_efficientnet.common.plain_text import tf_reason
 
 from . import config_flags, dry_run
 from .engine import trainer
 from .engine.distribution import WorkerLostError
 from .engine.preemption import Interrupted
 
-# Exit codes, as in sysexits.h; 1 is every other error.
+# Exit codes, as in sysexits.h but for the first; 1 is every other error.
+EX_USAGE = 2  # the run folder is none, or may not be written to
 EX_UNAVAILABLE = 69  # another worker was lost: start all again to resume
 EX_IOERR = 74  # the run folder cannot be written: once it can, start again to resume
 EX_TEMPFAIL = 75  # told to stop by a signal: start again to resume
+_NO_RESTART_MENDS = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+}
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
@@ -54,19 +71,19 @@ def _main(argv: list[str]) -> None:
         raise app.UsageError("--workdir=DIR must be given.")
     try:
         if args.dry_run:
-            print(dry_run.plan(args.config))
+            print(console.lines(dry_run.plan(args.config)))
             return
         summary = trainer.train(args.config, args.workdir)
     except (ValueError, FloatingPointError, ImportError) as error:
-        sys.exit(f"Error: {error}")
+        _exit(1, f"Error: {error}")
+    except tf.errors.OpError as error:
+        _exit(1, f"Error: TensorFlow cannot go on: {tf_reason(error)}")
     except Interrupted as signal:
         _exit(EX_TEMPFAIL, f"Stopped ({signal}); the same command resumes the run")
     except WorkerLostError as error:
         _exit(EX_UNAVAILABLE, f"Error: {error}")
     except OSError as error:
-        # Our own, of weights that are missing, have no number; starting again
-        # does not help there.
-        _exit(1 if error.errno is None else EX_IOERR, f"Error: {error}")
+        _exit(_exit_code(error), f"Error: {_describe(error)}")
     if summary:
         print(
             f"{summary['final_split']} top-1 {summary['final_top1']:.2%}, "
@@ -75,17 +92,30 @@ def _main(argv: list[str]) -> None:
         )
 
 
+def _exit_code(error: OSError) -> int:
+    # Our own, of weights that are missing, have no number.
+    if error.errno is None:
+        return 1
+    return EX_USAGE if error.errno in _NO_RESTART_MENDS else EX_IOERR
+
+
+def _describe(error: OSError) -> str:
+    has_text = error.filename is None and error.strerror
+    return str(error.strerror if has_text else error)
+
+
 def _exit(code: int, text: str) -> NoReturn:
-    print(text, file=sys.stderr, flush=True)
+    console.report(text)
     sys.exit(code)
 
 
 def run() -> None:
     """Runs the command line."""
+    console.prepare_streams()
     try:
         argv = define_flags(flags.FLAGS, sys.argv)
     except ValueError as error:
-        sys.exit(f"Error: {error}")
+        _exit(1, f"Error: {error}")
     app.run(_main, argv)
 
 

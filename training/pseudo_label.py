@@ -16,8 +16,10 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from keras_efficientnet.common import console
 from keras_efficientnet.common.models import open_model
 from keras_efficientnet.common.output_activation import SIGMOID, probability_model
+from keras_efficientnet.common.plain_text import tf_reason
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
 from .data import pipeline
@@ -209,7 +211,9 @@ def _main(argv: list[str]) -> None:
         )
         found.save(args.output)
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"Error: {error}")
+        sys.exit(console.lines(f"Error: {error}"))
+    except tf.errors.OpError as error:
+        sys.exit(f"Error: TensorFlow cannot go on: {tf_reason(error)}")
     used = np.unique(found.probabilities.argmax(axis=1))
     print(
         f"{args.output}: {len(found.rows)} images, {len(found.positions)} of them "
@@ -219,6 +223,7 @@ def _main(argv: list[str]) -> None:
 
 def run() -> None:
     """Runs the command line."""
+    console.prepare_streams()
     define_flags(flags.FLAGS)
     app.run(_main)
 

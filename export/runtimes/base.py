@@ -15,6 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras_efficientnet.common.files import read_regular
 from keras_efficientnet.common.models import check_classifier, check_shapes
 from keras_efficientnet.common.output_activation import output_activation
+from keras_efficientnet.common.plain_text import tf_reason
 from keras_efficientnet.common.sidecars import Sidecars
 
 from ..quiet import quiet_stderr
@@ -72,7 +73,7 @@ class SavedModelRunner:
 
     def __init__(self, folder: str | Path):
         # Kept, because the signature holds its variables weakly.
-        self._loaded = tf.saved_model.load(str(folder))
+        self._loaded = _load_saved_model(folder)
         if "serving_default" not in self._loaded.signatures:
             raise ValueError(
                 "A SavedModel must have a signature 'serving_default'. "
@@ -92,6 +93,16 @@ class SavedModelRunner:
         """See `Runner`."""
         outputs = self._signature(**{self._input: tf.constant(images)})
         return np.asarray(outputs[self._output], np.float32)
+
+
+def _load_saved_model(folder: str | Path) -> Any:
+    try:
+        return tf.saved_model.load(str(folder))
+    except Exception as error:  # TensorFlow and protobuf raise half a dozen kinds
+        raise ValueError(
+            f"A SavedModel must be complete and undamaged. Received: {folder} "
+            f"({tf_reason(error)})"
+        ) from error
 
 
 class TFLiteRunner:

@@ -217,7 +217,11 @@ def lock(path: Path, argument: str = "workdir") -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        reason = f"`{argument}` must be a folder. Received: {path.parent}"
+        raise NotADirectoryError(errno.ENOTDIR, reason) from error
     held = FileLock(path)
     try:
         with _or_without_locks(path):

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_PARTS_OF_GRAPHS = re.compile(
+    r"\{\{[^}]*\}\} ?|\[\[.*?\]\]| \[Op:[^\]]*\](?: name: ?\S*)?"
+    r"|Error in user-defined function passed to \S+ transformation with iterator: "
+    r"[\w:\[\]]+: | <_io\.BytesIO object at \w+>"
+)
+_ROOT_ERROR = re.compile(r"^ +\(0\) [A-Z_]+: +")
+_TRACES = (
+    "Graph execution error",
+    "Detected at node",
+    "Traceback (most recent call last)",
+    "Stack trace for op definition",
+    "2 root error(s) found",
+)
 _JOINERS = "\u200c\u200d"  # which several scripts and emoji need
 
 
@@ -22,6 +36,20 @@ def printable(text: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(text)
     return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def tf_reason(error: BaseException) -> str:
+    """Returns what a TensorFlow error says, on one line and without its graph's names.
+
+    Example:
+        >>> tf_reason(OSError("{{function_node f}} /a; No such file [Op:ReadFile]"))
+        '/a; No such file'
+    """
+    text = _PARTS_OF_GRAPHS.sub("", str(getattr(error, "message", error)))
+    lines = [_ROOT_ERROR.sub("", line) for line in text.splitlines()]
+    # Indented lines belong to traces, of which an error may have several.
+    told = [x for x in lines if x[:1].strip() and not x.startswith(_TRACES)]
+    return printable(told[0].strip()) if told else type(error).__name__
 
 
 def csv_cell(text: str) -> str:

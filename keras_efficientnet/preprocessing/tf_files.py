@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ..common.plain_text import printable
+from ..common.plain_text import printable, tf_reason
 from . import tf_ops
 from .file_limits import read_image_file
 from .geometry import EvalPreprocessing
@@ -46,10 +46,9 @@ def read_image(
         pixels = tf_ops.eval_image(image, spec).numpy()
         return pixels @ np.array(LUMA, np.float32)[:, None] if channels == 1 else pixels
     except (tf.errors.OpError, OSError, ValueError) as error:
-        reason = str(getattr(error, "message", error)).splitlines()[0]
         raise ValueError(
             "An image must be a readable JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF file. "
-            f"Received: {printable(path)} ({reason})"
+            f"Received: {printable(path)} ({tf_reason(error)})"
         ) from error
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from .. import efficientnet
 from ..architecture import find_variant
+from ..common import console
 from ..common.files import replacing
 from ..common.recursion_limit import deep_graphs
 from ..preprocessing import NORMALIZATIONS
@@ -278,6 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         Exit status.
     """
+    console.prepare_streams()
     parser = argparse.ArgumentParser(
         prog="efficientnet-convert", description="Rewrites a weight file."
     )
@@ -308,9 +310,9 @@ def main(arguments: list[str] | None = None) -> int:
             bn_epsilon=values.bn_epsilon,
         )
     except (ImportError, OSError, ValueError) as error:
-        print(f"efficientnet-convert: {error}", file=sys.stderr)
+        console.report(f"efficientnet-convert: {error}")
         return 1
-    print(report)
+    print(console.lines(report))
     return 0
 
 

@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 from absl import flags
 
+from keras_efficientnet.common import files
 from training import config, dry_run, main
 
 
@@ -48,6 +50,16 @@ def test_recipe_that_does_not_exist_is_told():
     ("error", "code"),
     [
         (OSError(28, "No space left on device"), 74),
+        (OSError(5, "Input/output error"), 74),
+        (OSError(30, "Read-only file system"), 74),
+        (OSError(116, "Stale file handle"), 74),
+        (NotADirectoryError(20, "`workdir` must be a folder"), 2),
+        (FileExistsError(17, "File exists", "run"), 2),
+        (IsADirectoryError(21, "Is a directory", "run/.lock"), 2),
+        (PermissionError(13, "Permission denied", "run"), 2),
+        (FileNotFoundError(2, "No such file or directory", "run"), 2),
+        (tf.errors.UnknownError(None, None, "{{node f}} bad\n\t [[{{node f}}]]"), 1),
+        (ValueError("`epochs` must be \x1b[2J"), 1),
         (FileNotFoundError("`weights` must be the path of a file"), 1),
         (ImportError("tensorflow_datasets must be installed"), 1),
     ],
@@ -64,8 +76,27 @@ def test_exit_code_tells_whether_starting_again_helps(monkeypatch, error, code, 
     monkeypatch.setattr(main.trainer, "train", fail)
     with pytest.raises(SystemExit) as end:
         main._main(["main"])
-    assert end.value.code in (code, f"Error: {error}")
-    assert (code == 1) or str(error) in capsys.readouterr().err
+    assert end.value.code == code
+    text = capsys.readouterr().err
+    assert text.startswith("Error: ")
+    assert text.count("\n") == 1
+    assert "{{" not in text
+    assert "\x1b" not in text
+
+
+def test_workdirs_that_are_no_folders_are_wrong_input(tmp_path):
+    file, run_folder = tmp_path / "file", tmp_path / "run"
+    file.write_text("mine")
+    (run_folder / ".lock").mkdir(parents=True)
+    for workdir in (file, file / "below", run_folder):
+        with (
+            pytest.raises(OSError, match=str(workdir)) as caught,
+            files.lock(workdir / ".lock"),
+        ):
+            pytest.fail("the block must not begin")
+        assert main._exit_code(caught.value) == main.EX_USAGE
+        assert str(workdir) in main._describe(caught.value)
+    assert file.read_text() == "mine"
 
 
 def test_plan_of_a_bad_config_names_the_field():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,23 +18,60 @@ from .sources import Split
 MOST = 0.01  # of the images of an epoch
 
 
+class UnreadableImagesError(ValueError):
+    """Images cannot be decoded.
+
+    Args:
+        names: Names of some of them.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        shown = ", ".join(map(printable, dict.fromkeys(names)))
+        super().__init__(f"Images must be readable. Received: {shown}")
+
+
+@contextlib.contextmanager
+def suggesting_skip(on_bad_image: str) -> Iterator[None]:
+    """Adds to errors about images the setting that lets a run go on without them.
+
+    Args:
+        on_bad_image: Setting of the run, "raise" or "skip".
+
+    Raises:
+        ValueError: Images cannot be decoded.
+    """
+    try:
+        yield
+    except UnreadableImagesError as error:
+        if on_bad_image == "skip":
+            raise
+        raise ValueError(f"{error}. on_bad_image='skip' leaves them out") from error
+
+
 class BadImages:
     """Lets batches skip the undecodable images of a split, and remembers them.
 
     Args:
-        split: Whose images these are.
+        split: Split of the images.
+        found: Positions of those that earlier sessions have found.
     """
 
-    def __init__(self, split: Split) -> None:
+    def __init__(self, split: Split, found: Iterable[int] = ()) -> None:
         self._split = split
-        self._found: dict[int, None] = {}  # a set that keeps its order
+        inside = (position for position in found if 0 <= position < len(split))
+        self._found = dict.fromkeys(inside)  # a set that keeps its order
         self._lock = threading.Lock()
+
+    @property
+    def positions(self) -> list[int]:
+        """Positions of the images found so far, in the order of finding."""
+        with self._lock:
+            return list(self._found)
 
     @property
     def names(self) -> list[str]:
         """Names of the images found so far, each once, in the order of finding."""
-        with self._lock:
-            return [printable(self._split.names[position]) for position in self._found]
+        return [printable(self._split.names[position]) for position in self.positions]
 
     def check(self, images: int) -> None:
         """Checks that few images were bad.
@@ -46,7 +84,8 @@ class BadImages:
         """
         names = self.names
         if len(names) > MOST * images:
-            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            shown = ", ".join(map(printable, names[:5]))
+            shown += ", ..." if len(names) > 5 else ""
             raise ValueError(
                 f"At most {MOST:.0%} of the images may be undecodable under "
                 f"on_bad_image='skip', {math.floor(MOST * images)} of {images}. "

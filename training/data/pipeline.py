@@ -15,6 +15,7 @@ from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 from ..augment.mixup import Mix
 from ..augment.transforms import Augmentation
 from .decode_errors import BadImages as BadImages
+from .decode_errors import UnreadableImagesError
 from .sources import Split
 
 # Streams of random numbers under one seed.
@@ -190,9 +191,7 @@ def naming_unreadable(
         failed = split.find_unreadable(positions=places)
         if not failed:
             raise
-        raise ValueError(
-            f"Images must be readable. These are not: {', '.join(failed)}"
-        ) from error
+        raise UnreadableImagesError(failed) from error
 
 
 def _epoch_positions(images: int, seed: int, epoch: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 import re
 import warnings
@@ -9,11 +10,68 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Set
 
+import h5py
+import keras
 import numpy as np
 
-from keras_efficientnet.common.files import replacing
+from keras_efficientnet.common.files import check_space, replacing
 
+_DIGEST = "sha256"  # attribute of a weight file
 _NAME = re.compile(r"step-(\d+)\.npz")
+
+
+def save_weights(model: keras.Model, path: pathlib.Path) -> None:
+    """Writes a model's weights, with a digest of them, atomically.
+
+    Args:
+        model: Model whose weights to write.
+        path: Path of the file; ends in ".weights.h5".
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with replacing(path) as unfinished:
+        # HDF5 ends the process where a disk is full.
+        check_space(path.parent, 4 * model.count_params())
+        model.save_weights(unfinished)
+        with h5py.File(unfinished, "r+") as file:
+            file.attrs[_DIGEST] = _digest(model)
+
+
+def load_weights(model: keras.Model, path: pathlib.Path) -> None:
+    """Reads what `save_weights` wrote.
+
+    Args:
+        model: Model of the same architecture.
+        path: Path of the file. One of an earlier version has no digest to compare.
+
+    Raises:
+        ValueError: The file is missing or damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            stated = file.attrs.get(_DIGEST)
+        model.load_weights(path)
+    except Exception as error:  # h5py and Keras raise half a dozen kinds
+        is_missing = isinstance(error, FileNotFoundError)
+        reason = "it is missing" if is_missing else f"it is damaged ({error})"
+        raise ValueError(_unusable(path, reason)) from error
+    if stated is not None and stated != _digest(model):
+        raise ValueError(_unusable(path, "it is damaged (its checksum differs)"))
+
+
+def _digest(model: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        digest.update(np.ascontiguousarray(weight.value.numpy()).data)
+    return digest.hexdigest()
+
+
+def _unusable(path: pathlib.Path, reason: str) -> str:
+    return (
+        f"{path} must be the file that training wrote; {reason}. Restore it from a "
+        f"copy, or delete {path.parent} to train again"
+    )
 
 
 class Checkpoints:

@@ -10,11 +10,13 @@ import keras
 
 from keras_efficientnet.common.files import replacing
 
+from ..config import TrainConfig
 from ..metrics.evaluator import Evaluator
 from ..metrics.metrics import Scores
 from ..reporting import plots
 from ..reporting.report_page import write_report
-from . import model, phases
+from ..reporting.run_folder import RunFolder
+from . import checkpoints, model, phases
 from .run import Run
 
 
@@ -32,7 +34,7 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
         The final figures, as in summary.json.
     """
     state, folder, source = run.state, run.folder, run.source
-    state.model.load_weights(folder.best_weights)
+    checkpoints.load_weights(state.model, folder.best_weights)
     final, evaluator = state.model, run.evaluator
     if not scores_only:
         with run.strategy.scope():
@@ -53,6 +55,22 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
     return summary
 
 
+def rebuild_model(config: TrainConfig, folder: RunFolder) -> None:
+    """Writes the model of a finished run again, from its best weights.
+
+    Args:
+        config: Configuration of the run.
+        folder: Folder of the run, whose model.keras is missing.
+
+    Raises:
+        ValueError: The best weights or the class names are missing or damaged.
+    """
+    net = model.build(config, len(folder.read_labels()))
+    checkpoints.load_weights(net, folder.best_weights)
+    with replacing(folder.model) as unfinished:
+        model.with_softmax(config, net).save(unfinished)
+
+
 def _write_results(
     run: Run, final: keras.Model, summary: dict[str, Any], bad_images: list[str]
 ) -> None:
@@ -62,7 +80,8 @@ def _write_results(
         final.save(unfinished)
     most, skips = run.config.export_samples, run.skips_bad_images
     folder.write_samples(source, most, skips)
-    plots.draw_curves(run.metrics.rows, folder.curves)
+    if run.metrics.rows:
+        plots.draw_curves(run.metrics.rows, folder.curves)
     names, seed = source.class_names, run.config.seed
     plots.draw_predictions(final, split, spec, names, seed, folder.predictions, skips)
     write_report(

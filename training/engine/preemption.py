@@ -9,7 +9,11 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from keras_efficientnet.common import console
+
+# The terminal or connection that started the run has gone; Windows has no such signal.
+_HANG_UP = getattr(signal, "SIGHUP", None)
+SIGNALS = tuple(filter(None, (signal.SIGTERM, signal.SIGINT, _HANG_UP)))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -17,11 +21,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Takes SIGTERM and SIGINT for the time of a block. A context manager.
+    """Takes SIGTERM, SIGINT and SIGHUP for the time of a block. A context manager.
 
     They raise `Interrupted` at once, but not inside `postponed`: there the loop asks
     for `requested` between two steps. A second SIGINT ends the process. Outside the
-    main thread, where Python takes no signals, nothing is done.
+    main thread, where Python takes no signals, nothing is done. Under `nohup`, which
+    ignores SIGHUP, that stays ignored.
 
     Attributes:
         requested: Name of the signal that has come, such as "SIGTERM"; empty: none.
@@ -34,7 +39,9 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self._before = {s: signal.signal(s, self._take) for s in SIGNALS}
+            for number in SIGNALS:
+                if (number, signal.getsignal(number)) != (_HANG_UP, signal.SIG_IGN):
+                    self._before[number] = signal.signal(number, self._take)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -78,6 +85,8 @@ class Interrupts:
         self.requested = signal.Signals(number).name
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
+        if number == _HANG_UP:
+            console.leave_terminal()
         if not self._is_postponed:
             self.check()
         print(

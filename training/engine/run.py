@@ -13,7 +13,7 @@ from ..data import pipeline
 from ..data.sources import Source
 from ..metrics.evaluator import Evaluator
 from ..reporting.metric_writers import Metrics, Progress, TensorBoard
-from ..reporting.run_folder import RunFolder
+from ..reporting.run_folder import BadImageRecord, RunFolder
 from .checkpoints import Checkpoints
 from .distribution import Workers
 from .preemption import Interrupts
@@ -117,6 +117,11 @@ class Run:
             self.checked_step = since
             reason = f"It was, but {error} after them; look"
             raise FloatingPointError(self._describe_range(reason, step)) from error
+        if self.bad_images:
+            found = BadImageRecord(
+                tuple(self.bad_images.positions), tuple(self.evaluator.bad_images)
+            )
+            self.folder.write_bad_images(found)
 
     def is_told_to_stop(self, step: int) -> bool:
         """Tells whether a worker has been told to; all get the same answer.

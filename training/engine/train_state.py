@@ -13,8 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientnet.common.files import check_space, replacing
-
+from . import checkpoints
 from .checkpoints import Checkpoints
 
 
@@ -132,18 +131,14 @@ class TrainState:
         Args:
             path: Ends in ".weights.h5".
         """
-        with replacing(path) as unfinished, self.ema_weights():
-            # HDF5 ends the process where a disk is full.
-            check_space(
-                path.parent, sum(ema.shape.num_elements() * 4 for ema in self._ema)
-            )
-            self.model.save_weights(unfinished)
+        with self.ema_weights():
+            checkpoints.save_weights(self.model, path)
 
     def is_best(self, top1: float, loss: float) -> bool:
         """Tells whether a validation beats all before; at equal top-1, by its loss."""
         return (top1, -loss) > (self.best_top1.numpy(), -self.best_loss.numpy())
 
-    def save(self, checkpoints: Checkpoints) -> None:
+    def save(self, folder: Checkpoints) -> None:
         """Writes everything, except when a weight is not finite.
 
         Raises:
@@ -153,9 +148,9 @@ class TrainState:
             name: functools.partial(_read, variable, name)
             for name, variable in self._variables().items()
         }
-        checkpoints.save(int(self.step.numpy()), reads)
+        folder.save(int(self.step.numpy()), reads)
 
-    def restore(self, checkpoints: Checkpoints) -> int:
+    def restore(self, folder: Checkpoints) -> int:
         """Reads everything from the latest checkpoint that is whole.
 
         Returns:
@@ -164,7 +159,7 @@ class TrainState:
         Raises:
             ValueError: There are checkpoints, and none is whole.
         """
-        return checkpoints.restore(
+        return folder.restore(
             {name: variable.assign for name, variable in self._variables().items()}
         )
 

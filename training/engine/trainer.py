@@ -21,6 +21,7 @@ from keras_efficientnet.common.recursion_limit import deep_graphs
 from ..augment import mixup, transforms
 from ..config import TrainConfig
 from ..data import pipeline, run_source
+from ..data.decode_errors import suggesting_skip
 from ..data.sources import Source
 from ..metrics.evaluator import Evaluator
 from ..optim import optimizers, schedules
@@ -29,7 +30,7 @@ from ..reporting.run_folder import RunFolder
 from . import advprop, distribution, model, phases
 from .checkpoints import Checkpoints
 from .distribution import Workers
-from .finalize import finish
+from .finalize import finish, rebuild_model
 from .preemption import Interrupted, Interrupts
 from .run import Run
 from .train_state import TrainState
@@ -86,9 +87,12 @@ def train(
     folder.check_config(config)
     finished = folder.read_summary()
     if finished:
+        if workers.is_chief and not (scores_only or folder.model.is_file()):
+            rebuild_model(config, folder)
         return finished
     with contextlib.ExitStack() as stack:
         stack.enter_context(_naming_lost_workers(workers))
+        stack.enter_context(suggesting_skip(config.on_bad_image))
         interrupts = stack.enter_context(Interrupts())
         source = run_source.open_source(config, source)
         if workers.is_chief:
@@ -157,7 +161,17 @@ def _set_up(
     first_step = int(state.step.numpy())
     # The figures of an epoch that is still to be validated are about to be made again.
     known_step = first_step - 1 if state.sums.numpy().any() else first_step
-    skips = config.on_bad_image == "skip"
+    found = folder.read_bad_images()
+    evaluator = Evaluator(
+        net,
+        used_strategy=used_strategy,
+        from_logits=True,
+        label_smoothing=config.label_smoothing,
+    )
+    evaluator.bad_images |= dict.fromkeys(found.evaluated)
+    bad_images = None
+    if config.on_bad_image == "skip":
+        bad_images = pipeline.BadImages(source.split("train"), found.trained)
     return Run(
         config=config,
         folder=folder,
@@ -167,16 +181,11 @@ def _set_up(
         workers=workers,
         checkpoints=checkpoints,
         interrupts=interrupts,
-        evaluator=Evaluator(
-            net,
-            used_strategy=used_strategy,
-            from_logits=True,
-            label_smoothing=config.label_smoothing,
-        ),
+        evaluator=evaluator,
         progress=Progress(config, images, first_step, show and workers.is_chief),
         metrics=Metrics(folder.metrics, known_step),
         tensorboard=TensorBoard(folder.tensorboard) if workers.is_chief else None,
-        bad_images=pipeline.BadImages(source.split("train")) if skips else None,
+        bad_images=bad_images,
         started=started - float(state.seconds.numpy()),
         checked_step=first_step,
     )

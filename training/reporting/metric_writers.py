@@ -6,6 +6,7 @@ import csv
 import math
 import pathlib
 import sys
+import warnings
 
 import tensorflow as tf
 import tqdm
@@ -13,6 +14,18 @@ import tqdm
 from keras_efficientnet.common.files import write_csv
 
 from ..config import TrainConfig
+
+METRICS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "train_loss",
+    "train_top1",
+    "validation_loss",
+    "validation_top1",
+    "validation_top5",
+    "seconds",
+)
 
 # What `tf.summary.scalar` writes; that needs TensorBoard installed, this does not.
 _SCALAR = tf.compat.v1.SummaryMetadata(
@@ -98,10 +111,15 @@ class Metrics:
         self._path = path
         self.rows: list[dict[str, float]] = []
         if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [
-                    {k: float(v) for k, v in r.items()} for r in csv.DictReader(file)
-                ]
+            try:
+                rows = _read_metrics(path)
+            except (ValueError, TypeError, csv.Error) as error:
+                rows = []
+                warnings.warn(
+                    f"{path} is damaged ({error}); epochs of earlier sessions are "
+                    "missing from the report",
+                    stacklevel=2,
+                )
             self.rows = [row for row in rows if row["step"] <= first_step]
 
     def add(self, row: dict[str, float]) -> None:
@@ -109,6 +127,17 @@ class Metrics:
         self.rows.append(row)
         rows = [{k: f"{v:.7g}" for k, v in old.items()} for old in self.rows]
         write_csv(self._path, rows)
+
+
+def _read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != METRICS:
+            raise ValueError(f"its columns must be {', '.join(METRICS)}")
+        rows = list(reader)
+    if any(None in row or None in row.values() for row in rows):
+        raise ValueError("a row has too many or too few cells")
+    return [{name: float(cell) for name, cell in row.items()} for row in rows]
 
 
 class TensorBoard:

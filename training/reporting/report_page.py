@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,8 +77,7 @@ def write_report(
         "",
         *_on_phases(run_phases),
         *_on_bad_images(bad_images),
-        f"![Loss, accuracy and learning rate by epoch]({folder.curves.name})",
-        "",
+        *_picture("Loss, accuracy and learning rate by epoch", folder.curves),
         f"![Images with predictions]({folder.predictions.name})",
         "",
         "## Files",
@@ -89,6 +89,10 @@ def write_report(
         _table("field", "value", settings),
     ]
     write_text(folder.report, "\n".join(lines) + "\n")
+
+
+def _picture(title: str, path: pathlib.Path) -> list[str]:
+    return [f"![{title}]({path.name})", ""] if path.is_file() else []
 
 
 def _share(summary: dict[str, Any], name: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
+import operator
 import pathlib
 import platform
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -16,14 +20,27 @@ from keras_efficientnet.common import sidecars
 from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.common.image_folders import shorten
-from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..config import TrainConfig
+from ..data.decode_errors import UnreadableImagesError
 from ..data.sources import Source, Split
 
 VERIFICATION_SAMPLES = 1000  # at most; exports are compared on them
 _PACKAGES = ("keras", "tensorflow", "tensorflow_cpu", "numpy", "ml_collections")
+
+
+@dataclasses.dataclass(frozen=True)
+class BadImageRecord:
+    """Images that could not be decoded so far, under on_bad_image='skip'.
+
+    Attributes:
+        trained: Positions in the training split.
+        evaluated: Names of the images of other splits.
+    """
+
+    trained: tuple[int, ...] = ()
+    evaluated: tuple[str, ...] = ()
 
 
 class RunFolder:
@@ -75,7 +92,8 @@ class RunFolder:
                 f"`workdir` must be new or hold a whole run; {self.root} holds a run "
                 f"whose {self.config.name} is missing"
             )
-        old = dataclasses.asdict(TrainConfig.from_json(_read(self.config)))
+        with _naming_damaged(self.config, "restore it, or begin in another folder"):
+            old = dataclasses.asdict(TrainConfig.from_json(_read(self.config)))
         new = dataclasses.asdict(config)
         changes = [f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k]]
         if changes:
@@ -102,12 +120,7 @@ class RunFolder:
                     f"same order. Received: classes {shorten(names)}"
                 )
             # The order of images, and which are held out, would be another.
-            old = json.loads(_read(self.images)) if self.images.is_file() else {}
-            if old != images:
-                raise ValueError(
-                    f"`data` must have the images that {self.root} was begun with. "
-                    f"Received: {_describe_changes(old, images)}"
-                )
+            self._check_images(images)
         write_text(self.labels, sidecars.format_labels(names))
         _write_json(self.images, images)
         spec = dataclasses.asdict(config.preprocessing)
@@ -116,22 +129,68 @@ class RunFolder:
         # Last, because it marks the folder as taken.
         write_text(self.config, config.to_json())
 
+    def _check_images(self, images: dict[str, list[int | str]]) -> None:
+        if not self.images.is_file():
+            return
+        with _naming_damaged(self.images, "delete it to resume without comparing"):
+            before = json.loads(_read(self.images))
+            changes = _describe_changes(before, images)
+        if before != images:
+            raise ValueError(
+                f"`data` must have the images that {self.root} was begun with. "
+                f"Received: {changes}"
+            )
+
     def read_labels(self) -> tuple[str, ...]:
         """Returns the class names, in index order."""
         return sidecars.read_labels(self.labels)
 
     def read_preprocessing(self) -> EvalPreprocessing:
         """Returns how evaluation prepares an image."""
-        found = sidecars.read_sidecars(self.root).preprocessing
-        return EvalPreprocessing(**found)
+        with _naming_damaged(self.preprocessing, "the same training command mends it"):
+            found = sidecars.read_sidecars(self.root).preprocessing
+            return EvalPreprocessing(**found)
 
     def read_summary(self) -> dict[str, Any] | None:
         """Returns the final figures; None while the run is not finished."""
-        return json.loads(_read(self.summary)) if self.summary.is_file() else None
+        if not self.summary.is_file():
+            return None
+        with _naming_damaged(self.summary, "delete it to score the run again"):
+            summary: dict[str, Any] = json.loads(_read(self.summary))
+            float(summary["final_top1"])
+        return summary
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Writes the final figures, which marks the run as finished."""
         _write_json(self.summary, summary)
+
+    def read_bad_images(self) -> BadImageRecord:
+        """Returns the images that could not be decoded; none where there is no file.
+
+        A damaged file, which only the report and the 1% rule need, is a warning.
+        """
+        if not self._bad_images.is_file():
+            return BadImageRecord()
+        try:
+            found = json.loads(_read(self._bad_images))
+            trained = tuple(map(operator.index, found["trained"]))
+            return BadImageRecord(trained, tuple(map(str, found["evaluated"])))
+        except (ValueError, TypeError, LookupError) as error:
+            warnings.warn(
+                f"{self._bad_images} is damaged ({error}); images that could not be "
+                "decoded before are missing from the report",
+                stacklevel=2,
+            )
+            return BadImageRecord()
+
+    def write_bad_images(self, found: BadImageRecord) -> None:
+        """Writes the images that could not be decoded, if there are any."""
+        if found != BadImageRecord():
+            _write_json(self._bad_images, dataclasses.asdict(found))
+
+    @property
+    def _bad_images(self) -> pathlib.Path:
+        return self.checkpoints / "bad_images.json"
 
     def write_samples(
         self, source: Source, calibration: int, skip_bad_images: bool = False
@@ -159,10 +218,7 @@ class RunFolder:
                     _write_png(path, split, i)
                 except tf.errors.OpError as error:
                     if not skip_bad_images:
-                        raise ValueError(
-                            "Images must be readable. This is not: "
-                            f"{printable(split.names[i])}"
-                        ) from error
+                        raise UnreadableImagesError([split.names[i]]) from error
 
 
 def describe_environment() -> str:
@@ -205,6 +261,15 @@ def _write_png(path: pathlib.Path, split: Split, index: int) -> None:
 
 def _write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _naming_damaged(path: pathlib.Path, cure: str) -> Iterator[None]:
+    """Turns any error about the content of a file into one that names the file."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {cure}") from error
 
 
 def _read(path: pathlib.Path) -> str:

@@ -53,6 +53,33 @@ def test_saved_model_without_signature_is_refused(tmp_path):
         base.SavedModelRunner(tmp_path)
 
 
+@pytest.mark.parametrize("damage", ["flip", "cut", "index", "missing", "graph"])
+def test_damaged_saved_model_is_named_on_one_line(tmp_path, damage):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Dense(64)(keras.layers.GlobalAveragePooling2D()(inputs))
+    keras.Model(inputs, keras.layers.Dense(4, "softmax")(x)).export(
+        tmp_path, verbose=False
+    )
+    (data,) = (tmp_path / "variables").glob("variables.data-*")
+    content = bytearray(data.read_bytes())
+    if damage == "flip":
+        for place in range(0, len(content), 64):
+            content[place] ^= 0x11
+        data.write_bytes(content)
+    elif damage == "cut":
+        data.write_bytes(content[:50])
+    elif damage == "index":
+        (tmp_path / "variables" / "variables.index").write_bytes(b"text")
+    elif damage == "missing":
+        data.unlink()
+    else:
+        (tmp_path / "saved_model.pb").write_bytes(b"text")
+    with pytest.raises(ValueError, match=rf"undamaged. Received: {tmp_path}") as caught:
+        base.SavedModelRunner(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "{{" not in str(caught.value)
+
+
 def test_feature_extractor_is_refused():
     inputs = keras.Input((32, 32, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))

@@ -19,6 +19,41 @@ def test_terminals_get_no_control_characters(text, shown):
     assert plain_text.printable(text) == shown
 
 
+# As TensorFlow 2.21 writes them.
+HEAD = "{{function_node __wrapped__IteratorGetNext_device_/job:localhost/task:0}} "
+MAPPED = (
+    "Error in user-defined function passed to MapDataset:1 transformation with "
+    "iterator: Iterator::Root::ParallelMapV2: "
+)
+AT = "Graph execution error:\n\nDetected at node f/DecodeImage defined at (most recent"
+AT += ' call last):\n  File "a.py", line 7, in <module>\n\n  File "b.py", line 41\n\n'
+END = "\n\t [[{{node f/DecodeImage}}]] [Op:__inference_decode_image_73]"
+TRACE = 'Traceback (most recent call last):\n\n  File "c.py", line 2\n    x = f()\n'
+ROOTS = "2 root error(s) found.\n  (0) INVALID_ARGUMENT:  bad\n\t [[{{node a}}]]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{AT}Invalid PNG.{END}", "Invalid PNG."),
+        (f"{HEAD}/a; No such file [Op:ReadFile]", "/a; No such file"),
+        (
+            f"{HEAD}corrupted record at 0 [Op:IteratorGetNext] name: ",
+            "corrupted record at 0",
+        ),
+        (f"{HEAD}{MAPPED}Unknown format.{END}", "Unknown format."),
+        (
+            f"{AT}OSError: cannot read <_io.BytesIO object at 0x7f>\n{TRACE}{END}",
+            "OSError: cannot read",
+        ),
+        (f"{ROOTS}  (1) INVALID_ARGUMENT:  bad{END}", "bad"),
+        ("", "OSError"),
+    ],
+)
+def test_reason_of_a_tensorflow_error_is_one_line(text, told):
+    assert plain_text.tf_reason(OSError(text)) == told
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|x", "-2+3", "@SUM(A1)", "\t=1", "\r=1"])
 def test_formulas_become_text_and_come_back(text):
     cell = plain_text.csv_cell(text)

@@ -105,7 +105,7 @@ def test_evaluation_has_each_image_once(count, batch):
 
 def test_unreadable_image_is_named(tmp_path):
     split, bad = write_files(tmp_path, {"a2"})
-    expected = f"These are not: {bad[0]}$"
+    expected = f"Images must be readable. Received: {bad[0]}$"
     with pytest.raises(ValueError, match=expected), pipeline.naming_unreadable(split):
         train_batches(split, 0, 5)
 
@@ -291,9 +291,10 @@ def test_more_than_a_hundredth_of_bad_images_is_an_error(tmp_path):
 
 def test_unreadable_image_is_found_among_those_of_the_step(tmp_path):
     split, bad = write_files(tmp_path, {"a3", "b7"})
-    where = np.array([split.names.index(bad[1])])
+    # A step of a small data set may have an image twice.
+    where = np.array([split.names.index(bad[1])] * 2)
     with (
-        pytest.raises(ValueError, match=rf"These are not: \S*{bad[1][-8:]}$"),
+        pytest.raises(ValueError, match=rf"Received: \S*{bad[1][-8:]}$"),
         pipeline.naming_unreadable(split, lambda: where),
     ):
         list(make_batches(split, 0, 5))

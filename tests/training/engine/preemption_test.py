@@ -30,6 +30,38 @@ def test_signal_while_validating_raises_though_the_loop_postpones():
         os.kill(os.getpid(), signal.SIGTERM)  # postponed again
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_lost_terminal_saves_like_sigterm():
+    code = (
+        "import os, signal, sys\n"
+        "from training.engine.preemption import Interrupts\n"
+        "with Interrupts() as interrupts, interrupts.postponed():\n"
+        "    os.close(int(sys.argv[1]))\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    print('into a closed pipe', file=sys.stderr, flush=True)\n"
+        "    sys.exit(7 if interrupts.requested == 'SIGHUP' else 1)\n"
+    )
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(reader)], stderr=writer, pass_fds=[reader]
+    )
+    os.close(reader)
+    os.close(writer)
+    assert process.wait() == 7
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_nohup_keeps_a_run_going():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts, interrupts.postponed():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert interrupts.requested == ""
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_second_ctrl_c_ends_the_process():
     code = (
         "import os, signal\n"

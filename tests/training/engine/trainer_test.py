@@ -176,10 +176,13 @@ def test_a_single_class_is_refused(tmp_path):
         trainer.train(TINY, tmp_path, single, show=False)
 
 
-def test_bad_images_are_skipped_everywhere(tmp_path):
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Folder with 120 images per split, of which one is damaged."""
+    root = tmp_path_factory.mktemp("photos")
     for split in ("train", "validation"):
         for name in ("dark", "light"):
-            folder = tmp_path / "photos" / split / name
+            folder = root / split / name
             folder.mkdir(parents=True)
             for i in range(60):
                 value = 30 * (name == "light") + i
@@ -187,18 +190,24 @@ def test_bad_images_are_skipped_everywhere(tmp_path):
                 data = tf.io.encode_png(pixels).numpy()
                 is_bad = (name, i) == ("light", 7)
                 (folder / f"{i}.png").write_bytes(data[:40] if is_bad else data)
+    return root
+
+
+def test_bad_images_are_skipped_everywhere(tmp_path, photos):
     config = dataclasses.replace(
         TINY, batch_size=60, epochs=1, export_samples=120, on_bad_image="skip"
     )
-    source = sources.folder(str(tmp_path / "photos"))
+    source = sources.folder(str(photos))
     summary = trainer.train(config, tmp_path / "run", source, show=False)
     assert summary["final_images"] == 119
     report = (tmp_path / "run" / "report.md").read_text()
     for split in ("train", "validation"):
-        assert str(tmp_path / "photos" / split / "light" / "7.png") in report
+        assert str(photos / split / "light" / "7.png") in report
     samples = tmp_path / "run" / "samples"
     assert len(list(samples.glob("calibration/*/*.png"))) == 119
-    with pytest.raises(ValueError, match="readable. .*7.png"):
+    name = photos / "train" / "light" / "7.png"
+    wanted = f"Images must be readable. Received: {name}. on_bad_image='skip' leaves"
+    with pytest.raises(ValueError, match=wanted):
         trainer.train(
             dataclasses.replace(config, on_bad_image="raise"),
             tmp_path / "strict",

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -43,6 +44,20 @@ def test_predictions_without_labels_leave_the_cell_empty(tmp_path):
         rows = list(csv.reader(file))
     assert rows[0][:4] == ["name", "label", "class_1", "probability_1"]
     assert rows[1] == ["0.png", "", "b,c", "0.5", "d", "0.25", "e", "0.125"]
+
+
+def test_names_and_classes_are_no_formulas(tmp_path):
+    found = answers_to([0, 1], [1, 1])
+    found = dataclasses.replace(found, names=["=1+1", "-2.5"])
+    predictions.write_predictions(found, ["@a", "+b", "c", "d", "e"], tmp_path / "p")
+    predictions.write_per_class(found, ["@a", "+b", "c", "d", "e"], tmp_path / "c")
+    for path in (tmp_path / "p", tmp_path / "c"):
+        with path.open(newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        bad = [cell for cell in cells if cell[:1] in set("=+@")]
+        assert bad == []
+        assert "'@a" in cells
+        assert "'+b" in cells
 
 
 def test_ilsvrc_numbers_are_read_from_both_spellings(tmp_path):

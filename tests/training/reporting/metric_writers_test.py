@@ -12,6 +12,7 @@ def row(epoch):
     return {
         "epoch": epoch,
         "step": 10.0 * epoch,
+        "learning_rate": 0.1,
         "train_loss": 1 / epoch,
         "train_top1": 0.5,
         "validation_loss": 0.25,
@@ -26,7 +27,7 @@ def test_metrics_keep_rows_up_to_the_step_that_training_goes_on_from(tmp_path):
     metrics = metric_writers.Metrics(path, first_step=0)
     for epoch in (1, 2, 3):
         metrics.add(row(epoch))
-    assert path.read_text().splitlines()[0].startswith("epoch,step,train_loss")
+    assert path.read_text().splitlines()[0].startswith("epoch,step,learning_rate")
     resumed = metric_writers.Metrics(path, first_step=20)
     assert [r["epoch"] for r in resumed.rows] == [1, 2]
     resumed.add(row(3))
@@ -94,6 +95,6 @@ def test_progress_can_be_silent(capsys):
 @pytest.mark.parametrize("value", [math.pi, 1e-9])
 def test_metrics_are_exact_to_seven_digits(tmp_path, value):
     path = tmp_path / "metrics.csv"
-    metric_writers.Metrics(path, 0).add({"step": 1.0, "value": value})
-    found = metric_writers.Metrics(path, 1).rows[0]["value"]
+    metric_writers.Metrics(path, 0).add({**row(1), "train_loss": value})
+    found = metric_writers.Metrics(path, 10).rows[0]["train_loss"]
     assert found == pytest.approx(value, rel=1e-6)

@@ -88,7 +88,7 @@ class Split:
             positions: Where to look; None: everywhere.
         """
         failed = []
-        for i in range(len(self)) if positions is None else positions:
+        for i in range(len(self)) if positions is None else dict.fromkeys(positions):
             try:
                 tf_ops.pixels(self.read(tf.constant(i, tf.int64)))
             except tf.errors.OpError:

@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientnet.common.files import cache_dir, replacing
+from keras_efficientnet.common.files import cache_dir, open_regular, replacing
+from keras_efficientnet.common.plain_text import tf_reason
 
 from .base import Split
 
@@ -160,8 +162,9 @@ def find_index(
     Raises:
         ValueError: A file is damaged, lacks a feature or has a label out of range.
     """
-    cached = _cache_path(paths, layout)
-    found = _read_cache(cached)
+    stats = _stat(paths)
+    cached = _cache_path(paths, layout, stats)
+    found = _read_cache(cached, layout, [s.length for s in stats])
     if found is None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             parts = list(pool.map(lambda path: index_file(path, layout), paths))
@@ -222,12 +225,17 @@ def _collect(rows: tf.data.Dataset, path: str, layout: Layout) -> np.ndarray:
     except tf.errors.DataLossError as error:
         raise ValueError(
             "A TFRecord file must be whole and not compressed. "
-            f"Received: {path} ({_reason(error)})"
+            f"Received: {path} ({tf_reason(error)})"
         ) from error
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
             f"Each record must be a tf.train.Example with {layout.image!r}, bytes, and "
-            f"{layout.label!r}, an integer. Received: {path} ({_reason(error)})"
+            f"{layout.label!r}, an integer. Received: {path} ({tf_reason(error)})"
+        ) from error
+    except (tf.errors.OpError, OSError) as error:
+        raise ValueError(
+            "A file of records must be one that can be read. "
+            f"Received: {path} ({tf_reason(error)})"
         ) from error
     if not parts:
         raise ValueError(f"A file of records must hold some. Received: {path}")
@@ -306,30 +314,60 @@ def _open_array_record(paths: Sequence[str]) -> Any:
     return array_record_data_source.ArrayRecordDataSource(list(paths))
 
 
-def _reason(error: tf.errors.OpError) -> str:
-    return str(error.message).splitlines()[0].split("} ")[-1].split(" [Op:")[0]
-
-
-def _cache_path(paths: Sequence[str], layout: Layout) -> pathlib.Path:
+def _stat(paths: Sequence[str]) -> list[Any]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         stats = list(pool.map(tf.io.gfile.stat, paths))
+    for path, found in zip(paths, stats, strict=True):
+        if found.is_directory:
+            raise ValueError(f"A file of records must be a file. Received: {path}")
+    return stats
+
+
+def _cache_path(
+    paths: Sequence[str], layout: Layout, stats: Sequence[Any]
+) -> pathlib.Path:
     files = [(p, s.length, s.mtime_nsec) for p, s in zip(paths, stats, strict=True)]
     told = json.dumps([_FORMAT, dataclasses.astuple(layout), files])
     name = f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npy"
     return cache_dir() / "indexes" / name
 
 
-def _read_cache(path: pathlib.Path) -> np.ndarray | None:
+def _read_cache(
+    path: pathlib.Path, layout: Layout, sizes: Sequence[int]
+) -> np.ndarray | None:
+    """Returns the index in a cache; None without one, with a warning if damaged."""
     try:
-        found = np.load(path)
-    except (OSError, ValueError, EOFError):
+        with open_regular(path) as stream:
+            found = np.load(stream)
+            is_whole = stream.read() == hashlib.sha256(found.tobytes()).digest()
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return found if found.ndim == 2 and found.shape[1] == 4 else None
+    except (OSError, ValueError, EOFError, MemoryError):
+        is_whole = False
+    if is_whole and _fits(found, layout, sizes):
+        return found
+    warnings.warn(f"{path} is damaged; the files are indexed again", stacklevel=3)
+    return None
+
+
+def _fits(found: np.ndarray, layout: Layout, sizes: Sequence[int]) -> bool:
+    """Tells whether an index refers to what lies in files of some sizes."""
+    if found.dtype != np.int64 or found.ndim != 2 or found.shape[1] != 4:
+        return False
+    if not len(found) or found.min() < 0:
+        return False
+    file, place, length, label = found.T
+    if file.max() >= len(sizes) or label.max() >= layout.classes:
+        return False
+    # Not the sum, which could overflow; an ArrayRecord's place is a record's number.
+    room = np.array(sizes, np.int64)[file]
+    return bool((place <= room).all() and (length <= room - place).all())
 
 
 def _write_cache(path: pathlib.Path, found: np.ndarray) -> None:
     """Writes the index, if that is possible: without it the pass is made again."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, shared=True) as unfinished:
-            np.save(unfinished, found)
+        with replacing(path, shared=True) as unfinished, unfinished.open("wb") as file:
+            np.save(file, found)
+            file.write(hashlib.sha256(found.tobytes()).digest())

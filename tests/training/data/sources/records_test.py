@@ -1,3 +1,4 @@
+import hashlib
 import os
 
 import numpy as np
@@ -135,9 +136,58 @@ def test_changed_files_and_damaged_caches_are_indexed_anew(tmp_path, cache):
     for path in cache.iterdir():
         path.write_bytes(path.read_bytes()[:-3])
     write(tmp_path / "data" / "validation-00000-of-00001", [example(b"new", 5)])
-    source = sources.tfrecord(str(tmp_path / "data"))
+    with pytest.warns(UserWarning, match="is damaged"):
+        source = sources.tfrecord(str(tmp_path / "data"))
     assert read_all(source.split("validation")) == [b"new"]
     assert len(source.split("train")) == 6
+
+
+def poison(path, change):
+    """Writes a cached index anew, as whoever can write to the cache may."""
+    with path.open("rb") as stream:
+        rows = np.load(stream)
+    change(rows)
+    with path.open("wb") as stream:
+        np.save(stream, rows)
+        stream.write(hashlib.sha256(rows.tobytes()).digest())
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(0, 99), (0, -1), (1, 1 << 62), (1, -5), (2, 1 << 62), (2, -1), (3, 1000)],
+)
+def test_poisoned_cache_is_named_and_made_anew(tmp_path, cache, column, value):
+    files, _ = write_imagenet(tmp_path / "data")
+    sources.tfrecord(str(tmp_path / "data"))
+    for path in cache.iterdir():
+        poison(path, lambda rows: rows.__setitem__((-1, column), value))
+    with pytest.warns(UserWarning, match=rf"{cache}/\w+.npy is damaged"):
+        source = sources.tfrecord(str(tmp_path / "data"))
+    assert read_all(source.split("train")) == files[:6]
+
+
+def test_flipped_bits_of_a_cache_are_noticed(tmp_path, cache):
+    files, _ = write_imagenet(tmp_path / "data")
+    sources.tfrecord(str(tmp_path / "data"))
+    for path in cache.iterdir():
+        content = bytearray(path.read_bytes())
+        content[-32 - 8 * 3] ^= 1  # the place of the last image
+        path.write_bytes(content)
+    with pytest.warns(UserWarning, match="is damaged; the files are indexed again"):
+        source = sources.tfrecord(str(tmp_path / "data"))
+    assert read_all(source.split("train")) == files[:6]
+
+
+@pytest.mark.parametrize("content", [b"junk" * 100, b"", b"\0" * 40, None])
+def test_files_that_hold_no_records_are_named(tmp_path, content):
+    write_imagenet(tmp_path / "data")
+    path = tmp_path / "data" / "train-00001-of-00002"
+    path.unlink()
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"Received: {path}") as caught:
+        sources.tfrecord(str(tmp_path / "data"))
+    assert "{{" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, cache):

@@ -1,0 +1,62 @@
+"""Standard streams of the commands, and text printed on them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import sys
+from typing import Any
+
+from .plain_text import printable
+
+_NAMES = ("stdin", "stdout", "stderr")
+
+
+def prepare_streams() -> None:
+    """Makes standard streams safe to use; call it before anything else.
+
+    Streams that are closed (`2>&-`, a service without a terminal) lead to the null
+    device: a file opened later would take their place and their output. Characters
+    that the output's encoding lacks are written as escapes.
+    """
+    for number, name in enumerate(_NAMES):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, _null_stream("r" if name == "stdin" else "w"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def leave_terminal() -> None:
+    """Lets standard streams lead to the null device, unless they are files.
+
+    Call it when the terminal has gone: writing to it, or to a pipe whose reader went
+    with it, would raise an error.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(len(_NAMES)):
+        with contextlib.suppress(OSError):
+            if not stat.S_ISREG(os.fstat(number).st_mode):
+                os.dup2(null, number)
+    os.close(null)
+
+
+def report(text: object) -> None:
+    """Prints text, such as an error, on standard error, without control characters."""
+    print(lines(text), file=sys.stderr, flush=True)
+
+
+def lines(text: object) -> str:
+    """Returns a text of several lines without other control characters."""
+    return "\n".join(map(printable, str(text).split("\n")))
+
+
+def _null_stream(mode: str) -> Any:
+    return open(os.devnull, mode, encoding="utf-8")
