@@ -15,6 +15,7 @@ from ..metrics.metrics import Scores
 from ..reporting import plots
 from ..reporting.report_page import write_report
 from . import model, phases
+from .cluster import agreement
 from .run import Run
 
 
@@ -32,7 +33,8 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
         The final figures, as in summary.json.
     """
     state, folder, source = run.state, run.folder, run.source
-    state.model.load_weights(folder.best_weights)
+    run.workers.together(lambda: state.model.load_weights(folder.best_weights))
+    agreement.check_state(run.workers, state, "model")
     final, evaluator = state.model, run.evaluator
     if not scores_only:
         with run.strategy.scope():
@@ -41,15 +43,16 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
     split, spec = source.split(source.final_split), run.config.preprocessing
     scores = evaluator(split, spec, run.config.batch_size, run.skips_bad_images)
     summary = _summarize(run, final, scores)
-    if run.workers.is_chief:
+
+    def write() -> None:
         if not scores_only:
             bad = dict.fromkeys(run.bad_images.names if run.bad_images else ())
             bad |= run.evaluator.bad_images | evaluator.bad_images
             _write_results(run, final, summary, list(bad))
         # Last, because it marks the run as finished.
         folder.write_summary(summary)
-    # A worker that left earlier would look lost to the others.
-    run.workers.wait()
+
+    run.workers.by_chief(write)
     return summary
 
 

@@ -23,6 +23,8 @@ from ..config import TrainConfig
 from ..data.sources import Source, Split
 
 VERIFICATION_SAMPLES = 1000  # at most; exports are compared on them
+# Fields that a resumed run may change, because they do not touch its outcome.
+_MAY_CHANGE = ("start_timeout", "heartbeat_timeout")
 _PACKAGES = ("keras", "tensorflow", "tensorflow_cpu", "numpy", "ml_collections")
 
 
@@ -77,7 +79,11 @@ class RunFolder:
             )
         old = dataclasses.asdict(TrainConfig.from_json(_read(self.config)))
         new = dataclasses.asdict(config)
-        changes = [f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k]]
+        changes = [
+            f"{k}: {old[k]!r} -> {new[k]!r}"
+            for k in new
+            if old[k] != new[k] and k not in _MAY_CHANGE
+        ]
         if changes:
             raise ValueError(
                 f"`workdir` must be new or hold a run of the same config; {self.root} "
