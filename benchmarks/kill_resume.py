@@ -1,30 +1,44 @@
 """Kills training at random moments, resumes it, and compares the bits.
 
-python -m benchmarks.kill_resume [--trials=20] [--epochs=1] [--seed=0]
+python -m benchmarks.kill_resume [--trials=20] [--epochs=1] [--seed=0] [--workers=2]
 
 A run of the training command on the digits, with random augmentation, MixUp, dropout
 and a checkpoint after every step, is made once without a pause. Each trial starts it
 in a new folder, kills it with SIGKILL, starts it again to its end, and compares
 everything that the run has kept: weights, slots, average, seeds, counters, the best
-weights, the metrics. Trials with even numbers die while they write a randomly chosen
-checkpoint, the others at a random moment, from the start of the process on. The exit
-code is 1 unless all are equal to the bit.
+weights, the metrics. It also scores the saved model once more and compares with the
+score that the run has reported. The kinds of moments take turns: any moment from the
+start of the process on; while a randomly chosen checkpoint is written; at the end of an
+epoch; in the final phase.
+
+With several workers one of them, chosen at random, is killed, and the others have to
+end by themselves. The exit code is 1 unless all trials are equal to the bit.
 """
 
 import argparse
 import csv
+import dataclasses
 import json
+import math
+import os
 import pathlib
 import random
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent import futures
 
 import h5py
+import keras
 import numpy as np
 
+from training import evaluate
+from training.data import sources
+from training.main import EX_UNAVAILABLE
 from training.reporting.run_folder import RunFolder
 
 FIELDS = {
@@ -43,56 +57,132 @@ FIELDS = {
 CLOCKS = {"seconds", "seconds_to_first_step"}  # the only thing that may differ
 
 
-def start(workdir: pathlib.Path, epochs: float) -> subprocess.Popen[bytes]:
-    """Starts the training command."""
+def start(
+    workdir: pathlib.Path, epochs: float, workers: int
+) -> list[subprocess.Popen[bytes]]:
+    """Starts the training command, once for each worker."""
     fields = {**FIELDS, "epochs": epochs}
     options = [f"--config.{name}={value}" for name, value in fields.items()]
     command = [sys.executable, "-m", "training.main", "--config=digits", *options]
-    return subprocess.Popen(
-        [*command, f"--workdir={workdir}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
+    hosts = [f"127.0.0.1:{port}" for port in free_ports(workers)]
+    processes = []
+    for index in range(workers):
+        task = {"type": "worker", "index": index}
+        config = {"cluster": {"worker": hosts}, "task": task}
+        tf_config = {"TF_CONFIG": json.dumps(config)} if workers > 1 else {}
+        processes.append(
+            subprocess.Popen(
+                [*command, f"--workdir={workdir}"],
+                env=environment | tf_config,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        )
+    return processes
 
 
-def run(workdir: pathlib.Path, epochs: float) -> float:
+def free_ports(count: int) -> list[int]:
+    """Returns ports that nobody listens on."""
+    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [holder.getsockname()[1] for holder in holders]
+    for holder in holders:
+        holder.close()
+    return ports
+
+
+def wait(processes: list[subprocess.Popen[bytes]]) -> list[tuple[int, str]]:
+    """Waits for all processes; returns exit code and end of the errors of each."""
+    with futures.ThreadPoolExecutor(len(processes)) as pool:
+        errors = list(pool.map(lambda p: p.communicate()[1], processes))
+    return [
+        (process.returncode, error.decode()[-2000:])
+        for process, error in zip(processes, errors, strict=True)
+    ]
+
+
+def run(workdir: pathlib.Path, epochs: float, workers: int) -> float:
     """Trains to the end; returns seconds.
 
     Raises:
         RuntimeError: The command failed; the message ends with what it wrote.
     """
     began = time.monotonic()
-    process = start(workdir, epochs)
-    _, error = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"Training failed: {error.decode()[-2000:]}")
+    for code, error in wait(start(workdir, epochs, workers)):
+        if code:
+            raise RuntimeError(f"Training failed with {code}: {error}")
     return time.monotonic() - began
 
 
-def kill_at(workdir: pathlib.Path, epochs: float, seconds: float) -> bool:
-    """Kills a run so many seconds after its start; tells whether it was still there."""
-    process = start(workdir, epochs)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-    process.communicate()
-    return process.returncode != 0
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """A moment to kill a run at.
 
-
-def kill_while_writing(workdir: pathlib.Path, epochs: float, step: int) -> bool:
-    """Kills a run that writes the checkpoint of a step; tells whether it was hit.
-
-    It was when a part of the checkpoint lies there, under its provisional name.
+    Attributes:
+        text: Description for the report.
+        after_s: Seconds after the start; used when there is no file.
+        file: File, relative to the run folder, that is being written at the moment.
     """
-    folder = RunFolder(workdir).checkpoints
-    unfinished = folder / f"unfinished.step-{step:09d}.npz"
-    process = start(workdir, epochs)
-    while process.poll() is None and not unfinished.exists():
+
+    text: str
+    after_s: float = 0.0
+    file: str | None = None
+
+
+def choose_moment(kind: int, rng: random.Random, seconds: float, steps: int) -> Moment:
+    """Draws a moment of one of the kinds, which are counted from 0."""
+    if kind == 1:
+        step = rng.randint(1, steps)
+        file = f"checkpoints/step-{step:09d}.npz"
+        return Moment(f"writing the checkpoint of step {step}", file=file)
+    if kind == 2:
+        file = rng.choice(("metrics.csv", "checkpoints/best.weights.h5"))
+        return Moment(f"at the end of an epoch, writing {file}", file=file)
+    if kind == 3:
+        file = rng.choice(("model.keras", "summary.json"))
+        return Moment(f"in the final phase, writing {file}", file=file)
+    after = rng.uniform(0, seconds)
+    return Moment(f"{after:.1f} s after the start", after)
+
+
+def kill(
+    workdir: pathlib.Path, epochs: float, workers: int, victim: int, moment: Moment
+) -> bool:
+    """Kills one worker of a run at a moment; returns whether it was hit.
+
+    Raises:
+        RuntimeError: Another worker has not ended as one that has lost a worker, or as
+            one that had finished.
+    """
+    processes = start(workdir, epochs, workers)
+    readers = futures.ThreadPoolExecutor(1).submit(wait, processes)
+    killed = processes[victim]
+    deadline = time.monotonic() + moment.after_s
+    path = workdir / (moment.file or "")
+    unfinished = path.with_name(f"unfinished.{path.name}")
+    while killed.poll() is None:
+        if unfinished.exists() if moment.file else time.monotonic() > deadline:
+            killed.kill()
+            break
         time.sleep(0.0005)
-    process.kill()
-    process.communicate()
-    return unfinished.exists()
+    ends = readers.result()
+    for index, (code, error) in enumerate(ends):
+        if index != victim and code not in (0, EX_UNAVAILABLE):
+            raise RuntimeError(f"Worker {index} ended with {code}: {error}")
+    return ends[victim][0] == -signal.SIGKILL
+
+
+def is_saved_model_s_score(workdir: pathlib.Path) -> bool:
+    """Tells whether the reported score is that of the saved model."""
+    folder = RunFolder(workdir)
+    summary, source = folder.read_summary(), sources.load("digits")
+    if summary is None:
+        return False
+    model = keras.saving.load_model(folder.model)
+    split = source.split(summary["final_split"])
+    found = evaluate.evaluate(model, split, folder.read_preprocessing())
+    is_near = math.isclose(found.loss, summary["final_loss"], abs_tol=1e-4)
+    return found.top1 == summary["final_top1"] and is_near
 
 
 def contents(workdir: pathlib.Path) -> dict[str, bytes]:
@@ -139,33 +229,34 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--epochs", type=float, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     rng = random.Random(args.seed)
     equal = 0
     with tempfile.TemporaryDirectory() as name:
         root = pathlib.Path(name)
-        seconds = run(root / "straight", args.epochs)
+        seconds = run(root / "straight", args.epochs, args.workers)
         straight = contents(root / "straight")
         steps = json.loads(RunFolder(root / "straight").summary.read_text())["steps"]
         print(f"{steps} steps, {seconds:.0f} s without a pause", flush=True)
         for i in range(args.trials):
             workdir = root / str(i)
-            if i % 2:
-                step = rng.randint(1, steps)
-                hit = kill_while_writing(workdir, args.epochs, step)
-                moment = f"writing the checkpoint of step {step}"
-            else:
-                after = rng.uniform(0, seconds)
-                hit = kill_at(workdir, args.epochs, after)
-                moment = f"{after:.1f} s after the start"
+            moment = choose_moment(i % 4, rng, seconds, steps)
+            victim = rng.randrange(args.workers)
+            began = time.monotonic()
+            hit = kill(workdir, args.epochs, args.workers, victim, moment)
+            ended = time.monotonic() - began
             kept = RunFolder(workdir).checkpoints.glob("step-*.npz")
             latest = max((path.stem for path in kept), default="no checkpoint")
-            run(workdir, args.epochs)
+            run(workdir, args.epochs, args.workers)
             wrong = differences(straight, contents(workdir))
+            if not is_saved_model_s_score(workdir):
+                wrong.append("the score is not the saved model's")
             equal += not wrong
             print(
-                f"trial {i + 1}: killed {moment} ({'hit' if hit else 'missed'}; "
-                f"{latest}): {f'DIFFERENT: {wrong[:3]}' if wrong else 'equal'}",
+                f"trial {i + 1}: killed worker {victim} {moment.text} "
+                f"({'hit' if hit else 'missed'}; {latest}; ended after {ended:.0f} s): "
+                f"{f'DIFFERENT: {wrong[:3]}' if wrong else 'equal'}",
                 flush=True,
             )
     print(f"{equal} of {args.trials} equal to the bit")

@@ -123,6 +123,9 @@ class TrainConfig:
         drop_connect: Final rate of stochastic depth; it rises linearly with depth.
         ema_decay: Decay per step of the moving average of the weights.
         strategy: Distribution strategy, one of `config_checks.STRATEGIES`.
+        start_timeout: Seconds for which several workers wait for each other at the
+            start.
+        heartbeat_timeout: Seconds of silence after which a worker counts as lost.
         precision: Keras dtype policy of training and its evaluation. The final model
             is float32.
         sync_batch_norm: Whether BatchNorm takes its statistics over all replicas.
@@ -203,6 +206,8 @@ class TrainConfig:
 
     # Devices
     strategy: str = "auto"
+    start_timeout: float = 300.0
+    heartbeat_timeout: float = 100.0
     precision: str = "float32"
     sync_batch_norm: bool = False
     bn_group_size: int | None = None

@@ -61,8 +61,10 @@ _ABOVE_ZERO = (
     "clip_norm",
     "decay_epochs",
     "epochs",
+    "heartbeat_timeout",
     "lr_per_256",
     "patience_epochs",
+    "start_timeout",
 )
 _NOT_NEGATIVE = (
     "adversarial_epsilon",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -19,6 +18,7 @@ from keras_efficientnet.transfer import part_of
 from .config import ANY_SCALING, TrainConfig
 from .data import dataset_info, run_source
 from .engine import distribution, model, phases
+from .engine.cluster import tf_config
 
 # Slots per trained weight. Optimizers keep them in float32.
 SLOTS = {"sgd": 1, "lars": 1}
@@ -271,11 +271,7 @@ def _describe_groups(config: TrainConfig, replicas: int) -> str:
 
 
 def _workers() -> int:
-    try:
-        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
-    except (AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"TF_CONFIG must be a JSON object, but {error}") from error
-    listed = sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
+    listed = len(tf_config.read_addresses())
     return listed or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
 
 

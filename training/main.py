@@ -19,12 +19,12 @@ from keras_efficientnet.common.plain_text import tf_reason
 
 from . import config_flags, dry_run
 from .engine import trainer
-from .engine.distribution import WorkerLostError
+from .engine.cluster.rendezvous import WorkerLostError
 from .engine.preemption import Interrupted
 
 # Exit codes, as in sysexits.h but for the first; 1 is every other error.
 EX_USAGE = 2  # the run folder is none, or may not be written to
-EX_UNAVAILABLE = 69  # another worker was lost: start all again to resume
+EX_UNAVAILABLE = 69  # another worker is missing or was lost: start all to resume
 EX_IOERR = 74  # the run folder cannot be written: once it can, start again to resume
 EX_TEMPFAIL = 75  # told to stop by a signal: start again to resume
 _NO_RESTART_MENDS = {

@@ -113,18 +113,21 @@ def count_uneven(used_strategy, batch_size=64):
     return {"images": scores.images, "top1": scores.top1}
 
 
-def start(kind, workdir, *, index=0, ports=(), seconds=0.0):
+def start(kind, workdir, *, index=0, ports=(), seconds=0.0, **fields):
     """Starts a process of a run.
 
     Args:
         kind: "train" (20 steps of `SHARED`, then `count_uneven`), "whole" (all of
-            them), "slow" (pauses after each step), or "meet" (only what is quick).
+            them), "slow" (pauses after each step), "slow_files" (all steps, each
+            rename of the first worker pauses), or "meet" (only what is quick).
         workdir: Of the run.
         index: Of this worker.
         ports: Of all workers; none: two replicas in one process.
         seconds: Of each pause.
+        **fields: Changes of the configuration.
     """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PAUSE": str(seconds)}
+    environment["FIELDS"] = json.dumps(fields)
     environment.pop("TF_CONFIG", None)
     if ports:
         hosts = [f"127.0.0.1:{port}" for port in ports]
@@ -160,6 +163,7 @@ def main():
         pair = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(cpu, pair)
         config = dataclasses.replace(SHARED, strategy="mirrored")
+    config = dataclasses.replace(config, **json.loads(os.environ["FIELDS"]))
     print(json.dumps(ACTIONS[kind](config, workdir)), flush=True)
 
 
@@ -218,13 +222,15 @@ def step_by_hand(used_strategy, **fields):
 
 def _meet(config, workdir):
     from training.engine import distribution
+    from training.engine.cluster.workers import Workers
 
     del workdir
     used_strategy = distribution.make(config.strategy)
-    workers = distribution.Workers(used_strategy)
+    workers = Workers(used_strategy)
     return {
         **count_uneven(used_strategy),
         "gathered": workers.gather(workers.index, 2**31 - 1 - workers.index).tolist(),
+        "texts": workers.gather_text("é" * workers.index),
         "step": step_by_hand(used_strategy),
         "grouped_step": step_by_hand(used_strategy, bn_group_size=2),
     }
@@ -237,17 +243,34 @@ def _whole(config, workdir):
     return trainer.train(config, workdir, shared_source(), show=False)
 
 
+def _slow_files(config, workdir):
+    """Trains to the end; each rename of the first worker takes its time."""
+    import time
+
+    from training.engine import distribution
+
+    distribution.make(config.strategy)
+    if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 0:
+        replace = os.replace
+
+        def slow_replace(*args, **options):
+            time.sleep(float(os.environ["PAUSE"]))
+            replace(*args, **options)
+
+        os.replace = slow_replace
+    return _whole(config, workdir)
+
+
 def _slow(config, workdir):
-    """Trains with pauses, and tells of each step; exits as the command line does."""
+    """Trains with pauses, and reports each step; exits as the command line does."""
     import time
 
     from absl import flags
 
     from training import main
-    from training.engine import distribution, trainer
+    from training.engine.cluster import agreement, rendezvous
     from training.reporting import metric_writers
 
-    distribution.make(config.strategy)
     step = metric_writers.Progress.step
 
     def slow_step(self):
@@ -256,16 +279,22 @@ def _slow(config, workdir):
         time.sleep(float(os.environ["PAUSE"]))
 
     metric_writers.Progress.step = slow_step
-    train = trainer.train
-    trainer.train = lambda c, w: train(c, w, shared_source(), show=False)
+    sources.load = lambda *args, **options: shared_source()
+    agreement.SHARED_WITHIN_S = rendezvous.REPORT_EVERY_S = 1.0
     sys.argv = ["main", f"--workdir={workdir}"]
     flags.FLAGS(main.define_flags(flags.FLAGS, sys.argv))
-    config.epochs = 1000
+    config.data = "tiny"
     flags.FLAGS.config = config
     main._main(sys.argv[:1])
 
 
-ACTIONS = {"train": _train, "meet": _meet, "whole": _whole, "slow": _slow}
+ACTIONS = {
+    "train": _train,
+    "meet": _meet,
+    "whole": _whole,
+    "slow": _slow,
+    "slow_files": _slow_files,
+}
 
 if __name__ == "__main__":
     main()

@@ -1,9 +1,9 @@
-"""Name to tf.distribute strategy, and what its workers have to agree on."""
+"""Distribution strategies by name."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import json
 import os
 import re
 import shutil
@@ -11,200 +11,135 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+# The public API has no other way to set the heartbeat timeout.
+from tensorflow.python.eager import context as eager_context
+
+from .cluster import rendezvous, tf_config
+from .cluster.rendezvous import WorkerLostError
+from .preemption import signals_held
+
 SLURM_PORT = 8888  # of the first worker of a machine; the others count up
-_JOBS = ("chief", "worker")  # those that train, in their order
-_LOSSES = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.FailedPreconditionError,
-)
+# All workers were there a moment ago, so that TensorFlow's own wait, which cannot be
+# interrupted, need not be long.
+_REGISTER_TIMEOUT_S = 120
 
 
-class WorkerLostError(ConnectionError):
-    """Another worker of the run has died or cannot be reached."""
+@dataclasses.dataclass(frozen=True)
+class Timeouts:
+    """Timeouts of a multi-worker run.
+
+    Attributes:
+        start_s: Longest wait for the other workers at the start, seconds.
+        heartbeat_s: Silence after which a worker counts as lost, seconds.
+    """
+
+    start_s: float = 300.0
+    heartbeat_s: float = 100.0
 
 
-def make(name: str) -> tf.distribute.Strategy:
+def make(name: str, timeouts: Timeouts | None = None) -> tf.distribute.Strategy:
     """Makes a strategy by name.
 
     Args:
         name: Key of `STRATEGIES`: "one_device" takes the first GPU, or the
             processor; "mirrored" every GPU of this machine, or every logical
             processor device; "multi_worker" one process per machine or GPU, as
-            TF_CONFIG or SLURM tells; "tpu" the TPU of this machine, or the one that
-            TPU_NAME names. "auto" is the first that applies of: multi_worker when
-            TF_CONFIG lists more than one worker, tpu when there is one, mirrored
+            TF_CONFIG or SLURM describes; "tpu" the TPU of this machine, or the one
+            that TPU_NAME names. "auto" is the first that applies of: multi_worker
+            when TF_CONFIG lists more than one worker, tpu when there is one, mirrored
             when there are several GPUs, one_device.
+        timeouts: Timeouts of "multi_worker"; None: the defaults.
 
     Raises:
         ValueError: This machine, or its environment, does not have what it takes.
+        WorkerLostError: Another worker cannot be reached.
         RuntimeError: TensorFlow has run something already, which "multi_worker" has
-            to come before. Whoever opens a source first calls this before that.
+            to come before. Call `make` before opening a source.
     """
-    return STRATEGIES[name]()
+    return STRATEGIES[name](timeouts or Timeouts())
 
 
-class Workers:
-    """The processes that share a run.
-
-    Args:
-        used_strategy: What the run is under.
-
-    Attributes:
-        count: How many there are.
-        index: Place of this one, from 0.
-    """
-
-    def __init__(self, used_strategy: tf.distribute.Strategy) -> None:
-        self.count, self.index = _place(used_strategy)
-        replicas = used_strategy.num_replicas_in_sync // self.count
-        workers, index = self.count, self.index
-
-        def replica_sum(numbers: tf.Tensor) -> tf.Tensor:
-            context = tf.distribute.get_replica_context()
-            # One replica speaks for its worker.
-            speaks = context.replica_id_in_sync_group == index * replicas
-            row = tf.one_hot(index, workers, dtype=tf.int32)[:, tf.newaxis]
-            return context.all_reduce("SUM", row * numbers * tf.cast(speaks, tf.int32))
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
-        def gather(numbers: tf.Tensor) -> tf.Tensor:
-            rows = used_strategy.run(replica_sum, (numbers,))
-            return used_strategy.experimental_local_results(rows)[0]
-
-        self._gather = gather
-
-    @property
-    def is_chief(self) -> bool:
-        """Whether this is the one that writes."""
-        return self.index == 0
-
-    def gather(self, *numbers: int) -> np.ndarray:
-        """Waits for all workers, and returns the numbers of each.
-
-        Args:
-            *numbers: Under 2**31 each, as many on every worker.
-
-        Returns:
-            (workers, numbers), int.
-        """
-        if self.count == 1:
-            return np.array([numbers])
-        return self._gather(tf.constant(numbers, tf.int32)).numpy()
-
-    def wait(self) -> None:
-        """Waits until all workers have come here."""
-        self.gather(0)
-
-
-def explain_loss(error: tf.errors.OpError) -> str | None:
-    """Tells which worker was lost, if that is what an error of TensorFlow is about.
-
-    Args:
-        error: Of a step under "multi_worker".
-
-    Returns:
-        One line; None when the error is about something else.
-    """
-    about = ("ollective", "task:", "heartbeat", "oordination")
-    if not (isinstance(error, _LOSSES) and any(word in str(error) for word in about)):
-        return None
-    tasks = re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
-    names = sorted({f"{job} {number}" for job, number in tasks})
-    return f"Lost contact with {' and '.join(names) or 'a worker'}"
-
-
-def _place(used_strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """Returns the number of workers and the place of this one."""
-    resolver = used_strategy.cluster_resolver
-    kind = tf.distribute.MultiWorkerMirroredStrategy
-    if not isinstance(used_strategy, kind) or resolver is None:
-        return 1, 0
-    cluster = resolver.cluster_spec()
-    tasks = [
-        (job, task)
-        for job in _JOBS
-        if job in cluster.jobs
-        for task in cluster.task_indices(job)
-    ]
-    place = (resolver.task_type, resolver.task_id)
-    # Without any cluster TensorFlow takes this process as the only worker.
-    return (len(tasks), tasks.index(place)) if tasks else (1, 0)
-
-
-def _auto() -> tf.distribute.Strategy:
-    cluster = _tf_config().get("cluster", {})
-    if sum(len(cluster.get(job, ())) for job in _JOBS) > 1:
-        return _multi_worker()
+def _auto(timeouts: Timeouts) -> tf.distribute.Strategy:
+    if len(tf_config.read_addresses()) > 1:
+        return _multi_worker(timeouts)
     if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
-        return _tpu()
-    return _mirrored() if len(_devices("GPU")) > 1 else _one_device()
+        return _tpu(timeouts)
+    make_local = _mirrored if len(_devices("GPU")) > 1 else _one_device
+    return make_local(timeouts)
 
 
-def _one_device() -> tf.distribute.Strategy:
+def _one_device(timeouts: Timeouts) -> tf.distribute.Strategy:
+    del timeouts
     # The default strategy puts everything on the first device, without the wrapping
     # of variables and data that OneDeviceStrategy adds to every step.
     return tf.distribute.get_strategy()
 
 
-def _mirrored() -> tf.distribute.Strategy:
+def _mirrored(timeouts: Timeouts) -> tf.distribute.Strategy:
+    del timeouts
     return tf.distribute.MirroredStrategy(_devices("GPU") or _devices("CPU"))
 
 
-@functools.cache  # a process can have one only
-def _multi_worker() -> tf.distribute.Strategy:
-    config = _tf_config()
+_multi_worker_strategy: list[tf.distribute.Strategy] = []
+
+
+def _multi_worker(timeouts: Timeouts) -> tf.distribute.Strategy:
+    if not _multi_worker_strategy:  # a process can have one only
+        _multi_worker_strategy.append(_start_multi_worker(timeouts))
+    return _multi_worker_strategy[0]
+
+
+def _start_multi_worker(timeouts: Timeouts) -> tf.distribute.Strategy:
+    cluster = tf_config.read_cluster()
     resolver: Any
-    if config:
-        _check_tf_config(config)
+    if cluster:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     elif "SLURM_STEP_NUM_TASKS" in os.environ:
         resolver = _slurm()
+        addresses = tf_config.name_tasks(resolver.cluster_spec().as_dict())
+        task = f"{resolver.task_type} {resolver.task_id}"
+        cluster = tf_config.Cluster(addresses, task)
     else:
         raise ValueError(
-            "`strategy` 'multi_worker' needs TF_CONFIG, or to be started by SLURM's "
-            "srun. Neither TF_CONFIG nor SLURM_STEP_NUM_TASKS is in the environment"
+            "`strategy` 'multi_worker' needs a cluster: set TF_CONFIG, or start with "
+            "SLURM's srun. Neither TF_CONFIG nor SLURM_STEP_NUM_TASKS is in the "
+            "environment"
         )
-    try:
-        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
-    except RuntimeError as error:
+    if eager_context.context()._context_handle is not None:
         raise RuntimeError(
             "`strategy` 'multi_worker' must come before everything else that "
-            f"TensorFlow does in a process: {error}"
+            "TensorFlow does in a process"
+        )
+    rendezvous.meet(cluster, timeouts.start_s)
+    _configure_heartbeats(cluster, timeouts)
+    try:
+        # TensorFlow takes over SIGTERM here and would swallow it.
+        with signals_held():
+            return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    except tf.errors.OpError as error:
+        raise WorkerLostError(
+            "TensorFlow could not connect the workers, although they had reached each "
+            f"other: {_first_line(error)}"
         ) from error
 
 
-def _tf_config() -> dict[str, Any]:
-    text = os.environ.get("TF_CONFIG", "")
-    try:
-        config = json.loads(text or "{}")
-    except json.JSONDecodeError as error:
-        raise ValueError(f"TF_CONFIG must be JSON, but {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("cluster", {}), dict):
-        raise ValueError(f"TF_CONFIG must be a JSON object. Received: {text}")
-    return config
-
-
-def _check_tf_config(config: dict[str, Any]) -> None:
-    cluster, task = config.get("cluster", {}), config.get("task", {})
-    others = [job for job in cluster if job not in _JOBS]
-    if others or not cluster.get("worker"):
-        raise ValueError(
-            "TF_CONFIG's cluster must list workers, and at most a chief besides. "
-            f"Received: {', '.join(cluster) or 'no jobs'}"
-        )
-    tasks = [[job, i] for job, hosts in cluster.items() for i in range(len(hosts))]
-    place = [task.get("type"), task.get("index")]
-    if place not in tasks:
-        raise ValueError(
-            "TF_CONFIG's task must be one of its cluster's, such as "
-            f"{{'type': '{tasks[0][0]}', 'index': 0}}. Received: task={task}"
-        )
+def _configure_heartbeats(cluster: tf_config.Cluster, timeouts: Timeouts) -> None:
+    """Configures what the strategy would otherwise leave at 10 seconds."""
+    jobs = tf.compat.v1.ConfigProto().experimental.coordination_config
+    for job in tf_config.JOBS:
+        tasks = sum(name.startswith(f"{job} ") for name in cluster.addresses)
+        if tasks:
+            jobs.coordinated_job_list.add(name=job, num_tasks=tasks)
+    leader, index = next(iter(cluster.addresses)).split()
+    eager_context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=f"/job:{leader}/replica:0/task:{index}",
+        coordinated_jobs=list(jobs.coordinated_job_list),
+        heartbeat_timeout_in_ms=int(timeouts.heartbeat_s * 1000),
+        cluster_register_timeout_in_ms=_REGISTER_TIMEOUT_S * 1000,
+    )
 
 
 def _slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
@@ -243,26 +178,30 @@ def _tasks_per_node() -> int:
 
 
 @functools.cache  # a second initialisation would lose what is on the TPU
-def _tpu() -> tf.distribute.Strategy:
+def _tpu(timeouts: Timeouts) -> tf.distribute.Strategy:
+    del timeouts
     name = os.environ.get("TPU_NAME", "local")
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        first_line = (str(error).splitlines() or ["no reason given"])[0]
         raise ValueError(
             f"`strategy` 'tpu' needs a TPU; TensorFlow finds none at {name!r}: "
-            f"{first_line}"
+            f"{_first_line(error)}"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0]
 
 
 def _devices(kind: str) -> list[str]:
     return [device.name for device in tf.config.list_logical_devices(kind)]
 
 
-STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
+STRATEGIES: dict[str, Callable[[Timeouts], tf.distribute.Strategy]] = {
     "auto": _auto,
     "one_device": _one_device,
     "mirrored": _mirrored,

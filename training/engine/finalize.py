@@ -17,6 +17,7 @@ from ..reporting import plots
 from ..reporting.report_page import write_report
 from ..reporting.run_folder import RunFolder
 from . import checkpoints, model, phases
+from .cluster import agreement
 from .run import Run
 
 
@@ -34,7 +35,10 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
         The final figures, as in summary.json.
     """
     state, folder, source = run.state, run.folder, run.source
-    checkpoints.load_weights(state.model, folder.best_weights)
+    run.workers.together(
+        lambda: checkpoints.load_weights(state.model, folder.best_weights)
+    )
+    agreement.check_state(run.workers, state, "model")
     final, evaluator = state.model, run.evaluator
     if not scores_only:
         with run.strategy.scope():
@@ -43,28 +47,31 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
     split, spec = source.split(source.final_split), run.config.preprocessing
     scores = evaluator(split, spec, run.config.batch_size, run.skips_bad_images)
     summary = _summarize(run, final, scores)
-    if run.workers.is_chief:
+
+    def write() -> None:
         if not scores_only:
             bad = dict.fromkeys(run.bad_images.names if run.bad_images else ())
             bad |= run.evaluator.bad_images | evaluator.bad_images
             _write_results(run, final, summary, list(bad))
         # Last, because it marks the run as finished.
         folder.write_summary(summary)
-    # A worker that left earlier would look lost to the others.
-    run.workers.wait()
+
+    run.workers.by_chief(write)
     return summary
 
 
-def rebuild_model(config: TrainConfig, folder: RunFolder) -> None:
-    """Writes the model of a finished run again, from its best weights.
+def rebuild_missing_model(config: TrainConfig, folder: RunFolder) -> None:
+    """Writes the model of a finished run again if it is missing.
 
     Args:
         config: Configuration of the run.
-        folder: Folder of the run, whose model.keras is missing.
+        folder: Folder of the run.
 
     Raises:
         ValueError: The best weights or the class names are missing or damaged.
     """
+    if folder.model.is_file():
+        return
     net = model.build(config, len(folder.read_labels()))
     checkpoints.load_weights(net, folder.best_weights)
     with replacing(folder.model) as unfinished:

@@ -94,3 +94,22 @@ class Interrupts:
             file=sys.stderr,
             flush=True,
         )
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Holds signals back for the time of a block that puts its own handlers in place.
+
+    Afterwards the handlers from before are back, and take what came meanwhile.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {s: signal.getsignal(s) for s in SIGNALS} if is_main else {}
+    can_hold = hasattr(signal, "pthread_sigmask")  # not on Windows
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS) if can_hold else set()
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if can_hold:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)

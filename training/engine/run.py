@@ -15,7 +15,7 @@ from ..metrics.evaluator import Evaluator
 from ..reporting.metric_writers import Metrics, Progress, TensorBoard
 from ..reporting.run_folder import BadImageRecord, RunFolder
 from .checkpoints import Checkpoints
-from .distribution import Workers
+from .cluster.workers import Workers
 from .preemption import Interrupts
 from .train_state import TrainState
 
@@ -109,8 +109,17 @@ class Run:
         since = self.checked_step
         self.check_finite(step)
         self.state.seconds.assign(self.seconds)
-        if not self.workers.is_chief:
-            return
+        self.workers.by_chief(lambda: self._write_checkpoint(step, since))
+
+    def write_epoch(self, row: dict[str, float], is_best: bool) -> None:
+        """Writes the figures of an epoch, and its averaged weights if they are best."""
+        self.metrics.add(row)
+        if self.tensorboard:
+            self.tensorboard.add(row)
+        if is_best:
+            self.state.save_ema_weights(self.folder.best_weights)
+
+    def _write_checkpoint(self, step: int, since: int) -> None:
         try:
             self.state.save(self.checkpoints)
         except FloatingPointError as error:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 import pathlib
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -150,18 +151,27 @@ class TrainState:
         }
         folder.save(int(self.step.numpy()), reads)
 
-    def restore(self, folder: Checkpoints) -> int:
-        """Reads everything from the latest checkpoint that is whole.
-
-        Returns:
-            Check sum of what was read; 0 when there is no checkpoint.
+    def restore(self, folder: Checkpoints) -> None:
+        """Reads everything from the latest checkpoint that is whole, if there is one.
 
         Raises:
             ValueError: There are checkpoints, and none is whole.
         """
-        return folder.restore(
+        folder.restore(
             {name: variable.assign for name, variable in self._variables().items()}
         )
+
+    def checksum(self, part: str = "") -> int:
+        """Returns the CRC-32 of what a checkpoint holds, except for the time spent.
+
+        Args:
+            part: "model" for the weights of the model only.
+        """
+        found = 0
+        for name, variable in self._variables().items():
+            if name.startswith(part) and name != "seconds":
+                found = zlib.crc32(variable.numpy().tobytes(), found)
+        return found
 
     def _variables(self) -> dict[str, tf.Variable]:
         """Returns name -> variable of all that a checkpoint holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -29,8 +30,10 @@ from ..reporting.metric_writers import Metrics, Progress, TensorBoard
 from ..reporting.run_folder import RunFolder
 from . import advprop, distribution, model, phases
 from .checkpoints import Checkpoints
-from .distribution import Workers
-from .finalize import finish, rebuild_model
+from .cluster import agreement
+from .cluster.rendezvous import WorkerLostError
+from .cluster.workers import Workers, explain_loss
+from .finalize import finish, rebuild_missing_model
 from .preemption import Interrupted, Interrupts
 from .run import Run
 from .train_state import TrainState
@@ -75,30 +78,36 @@ def train(
         OSError: `workdir` cannot be written, or not any more; what it held stays.
         FloatingPointError: The loss is not finite any more.
         Interrupted: A signal came; the run can be resumed.
-        WorkerLostError: Another worker has died; the run can be resumed.
+        WorkerLostError: Another worker has died or cannot be reached; the run can be
+            resumed.
     """
     started = time.perf_counter()
     config.validate()
     config = config.self_contained()
-    # Before all else: several workers find each other before TensorFlow has begun.
-    used_strategy = distribution.make(config.strategy)
-    workers = Workers(used_strategy)
     folder = RunFolder(workdir)
-    folder.check_config(config)
-    finished = folder.read_summary()
-    if finished:
-        if workers.is_chief and not (scores_only or folder.model.is_file()):
-            rebuild_model(config, folder)
-        return finished
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_naming_lost_workers(workers))
         stack.enter_context(suggesting_skip(config.on_bad_image))
         interrupts = stack.enter_context(Interrupts())
-        source = run_source.open_source(config, source)
-        if workers.is_chief:
+        # Before all else: several workers find each other before TensorFlow has begun.
+        timeouts = distribution.Timeouts(config.start_timeout, config.heartbeat_timeout)
+        used_strategy = distribution.make(config.strategy, timeouts)
+        workers = Workers(used_strategy)
+        stack.enter_context(_naming_lost_workers(workers))
+        finished = _check_start(config, folder, workers)
+        if finished:
+            if not scores_only:
+                workers.by_chief(lambda: rebuild_missing_model(config, folder))
+            return finished
+        source = workers.together(
+            functools.partial(run_source.open_source, config, source)
+        )
+        agreement.check_source(workers, source)
+
+        def begin() -> None:
             stack.enter_context(lock(folder.lock))
             folder.begin(config, source)
-        workers.wait()  # until the folder is there
+
+        workers.by_chief(begin)
         parts = (config, folder, source, used_strategy, workers, interrupts)
         run = _set_up(*parts, started, show)
         board = run.tensorboard or contextlib.nullcontext()
@@ -125,16 +134,33 @@ def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:
     return {step: epoch for step, epoch in ends.items() if 0 < step <= total}
 
 
+def _check_start(
+    config: TrainConfig, folder: RunFolder, workers: Workers
+) -> dict[str, Any] | None:
+    """Checks what can be checked before the data is opened.
+
+    Returns:
+        The final figures of a run that is finished.
+    """
+    agreement.check_config(workers, config)
+    workers.together(lambda: folder.check_config(config))
+    finished = workers.together(folder.read_summary)
+    if workers.gather(bool(finished)).all():
+        return finished
+    agreement.check_shared(workers, folder.root)
+    return None
+
+
 @contextlib.contextmanager
 def _naming_lost_workers(workers: Workers) -> Iterator[None]:
     """Turns TensorFlow's error about a lost worker into one line."""
     try:
         yield
     except tf.errors.OpError as error:
-        lost = distribution.explain_loss(error) if workers.count > 1 else None
+        lost = explain_loss(error) if workers.count > 1 else None
         if lost is None:
             raise
-        raise distribution.WorkerLostError(
+        raise WorkerLostError(
             f"{lost}; start all workers again to resume from the latest checkpoint"
         ) from error
 
@@ -157,7 +183,8 @@ def _set_up(
         optim = _optimizer(config, net, auxiliary, images)
         state = TrainState(net, optim, config.ema_decay, auxiliary)
     checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
-    _restore(state, checkpoints, workers)
+    workers.together(lambda: state.restore(checkpoints))
+    agreement.check_state(workers, state)
     first_step = int(state.step.numpy())
     # The figures of an epoch that is still to be validated are about to be made again.
     known_step = first_step - 1 if state.sums.numpy().any() else first_step
@@ -189,17 +216,6 @@ def _set_up(
         started=started - float(state.seconds.numpy()),
         checked_step=first_step,
     )
-
-
-def _restore(state: TrainState, checkpoints: Checkpoints, workers: Workers) -> None:
-    check_sum = state.restore(checkpoints)
-    # All take the same numbers, or their weights would part without a word.
-    found = workers.gather(int(state.step.numpy()), check_sum % 2**31)
-    if (found != found[0]).any():
-        raise ValueError(
-            "`workdir` must be a folder that all workers share. They find different "
-            f"checkpoints in theirs, of the steps {found[:, 0].tolist()}"
-        )
 
 
 def _auxiliary(config: TrainConfig, net: keras.Model) -> dict[int, keras.Layer]:
@@ -246,7 +262,6 @@ def _run_epochs(run: Run, stop_at_step: int | None) -> bool:
     for step in _steps(run):  # finished steps
         if run.is_told_to_stop(step):
             run.save(step)
-            run.workers.wait()  # until the chief has saved
             raise Interrupted(f"at step {step:,}")
         if step in ends:
             _end_epoch(run, step, ends[step])
@@ -257,7 +272,6 @@ def _run_epochs(run: Run, stop_at_step: int | None) -> bool:
         elif step % CHECK_EVERY_STEPS == 0:
             run.check_finite(step)
         if step == stop_at_step and step < max(ends):
-            run.workers.wait()
             return False
     return True
 
@@ -374,14 +388,11 @@ def _end_epoch(run: Run, step: int, epoch: float) -> None:
         "seconds": run.seconds,
     }
     run.progress.epoch(row)
-    if run.tensorboard:
-        run.metrics.add(row)
-        run.tensorboard.add(row)
-    if state.is_best(scores.top1, scores.loss):
+    is_best = state.is_best(scores.top1, scores.loss)
+    run.workers.by_chief(lambda: run.write_epoch(row, is_best))
+    if is_best:
         state.best_top1.assign(scores.top1)
         state.best_loss.assign(scores.loss)
         state.best_epoch.assign(epoch)
-        if run.workers.is_chief:
-            state.save_ema_weights(run.folder.best_weights)
     state.sums.assign(tf.zeros(3))
     run.save(step)

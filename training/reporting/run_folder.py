@@ -27,6 +27,8 @@ from ..data.decode_errors import UnreadableImagesError
 from ..data.sources import Source, Split
 
 VERIFICATION_SAMPLES = 1000  # at most; exports are compared on them
+# Fields that a resumed run may change, because they do not touch its outcome.
+_MAY_CHANGE = ("start_timeout", "heartbeat_timeout")
 _PACKAGES = ("keras", "tensorflow", "tensorflow_cpu", "numpy", "ml_collections")
 
 
@@ -95,7 +97,11 @@ class RunFolder:
         with _naming_damaged(self.config, "restore it, or begin in another folder"):
             old = dataclasses.asdict(TrainConfig.from_json(_read(self.config)))
         new = dataclasses.asdict(config)
-        changes = [f"{k}: {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k]]
+        changes = [
+            f"{k}: {old[k]!r} -> {new[k]!r}"
+            for k in new
+            if old[k] != new[k] and k not in _MAY_CHANGE
+        ]
         if changes:
             raise ValueError(
                 f"`workdir` must be new or hold a run of the same config; {self.root} "

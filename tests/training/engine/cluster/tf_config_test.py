@@ -1,0 +1,95 @@
+import json
+
+import pytest
+
+from training.engine.cluster import tf_config
+
+HOSTS = ["host0:2222", "[fe80::1]:65535"]
+TASK = {"type": "worker", "index": 1}
+
+
+@pytest.fixture
+def set_config(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+
+    def set_text(config):
+        text = config if isinstance(config, str) else json.dumps(config)
+        monkeypatch.setenv("TF_CONFIG", text)
+
+    return set_text
+
+
+def cluster(hosts, task=TASK):
+    return {"cluster": {"worker": hosts}, "task": task}
+
+
+def test_reads_tasks_with_the_chief_first(set_config):
+    jobs = {"worker": HOSTS, "chief": ["host2:1"]}
+    set_config({"cluster": jobs, "task": TASK, "environment": "cloud"})
+    found = tf_config.read_cluster()
+    assert list(found.addresses.items()) == [
+        ("chief 0", "host2:1"),
+        ("worker 0", "host0:2222"),
+        ("worker 1", "[fe80::1]:65535"),
+    ]
+    assert found.task == "worker 1"
+    assert tf_config.split_address(HOSTS[1]) == ("fe80::1", 65535)
+
+
+def test_digest_depends_on_the_addresses_and_not_on_the_task(set_config):
+    digests = []
+    for hosts, index in ((HOSTS, 0), (HOSTS, 1), (["host9:2222", HOSTS[1]], 1)):
+        set_config(cluster(hosts, {"type": "worker", "index": index}))
+        digests.append(tf_config.read_cluster().digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("config", ["", "{}", {"cluster": {}}, {"task": TASK}])
+def test_there_may_be_no_cluster(set_config, config):
+    set_config(config)
+    assert tf_config.read_cluster() is None
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "must be a JSON object, but .* Received: TF_CONFIG='{'"),
+        ([1], r"must be a JSON object. Received: TF_CONFIG='\[1\]'"),
+        ({"cluster": HOSTS}, "`cluster` must be an object, as in .* Received: clus"),
+        ({"cluster": {"ps": ["a:1"]}}, "workers, and at most a chief .* Received: ps"),
+        (cluster("host0:2222"), "a list of addresses .* Received: worker='host0:2222'"),
+        (cluster({"0": "host0:2222"}), "must have a list of addresses for each job"),
+        (cluster([HOSTS[0], 7]), "'HOST:PORT', .* Received: worker 1=7"),
+        (cluster([None]), "'HOST:PORT', .* Received: worker 0=None"),
+        (cluster(["host0"]), "'HOST:PORT', .* Received: worker 0='host0'"),
+        (cluster(["host0:"]), "'HOST:PORT', .* Received: worker 0='host0:'"),
+        (cluster(["host0:0"]), "a port from 1 to 65535. Received: worker 0='host0:0'"),
+        (cluster(["host0:65536"]), "a port from 1 to 65535"),
+        (cluster(["grpc://host0:1"]), "of the form 'HOST:PORT'"),
+        (cluster([" a:1"]), "of the form 'HOST:PORT'"),
+        (
+            cluster(["a:1", "a:1"]),
+            "different address .* worker 0='a:1', worker 1='a:1'",
+        ),
+        (
+            {"cluster": {"chief": HOSTS}},
+            "must have one chief at most. Received: chief=",
+        ),
+        (
+            cluster(HOSTS, ["worker", 0]),
+            r"`task` must be an object, .* task=\['worker'",
+        ),
+        (cluster(HOSTS, {}), r"such as {'type': 'worker', 'index': 0}. Rec.*: task={}"),
+        (
+            cluster(HOSTS, {"type": "worker", "index": 2}),
+            "must be one of its cluster's",
+        ),
+        (cluster(HOSTS, {"type": "worker", "index": "1"}), "one of its cluster's"),
+        (cluster(HOSTS, {"type": "chief", "index": 0}), "one of its cluster's"),
+    ],
+)
+def test_rejects_malformed_tf_config_in_one_line(set_config, config, message):
+    set_config(config)
+    with pytest.raises(ValueError, match=f"^TF_CONFIG.*{message}") as caught:
+        tf_config.read_cluster()
+    assert "\n" not in str(caught.value)
