@@ -241,9 +241,9 @@ def existing(folder: str | os.PathLike[str]) -> Path:
     # Absolute: what is held out must not depend on where the program was started.
     root = Path(os.path.abspath(Path(folder).expanduser()))
     if not root.is_dir():
+        kind = " (not a folder)" if root.exists() else ""
         raise ValueError(
-            "A folder of images must be an existing folder. "
-            f"Received: {printable(root)}"
+            f"A folder of images must exist. Received: {printable(folder)}{kind}"
         )
     return root
 

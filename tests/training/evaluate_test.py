@@ -263,5 +263,5 @@ def test_images_without_labels_are_named_from_their_folder(tmp_path):
     split = evaluate._unlabelled(str(tmp_path))
     assert list(split.names) == ["a/000.png", "a/001.png", "b/000.png"]
     assert set(split.labels) == {sources.UNKNOWN}
-    with pytest.raises(ValueError, match="must be an existing folder"):
+    with pytest.raises(ValueError, match="A folder of images must exist"):
         evaluate._unlabelled(str(tmp_path / "missing"))

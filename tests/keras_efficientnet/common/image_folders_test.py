@@ -144,8 +144,11 @@ def test_images_beside_class_folders_are_named(tmp_path):
 
 
 def test_missing_and_empty_folders_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"an existing folder. Received: .*no"):
+    with pytest.raises(ValueError, match=r"must exist. Received: .*no$"):
         list_images(tmp_path / "no")
+    (tmp_path / "notes.txt").write_text("a file")
+    with pytest.raises(ValueError, match=r"notes.txt \(not a folder\)"):
+        list_images(tmp_path / "notes.txt")
     with pytest.raises(ValueError, match=r"must hold images \(.jpg, .* It has none"):
         list_images(tmp_path)
     with pytest.raises(ValueError, match="one subfolder per class. It has none"):

@@ -3,8 +3,8 @@ import json
 import os
 
 import pytest
-from research.files import InUseError, lock
 
+from keras_efficientnet.common.files import InUseError, lock
 from research import base_network
 from research.execution import trials
 from training.config import TrainConfig
@@ -120,7 +120,7 @@ def test_a_variant_is_a_base_under_its_own_recipe():
     config = base_network.base_config(
         base_network.TrainingOptions(data="digits", recipe="imagenet:b1", base="b0")
     )
-    assert (config.model, config.stages) == ("EfficientNet", "")
+    assert (config.model, config.stages) == ("EfficientNet", None)
     # B0's size: what the recipe leaves to its variant follows the base.
     assert (config.image_size, config.width, config.depth) == (224, 1.0, 1.0)
     scaled = base_network.scale(config, base_network.Scaling(2.0, 1.5, 1.1), seed=3)

@@ -73,7 +73,7 @@ def test_folder_with_train_only_holds_out_a_tenth(tmp_path):
 
 
 def test_folder_errors_name_the_folder(tmp_path):
-    with pytest.raises(ValueError, match="must be an existing folder"):
+    with pytest.raises(ValueError, match="A folder of images must exist"):
         sources.folder(str(tmp_path / "missing"))
     with pytest.raises(ValueError, match="one subfolder per class"):
         sources.folder(str(tmp_path))
