@@ -168,14 +168,23 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(
     assert "answered" not in text
 
 
-def test_command_refuses_logits(tmp_path, command):
+def test_logits_are_answered_as_the_probabilities_they_stand_for(tmp_path, command):
     inputs = keras.Input((8, 8, 3))
-    x = keras.layers.GlobalAveragePooling2D()(inputs)
-    path = tmp_path / "logits.keras"
-    keras.Model(inputs, keras.layers.Dense(3)(x)).save(path)
+    x = keras.layers.GlobalAveragePooling2D()(inputs / 255)
+    logits = keras.layers.Dense(3)(x)
     write_images(tmp_path / "photos", [50])
-    code, _ = command(f"--model={path}", f"--images={tmp_path / 'photos'}")
-    assert "must give probabilities, which sum to 1" in code
+    answers = {}
+    for name, outputs in (
+        ("logits", logits),
+        ("softmax", keras.layers.Softmax()(logits)),
+    ):
+        path, folder = tmp_path / f"{name}.keras", tmp_path / name
+        keras.Model(inputs, outputs).save(path)
+        arguments = (f"--model={path}", f"--images={tmp_path / 'photos'}")
+        code, _ = command(*arguments, f"--output_dir={folder}")
+        assert code == 0
+        answers[name] = (folder / "predictions.csv").read_text()
+    assert answers["logits"] == answers["softmax"]
 
 
 def test_command_needs_the_size_of_a_model_of_any(tmp_path, command):

@@ -24,6 +24,7 @@ SUMMARY = {
 def test_report_shows_figures_and_links_what_exists(tmp_path):
     folder = RunFolder(tmp_path)
     folder.metrics.write_text("")
+    folder.curves.touch()
     config = TrainConfig(model="lite0", data="digits", epochs=4)
     summary = SUMMARY
     report_page.write_report(folder, config, summary)
