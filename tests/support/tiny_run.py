@@ -221,15 +221,20 @@ def step_by_hand(used_strategy, **fields):
 
 
 def _meet(config, workdir):
+    from tensorflow.python.eager import context as eager_context
+
     from training.engine import distribution
     from training.engine.cluster.workers import Workers
 
     del workdir
-    used_strategy = distribution.make(config.strategy)
+    timeouts = distribution.Timeouts(heartbeat_s=config.heartbeat_timeout)
+    used_strategy = distribution.make(config.strategy, timeouts)
     workers = Workers(used_strategy)
+    service = eager_context.context().coordination_service
     return {
         **count_uneven(used_strategy),
         "gathered": workers.gather(workers.index, 2**31 - 1 - workers.index).tolist(),
+        "heartbeat_timeout_ms": service.heartbeat_timeout_in_ms,
         "texts": workers.gather_text("é" * workers.index),
         "step": step_by_hand(used_strategy),
         "grouped_step": step_by_hand(used_strategy, bn_group_size=2),

@@ -82,13 +82,14 @@ EXPECTED = {"images": UNEVEN, "top1": pytest.approx((UNEVEN - 251) / UNEVEN)}
 
 
 def test_two_workers_agree_and_count_every_image_once(tmp_path):
-    results = finish(start_pair("meet", tmp_path))
+    results = finish(start_pair("meet", tmp_path, heartbeat_timeout=77.0))
     # Each speaks for itself, and numbers up to 31 bits come through.
     gathered = [[0, 2**31 - 1], [1, 2**31 - 2]]
     for result in results:
         assert {name: result[name] for name in EXPECTED} == EXPECTED
         assert result["gathered"] == gathered
         assert result["texts"] == ["", "é"]
+        assert result["heartbeat_timeout_ms"] == 77_000
     steps = [result["step"] for result in results]
     assert steps[0] == steps[1]
     alone = tiny_run.step_by_hand(distribution.make("one_device"))
