@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_efficientnet.common import console
 from keras_efficientnet.common.files import scratch_folder
 from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.common.image_folders import ImageFolder
@@ -110,7 +110,7 @@ def export_model(
     )
     warnings = find_warnings(examples.paths, calibration_set)
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        console.report(f"warning: {warning}")
     batches = _Batches(calibration_set, spec, loaded.channels)
     source = Source(network, spec.image_size, loaded.labels, spec, batches)
     folder = OutputFolder(path, source, [row.artefact for row in rows.values()])

@@ -54,6 +54,11 @@ _TRANSPARENT = {
     *("identity", "reshape", "squeeze", "flatten", "cast", "convert", "result"),
     *("quantize", "dequantize", "quantizelinear", "dequantizelinear", "noop"),
 }
+# Of the page's model.json; the last two are those of pages before version 0.1.
+_WEB_FIELDS = (
+    *("image_size", "crop_ratio", "interpolation", "output_activation"),
+    *("crop_padding", "resize"),
+)
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
@@ -144,8 +149,7 @@ def of_web(folder: Path) -> Sidecars:
         return Sidecars()
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        names = ("image_size", "crop_ratio", "interpolation", "output_activation")
-        fields = {name: values[name] for name in names if name in values}
+        fields = {name: values[name] for name in _WEB_FIELDS if name in values}
         labels = tuple(values["labels"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(

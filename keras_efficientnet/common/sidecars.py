@@ -188,7 +188,7 @@ def parse_preprocessing(text: str, origin: str) -> Sidecars:
             raise ValueError(f"output_activation={activation!r}")
         if not isinstance(artefacts, dict | None):
             raise ValueError(f"artefacts={artefacts!r}")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             "A preprocessing.json must be a JSON object with the fields of "
             "EvalPreprocessing, and perhaps output_activation "

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from export.formats import metadata
 from export.quantization.tflite_graph import Graph
 from export.runtimes import base
-from tests.support import export_run
+from tests.support import artefacts, export_run
 
 FILES = ("float32", "float16", "dynamic", "int8")
 
@@ -81,8 +81,8 @@ def test_packing_again_gives_the_same_bytes_and_answers():
     images = pictures().astype(np.float32)
     plain = Graph(exported("float32"))
     before = plain.pack()
-    content = metadata.pack_with_metadata(plain, export_run.LABELS, "A test.")
-    twin = metadata.pack_with_metadata(Graph(before), export_run.LABELS, "A test.")
+    content = metadata.pack_with_metadata(plain, artefacts.source())
+    twin = metadata.pack_with_metadata(Graph(before), artefacts.source())
     assert content == twin
     runs = [base.open_tflite(file, "a test") for file in (before, content)]
     answers = []

@@ -146,7 +146,9 @@ def test_operation_that_only_tensorflow_has_is_refused(tmp_path):
 
 
 def test_flex_operation_is_refused(tmp_path):
-    converter = tflite._converter(small_model(keras.ops.tan), 8, str(tmp_path))
+    converter = tflite._converter(
+        small_model(keras.ops.tan), 8, "probabilities", str(tmp_path)
+    )
     converter.target_spec.supported_ops = [
         tf.lite.OpsSet.TFLITE_BUILTINS,
         tf.lite.OpsSet.SELECT_TF_OPS,

@@ -95,6 +95,7 @@ def test_crop_padding_of_older_files_is_read_as_the_ratio_it_was():
         json.dumps({"size": 32}),
         json.dumps({"output_activation": "relu"}),
         json.dumps({"artefacts": ["x"]}),
+        json.dumps({"crop_padding": 32}),
     ],
 )
 def test_rejects_other_json(text, tmp_path):
