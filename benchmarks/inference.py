@@ -169,7 +169,7 @@ def prepare(network: str, folder: Path, conversions: int) -> list[tuple[float, f
 
     import keras_efficientnet
     from export.formats import onnx, openvino, tflite
-    from export.formats.source import Source
+    from export.formats.source import ExportInputs
     from export.quantization import calibration, recipes
     from keras_efficientnet.preprocessing import EvalPreprocessing
 
@@ -180,7 +180,7 @@ def prepare(network: str, folder: Path, conversions: int) -> list[tuple[float, f
     }[network]
     model = factory(weights=None)
     spec = EvalPreprocessing(SIZE, 1.0, "bilinear")
-    source = Source(model, SIZE, tuple(map(str, range(CLASSES))), spec)
+    source = ExportInputs(model, SIZE, tuple(map(str, range(CLASSES))), spec)
     path = folder / FILES["float32"]
     seconds = []
     for _ in range(conversions):
@@ -190,10 +190,12 @@ def prepare(network: str, folder: Path, conversions: int) -> list[tuple[float, f
     images = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3))
     content = path.read_bytes()
     ranges = calibration.find_ranges(
-        content, calibration.observe(content, [images.astype(np.float32)]), 0.0
+        content,
+        calibration.collect_activations(content, [images.astype(np.float32)]),
+        0.0,
     )
     graph = recipes.apply_recipe(content, recipes.integer_recipe(8), ranges)
-    recipes.take_bytes(graph)
+    recipes.use_uint8_io(graph)
     (folder / FILES["int8"]).write_bytes(graph.pack())
     onnx.write(source, folder / FILES["onnx"])
     openvino.write(source, folder / FILES["openvino"])

@@ -64,7 +64,7 @@ def ours(folder: pathlib.Path, *, images: int, batch_size: int) -> Iterable[Any]
     return pipeline.train_batches(
         source.split("train"),
         EvalPreprocessing(224),
-        transforms.make("autoaugment"),
+        transforms.make_augmentation("autoaugment"),
         classes=len(source.class_names),
         batch_size=batch_size,
         seed=0,

@@ -84,7 +84,7 @@ def write_crops(photos: list[Path], crops: int, folder: Path) -> None:
             random_crop(photo, random).save(folder / f"{path.stem}-{i:03}.png")
 
 
-def right_answers(photos: Path) -> dict[str, set[int]]:
+def read_right_classes(photos: Path) -> dict[str, set[int]]:
     """Reads labels.csv: name of the photo -> indices of the classes that are right."""
     rows = csv.DictReader((photos / "labels.csv").read_text().splitlines())
     return {
@@ -177,7 +177,7 @@ def compare(files: dict[str, Path], model: str, crops: Path, photos: Path) -> No
     """Prints agreement with the first of the files, and top-1, of each."""
     paths, images = read_all(crops, weights_info(model).preprocessing)
     names = [path.stem.rsplit("-", 1)[0] for path in paths]
-    right = right_answers(photos)
+    right = read_right_classes(photos)
     wanted = None
     print(
         f"{len(paths)} crops; {sum(bool(right[n]) for n in names)} with right answers"
@@ -206,7 +206,9 @@ def main() -> None:
         made = args.output_dir or folder / "export"
         photos = calibration_photos()
         write_crops(photos, CALIBRATION_IMAGES // len(photos), folder / "calibration")
-        listed = [args.photos / f"{name}.jpg" for name in right_answers(args.photos)]
+        listed = [
+            args.photos / f"{name}.jpg" for name in read_right_classes(args.photos)
+        ]
         write_crops(listed, args.crops, folder / "crops")
         calibration, crops = folder / "calibration", folder / "crops"
         export(args.model, args.weights, formats, calibration, crops, made)

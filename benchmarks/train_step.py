@@ -48,9 +48,11 @@ def ours(images: Any, labels: Any) -> Callable[[], Steps]:
     def build() -> Steps:
         config = TrainConfig(batch_size=len(labels))
         net = model.build(config, CLASSES)
-        optim = optimizers.make("rmsprop", RATE, config.weight_decay, model=net)
+        optim = optimizers.make_optimizer(
+            "rmsprop", RATE, config.weight_decay, model=net
+        )
         everything = train_state.TrainState(net, optim, config.ema_decay)
-        used = distribution.make("one_device")
+        used = distribution.make_strategy("one_device")
         take = train_step.make_train_step(everything, used, config)
 
         def steps(count: int) -> None:
@@ -151,7 +153,7 @@ def _options(name: str) -> Iterator[None]:
         return
     from training.engine import train_step
 
-    with train_step.quick_start():  # as the training command does
+    with train_step.skip_graph_optimization():  # as the training command does
         yield
 
 

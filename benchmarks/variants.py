@@ -39,13 +39,13 @@ def convert(variant: str, formats: list[str]) -> dict[str, object]:
     import keras_efficientnet
     from export import latency
     from export.formats.registry import FORMATS as ROWS
-    from export.formats.source import Source
+    from export.formats.source import ExportInputs
 
     keras.utils.set_random_seed(0)
     model = getattr(keras_efficientnet, variant)(weights=None)
     size = model.inputs[0].shape[1]
     noise = np.random.default_rng(0).uniform(0, 255, (2, size, size, 3))
-    source = Source(
+    source = ExportInputs(
         model,
         size,
         tuple(f"class {i}" for i in range(1000)),
@@ -59,7 +59,7 @@ def convert(variant: str, formats: list[str]) -> dict[str, object]:
             start = time.perf_counter()
             ROWS[name].write(source, path)
             seconds = time.perf_counter() - start
-            ms = latency.measure(ROWS[name], path, size).median_ms
+            ms = latency.measure_artefact(ROWS[name], path, size).median_ms
             found[name] = (path.stat().st_size / 1e6, ms, seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {**found, "gigabytes": peak * 1024 / 1e9}

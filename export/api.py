@@ -13,14 +13,14 @@ from keras_efficientnet.common import console
 from keras_efficientnet.common.files import scratch_folder
 from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.common.image_folders import ImageFolder
-from keras_efficientnet.common.recursion_limit import deep_graphs
+from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 from keras_efficientnet.common.split_folders import open_image_folder
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import BATCH_SIZE, read_batches
 
 from . import latency
 from .formats.registry import Format, find_formats
-from .formats.source import Source
+from .formats.source import ExportInputs
 from .loading import Loaded, load
 from .output_folder import OutputFolder
 from .report import REPORT_MD, Result, format_table, link_from_run, write_report
@@ -29,18 +29,18 @@ from .transforms.inference_model import inference_model
 from .verify import (
     Reference,
     VerificationError,
-    ask_keras,
     check_copy,
-    compare,
+    compare_with_reference,
     find_problems,
     find_warnings,
+    reference_predictions,
 )
 
 CALIBRATION_IMAGES = 200
 EXPORT_FOLDER = "export"  # of a run folder
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def export_model(
     model: str | Path | keras.Model,
     formats: Sequence[str],
@@ -112,7 +112,7 @@ def export_model(
     for warning in warnings:
         console.report(f"warning: {warning}")
     batches = _Batches(calibration_set, spec, loaded.channels)
-    source = Source(network, spec.image_size, loaded.labels, spec, batches)
+    source = ExportInputs(network, spec.image_size, loaded.labels, spec, batches)
     folder = OutputFolder(path, source, [row.artefact for row in rows.values()])
     reference = _ask(loaded, network, examples)
     results = _make_all(rows, source, reference, spec, folder)
@@ -145,7 +145,7 @@ def _ask(loaded: Loaded, network: keras.Model, examples: ImageFolder) -> Referen
         first = examples.paths[:BATCH_SIZE]
         for images in _Batches(first, loaded.preprocessing, loaded.channels):
             check_copy(loaded.runner, runner, images)
-    return ask_keras(runner, examples, loaded.labels, loaded.preprocessing)
+    return reference_predictions(runner, examples, loaded.labels, loaded.preprocessing)
 
 
 def _check_backend() -> None:
@@ -216,7 +216,7 @@ def _calibration(
 
 def _make_all(
     rows: dict[str, Format],
-    source: Source,
+    source: ExportInputs,
     reference: Reference,
     spec: EvalPreprocessing,
     folder: OutputFolder,
@@ -227,27 +227,27 @@ def _make_all(
             _make(name, row, scratch / row.artefact, source, reference, spec)
             for name, row in rows.items()
         ]
-        return folder.hand_over(made)
+        return folder.publish(made)
 
 
 def _make(
     name: str,
     row: Format,
     path: Path,
-    source: Source,
+    source: ExportInputs,
     reference: Reference,
     spec: EvalPreprocessing,
 ) -> Result:
     start = time.perf_counter()
     remarks = tuple(row.write(source, path))
     seconds = time.perf_counter() - start
-    comparison = compare(row, path, reference, spec)
+    comparison = compare_with_reference(row, path, reference, spec)
     return Result(
         format=name,
         path=path,
         seconds=seconds,
         megabytes=_bytes(path) / 1e6,
-        latency=latency.measure(row, path, spec.image_size),
+        latency=latency.measure_artefact(row, path, spec.image_size),
         comparison=comparison,
         remarks=remarks,
         problems=tuple(find_problems(comparison, row)),

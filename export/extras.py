@@ -9,7 +9,7 @@ from types import ModuleType
 _TELEMETRY = "openvino_telemetry"
 
 
-def require(package: str, extra: str) -> ModuleType:
+def require_package(package: str, extra: str) -> ModuleType:
     """Imports an optional package.
 
     Args:
@@ -40,7 +40,7 @@ def require_openvino() -> ModuleType:
     hidden = sys.modules.get(_TELEMETRY)
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
     try:
-        return require("openvino", "openvino")
+        return require_package("openvino", "openvino")
     finally:
         del sys.modules[_TELEMETRY]
         if hidden is not None:

@@ -19,7 +19,7 @@ from .formats.registry import Format
 from .runtimes.base import Runner, SavedModelRunner
 
 
-def measure(row: Format, artefact: Path, image_size: int) -> Latency:
+def measure_artefact(row: Format, artefact: Path, image_size: int) -> Latency:
     """Measures how long an artefact takes for one image on one thread.
 
     Args:
@@ -41,7 +41,7 @@ def measure_runner(runner: Runner, image_size: int) -> Latency:
     """
     channels = int(runner.input_shape[-1] or 0)
     image = np.full((1, image_size, image_size, channels), 127, np.float32)
-    return tflite_latency.measure(lambda: runner(image))
+    return tflite_latency.time_calls(lambda: runner(image))
 
 
 def measure_saved_model(path: Path, image_size: int) -> Latency:

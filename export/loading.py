@@ -17,7 +17,7 @@ from keras_efficientnet.common.output_activation import (
     class_count,
     to_probabilities,
 )
-from keras_efficientnet.common.recursion_limit import deep_graphs
+from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 from keras_efficientnet.common.sidecars import (
     LABELS_FILE,
     PREPROCESSING_FILE,
@@ -89,7 +89,7 @@ class Loaded:
         return self.run_folder / place
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def load(
     model: str | Path | keras.Model,
     *,

@@ -24,7 +24,7 @@ from keras_efficientnet.common.sidecars import (
 )
 
 from .formats.registry import FORMATS
-from .formats.source import Source
+from .formats.source import ExportInputs
 from .loading import Loaded
 from .report import Result
 
@@ -44,7 +44,9 @@ class OutputFolder:
             not known to come from an export.
     """
 
-    def __init__(self, path: Path, source: Source, replaced: Collection[str]) -> None:
+    def __init__(
+        self, path: Path, source: ExportInputs, replaced: Collection[str]
+    ) -> None:
         self.path = path
         self._source = source
         self._model = model_digest(source)
@@ -52,7 +54,7 @@ class OutputFolder:
         self._stale: list[Path] = []
         self._sort_earlier(set(replaced) | {x + FAILED_SUFFIX for x in replaced})
 
-    def hand_over(self, results: Sequence[Result]) -> list[Result]:
+    def publish(self, results: Sequence[Result]) -> list[Result]:
         """Moves new artefacts to their places and removes those of another model.
 
         Args:
@@ -117,7 +119,7 @@ class OutputFolder:
         return dataclasses.replace(result, path=final)
 
 
-def model_digest(source: Source) -> str:
+def model_digest(source: ExportInputs) -> str:
     """Returns a digest of all that decides on an artefact's answers and labels."""
     whole, layers = hashlib.sha256(), source.model.layers
     facts = [

@@ -76,7 +76,7 @@ class Comparison:
         return wilson_interval(same, self.images)
 
 
-def ask_keras(
+def reference_predictions(
     runner: Runner,
     examples: ImageFolder,
     labels: Sequence[str],
@@ -160,7 +160,7 @@ def _distinct(paths: Sequence[str]) -> set[str]:
     return {digest(Path(path)) for path in paths}
 
 
-def compare(
+def compare_with_reference(
     row: Format, artefact: Path, reference: Reference, spec: EvalPreprocessing
 ) -> Comparison:
     """Compares an artefact with the Keras model.

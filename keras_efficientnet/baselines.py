@@ -14,7 +14,7 @@ from keras import layers
 from . import blocks
 from .architecture import Stage
 from .common.choices import check_choice
-from .common.recursion_limit import deep_graphs
+from .common.recursion_limit import raised_recursion_limit
 from .scaling import Scaling, round_filters, round_repeats
 
 # Source: arXiv:1704.04861, Table 1; a row is a depthwise and a 1x1 convolution.
@@ -318,7 +318,7 @@ def _image(scaling: Scaling, resolution: int, classes: int, dropout: float) -> A
     return keras.Input((side, side, 3), name="image")
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def _finish(
     image: Any, x: Any, classes: int, dropout: float, activation: Any, name: str
 ) -> keras.Model:

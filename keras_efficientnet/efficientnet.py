@@ -14,8 +14,8 @@ import keras
 from . import blocks
 from .architecture import VARIANTS, Block, Variant, block_plan, reduction_blocks
 from .common.choices import check_choice, check_count
-from .common.recursion_limit import deep_graphs
-from .inputs import image_input, source
+from .common.recursion_limit import raised_recursion_limit
+from .inputs import graph_inputs, image_input
 from .preprocessing import decode_predictions as decode_predictions
 from .preprocessing import preprocess_input as preprocess_input
 from .scaling import compound
@@ -25,7 +25,7 @@ from .weights import default_family, load_published, load_weights, published
 BN_EPSILON = 1e-3
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def build(
     variant: Variant,
     *,
@@ -119,7 +119,7 @@ def build(
             x = blocks.classifier(x, classes, dropout, classifier_activation)
         elif pooling:
             x = blocks.pool(x, pooling)
-    return keras.Model(source(image), x, name=name)
+    return keras.Model(graph_inputs(image), x, name=name)
 
 
 def EfficientNet(

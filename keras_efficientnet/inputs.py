@@ -47,7 +47,7 @@ def image_input(
     return keras.Input(_checked_shape(shape, in_channels, smallest))
 
 
-def source(image: Any) -> Any:
+def graph_inputs(image: Any) -> Any:
     """Returns the input or inputs that a tensor is computed from."""
     sources = keras.utils.get_source_inputs(image)
     return sources[0] if len(sources) == 1 else sources

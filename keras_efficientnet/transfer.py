@@ -13,12 +13,12 @@ import numpy as np
 from . import blocks
 from ._compat import to_numpy
 from .architecture import read_block_name
-from .common.recursion_limit import deep_graphs
+from .common.recursion_limit import raised_recursion_limit
 
 T = TypeVar("T")
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def feature_extractor(model: keras.Model) -> keras.Model:
     """Returns the part of `model` that turns images into pooled features.
 
@@ -37,7 +37,7 @@ def feature_extractor(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, features, name=f"{model.name}_features")
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def reset_classifier(
     model: keras.Model,
     classes: int,
@@ -106,7 +106,7 @@ def freeze(
     model.trainable = True
     last = -1 if up_to is None else 8 if up_to == "top" else int(up_to)
     for i, layer in enumerate(layers):
-        part = part_of(layer.name)
+        part = stage_of(layer.name)
         if part == 0 and i > ours[0] and not _is_ours(layer.name):
             part = 9  # somebody else's
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
@@ -184,10 +184,10 @@ def _leaves(layer: Any) -> Iterator[Any]:
 
 
 def _is_ours(layer_name: str) -> bool:
-    return layer_name.startswith("stem_") or 1 <= part_of(layer_name) <= 8
+    return layer_name.startswith("stem_") or 1 <= stage_of(layer_name) <= 8
 
 
-def part_of(layer_name: str) -> int:
+def stage_of(layer_name: str) -> int:
     """Places a layer: 0 stem, 1 to 7 stages, 8 head, 9 classifier."""
     block = read_block_name(layer_name)
     if block:

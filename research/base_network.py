@@ -63,7 +63,7 @@ class TrainingOptions:
     )
 
 
-def resolve(options: Any) -> Any:
+def resolve_data(options: Any) -> Any:
     """Returns options with the data named that an empty name stands for.
 
     Args:
@@ -101,7 +101,7 @@ def base_config(options: TrainingOptions) -> trainer.config.TrainConfig:
     return config
 
 
-def scale(
+def scaled_config(
     config: trainer.config.TrainConfig, scaling: Scaling, seed: int
 ) -> trainer.config.TrainConfig:
     """Returns the training of a scaled network.

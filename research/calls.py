@@ -13,7 +13,7 @@ from . import trainer
 STAGES_FILE = "stages.json"
 
 
-def describe(variant: Variant, classes: int, stages: str = STAGES_FILE) -> str:
+def describe_call(variant: Variant, classes: int, stages: str = STAGES_FILE) -> str:
     """Returns the call of `keras_efficientnet.EfficientNet` that builds a network.
 
     Args:

@@ -19,7 +19,7 @@ from keras_efficientnet.preprocessing.tf_files import read_image
 from .exporter import KerasRunner, Loaded, load
 from .options import option
 from .reporting.drawing import new_figure, save
-from .reporting.folder import Rows, StudyFolder, open_folder
+from .reporting.folder import ResultsTable, StudyFolder, open_folder
 from .reporting.page import picture, write_page
 
 PICTURE = "class_maps.jpg"
@@ -27,7 +27,7 @@ _CELL = 1.75  # inches, of a photo's side
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class ClassMapsOptions:
     """What is looked at, and by whom."""
 
     photos: tuple[str, ...] = option(
@@ -40,6 +40,9 @@ class Options:
     )
     weights: str = option("imagenet", "Of the variants: a published family.")
     method: str = option("cam", f"One of {', '.join(explain.METHODS)}.")
+
+
+OPTIONS = ClassMapsOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Explained:
     map: str
 
 
-def run(options: Options, output_dir: pathlib.Path) -> None:
+def run(options: ClassMapsOptions, output_dir: pathlib.Path) -> None:
     """Explains every photo by every model, and draws them side by side.
 
     Args:
@@ -128,7 +131,7 @@ def _explain(name: str, loaded: Loaded, photo: pathlib.Path, method: str) -> Exp
     probabilities = loaded.classify(image)[0]
     index = int(probabilities.argmax())
     maps = explain.class_maps(_model_of(loaded), image, index, method)
-    heat = explain.heat(maps, 100, 100)[0]
+    heat = explain.heatmaps(maps, 100, 100)[0]
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     return Explained(
         photo=str(photo),
@@ -148,7 +151,7 @@ def _read_map(text: str) -> np.ndarray:
 def _draw(
     crops: dict[str, np.ndarray],
     models: Sequence[str],
-    rows: Rows[Explained],
+    rows: ResultsTable[Explained],
     path: pathlib.Path,
 ) -> None:
     columns = 1 + len(models)
@@ -161,7 +164,7 @@ def _draw(
             if row is None:
                 continue
             _show(axes, crop, f"{row.answer}, {row.probability:.0%}")
-            heat = explain.heat(_read_map(row.map)[np.newaxis], *crop.shape[:2])[0]
+            heat = explain.heatmaps(_read_map(row.map)[np.newaxis], *crop.shape[:2])[0]
             axes.imshow(heat, cmap="turbo", vmin=0, vmax=1, alpha=0.15 + 0.5 * heat)
     for axes, title in zip(grid[0], ("photo", *models), strict=True):
         axes.set_title(pathlib.Path(title).name, fontsize=9)
@@ -176,7 +179,9 @@ def _show(axes: Axes, crop: np.ndarray, caption: str) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _write(folder: StudyFolder, options: Options, rows: Sequence[Explained]) -> None:
+def _write(
+    folder: StudyFolder, options: ClassMapsOptions, rows: Sequence[Explained]
+) -> None:
     cells = [
         {
             "photo": pathlib.Path(row.photo).name,

@@ -33,12 +33,12 @@ def cost_of(kind: str, variant: Variant, classes: int) -> float:
     return float(plan_cost(variant, classes).multiply_adds)
 
 
-def show(kind: str, cost: float) -> str:
+def format_cost(kind: str, cost: float) -> str:
     """Returns a cost with its unit."""
     return f"{cost:.3f} ms" if kind == "latency" else f"{cost / 1e6:.3f} M"
 
 
-def reward(top1: float, cost: float, target: float, weight: float) -> float:
+def search_reward(top1: float, cost: float, target: float, weight: float) -> float:
     """Returns what a search maximises: top1 * (cost / target) ** weight.
 
     Args:

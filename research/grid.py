@@ -26,7 +26,7 @@ PHIS = range(1, 8)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base_network.TrainingOptions):
+class GridOptions(base_network.TrainingOptions):
     """Which coefficients are tried, and how they are judged."""
 
     grid_step: float = option(0.05, "Between two values of a coefficient.")
@@ -40,8 +40,11 @@ class Options(base_network.TrainingOptions):
     seeds: int = option(1, "Trainings per network, with seeds 0, 1, ...")
 
 
+OPTIONS = GridOptions
+
+
 @dataclasses.dataclass(frozen=True)
-class Row:
+class GridRow:
     """One triple of coefficients.
 
     Attributes:
@@ -67,7 +70,7 @@ class Row:
     reward: float
 
 
-def run(options: Options, output_dir: pathlib.Path) -> None:
+def run(options: GridOptions, output_dir: pathlib.Path) -> None:
     """Tries all triples, chooses one and prints the family.
 
     Args:
@@ -78,7 +81,7 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         ValueError: An option is not usable, or the folder holds another study.
         RuntimeError: A training failed.
     """
-    options = base_network.resolve(options)
+    options = base_network.resolve_data(options)
     costs.check_kind(options.cost)
     found = triples(options.grid_step, options.tolerance)
     config = base_network.base_config(options)
@@ -89,7 +92,7 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         _draw(rows, best, costs.KINDS[options.cost], folder.root / "grid.png")
         files = {"results.csv": "a row per triple", "grid.png": "the picture"}
         files |= calls.write_stages(config, folder.root)
-        networks: dict[Any, list[Row]] = {}
+        networks: dict[Any, list[GridRow]] = {}
         for row in rows:
             networks.setdefault(_plan(config, Scaling(*_ratios(row))), []).append(row)
         blocks = [
@@ -184,16 +187,16 @@ def family(
         cells["parameters, M"] = f"{cost.trainable_params / 1e6:.3f}"
         if kind == "latency":
             cells["ms"] = f"{costs.cost_of(kind, variant, classes):.3f}"
-        members.append(cells | {"call": f"`{calls.describe(variant, classes)}`"})
+        members.append(cells | {"call": f"`{calls.describe_call(variant, classes)}`"})
     return members
 
 
 def _judge(
-    options: Options,
+    options: GridOptions,
     config: trainer.config.TrainConfig,
     found: Sequence[tuple[float, float, float]],
     folder: StudyFolder,
-) -> list[Row]:
+) -> list[GridRow]:
     """Trains a network of each kind, once per seed, and ranks the triples."""
     by_network: dict[Any, list[Scaling]] = {}
     for alpha, beta, gamma in found:
@@ -203,7 +206,7 @@ def _judge(
     jobs = [
         trials.Trial(
             f"alpha {s.depth:g}, beta {s.width:g}, gamma {s.resolution:g}, seed {seed}",
-            base_network.scale(config, s, seed),
+            base_network.scaled_config(config, s, seed),
             options.train_images,
             options.validation_images,
             options.test_images,
@@ -213,7 +216,7 @@ def _judge(
     ]
     storage = pathlib.Path(options.storage or folder.root / "trials").expanduser()
     results = trials.run_trials(jobs, storage, processes=options.processes)
-    rows = folder.rows(Row, ("alpha", "beta", "gamma"))
+    rows = folder.rows(GridRow, ("alpha", "beta", "gamma"))
     classes = base_network.count_classes(config)
     start = costs.cost_of(options.cost, trainer.variant_of(config), classes)
     for i, group in enumerate(by_network.values()):
@@ -222,7 +225,7 @@ def _judge(
         cost = costs.cost_of(options.cost, variant, classes)
         top1 = statistics.fmean(result["validation_top1"] for result in of)
         for scaling in group:
-            row = Row(
+            row = GridRow(
                 alpha=scaling.depth,
                 beta=scaling.width,
                 gamma=scaling.resolution,
@@ -231,14 +234,14 @@ def _judge(
                 cost_ratio=cost / start,
                 top1=top1,
                 test_top1=statistics.fmean(result["top1"] for result in of),
-                reward=costs.reward(top1, cost, GOAL * start, options.weight),
+                reward=costs.search_reward(top1, cost, GOAL * start, options.weight),
             )
             rows.add(row)
     return rows.rows
 
 
 def _variant(config: trainer.config.TrainConfig, scaling: Scaling) -> Variant:
-    return trainer.variant_of(base_network.scale(config, scaling, seed=0))
+    return trainer.variant_of(base_network.scaled_config(config, scaling, seed=0))
 
 
 def _plan(config: trainer.config.TrainConfig, scaling: Scaling) -> Any:
@@ -248,11 +251,11 @@ def _plan(config: trainer.config.TrainConfig, scaling: Scaling) -> Any:
     return ends, block_plan(variant)
 
 
-def _ratios(row: Row) -> tuple[float, float, float]:
+def _ratios(row: GridRow) -> tuple[float, float, float]:
     return row.alpha, row.beta, row.gamma
 
 
-def _ranked(networks: Iterable[Sequence[Row]]) -> list[dict[str, Any]]:
+def _ranked(networks: Iterable[Sequence[GridRow]]) -> list[dict[str, Any]]:
     """Returns cells of the best, from the triples of each network."""
     ordered = sorted(networks, key=lambda group: -group[0].reward)
     return [
@@ -272,7 +275,9 @@ def _ranked(networks: Iterable[Sequence[Row]]) -> list[dict[str, Any]]:
     ]
 
 
-def _draw(rows: Sequence[Row], best: Row, cost: str, path: pathlib.Path) -> None:
+def _draw(
+    rows: Sequence[GridRow], best: GridRow, cost: str, path: pathlib.Path
+) -> None:
     figure = drawing.new_figure()
     axes = figure.subplots()
     x = [row.cost_ratio for row in rows]

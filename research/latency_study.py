@@ -37,7 +37,7 @@ _LINK = "EfficientNetB1"  # what the paper compares ResNet-152 with
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class LatencyOptions:
     """What is measured."""
 
     models: tuple[str, ...] = option(
@@ -47,6 +47,9 @@ class Options:
     )
     runs: int = option(20, "Runs of each, after three that do not count.")
     core: int = option(-1, "Core to run on; -1: the last that this process may use.")
+
+
+OPTIONS = LatencyOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Measured:
     cpu_s: float
 
 
-def run(options: Options, output_dir: pathlib.Path) -> None:
+def run(options: LatencyOptions, output_dir: pathlib.Path) -> None:
     """Measures each network and writes what it found.
 
     Args:
@@ -136,7 +139,7 @@ def pinned(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def time_runs(call: Callable[[], object], runs: int) -> tuple[np.ndarray, float]:
+def time_calls(call: Callable[[], object], runs: int) -> tuple[np.ndarray, float]:
     """Times calls, after some that do not count.
 
     Args:
@@ -157,7 +160,7 @@ def time_runs(call: Callable[[], object], runs: int) -> tuple[np.ndarray, float]
     return np.array(times), (time.process_time() - spent) / runs
 
 
-def _measure(name: str, options: Options) -> Measured:
+def _measure(name: str, options: LatencyOptions) -> Measured:
     model = build(name)
     cost, side = profile(model), model.input_shape[1]
     with pinned(options.core):
@@ -170,7 +173,7 @@ def _measure(name: str, options: Options) -> Measured:
         interpreter.allocate_tensors()
         image = np.full((1, side, side, 3), 127, np.float32)
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-        times, cpu = time_runs(interpreter.invoke, options.runs)
+        times, cpu = time_calls(interpreter.invoke, options.runs)
     found = Measured(
         model=name,
         image_size=side,

@@ -79,7 +79,7 @@ def parse(argv: Sequence[str]) -> tuple[Study, flags.FlagValues]:
         "output_dir", None, "Folder of the study; gone on with.", flag_values=values
     )
     flags.DEFINE_bool("help", False, "Show this text.", flag_values=values)
-    define_flags(study.load().Options, values)
+    define_flags(study.load().OPTIONS, values)
     rest = values(argv)[1:]
     if rest:
         raise ValueError(f"All input must go into flags. Received: {rest[0]}")
@@ -95,7 +95,7 @@ def _run_study(argv: Sequence[str]) -> int:
         raise ValueError("--output_dir=DIR must be given.")
     folder = pathlib.Path(values.output_dir).expanduser()
     module = study.load()
-    module.run(read_flags(module.Options, values), folder)
+    module.run(read_flags(module.OPTIONS, values), folder)
     print(f"See {folder / 'report.md'}")
     return 0
 

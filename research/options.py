@@ -14,7 +14,7 @@ _ITEM = {tuple[str, ...]: str, tuple[int, ...]: int, tuple[float, ...]: float}
 
 
 def option(default: Any, about: str, *, is_setting: bool = True) -> Any:
-    """Makes a field of a study's `Options`.
+    """Makes a field of the options of a study.
 
     Args:
         default: Its default; a str, int, float, bool, or a tuple of one of these.
@@ -55,7 +55,7 @@ def define_flags(kind: type, values: flags.FlagValues) -> None:
     """Defines a flag for each option.
 
     Args:
-        kind: A study's `Options`.
+        kind: Options class of a study.
         values: Where to.
     """
     define: dict[Any, Callable[..., Any]] = {
@@ -77,7 +77,7 @@ def read_flags(kind: type, values: flags.FlagValues) -> Any:
     """Returns the options that the flags say.
 
     Args:
-        kind: A study's `Options`.
+        kind: Options class of a study.
         values: Parsed flags.
 
     Raises:

@@ -13,7 +13,7 @@ class Study:
 
     Attributes:
         about: What it shows, in a line.
-        module: Of this package. It has `Options`, a frozen dataclass whose fields
+        module: Of this package. It has `OPTIONS`, a frozen dataclass whose fields
             are made with `options.option`, and `run(options, output_dir)`, which
             writes into the folder and goes on where it was stopped.
     """

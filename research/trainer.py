@@ -13,12 +13,12 @@ if TYPE_CHECKING or __package__ == "research":
     from training.data import sources
     from training.dry_run import variant_of
     from training.engine import trainer
-    from training.engine.preemption import Interrupts
+    from training.engine.preemption import SignalHandler
 else:
     from ..training import config
     from ..training.data import sources
     from ..training.dry_run import variant_of
     from ..training.engine import trainer
-    from ..training.engine.preemption import Interrupts
+    from ..training.engine.preemption import SignalHandler
 
-__all__ = ["Interrupts", "config", "sources", "trainer", "variant_of"]
+__all__ = ["SignalHandler", "config", "sources", "trainer", "variant_of"]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_efficientnet import VARIANTS, plan_cost
 from keras_efficientnet.architecture import NORMALIZATION_LAYER, Variant
 from keras_efficientnet.cost import Cost, LayerCost
-from keras_efficientnet.transfer import part_of
+from keras_efficientnet.transfer import stage_of
 
 from .config import ANY_SCALING, TrainConfig
 from .data import dataset_info, run_source
@@ -46,7 +46,7 @@ class Counts:
     note: str = ""
 
 
-def plan(config: TrainConfig) -> str:
+def describe_run(config: TrainConfig) -> str:
     """Describes a run without training, and without building the network.
 
     Args:
@@ -76,7 +76,9 @@ def plan(config: TrainConfig) -> str:
         "images": splits + (f" ({counts.note})" if counts.note else ""),
         "steps": f"{config.total_steps(images):,} of {config.batch_size} "
         f"images, {config.steps_per_epoch(images):.2f} per epoch",
-        "phases": f"\n{'':20}".join(_tell(p) for p in phases.plan(config, images)),
+        "phases": f"\n{'':20}".join(
+            _tell(p) for p in phases.plan_phases(config, images)
+        ),
         "optimizer": f"{config.optimizer}, {config.schedule} schedule",
         "peak learning rate": f"{config.peak_lr:g}, after {config.warmup_epochs:g} "
         "epochs of warmup",
@@ -175,7 +177,7 @@ def memory_bytes(
     at_once = math.ceil(share / config.grad_accum_steps)
     itemsize = 4 if config.precision == "float32" else 2
     most = 0
-    for phase in phases.plan(config, images):
+    for phase in phases.plan_phases(config, images):
         sized = plan_cost(variant_of(config), classes, resolution=phase.image_size)
         per_image = activation_bytes(
             sized, itemsize, config.remat_stages, last_frozen=_last_frozen(phase)
@@ -206,7 +208,7 @@ def activation_bytes(
         itemsize: Bytes of a number of the mixed precision, 2, or 4.
         remat: Stages that keep their output only and compute the rest again, one
             stage at a time.
-        last_frozen: Last part that is not trained, -1 for none; see `part_of`.
+        last_frozen: Last part that is not trained, -1 for none; see `stage_of`.
     """
     readers: dict[str, list[LayerCost]] = {row.name: [] for row in cost.layers}
     for row in cost.layers:
@@ -214,13 +216,13 @@ def activation_bytes(
             readers[name].append(row)
     kept, again = 0, {0: 0}
     for row in cost.layers:
-        size, part = row.activation_bytes, part_of(row.name)
+        size, part = row.activation_bytes, stage_of(row.name)
         if row.name not in _FLOAT32_LAYERS:
             size = size * itemsize // 4
-        after = [r for r in readers[row.name] if part_of(r.name) > last_frozen]
+        after = [r for r in readers[row.name] if stage_of(r.name) > last_frozen]
         if not any(r.kind in (*_KEEPING, "Multiply") for r in after):
             continue
-        if part in remat and all(part_of(r.name) == part for r in after):
+        if part in remat and all(stage_of(r.name) == part for r in after):
             again[part] = again.get(part, 0) + size
         else:
             kept += size
@@ -262,7 +264,7 @@ def _replicas(name: str) -> int | None:
     workers = _workers() if name in ("auto", "multi_worker") else 1
     if workers > 1 or name == "multi_worker":
         return workers * max(1, len(tf.config.list_physical_devices("GPU")))
-    return distribution.make(name).num_replicas_in_sync
+    return distribution.make_strategy(name).num_replicas_in_sync
 
 
 def _describe_groups(config: TrainConfig, replicas: int) -> str:

@@ -19,7 +19,7 @@ from absl import app, flags
 from keras_efficientnet.common import console
 from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.image_classes import match_classes, readable_names
-from keras_efficientnet.common.image_folders import existing
+from keras_efficientnet.common.image_folders import existing_folder
 from keras_efficientnet.common.models import OpenedModel, open_model
 from keras_efficientnet.common.plain_text import tf_reason
 from keras_efficientnet.preprocessing import EvalPreprocessing
@@ -164,7 +164,7 @@ def _places(args: Any) -> list[pathlib.Path]:
 
 def _unlabelled(directory: str) -> sources.Split:
     """Opens a folder of images, named as seen from there."""
-    split, root = sources.unlabelled(directory), existing(directory)
+    split, root = sources.unlabelled(directory), existing_folder(directory)
     names = [os.path.relpath(name, root) for name in split.names]
     return dataclasses.replace(split, names=names)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_efficientnet.architecture import find_variant
 from keras_efficientnet.common.image_folders import shorten
-from keras_efficientnet.common.recursion_limit import deep_graphs
+from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.weights import network_options
 
@@ -48,7 +48,7 @@ class FineTuned:
     workdir: pathlib.Path
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def fine_tune(
     model: str | keras.Model,
     train: Any,

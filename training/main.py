@@ -71,7 +71,7 @@ def _main(argv: list[str]) -> None:
         raise app.UsageError("--workdir=DIR must be given.")
     try:
         if args.dry_run:
-            print(console.lines(dry_run.plan(args.config)))
+            print(console.lines(dry_run.describe_run(args.config)))
             return
         summary = trainer.train(args.config, args.workdir)
     except (ValueError, FloatingPointError, ImportError) as error:

@@ -27,7 +27,7 @@ from .data.sources import Split, pseudo
 from .engine import distribution
 
 
-def probabilities(
+def teacher_probabilities(
     teacher: keras.Model,
     split: Split,
     spec: EvalPreprocessing,
@@ -54,19 +54,21 @@ def probabilities(
         split,
         spec,
         batch_size=batch_size,
-        strategy=distribution.make("one_device"),
+        strategy=distribution.make_strategy("one_device"),
         bad_images=bad_images,
     )
     step = tf.function(lambda images: teacher(images, training=False))
     found = []
-    with pipeline.naming_unreadable(split):
+    with pipeline.name_unreadable_image(split):
         for images, _, mask in batches:
             rows = step(images) * mask[:, tf.newaxis]
             found.append(rows.numpy().astype(np.float16))
     return np.concatenate(found)[: len(split)]
 
 
-def choose(found: np.ndarray, min_confidence: float, per_class: int) -> np.ndarray:
+def choose_images(
+    found: np.ndarray, min_confidence: float, per_class: int
+) -> np.ndarray:
     """Chooses the images to train on, as many of every class.
 
     An image belongs to its most probable class. A class takes its most confident
@@ -102,7 +104,7 @@ def choose(found: np.ndarray, min_confidence: float, per_class: int) -> np.ndarr
     return np.concatenate(chosen)
 
 
-def label(
+def label_images(
     teacher: keras.Model,
     spec: EvalPreprocessing,
     images: str,
@@ -133,9 +135,9 @@ def label(
         images = os.path.abspath(images)  # for a trainer that starts elsewhere
     split = pseudo.open_images(images, data_dir)
     bad_images = pipeline.BadImages(split)
-    found = probabilities(teacher, split, spec, batch_size, bad_images)
+    found = teacher_probabilities(teacher, split, spec, batch_size, bad_images)
     bad_images.check(len(split))
-    chosen = choose(found, min_confidence, per_class)
+    chosen = choose_images(found, min_confidence, per_class)
     if not len(chosen):
         raise ValueError(
             "`min_confidence` must be under the teacher's confidence in some image, "
@@ -199,7 +201,7 @@ def _main(argv: list[str]) -> None:
                 "`teacher` must tell classes apart that exclude each other, by softmax "
                 f"or logits. Received: teacher={args.teacher!r}, which ends in sigmoids"
             )
-        found = label(
+        found = label_images(
             probability_model(teacher.model),
             teacher.preprocessing,
             args.data,

@@ -21,7 +21,7 @@ from keras_efficientnet.common.output_activation import LINEAR
 from keras_efficientnet.common.sidecars import LABELS_FILE, PREPROCESSING_FILE
 
 from ..quantization.tflite_graph import Graph
-from .source import Source
+from .source import ExportInputs
 
 _NAME = b"TFLITE_METADATA"
 _IDENTIFIER = b"M001"
@@ -39,7 +39,7 @@ _TENSOR_AXIS_LABELS = 2
 Part = Callable[[flatbuffers.Builder], int]
 
 
-def pack_with_metadata(graph: Graph, source: Source) -> bytes:
+def pack_with_metadata(graph: Graph, source: ExportInputs) -> bytes:
     """Adds labels, preprocessing and metadata to a classifier of images.
 
     Args:
@@ -74,7 +74,7 @@ def _append_files(content: bytes, texts: Mapping[str, str]) -> bytes:
     return file.getvalue()
 
 
-def _metadata(is_float: bool, source: Source) -> bytes:
+def _metadata(is_float: bool, source: ExportInputs) -> bytes:
     """Builds the inner flatbuffer, a ModelMetadata."""
     description = f"{source.model.name}, of {len(source.labels)} classes."
     is_linear = source.output_activation == LINEAR

@@ -8,17 +8,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from ..extras import require
+from ..extras import require_package
 from ..quiet import quiet_stderr
 from ..runtimes.embedded import ONNX_LABELS, ONNX_PREPROCESSING
-from .source import Source
+from .source import ExportInputs
 
 # Of 2021, read by ONNX Runtime since 1.10; the networks need nothing newer.
 OPSET = 15
 _EXTRA = "onnx"
 
 
-def write(source: Source, path: Path) -> tuple[str, ...]:
+def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes an .onnx file in float32.
 
     It takes `images`, (batch, image_size, image_size, channels), float32, 0 to 255, of
@@ -36,8 +36,8 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
     Raises:
         ImportError: A package that this takes is missing.
     """
-    onnx = require("onnx", _EXTRA)
-    require("tf2onnx", _EXTRA)
+    onnx = require_package("onnx", _EXTRA)
+    require_package("tf2onnx", _EXTRA)
     shape = (None, source.image_size, source.image_size, source.channels)
     images = tf.TensorSpec(shape, tf.float32, name="images")
     with quiet_stderr(), warnings.catch_warnings():
@@ -71,7 +71,7 @@ def _name_tensors(graph: Any, output_name: str) -> None:
         tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
-def _metadata(source: Source) -> dict[str, str]:
+def _metadata(source: ExportInputs) -> dict[str, str]:
     return {
         ONNX_LABELS: source.labels_text.removesuffix("\n"),
         ONNX_PREPROCESSING: source.preprocessing_text,

@@ -15,10 +15,10 @@ from ..runtimes.embedded import (
     OPENVINO_SECTION,
 )
 from ..runtimes.onnx import XML_FILE
-from .source import Source
+from .source import ExportInputs
 
 
-def write(source: Source, path: Path) -> tuple[str, ...]:
+def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes OpenVINO's intermediate representation in float32.
 
     It takes `images`, (batch, image_size, image_size, channels), float32, 0 to 255, of
@@ -55,7 +55,7 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
     return (f"OpenVINO IR, written by {openvino.get_version().split('-')[0]}.",)
 
 
-def _model_info(source: Source) -> dict[str, str]:
+def _model_info(source: ExportInputs) -> dict[str, str]:
     return {
         "model_type": "Classification",
         "labels": " ".join("_".join(label.split()) for label in source.labels),

@@ -12,7 +12,7 @@ from ..runtimes.base import Runner, SavedModelRunner, TFLiteRunner
 from ..runtimes.onnx import OnnxRunner, OpenVinoRunner
 from ..runtimes.web import WebRunner
 from . import onnx, openvino, saved_model, tflite, web
-from .source import Source
+from .source import ExportInputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Format:
 
     artefact: str
     about: str
-    write: Callable[[Source, Path], Sequence[str]]
+    write: Callable[[ExportInputs, Path], Sequence[str]]
     runner: Callable[[Path], Runner]
     needs_calibration: bool = False
     max_difference: float | None = 1e-4

@@ -22,13 +22,13 @@ from keras_efficientnet.transfer import feature_extractor
 from ..quiet import quiet_stderr
 from ..runtimes.embedded import EXTRA_ASSETS
 from ..serving.graph_decoding import MAX_PIXELS, read_images
-from .source import Source
+from .source import ExportInputs
 
 TOP = 5  # classes in the answers of `classify`; fewer when the network has fewer
 CHUNK = 8  # images in memory at once, however many a request has
 
 
-def write(source: Source, path: Path) -> tuple[str, ...]:
+def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a SavedModel that plain TensorFlow loads, without Keras.
 
     Its signatures, of any batch size each:
@@ -70,7 +70,7 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
     )
 
 
-def _signatures(source: Source) -> dict[str, Callable[..., Any]]:
+def _signatures(source: ExportInputs) -> dict[str, Callable[..., Any]]:
     shape = source.model.inputs[0].shape
     pixels = tf.TensorSpec(shape, tf.float32, name="images")
     colours = tf.TensorSpec(shape, tf.uint8, name="images")
@@ -116,7 +116,7 @@ def _function(call: Callable[..., Any], spec: tf.TensorSpec) -> Callable[..., An
 
 
 def _classify(
-    encoded: tf.Tensor, run: Callable[..., Any], source: Source
+    encoded: tf.Tensor, run: Callable[..., Any], source: ExportInputs
 ) -> dict[str, tf.Tensor]:
     """Classifies image files, `CHUNK` after `CHUNK`."""
     top = min(TOP, len(source.labels))
@@ -150,7 +150,7 @@ def _classify(
     return {"classes": classes, "scores": scores, "labels": labels, "valid": valid}
 
 
-def _probabilities(outputs: tf.Tensor, source: Source) -> tf.Tensor:
+def _probabilities(outputs: tf.Tensor, source: ExportInputs) -> tf.Tensor:
     """Does what `to_probabilities` does, in a graph."""
     is_linear = source.output_activation == LINEAR
     if outputs.shape[-1] == 1:

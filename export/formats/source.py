@@ -13,7 +13,7 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class ExportInputs:
     """What an artefact is made from.
 
     Attributes:

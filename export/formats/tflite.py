@@ -14,19 +14,19 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
-from ..quantization.calibration import observe
+from ..quantization.calibration import collect_activations
 from ..quantization.recipes import apply_recipe, dynamic_recipe
-from ..quantization.selective import int8, int16
+from ..quantization.selective import quantize_int8, quantize_int16
 from ..quantization.tflite_graph import Graph
 from ..quiet import quiet_stderr
 from ..transforms.fold_normalization import classify_pixels
 from .metadata import pack_with_metadata
-from .source import Source
+from .source import ExportInputs
 
 FEATURES = "features"  # second output of networks that have one
 
 
-def write_float32(source: Source, path: Path) -> tuple[str, ...]:
+def write_float32(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file in float32.
 
     It takes `images`, (1, image_size, image_size, channels), float32, 0 to 255, and
@@ -46,7 +46,7 @@ def write_float32(source: Source, path: Path) -> tuple[str, ...]:
     return ()
 
 
-def write_float16(source: Source, path: Path) -> tuple[str, ...]:
+def write_float16(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file whose weights are stored in float16.
 
     It takes and returns what `write_float32`'s does. Processors without float16
@@ -67,7 +67,7 @@ def write_float16(source: Source, path: Path) -> tuple[str, ...]:
     return ()
 
 
-def write_dynamic(source: Source, path: Path) -> tuple[str, ...]:
+def write_dynamic(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file with int8 weights and float32 activations.
 
     It takes and returns what `write_float32`'s does. Activations are rounded to 8
@@ -88,7 +88,7 @@ def write_dynamic(source: Source, path: Path) -> tuple[str, ...]:
     return ()
 
 
-def write_int16x8(source: Source, path: Path) -> tuple[str, ...]:
+def write_int16x8(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file with int8 weights and int16 activations.
 
     It takes and returns what `write_float32`'s does. When rounded weights change the
@@ -106,13 +106,13 @@ def write_int16x8(source: Source, path: Path) -> tuple[str, ...]:
             are no images.
     """
     content = _convert(source)
-    seen = observe(content, source.calibration, source.output_activation)
-    graph, remarks = int16(content, seen)
+    seen = collect_activations(content, source.calibration, source.output_activation)
+    graph, remarks = quantize_int16(content, seen)
     _save(graph, source, path)
     return remarks
 
 
-def write_int8(source: Source, path: Path) -> tuple[str, ...]:
+def write_int8(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file that computes in integers from end to end.
 
     It takes `images`, (1, image_size, image_size, channels), uint8: the very pixels.
@@ -134,8 +134,8 @@ def write_int8(source: Source, path: Path) -> tuple[str, ...]:
             are no images.
     """
     content = _convert(source)
-    seen = observe(content, source.calibration, source.output_activation)
-    graph, remarks = int8(content, seen)
+    seen = collect_activations(content, source.calibration, source.output_activation)
+    graph, remarks = quantize_int8(content, seen)
     if not remarks:
         check_integer(graph)
     _save(graph, source, path)
@@ -217,7 +217,7 @@ def check_integer(graph: Graph) -> None:
         )
 
 
-def _convert(source: Source, *, float16_weights: bool = False) -> bytes:
+def _convert(source: ExportInputs, *, float16_weights: bool = False) -> bytes:
     return convert(
         source.model,
         source.image_size,
@@ -226,7 +226,7 @@ def _convert(source: Source, *, float16_weights: bool = False) -> bytes:
     )
 
 
-def _save(graph: Graph, source: Source, path: Path) -> None:
+def _save(graph: Graph, source: ExportInputs, path: Path) -> None:
     content = pack_with_metadata(graph, source)
     check_builtin(content)
     path.write_bytes(content)

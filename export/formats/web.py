@@ -22,7 +22,7 @@ from keras_efficientnet.preprocessing.tf_files import LUMA
 from ..runtimes.embedded import WEB_SPEC
 from ..runtimes.web import MODEL_FILE
 from . import npm, tflite
-from .source import Source
+from .source import ExportInputs
 
 RUNTIME_FOLDER = "litert"
 PAGE_FILES = (
@@ -66,7 +66,7 @@ wasm-utils.js by its path.
 """
 
 
-def write(source: Source, path: Path) -> tuple[str, ...]:
+def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a folder for any static web server: a page that classifies photos.
 
     The network runs in the page, so that photos stay on the device. All that the page
@@ -126,7 +126,7 @@ def _without_source_map(code: bytes) -> bytes:
     return code.split(b"//# sourceMappingURL=")[0]
 
 
-def _model(source: Source) -> tuple[bytes, dict[str, int] | None]:
+def _model(source: ExportInputs) -> tuple[bytes, dict[str, int] | None]:
     """Returns the network's file, and where in it its class maps' weights are."""
     # The page is the end of the way: it shows probabilities, and its photos are RGB.
     model = of_rgb(probability_model(source.model))
@@ -168,7 +168,7 @@ def _title(name: str) -> str:
     return next((key for key in VARIANTS if key.lower() == name.lower()), name)
 
 
-def _spec(source: Source, model_bytes: int, maps: dict[str, int] | None) -> bytes:
+def _spec(source: ExportInputs, model_bytes: int, maps: dict[str, int] | None) -> bytes:
     is_independent = source.output_activation == SIGMOID and len(source.labels) > 2
     fields = {
         "name": _title(source.model.name),

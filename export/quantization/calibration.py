@@ -50,7 +50,7 @@ class Activations:
         return to_probabilities(self.outputs, self.output_activation)
 
 
-def observe(
+def collect_activations(
     content: bytes,
     batches: Iterable[np.ndarray],
     output_activation: str = SOFTMAX,

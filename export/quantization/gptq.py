@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from .im2col import Moments, flatten, unflatten
+from .im2col import Moments, flatten_kernels, unflatten_kernels
 from .tflite_graph import Graph
 
 Kernels = dict[str, tuple[np.ndarray, np.ndarray]]  # of layers: kernel and bias
@@ -40,11 +40,11 @@ def round_kernels(content: bytes, moments: Mapping[str, Moments]) -> Kernels:
         name = graph.name(layer.outputs[0])
         if name not in moments:
             continue
-        rows = flatten(graph, layer).astype(np.float64)
+        rows = flatten_kernels(graph, layer).astype(np.float64)
         rounded = round_rows(rows, moments[name].covariances)
         shift = ((rounded - rows) @ moments[name].means[..., np.newaxis]).ravel()
         bias = graph.constant(layer.inputs[2]) - shift
-        found[name] = (unflatten(graph, layer, rounded), bias)
+        found[name] = (unflatten_kernels(graph, layer, rounded), bias)
     return found
 
 

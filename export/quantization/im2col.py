@@ -69,7 +69,7 @@ class Moments:
         self.products += other.products
 
 
-def flatten(graph: Graph, layer: Any) -> np.ndarray:
+def flatten_kernels(graph: Graph, layer: Any) -> np.ndarray:
     """Returns a layer's kernels, each as a row.
 
     Args:
@@ -87,8 +87,8 @@ def flatten(graph: Graph, layer: Any) -> np.ndarray:
     return rows.reshape(channels, -1, rows.shape[-1])
 
 
-def unflatten(graph: Graph, layer: Any, rows: np.ndarray) -> np.ndarray:
-    """Returns rows as the layer's kernels: the inverse of `flatten`."""
+def unflatten_kernels(graph: Graph, layer: Any, rows: np.ndarray) -> np.ndarray:
+    """Returns rows as the layer's kernels: the inverse of `flatten_kernels`."""
     shape = graph.tensors[layer.inputs[1]].shape
     if graph.kind(layer) == Kind.DEPTHWISE_CONV_2D:
         rows = rows.reshape(-1, rows.shape[-1]).T
@@ -107,7 +107,7 @@ def find_patches(
         random: Chooses the positions, `MAX_POSITIONS` at most.
 
     Returns:
-        (groups, positions, weights), in the order of `flatten`.
+        (groups, positions, weights), in the order of `flatten_kernels`.
     """
     if graph.kind(layer) == Kind.FULLY_CONNECTED:
         return values.reshape(1, -1, graph.tensors[layer.inputs[1]].shape[1])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ..extras import require
+from ..extras import require_package
 from ..quiet import quiet_stderr
 from .calibration import Ranges
 from .tflite_graph import Graph, Kind
@@ -73,7 +73,9 @@ def apply_recipe(content: bytes, recipe: Recipe, ranges: Ranges | None = None) -
     Raises:
         ImportError: ai-edge-quantizer is not installed.
     """
-    quantizer = require("ai_edge_quantizer", "export").Quantizer(content, recipe)
+    quantizer = require_package("ai_edge_quantizer", "export").Quantizer(
+        content, recipe
+    )
     known = None
     if ranges is not None:
         known = {
@@ -128,7 +130,7 @@ def revive_dead_kernels(content: bytes, ranges: Ranges, bits: int) -> bytes:
     return graph.pack()
 
 
-def take_bytes(
+def use_uint8_io(
     graph: Graph, output_range: tuple[float, float] = (0.0, PROBABILITY_RANGE)
 ) -> None:
     """Makes a network take and give uint8.

@@ -26,7 +26,7 @@ from .recipes import (
     apply_recipe,
     integer_recipe,
     revive_dead_kernels,
-    take_bytes,
+    use_uint8_io,
 )
 from .tflite_graph import Graph
 
@@ -37,7 +37,7 @@ MIN_AGREEMENT = 0.97  # share of calibration images
 # How much less probable, in float32, the class may be that integers put first: two
 # that are as close as this change places by rounding alone.
 TIE = 0.05
-MAX_DISTANCE = 0.01  # see `Trial`
+MAX_DISTANCE = 0.01  # see `QuantizedCandidate`
 MAX_DISTANCE_16 = 5e-5  # the same, for activations of 16 bits
 RANKING_IMAGES = 48  # to see which parts of a network matter most
 LOGIT_MARGIN = 0.1  # of the range of logits, at either end
@@ -48,7 +48,7 @@ _SQUEEZE_EXCITE = "squeeze-excite"
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
+class QuantizedCandidate:
     """A quantised network and how it did on the calibration images.
 
     Attributes:
@@ -74,7 +74,7 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rounded:
+class RoundedNetwork:
     """A network that is about to be quantised.
 
     Attributes:
@@ -88,7 +88,7 @@ class Rounded:
     ranges: Ranges
 
 
-def int16(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
+def quantize_int16(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
     """Quantises a network to int8 weights and int16 activations.
 
     Args:
@@ -110,7 +110,7 @@ def int16(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
     return apply_recipe(prepared, integer_recipe(16, kept), ranges), remarks
 
 
-def int8(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
+def quantize_int8(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
     """Quantises a network to int8 weights and activations.
 
     Args:
@@ -127,7 +127,7 @@ def int8(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
         ranges = find_ranges(content, seen, share)
         revived = revive_dead_kernels(content, ranges, 8)
         kernels = kernels or round_kernels(revived, seen.moments)
-        network = Rounded(revived, kernels, ranges)
+        network = RoundedNetwork(revived, kernels, ranges)
         trial = _try(network, seen)
         if trial.is_good:
             return trial.graph, ()
@@ -136,7 +136,7 @@ def int8(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
     return _keep_parts(network, seen, best)
 
 
-def parts(content: bytes) -> dict[str, set[str]]:
+def layer_groups(content: bytes) -> dict[str, set[str]]:
     """Divides a network into parts that may be kept in float32.
 
     Args:
@@ -164,10 +164,12 @@ def parts(content: bytes) -> dict[str, set[str]]:
     return found
 
 
-def _try(network: Rounded, seen: Activations, kept: Collection[str] = ()) -> Trial:
+def _try(
+    network: RoundedNetwork, seen: Activations, kept: Collection[str] = ()
+) -> QuantizedCandidate:
     prepared = with_kernels(network.content, network.kernels, kept)
     graph = apply_recipe(prepared, integer_recipe(8, kept), network.ranges)
-    take_bytes(graph, _range(seen))
+    use_uint8_io(graph, _range(seen))
     return _judge(graph, seen)
 
 
@@ -180,7 +182,7 @@ def _range(seen: Activations) -> tuple[float, float]:
     return low - reach, high + reach
 
 
-def _judge(graph: Graph, seen: Activations) -> Trial:
+def _judge(graph: Graph, seen: Activations) -> QuantizedCandidate:
     packed = graph.pack()
     interpreter = base.open_tflite(packed, "the quantised network")
     (image,) = interpreter.get_input_details()
@@ -199,7 +201,7 @@ def _judge(graph: Graph, seen: Activations) -> Trial:
     expected = seen.probabilities
     rows = np.arange(len(found))
     lost = expected.max(1) - expected[rows, probabilities.argmax(1)]
-    return Trial(
+    return QuantizedCandidate(
         graph,
         packed,
         float(np.square(probabilities - expected).sum(axis=1).mean()),
@@ -213,7 +215,7 @@ def _first_parts(
 ) -> tuple[set[str], tuple[str, ...]]:
     # Integers of 16 bits round finely; what the kernels lose is all that shows, and
     # floats show it as well, many times faster.
-    choices = {n: p for n, p in parts(content).items() if n != _SQUEEZE_EXCITE}
+    choices = {n: p for n, p in layer_groups(content).items() if n != _SQUEEZE_EXCITE}
 
     def keep(count: int) -> set[str]:
         return set[str]().union(*list(choices.values())[:count])
@@ -247,9 +249,9 @@ def _fewest(limit: int, is_enough: Callable[[int], bool]) -> int:
 
 
 def _keep_parts(
-    network: Rounded, seen: Activations, plain: Trial
+    network: RoundedNetwork, seen: Activations, plain: QuantizedCandidate
 ) -> tuple[Graph, tuple[str, ...]]:
-    choices = parts(network.content)
+    choices = layer_groups(network.content)
     few = dataclasses.replace(
         seen,
         images=seen.images[:RANKING_IMAGES],
@@ -259,7 +261,7 @@ def _keep_parts(
     order = sorted(choices, key=lambda name: alone[name])
 
     @functools.cache
-    def keep(count: int) -> Trial:
+    def keep(count: int) -> QuantizedCandidate:
         names = set[str]().union(*(choices[name] for name in order[:count]))
         return _try(network, seen, names)
 

@@ -11,7 +11,7 @@ import numpy as np
 from keras_efficientnet.common.files import read_regular
 from keras_efficientnet.common.models import check_shapes
 
-from ..extras import require, require_openvino
+from ..extras import require_openvino, require_package
 from . import embedded
 
 XML_FILE = "model.xml"  # the graph; the weights are in model.bin beside it
@@ -69,7 +69,7 @@ def open_onnx(path: str | Path) -> Any:
         ImportError: ONNX Runtime is missing.
         ValueError: It is no such file.
     """
-    runtime = require("onnxruntime", "onnx")
+    runtime = require_package("onnxruntime", "onnx")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # only what ends the process

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_efficientnet.cost import calls, is_model
+from keras_efficientnet.cost import is_model, layer_calls
 
 # Layers of Keras that pass images on as they are, outside of training. RandomCrop is
 # not among them: it crops and resizes always.
@@ -61,7 +61,7 @@ def _needs_copy(model: keras.Model, shape: Sequence[int | None]) -> bool:
             is_model(node.operation)
             or _is_augmentation(node.operation)
             or isinstance(node.operation, keras.layers.Normalization)
-            for node in calls(model)
+            for node in layer_calls(model)
         )
     )
 
@@ -76,7 +76,7 @@ class _Copier:
     def run(self, model: keras.Model, inputs: Sequence[Any]) -> list[Any]:
         """Calls copies of a model's layers on other inputs; returns its outputs."""
         known = {id(t): x for t, x in zip(model.inputs, inputs, strict=True)}
-        for node in calls(model):
+        for node in layer_calls(model):
             arguments, options = node.arguments.fill_in(known)
             given = [known[id(t)] for t in node.input_tensors]
             if is_model(node.operation):

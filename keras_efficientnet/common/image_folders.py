@@ -126,7 +126,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[str]:
     Raises:
         ValueError: There is no such folder, or it holds no images.
     """
-    root = existing(folder)
+    root = existing_folder(folder)
     with Remarks(root) as remarks:
         paths = sorted(_walk(root, root, remarks))
     if not paths:
@@ -229,7 +229,7 @@ def holds_images(folder: Path) -> bool:
     return any(True for _ in _walk(folder, folder, Remarks(folder)))
 
 
-def existing(folder: str | os.PathLike[str]) -> Path:
+def existing_folder(folder: str | os.PathLike[str]) -> Path:
     """Returns the absolute path of a folder that exists.
 
     Args:

@@ -16,7 +16,7 @@ from ..weights import weights_info
 from ..weights.registry.table import default_family, known_families
 from .choices import did_you_mean
 from .output_activation import class_count, output_activation
-from .recursion_limit import deep_graphs
+from .recursion_limit import raised_recursion_limit
 from .sidecars import Sidecars, check_labels, read_labels, read_sidecars
 
 KERAS_FILE = "model.keras"  # of a run folder
@@ -50,7 +50,7 @@ class OpenedModel:
         return class_count(outputs, self.output_activation)
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def open_model(
     model: str | Path | keras.Model,
     weights: str | None = None,

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from ..cost import is_model
-from .recursion_limit import deep_graphs
+from .recursion_limit import raised_recursion_limit
 
 SOFTMAX = "softmax"  # probabilities of classes that exclude each other
 SIGMOID = "sigmoid"  # one: the second of two classes; several: each by itself
@@ -129,7 +129,7 @@ def check_finite(outputs: np.ndarray) -> None:
         )
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def probability_model(model: keras.Model) -> keras.Model:
     """Returns a model of a classifier's probabilities, as `to_probabilities` does.
 

@@ -14,7 +14,7 @@ _before = 0
 
 
 @contextlib.contextmanager
-def deep_graphs() -> Iterator[None]:
+def raised_recursion_limit() -> Iterator[None]:
     """Lets Keras build, open and change networks as deep as L2, for a block's time.
 
     Keras follows a graph by a function that calls itself once per layer. L2 has 925

@@ -12,7 +12,7 @@ import numpy as np
 
 from .image_folders import (
     ImageFolder,
-    existing,
+    existing_folder,
     holds_images,
     list_class_folders,
     list_images,
@@ -70,7 +70,7 @@ def find_splits(folder: str | os.PathLike[str]) -> dict[str, Path]:
     Raises:
         ValueError: There is no such folder, or what its folders are is not clear.
     """
-    given = existing(folder)
+    given = existing_folder(folder)
     root = _unwrap(given)
     if root != given:
         warnings.warn(f"Images are taken from {printable(root)}", stacklevel=2)
@@ -110,7 +110,7 @@ def open_image_folder(folder: str | os.PathLike[str]) -> ImageFolder:
         ValueError: There is no such folder, it holds no image, or both images and
             class folders, or is divided into splits.
     """
-    root = existing(folder)
+    root = existing_folder(folder)
     loose = loose_images(root)
     has_folders = any(holds_images(child) for child in list_class_folders(root))
     if loose and has_folders:

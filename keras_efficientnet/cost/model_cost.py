@@ -151,7 +151,7 @@ class _Walk:
         if not prefix:
             name, shape = inputs[0]
             self._add(name, "InputLayer", [], shape, 0, [], 4)
-        for node in calls(model):
+        for node in layer_calls(model):
             sources = [known[id(tensor)] for tensor in node.input_tensors]
             layer, label = node.operation, prefix + node.operation.name
             if is_model(layer):
@@ -247,7 +247,7 @@ def single_input(model: Any) -> Any:
         model: Keras model.
 
     Raises:
-        ValueError: The model has several inputs, or `calls` refuses it.
+        ValueError: The model has several inputs, or `layer_calls` refuses it.
     """
     inputs = _graph(model).inputs
     if len(inputs) != 1:
@@ -259,7 +259,7 @@ def single_input(model: Any) -> Any:
     return inputs[0]
 
 
-def calls(model: Any) -> list[Any]:
+def layer_calls(model: Any) -> list[Any]:
     """Lists the layer calls of a functional or sequential model, in order.
 
     Args:

@@ -38,7 +38,7 @@ class Latency:
     p95_ms: float
 
 
-def measure(
+def time_calls(
     run: Callable[[], object], clock: Callable[[], float] = time.perf_counter
 ) -> Latency:
     """Measures how long a call takes.
@@ -116,7 +116,7 @@ def _measure_tflite(variant: Variant, classes: int) -> Latency:
     interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]
     interpreter.set_tensor(entry["index"], np.full(entry["shape"], 100, np.float32))
-    return measure(interpreter.invoke, time.thread_time)
+    return time_calls(interpreter.invoke, time.thread_time)
 
 
 def _convert(variant: Variant, classes: int) -> bytes:

@@ -1,5 +1,5 @@
 """Class activation maps: where in an image a network sees a class."""
 
-from .activation_maps import METHODS, class_maps, flatten, heat, with_features
+from .activation_maps import METHODS, class_maps, flatten, heatmaps, with_features
 
-__all__ = ["METHODS", "class_maps", "flatten", "heat", "with_features"]
+__all__ = ["METHODS", "class_maps", "flatten", "heatmaps", "with_features"]

@@ -9,15 +9,15 @@ import keras
 import numpy as np
 
 from ..common.choices import check_choice
-from ..common.recursion_limit import deep_graphs
-from ..cost import calls, is_model, single_input
+from ..common.recursion_limit import raised_recursion_limit
+from ..cost import is_model, layer_calls, single_input
 from .gradients import gradient
 
 METHODS = ("cam", "grad_cam")
 _ENDS = ("softmax", "sigmoid", "linear")  # activations of the last dense layer
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def class_maps(
     model: keras.Model,
     images: Any,
@@ -65,7 +65,7 @@ def class_maps(
     return make(model, np.asarray(images, np.float32), classes)
 
 
-def heat(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+def heatmaps(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     """Makes maps as large as the images, from 0 to 1, to be shown as colours.
 
     Args:
@@ -84,7 +84,7 @@ def heat(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     return large / np.where(most > 0, most, 1)
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def with_features(
     model: keras.Model, activations: Sequence[str] = ("softmax",)
 ) -> tuple[keras.Model, np.ndarray] | None:
@@ -137,7 +137,7 @@ def flatten(model: keras.Model) -> keras.Model:
     Returns:
         `model` itself when there is no model in it. Layers are shared.
     """
-    if not any(is_model(node.operation) for node in calls(model)):
+    if not any(is_model(node.operation) for node in layer_calls(model)):
         return model
     inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in model.inputs]
     outputs = _inline(model, inputs)
@@ -184,7 +184,7 @@ def _indices(scores: np.ndarray, classes: Any) -> np.ndarray:
 
 def _last_map(model: keras.Model) -> Any:
     """Finds the last tensor of the network that still has places."""
-    tensors = [t for node in calls(model) for t in node.input_tensors]
+    tensors = [t for node in layer_calls(model) for t in node.input_tensors]
     maps = [t for t in tensors if len(t.shape) == 4]
     if not maps:
         raise ValueError(
@@ -208,7 +208,7 @@ def _before_activation(model: keras.Model) -> Any:
 
 def _inline(model: keras.Model, inputs: Sequence[Any]) -> Any:
     known = {id(t): x for t, x in zip(model.inputs, inputs, strict=True)}
-    for node in calls(model):
+    for node in layer_calls(model):
         arguments, options = node.arguments.fill_in(known)
         if is_model(node.operation):
             given = [known[id(t)] for t in node.input_tensors]

@@ -112,7 +112,7 @@ def check_network(model: Any) -> None:
         )
 
 
-def current(model: Any) -> dict[str, np.ndarray]:
+def get_weights(model: Any) -> dict[str, np.ndarray]:
     """Returns the weights of a network, as `assign` takes them.
 
     Args:

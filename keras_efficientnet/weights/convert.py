@@ -22,7 +22,7 @@ from .. import efficientnet
 from ..architecture import find_variant
 from ..common import console
 from ..common.files import replacing
-from ..common.recursion_limit import deep_graphs
+from ..common.recursion_limit import raised_recursion_limit
 from ..preprocessing import NORMALIZATIONS
 from . import assign, name_mapping, naming_schemes, reference_logits
 from .download import fetch
@@ -39,7 +39,7 @@ _SEED = 0  # of the image that the check looks at
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class OpenedWeights:
     """A read weight file.
 
     Attributes:
@@ -137,7 +137,7 @@ def _read(
     variant: str | None,
     ema: bool,
     ignore: str | Sequence[str],
-) -> Source:
+) -> OpenedWeights:
     head, _, family = str(source).partition("/")
     record: WeightFile | None
     is_verified = False
@@ -153,10 +153,10 @@ def _read(
         order = layer_order(getattr(efficientnet, find_variant(variant))(weights=None))
     arrays = reading.read(path, order, ema, is_verified)
     mapped = name_mapping.to_model_names(arrays, ema=ema, ignore=ignore)
-    return Source(path, arrays, mapped, record)
+    return OpenedWeights(path, arrays, mapped, record)
 
 
-def _build(key: str, read: Source, options: dict[str, Any]) -> keras.Model:
+def _build(key: str, read: OpenedWeights, options: dict[str, Any]) -> keras.Model:
     known = {"padding": read.mapped.padding}
     if read.record:
         known = {
@@ -182,7 +182,7 @@ def _build(key: str, read: Source, options: dict[str, Any]) -> keras.Model:
     return model
 
 
-def _facts(read: Source, key: str, model: keras.Model) -> list[str]:
+def _facts(read: OpenedWeights, key: str, model: keras.Model) -> list[str]:
     layers = {layer.name: layer for layer in model.layers}
     head = layers.get("predictions")
     ignored = read.mapped.ignored
@@ -206,8 +206,8 @@ def _facts(read: Source, key: str, model: keras.Model) -> list[str]:
     ]
 
 
-@deep_graphs()
-def _check(read: Source, key: str, model: keras.Model) -> str:
+@raised_recursion_limit()
+def _check(read: OpenedWeights, key: str, model: keras.Model) -> str:
     layers = {layer.name: layer for layer in model.layers}
     if "predictions" not in layers:
         raise ValueError("The check needs a classifier in the file.")
@@ -249,7 +249,7 @@ def _write(model: keras.Model, path: Path, suffix: str, names: str) -> None:
 def _named(model: keras.Model, names: str) -> Arrays:
     layers = {layer.name for layer in model.layers}
     arrays: Arrays = {}
-    for name, array in assign.current(model).items():
+    for name, array in assign.get_weights(model).items():
         layer = name.split("/")[0]
         if names == "timm":
             expands = f"{layer.split('_')[0]}_expand_conv" in layers
@@ -262,7 +262,7 @@ def _named(model: keras.Model, names: str) -> Arrays:
 def _compare(path: Path, model: keras.Model) -> None:
     arrays = reading.read(path, layer_order(model), is_verified=True)
     again = name_mapping.to_model_names(arrays, model).arrays
-    expected = assign.current(model)
+    expected = assign.get_weights(model)
     if again.keys() != expected.keys() or not all(
         np.array_equal(again[name], array, equal_nan=True)
         for name, array in expected.items()

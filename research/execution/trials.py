@@ -190,7 +190,7 @@ def run_trials(
         trial.check()  # now, and not after hours of the others
     count = min(processes or default_processes(), len(missing))
     if count > 1:
-        with trainer.Interrupts():
+        with trainer.SignalHandler():
             run_processes(count, _work, (missing, root, make, show))
     elif missing:
         _work(missing, root, make, show)

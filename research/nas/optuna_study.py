@@ -60,7 +60,7 @@ def open_study(search: Search) -> Any:
     return study
 
 
-def finished(study: Any) -> list[Any]:
+def finished_trials(study: Any) -> list[Any]:
     """Returns the trials that are done, in order.
 
     Args:
@@ -98,7 +98,7 @@ def enqueue_base(study: Any, search: Search) -> None:
     study.enqueue_trial(point, skip_if_exists=True)
 
 
-def take_up(study: Any, search: Search) -> None:
+def requeue_interrupted(study: Any, search: Search) -> None:
     """Queues the networks whose training an earlier sitting here did not end.
 
     Args:
@@ -112,7 +112,7 @@ def take_up(study: Any, search: Search) -> None:
         for trial in found
         if trial.state == states.WAITING
     ]
-    here = place(search, "")
+    here = trial_location(search, "")
     for trial in found:
         there = trial.user_attrs.get(PLACE, "")
         if trial.state not in (states.RUNNING, states.FAIL):
@@ -127,7 +127,7 @@ def take_up(study: Any, search: Search) -> None:
             queued.append(trial.params)
 
 
-def find_twin(trial: Any) -> Any:
+def find_duplicate(trial: Any) -> Any:
     """Returns an earlier trial of the same network, done or at work; None: none.
 
     Args:
@@ -144,7 +144,7 @@ def find_twin(trial: Any) -> Any:
     return min(twins, key=lambda twin: twin.state != states.COMPLETE, default=None)
 
 
-def place(search: Search, key: str) -> str:
+def trial_location(search: Search, key: str) -> str:
     """Returns the machine and the folder of a training.
 
     Args:

@@ -14,7 +14,7 @@ from ..reporting import drawing
 from ..reporting.folder import StudyFolder
 from ..reporting.page import picture, write_page
 from . import space
-from .records import Row, Search
+from .records import Search, SearchRow
 
 TITLE = "Architecture search"
 WINNER = "winner.json"
@@ -22,7 +22,11 @@ PICTURE = "nas.png"
 
 
 def write(
-    search: Search, rows: Sequence[Row], best: Row, call: str, folder: StudyFolder
+    search: Search,
+    rows: Sequence[SearchRow],
+    best: SearchRow,
+    call: str,
+    folder: StudyFolder,
 ) -> None:
     """Writes the picture and the page.
 
@@ -49,7 +53,7 @@ def write(
         f"Out of {space.count(search.skeleton):.2g} stage tables, {len(networks)} "
         f"were tried in {len(rows)} trials, chosen by Optuna's {options.sampler}. "
         f"Reward: validation top-1 * (cost / T) ** {options.weight:g}; cost: {unit}, "
-        f"T = {costs.show(options.cost, search.target)}.",
+        f"T = {costs.format_cost(options.cost, search.target)}.",
         picture(PICTURE, "Validation top-1 against cost"),
         f"## The best\n\n{table([_cells(row, told, options.cost) for row in shown])}",
         "## The winner\n\n" + table(_stages(best)),
@@ -61,7 +65,7 @@ def write(
     write_page(folder, TITLE, blocks, files)
 
 
-def pareto(rows: Sequence[Row]) -> list[Row]:
+def pareto(rows: Sequence[SearchRow]) -> list[SearchRow]:
     """Returns the networks that no other beats in both cost and top-1.
 
     Args:
@@ -70,32 +74,32 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
     Returns:
         By rising cost.
     """
-    front: list[Row] = []
+    front: list[SearchRow] = []
     for row in sorted(rows, key=lambda row: (row.cost, -row.top1)):
         if not front or row.top1 > front[-1].top1:
             front.append(row)
     return front
 
 
-def _reference(search: Search, rows: Sequence[Row]) -> Row | None:
+def _reference(search: Search, rows: Sequence[SearchRow]) -> SearchRow | None:
     """Returns the base among the networks that were tried, if it is there."""
     wanted = search.config.stage_table
     return next((row for row in rows if read_stages(row.stages) == wanted), None)
 
 
-def _cells(row: Row, told: dict[int, str], kind: str) -> dict[str, Any]:
+def _cells(row: SearchRow, told: dict[int, str], kind: str) -> dict[str, Any]:
     return {
         "trial": row.number,
         "what": told.get(row.number, ""),
         "reward": f"{row.reward:.4f}",
         "validation top-1, %": f"{100 * row.top1:.2f}",
         "final top-1, %": f"{100 * row.test_top1:.2f}",
-        costs.KINDS[kind]: costs.show(kind, row.cost),
+        costs.KINDS[kind]: costs.format_cost(kind, row.cost),
         "parameters": f"{row.trainable_params:,}",
     }
 
 
-def _stages(row: Row) -> list[dict[str, Any]]:
+def _stages(row: SearchRow) -> list[dict[str, Any]]:
     return [
         {"stage": i, **vars(stage)}
         for i, stage in enumerate(read_stages(row.stages), start=1)
@@ -103,14 +107,18 @@ def _stages(row: Row) -> list[dict[str, Any]]:
 
 
 def _draw(
-    rows: Sequence[Row], best: Row, reference: Row | None, kind: str, path: pathlib.Path
+    rows: Sequence[SearchRow],
+    best: SearchRow,
+    reference: SearchRow | None,
+    kind: str,
+    path: pathlib.Path,
 ) -> None:
     figure = drawing.new_figure()
     axes = figure.subplots()
     scale = 1e6 if kind == "flops" else 1.0
     name = f"{costs.KINDS[kind]}{', millions' if kind == 'flops' else ''}"
 
-    def at(row: Row) -> tuple[float, float]:
+    def at(row: SearchRow) -> tuple[float, float]:
         return row.cost / scale, 100 * row.top1
 
     axes.scatter(*zip(*map(at, rows), strict=True), color="#999999", label="tried")

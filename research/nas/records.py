@@ -16,7 +16,7 @@ SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISamp
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base_network.TrainingOptions):
+class SearchOptions(base_network.TrainingOptions):
     """What is searched, and what for."""
 
     trials: int = option(
@@ -44,7 +44,7 @@ class Options(base_network.TrainingOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class SearchRow:
     """One network that was tried.
 
     Attributes:
@@ -85,7 +85,7 @@ class Search:
         make: Trains; see `trials.run_trials`.
     """
 
-    options: Options
+    options: SearchOptions
     config: trainer.config.TrainConfig
     classes: int
     skeleton: tuple[Stage, ...]

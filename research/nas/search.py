@@ -21,18 +21,19 @@ from ..execution.processes import POLL_S, is_orphan, run_processes
 from ..reporting.folder import open_folder
 from . import optuna_study, page, space
 from .page import WINNER
-from .records import SAMPLERS, Options, Row, Search
+from .records import SAMPLERS, Search, SearchOptions, SearchRow
 
+OPTIONS = SearchOptions
 _DIVERGED = "diverged"  # attribute of a trial
 # The others: what its row has but its number and reward.
 _ATTRIBUTES = [
     field.name
-    for field in dataclasses.fields(Row)
+    for field in dataclasses.fields(SearchRow)
     if field.name not in ("number", "reward")
 ]
 
 
-def run(options: Options, output_dir: pathlib.Path) -> None:
+def run(options: SearchOptions, output_dir: pathlib.Path) -> None:
     """Searches, and writes the winner as a stage table.
 
     Args:
@@ -44,35 +45,35 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         ImportError: Optuna is not installed.
         RuntimeError: A training failed.
     """
-    options = base_network.resolve(options)
+    options = base_network.resolve_data(options)
     optuna_study.import_optuna()
     with open_folder(output_dir, "nas", options) as folder:
         search = prepare(options, folder.root)
         study = optuna_study.open_study(search)
         target = optuna_study.agree_on_target(study, search)
         search = dataclasses.replace(search, target=target)
-        optuna_study.take_up(study, search)
-        missing = options.trials - len(optuna_study.finished(study))
+        optuna_study.requeue_interrupted(study, search)
+        missing = options.trials - len(optuna_study.finished_trials(study))
         count = min(options.processes or trials.default_processes(), max(missing, 1))
         if missing > 0:
             optuna_study.enqueue_base(study, search)
         if count > 1:
-            with trainer.Interrupts():
+            with trainer.SignalHandler():
                 run_processes(count, work, (search,))
         elif missing > 0:
             work(search)
-        rows = folder.rows(Row, ("number",))
-        for trial in optuna_study.finished(study):
+        rows = folder.rows(SearchRow, ("number",))
+        for trial in optuna_study.finished_trials(study):
             told = {name: trial.user_attrs[name] for name in _ATTRIBUTES}
-            rows.add(Row(number=trial.number, reward=trial.value, **told))
+            rows.add(SearchRow(number=trial.number, reward=trial.value, **told))
         best = max(rows.rows, key=lambda row: row.reward)
         write_text(folder.root / WINNER, format_stages(read_stages(best.stages)))
-        call = calls.describe(variant_of(search, best), search.classes, WINNER)
+        call = calls.describe_call(variant_of(search, best), search.classes, WINNER)
         page.write(search, rows.rows, best, call, folder)
     print(call)
 
 
-def prepare(options: Options, root: pathlib.Path) -> Search:
+def prepare(options: SearchOptions, root: pathlib.Path) -> Search:
     """Checks the options and gathers what all processes need.
 
     Args:
@@ -147,7 +148,7 @@ def objective(trial: Any, search: Search) -> float:
     stages = space.choose(
         lambda name, values: _suggest(trial, name, values), search.skeleton
     )
-    twin = optuna_study.find_twin(trial)
+    twin = optuna_study.find_duplicate(trial)
     if twin is not None and twin.value is None:
         time.sleep(POLL_S)  # small spaces may have nothing else left
         raise InUseError(f"Trial {twin.number} is training the network already")
@@ -167,7 +168,9 @@ def objective(trial: Any, search: Search) -> float:
         options.validation_images,
         options.test_images,
     )
-    trial.set_user_attr(optuna_study.PLACE, optuna_study.place(search, job.key))
+    trial.set_user_attr(
+        optuna_study.PLACE, optuna_study.trial_location(search, job.key)
+    )
     try:
         (result,) = trials.run_trials(
             [job], search.folder, processes=1, make=search.make, show=False
@@ -187,10 +190,10 @@ def objective(trial: Any, search: Search) -> float:
     }.items():
         trial.set_user_attr(name, value)
     top1 = result["validation_top1"]
-    return costs.reward(top1, cost, search.target, options.weight)
+    return costs.search_reward(top1, cost, search.target, options.weight)
 
 
-def variant_of(search: Search, row: Row) -> Variant:
+def variant_of(search: Search, row: SearchRow) -> Variant:
     """Returns the network of a row.
 
     Args:
@@ -205,7 +208,7 @@ def _storage(name: str) -> str:
 
 
 def _skeleton(
-    options: Options, config: trainer.config.TrainConfig
+    options: SearchOptions, config: trainer.config.TrainConfig
 ) -> tuple[Stage, ...]:
     if options.skeleton in space.SKELETONS:
         return space.SKELETONS[options.skeleton]

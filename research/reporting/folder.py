@@ -32,9 +32,11 @@ class StudyFolder:
         self.report = root / "report.md"
         self.settings = root / "settings.json"
 
-    def rows(self, kind: type[Row], key: Sequence[str], name: str = "results") -> Rows:
-        """Opens a CSV file of the folder; see `Rows`."""
-        return Rows(self.root / f"{name}.csv", kind, key)
+    def rows(
+        self, kind: type[Row], key: Sequence[str], name: str = "results"
+    ) -> ResultsTable:
+        """Opens a CSV file of the folder; see `ResultsTable`."""
+        return ResultsTable(self.root / f"{name}.csv", kind, key)
 
 
 @contextlib.contextmanager
@@ -74,7 +76,7 @@ def _check_settings(folder: StudyFolder, wanted: dict[str, Any]) -> None:
         )
 
 
-class Rows(Generic[Row]):
+class ResultsTable(Generic[Row]):
     """A CSV file with a row per trial, whole at any moment.
 
     Rows are dataclasses with fields of str, int, float and bool; a field of

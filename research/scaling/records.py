@@ -8,7 +8,7 @@ from keras_efficientnet import Scaling
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ScalingRow:
     """One training.
 
     Attributes:

@@ -19,14 +19,14 @@ from ..reporting.folder import open_folder
 from ..reporting.page import picture, write_page
 from . import figure
 from .figure import SINGLE
-from .records import Point, Row
+from .records import Point, ScalingRow
 
 TITLE = "Scaling one dimension, and all of them"
 COMPOUND = "compound"
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(base_network.TrainingOptions):
+class ScalingOptions(base_network.TrainingOptions):
     """Which networks are trained, and how often."""
 
     widths: tuple[float, ...] = option((2.0, 3.0), "Figure 3: ratios of width.")
@@ -46,7 +46,10 @@ class Options(base_network.TrainingOptions):
     seeds: int = option(3, "Trainings per network, with seeds 0, 1, ...")
 
 
-def run(options: Options, output_dir: pathlib.Path) -> None:
+OPTIONS = ScalingOptions
+
+
+def run(options: ScalingOptions, output_dir: pathlib.Path) -> None:
     """Trains all networks, draws the figures and writes the page.
 
     Args:
@@ -57,11 +60,11 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         ValueError: An option is not usable, or the folder holds another study.
         RuntimeError: A training failed.
     """
-    options = base_network.resolve(options)
+    options = base_network.resolve_data(options)
     lines = series(options)
     config = base_network.base_config(options)
     with open_folder(output_dir, "scaling", options) as folder:
-        rows = folder.rows(Row, ("width", "depth", "resolution", "seed"))
+        rows = folder.rows(ScalingRow, ("width", "depth", "resolution", "seed"))
         for row in _train(options, config, lines, folder.root):
             rows.add(row)
         points = {name: _points(found, rows.rows) for name, found in lines.items()}
@@ -77,7 +80,7 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         write_page(folder, TITLE, blocks, files)
 
 
-def series(options: Options) -> dict[str, list[tuple[str, Scaling]]]:
+def series(options: ScalingOptions) -> dict[str, list[tuple[str, Scaling]]]:
     """Lists the networks of each line of the figures, with their labels.
 
     Args:
@@ -126,18 +129,18 @@ def _at(text: str) -> tuple[float, float]:
 
 
 def _train(
-    options: Options,
+    options: ScalingOptions,
     config: trainer.config.TrainConfig,
     lines: dict[str, list[tuple[str, Scaling]]],
     root: pathlib.Path,
-) -> Iterator[Row]:
+) -> Iterator[ScalingRow]:
     networks = list(dict.fromkeys(s for line in lines.values() for _, s in line))
     wanted = [(s, seed) for seed in range(options.seeds) for s in networks]
     jobs = [
         trials.Trial(
             f"width {s.width:.3g}, depth {s.depth:.3g}, resolution "
             f"{s.resolution:.3g}, seed {seed}",
-            base_network.scale(config, s, seed),
+            base_network.scaled_config(config, s, seed),
             options.train_images,
             options.validation_images,
             options.test_images,
@@ -150,7 +153,7 @@ def _train(
     for (s, seed), job, result in zip(wanted, jobs, results, strict=True):
         variant = trainer.variant_of(job.config)
         cost = plan_cost(variant, classes)
-        yield Row(
+        yield ScalingRow(
             width=s.width,
             depth=s.depth,
             resolution=s.resolution,
@@ -162,7 +165,9 @@ def _train(
         )
 
 
-def _points(line: Sequence[tuple[str, Scaling]], rows: Sequence[Row]) -> list[Point]:
+def _points(
+    line: Sequence[tuple[str, Scaling]], rows: Sequence[ScalingRow]
+) -> list[Point]:
     found = []
     for label, s in line:
         wanted = (s.width, s.depth, s.resolution)

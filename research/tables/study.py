@@ -15,7 +15,7 @@ from keras_efficientnet.baselines import MobileNetV1, MobileNetV2, ResNet
 from keras_efficientnet.common.markdown import table
 
 from .. import paper_data
-from ..reporting.folder import Rows, open_folder
+from ..reporting.folder import ResultsTable, open_folder
 from ..reporting.page import picture, write_page
 from . import figures
 
@@ -31,12 +31,15 @@ _BUILDERS: dict[str, Callable[[Scaling], keras.Model]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class TablesOptions:
     """The study has none: it is arithmetic."""
 
 
+OPTIONS = TablesOptions
+
+
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class TableComparison:
     """A number of the paper and ours.
 
     Attributes:
@@ -73,7 +76,7 @@ class _Row:
     compute: Callable[[], dict[str, float]]  # quantity -> number
 
 
-def run(options: Options, output_dir: pathlib.Path) -> None:
+def run(options: TablesOptions, output_dir: pathlib.Path) -> None:
     """Compares, draws, and writes what it found.
 
     Args:
@@ -81,7 +84,7 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
         output_dir: Folder to write into.
     """
     with open_folder(output_dir, "tables", options) as folder:
-        rows = folder.rows(Comparison, ("table", "model", "quantity"))
+        rows = folder.rows(TableComparison, ("table", "model", "quantity"))
         for row in _all_rows():
             _compare(row, rows)
         pictures = figures.draw(folder.root)
@@ -92,7 +95,7 @@ def run(options: Options, output_dir: pathlib.Path) -> None:
 
 def compare(
     table: int, model: str, quantity: str, printed: str, computed: float
-) -> Comparison:
+) -> TableComparison:
     """Compares a printed number with a computed one.
 
     Args:
@@ -109,7 +112,7 @@ def compare(
     """
     number = float(printed)
     decimals = len(printed.partition(".")[2])
-    return Comparison(
+    return TableComparison(
         table=table,
         model=model,
         quantity=quantity,
@@ -120,7 +123,7 @@ def compare(
     )
 
 
-def _compare(row: _Row, rows: Rows[Comparison]) -> None:
+def _compare(row: _Row, rows: ResultsTable[TableComparison]) -> None:
     known = [
         rows.find(table=row.table, model=row.model, quantity=quantity)
         for quantity in row.printed
@@ -251,7 +254,7 @@ whole unscaled network's.""",
 }
 
 
-def _sections(rows: Sequence[Comparison]) -> list[str]:
+def _sections(rows: Sequence[TableComparison]) -> list[str]:
     blocks = []
     for number, note in _NOTES.items():
         chosen = [row for row in rows if row.table == number]
@@ -265,7 +268,7 @@ def _sections(rows: Sequence[Comparison]) -> list[str]:
     return blocks
 
 
-def _verdict(rows: Sequence[Comparison]) -> str:
+def _verdict(rows: Sequence[TableComparison]) -> str:
     rounded = sum(row.is_explained_by_rounding for row in rows)
     worst = max(rows, key=lambda row: abs(row.difference))
     return (
@@ -274,7 +277,7 @@ def _verdict(rows: Sequence[Comparison]) -> str:
     )
 
 
-def _cells(row: Comparison) -> dict[str, str]:
+def _cells(row: TableComparison) -> dict[str, str]:
     return {
         "model": row.model,
         "quantity": row.quantity,

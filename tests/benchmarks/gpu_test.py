@@ -23,7 +23,7 @@ def test_peaks_are_of_the_device_that_is_named():
     assert gpu.peak_of("cpu") is None
 
 
-def test_row_tells_rates_shares_and_ratio():
+def test_row_shows_rates_shares_and_ratio():
     found = {
         "ours": {"rate": 3000.0, "device": "NVIDIA H100 80GB HBM3"},
         "timm": {"rate": 2000.0, "device": "NVIDIA H100 80GB HBM3"},
@@ -33,13 +33,13 @@ def test_row_tells_rates_shares_and_ratio():
     assert " ".join(gpu.row(B0_STEP, found).split()) == line
 
 
-def test_row_tells_what_failed():
+def test_row_shows_what_failed():
     found = {"ours": {"rate": 9.0, "device": "cpu"}, "timm": {"error": "out of memory"}}
     line = "b0 train 32 2 9.0 - - - timm: out of memory"
     assert " ".join(gpu.row(B0_STEP, found).split()) == line
 
 
-def test_job_that_fails_tells_its_last_line():
+def test_failed_job_reports_its_last_line():
     job = {**B0_STEP, "contender": "nobody", "compiler": "eager", "seconds": 0.1}
     assert gpu.measure(job) == {"error": "KeyError: 'nobody'"}
 

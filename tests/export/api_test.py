@@ -129,7 +129,7 @@ def test_nothing_is_made_without_images_to_verify_on(tmp_path):
     assert not (tmp_path / "export").exists()
 
 
-def test_output_dir_is_asked_for(tmp_path):
+def test_requires_output_dir(tmp_path):
     with pytest.raises(ValueError, match="`output_dir` must be given unless"):
         export.export_model(
             export_run.fitted_network(), ["tflite"], verify=only_sky(tmp_path)

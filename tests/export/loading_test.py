@@ -141,7 +141,7 @@ def test_wrong_number_of_labels_is_refused():
         loading.load(any_size_network(), labels=["a", "b"], image_size=32)
 
 
-def test_unknown_image_size_is_asked_for():
+def test_requires_image_size_when_unknown():
     with pytest.raises(ValueError, match="`image_size` must be given"):
         loading.load(any_size_network())
 

@@ -70,7 +70,7 @@ def test_all_formats_are_the_default(monkeypatch):
         (ValueError("`verify` must"), 2, "error: `verify` must\n"),
     ],
 )
-def test_exit_code_tells_bad_artefacts_from_bad_input(
+def test_exit_code_distinguishes_bad_artefacts_from_bad_input(
     monkeypatch, capsys, error, code, text
 ):
     recorder(monkeypatch, error)
@@ -83,7 +83,7 @@ def test_stray_argument_is_refused(capsys):
     assert "all input goes into flags. Received: stray" in capsys.readouterr().err
 
 
-def test_command_speaks_to_the_point():
+def test_command_errors_are_one_line():
     command = [sys.executable, "-m", "export.main", "--formats=tflite"]
     done = subprocess.run(
         [*command, f"--model={export_run.run_folder()}", "--verify=nowhere"],

@@ -78,7 +78,7 @@ def test_picture_is_written(photos, tmp_path, capsys):
         assert picture.width == 8 + 2 * 184
 
 
-def test_a_picture_that_cannot_be_written_is_told(photos, tmp_path, capsys):
+def test_a_picture_that_cannot_be_written_is_reported(photos, tmp_path, capsys):
     sheet = tmp_path / "sheet.xyz"
     assert run(export_run.run_folder(), photos, f"--picture={sheet}") == 2
     assert "error: " in capsys.readouterr().err

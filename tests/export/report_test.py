@@ -39,7 +39,7 @@ def test_table_is_aligned(tmp_path):
     assert lines[0].split()[0] == "artefact"
 
 
-def test_json_tells_which_images_disagree(tmp_path):
+def test_json_lists_images_that_disagree(tmp_path):
     paths, _ = write(tmp_path)
     data = json.loads((tmp_path / "report.json").read_text())
     assert data["verification_images"] == 3

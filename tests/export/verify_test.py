@@ -40,7 +40,7 @@ def compare(keras_rows, rows, labels=None, format_name="tflite_int8"):
     row = dataclasses.replace(FORMATS[format_name], runner=lambda path: Table(rows))
     labels = None if labels is None else np.array(labels)
     reference = Reference(paths, np.array(keras_rows, np.float32), labels)
-    return verify.compare(row, Path("unused"), reference, SPEC)
+    return verify.compare_with_reference(row, Path("unused"), reference, SPEC)
 
 
 def test_counts_agreement_and_right_answers():
@@ -124,7 +124,7 @@ def test_logits_become_probabilities():
     colours = keras.layers.GlobalAveragePooling2D()(inputs)
     logits = keras.layers.Dense(3, kernel_initializer="identity")(colours / 50)
     runner = KerasRunner(keras.Model(inputs, logits))
-    found = verify.ask_keras(runner, sky(), "abc", SPEC).probabilities
+    found = verify.reference_predictions(runner, sky(), "abc", SPEC).probabilities
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
 
 
@@ -135,7 +135,7 @@ def test_answers_that_are_no_numbers_are_refused():
     model = keras.Model(inputs, dense(colours))
     dense.bias.assign([np.nan, 0, 0])
     with pytest.raises(ValueError, match=r"finite numbers.* for 12 of 12 images"):
-        verify.ask_keras(KerasRunner(model), sky(), "abc", SPEC)
+        verify.reference_predictions(KerasRunner(model), sky(), "abc", SPEC)
 
 
 def test_warns_about_images_that_are_calibrated_on_and_too_few():

@@ -100,7 +100,7 @@ def test_make_targets_exist(page):
     assert used <= targets
 
 
-def test_what_ci_runs_is_told():
+def test_help_lists_what_ci_runs():
     ran = set(re.findall(r"^ *make ([a-z-]+)", (ROOT / ".ci/run").read_text(), re.M))
     told = (ROOT / "CONTRIBUTING.md").read_text()
     assert ran

@@ -19,7 +19,7 @@ def options(tiny, tmp_path_factory):
     for name in ("dog.jpg", "koala.jpg"):
         shutil.copy(PHOTOS / name, folder / "photos")
     models = (str(folder / "tiny.keras"),)
-    return class_maps.Options(photos=(str(folder / "photos"),), models=models)
+    return class_maps.ClassMapsOptions(photos=(str(folder / "photos"),), models=models)
 
 
 def test_explains_and_goes_on(options, tmp_path, monkeypatch):
@@ -46,9 +46,11 @@ def test_maps_are_read_back():
 
 def test_errors(options, tmp_path):
     with pytest.raises(ValueError, match="photos=nowhere.jpg"):
-        class_maps.run(class_maps.Options(photos=("nowhere.jpg",)), tmp_path / "a")
+        class_maps.run(
+            class_maps.ClassMapsOptions(photos=("nowhere.jpg",)), tmp_path / "a"
+        )
     with pytest.raises(ValueError, match="must name photos"):
-        class_maps.run(class_maps.Options(), tmp_path / "a")
+        class_maps.run(class_maps.ClassMapsOptions(), tmp_path / "a")
     with pytest.raises(ValueError, match="Did you mean 'cam'"):
-        class_maps.run(class_maps.Options(method="cm"), tmp_path / "a")
+        class_maps.run(class_maps.ClassMapsOptions(method="cm"), tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -6,7 +6,7 @@ from keras_efficientnet import STAGES, EfficientNet, Scaling, profile, read_stag
 from research import base_network, costs, grid
 from research.execution import trials
 
-OPTIONS = grid.Options(data="digits", grid_step=0.2, tolerance=0.2, processes=1)
+OPTIONS = grid.GridOptions(data="digits", grid_step=0.2, tolerance=0.2, processes=1)
 
 
 def pretend(trial, folder):
@@ -72,7 +72,7 @@ def test_latency_may_be_the_cost(made, tmp_path, monkeypatch):
 def test_the_family_s_calls_build_what_they_cost(tmp_path, monkeypatch):
     config = base_network.base_config(OPTIONS)
     members = grid.family(
-        config, grid.Row(1.2, 1.1, 1.15, 18, 0, 2, 0.5, 0.5, 1), "flops"
+        config, grid.GridRow(1.2, 1.1, 1.15, 18, 0, 2, 0.5, 0.5, 1), "flops"
     )
     assert [member["phi"] for member in members] == [1, 2, 3, 4, 5, 6, 7]
     (tmp_path / "stages.json").write_text(config.stages)
@@ -87,7 +87,9 @@ def test_a_family_of_b0_needs_no_stage_table():
     options = dataclasses.replace(OPTIONS, recipe="imagenet:b0")
     config = base_network.base_config(options)
     assert config.stage_table == STAGES
-    deep = grid.family(config, grid.Row(2.5, 1.0, 1.0, 224, 0, 2, 0.5, 0.5, 1), "flops")
+    deep = grid.family(
+        config, grid.GridRow(2.5, 1.0, 1.0, 224, 0, 2, 0.5, 0.5, 1), "flops"
+    )
     assert (
         deep[0]["call"]
         == "`EfficientNet(width=1, depth=2.5, resolution=224, classes=10)`"
@@ -99,7 +101,7 @@ def test_scaling_a_base_keeps_its_own_ratios():
     config = dataclasses.replace(
         base_network.base_config(OPTIONS), width=0.5, depth=2.0
     )
-    scaled = base_network.scale(config, Scaling(1.5, 2.0, 1.25), seed=0)
+    scaled = base_network.scaled_config(config, Scaling(1.5, 2.0, 1.25), seed=0)
     assert (scaled.depth, scaled.width, scaled.image_size) == (3.0, 1.0, 20)
 
 

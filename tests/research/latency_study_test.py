@@ -25,8 +25,8 @@ def small(tiny, monkeypatch):
 
 
 def test_measures_each_once(small, tmp_path):
-    latency_study.run(latency_study.Options(models=NAMES, runs=2), tmp_path)
-    latency_study.run(latency_study.Options(models=NAMES, runs=2), tmp_path)
+    latency_study.run(latency_study.LatencyOptions(models=NAMES, runs=2), tmp_path)
+    latency_study.run(latency_study.LatencyOptions(models=NAMES, runs=2), tmp_path)
     assert small == list(NAMES)
     report = (tmp_path / "report.md").read_text()
     assert "the paper's ratio is 5.7." in report
@@ -42,7 +42,7 @@ def test_ratio_needs_both():
 
 def test_runs_that_count():
     calls = []
-    times, cpu = latency_study.time_runs(lambda: calls.append(0), 4)
+    times, cpu = latency_study.time_calls(lambda: calls.append(0), 4)
     assert len(calls) == 4 + latency_study.WARM_UP
     assert times.shape == (4,)
     assert np.all(times >= 0)
@@ -58,9 +58,9 @@ def test_a_thread_stays_on_its_core():
 
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match="Did you mean 'ResNet-152'"):
-        latency_study.run(latency_study.Options(models=("ResNet152",)), tmp_path)
+        latency_study.run(latency_study.LatencyOptions(models=("ResNet152",)), tmp_path)
     with pytest.raises(ValueError, match="`runs` must be at least 1"):
-        latency_study.run(latency_study.Options(runs=0), tmp_path)
+        latency_study.run(latency_study.LatencyOptions(runs=0), tmp_path)
     with (
         pytest.raises(ValueError, match="Received: core=9999"),
         latency_study.pinned(9999),

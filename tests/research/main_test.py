@@ -7,7 +7,7 @@ import types
 import pytest
 
 from research import main, options, studies
-from research.reporting.folder import Rows, open_folder
+from research.reporting.folder import ResultsTable, open_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ def study(monkeypatch):
     """A study that notes what it is run with."""
     calls = []
     module = types.SimpleNamespace(
-        Options=Options, run=lambda *arguments: calls.append(arguments)
+        OPTIONS=Options, run=lambda *arguments: calls.append(arguments)
     )
     monkeypatch.setattr(studies.Study, "load", lambda self: module)
     monkeypatch.setitem(studies.STUDIES, "trial", studies.Study("About it.", ""))
@@ -85,7 +85,7 @@ def test_what_must_be_installed(monkeypatch, capsys):
 def test_every_study_has_options_and_runs():
     for study in studies.STUDIES.values():
         module = study.load()
-        assert options.settings(module.Options()) is not None
+        assert options.settings(module.OPTIONS()) is not None
         assert callable(module.run)
 
 
@@ -112,25 +112,25 @@ def test_a_folder_is_for_one_process(tmp_path):
 
 def test_rows_are_read_back_as_they_were(tmp_path):
     path = tmp_path / "results.csv"
-    rows = Rows(path, Trial, ("width", "seed"))
+    rows = ResultsTable(path, Trial, ("width", "seed"))
     first = Trial("a, b", 0.1 + 0.2, 0, True, None)
     second = Trial("", 1.0, 1, False, 0.5)
     for row in (first, second):
         rows.add(row)
-    again = Rows(path, Trial, ("width", "seed"))
+    again = ResultsTable(path, Trial, ("width", "seed"))
     assert again.rows == [first, second]
     assert again.find(width=0.1 + 0.2, seed=0) == first
     assert again.find(width=0.3, seed=0) is None
     better = dataclasses.replace(second, top1=0.75)
     again.add(better)
-    assert Rows(path, Trial, ("width", "seed")).rows == [first, better]
+    assert ResultsTable(path, Trial, ("width", "seed")).rows == [first, better]
     assert [file.name for file in tmp_path.iterdir()] == ["results.csv"]
 
 
 def test_rows_of_other_columns_are_refused(tmp_path):
     (tmp_path / "results.csv").write_text("name,width\na,1.0\n")
     with pytest.raises(ValueError, match="columns name, width, seed, good, top1"):
-        Rows(tmp_path / "results.csv", Trial, ("width",))
+        ResultsTable(tmp_path / "results.csv", Trial, ("width",))
 
 
 @pytest.mark.parametrize(
@@ -141,13 +141,11 @@ def test_rows_of_other_columns_are_refused(tmp_path):
         (KeyboardInterrupt(), 75, "Stopped; the same command goes on from here"),
     ],
 )
-def test_how_a_study_ends_is_told(
-    error, code, told, study, tmp_path, capsys, monkeypatch
-):
+def test_exit_code_of_a_study(error, code, told, study, tmp_path, capsys, monkeypatch):
     def run(*arguments):
         raise error
 
-    module = types.SimpleNamespace(Options=Options, run=run)
+    module = types.SimpleNamespace(OPTIONS=Options, run=run)
     monkeypatch.setattr(studies.Study, "load", lambda self: module)
     assert main.main(["trial", f"--output_dir={tmp_path}"]) == code
     assert told in capsys.readouterr().err

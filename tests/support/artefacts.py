@@ -6,7 +6,7 @@ import pathlib
 import shutil
 import tempfile
 
-from export.formats.source import Source
+from export.formats.source import ExportInputs
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from tests.support import export_run
 
@@ -16,7 +16,7 @@ SPEC = EvalPreprocessing(export_run.SIZE, 0.8)
 def source():
     """Returns the tiny run's network with its labels and preprocessing."""
     size = export_run.SIZE
-    return Source(export_run.fitted_network(), size, export_run.LABELS, SPEC)
+    return ExportInputs(export_run.fitted_network(), size, export_run.LABELS, SPEC)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from sklearn import datasets
 
 import export
 from export.formats.registry import FORMATS
-from export.formats.source import Source
+from export.formats.source import ExportInputs
 from keras_efficientnet.efficientnet import EfficientNet
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from tests.support.shared import shared
@@ -50,7 +50,7 @@ def source(model, calibration=()):
     size = model.inputs[0].shape[1]
     labels = tuple(str(i) for i in range(model.outputs[0].shape[-1]))
     spec = EvalPreprocessing(size, 1.0, "bilinear")
-    return Source(model, size, labels, spec, calibration)
+    return ExportInputs(model, size, labels, spec, calibration)
 
 
 def tiny_network(seed, **options):

@@ -170,7 +170,7 @@ def main():
 def _train(config, workdir):
     from training.engine import distribution, trainer
 
-    used_strategy = distribution.make(config.strategy)  # before the source
+    used_strategy = distribution.make_strategy(config.strategy)  # before the source
     trainer.train(config, workdir, shared_source(), stop_at_step=STEPS, show=False)
     return count_uneven(used_strategy)
 
@@ -228,7 +228,7 @@ def _meet(config, workdir):
 
     del workdir
     timeouts = distribution.Timeouts(heartbeat_s=config.heartbeat_timeout)
-    used_strategy = distribution.make(config.strategy, timeouts)
+    used_strategy = distribution.make_strategy(config.strategy, timeouts)
     workers = Workers(used_strategy)
     service = eager_context.context().coordination_service
     return {
@@ -244,7 +244,7 @@ def _meet(config, workdir):
 def _whole(config, workdir):
     from training.engine import distribution, trainer
 
-    distribution.make(config.strategy)
+    distribution.make_strategy(config.strategy)
     return trainer.train(config, workdir, shared_source(), show=False)
 
 
@@ -254,7 +254,7 @@ def _slow_files(config, workdir):
 
     from training.engine import distribution
 
-    distribution.make(config.strategy)
+    distribution.make_strategy(config.strategy)
     if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 0:
         replace = os.replace
 
@@ -276,14 +276,14 @@ def _slow(config, workdir):
     from training.engine.cluster import agreement, rendezvous
     from training.reporting import metric_writers
 
-    step = metric_writers.Progress.step
+    step = metric_writers.ProgressBar.step
 
     def slow_step(self):
         step(self)
         print("step", flush=True)
         time.sleep(float(os.environ["PAUSE"]))
 
-    metric_writers.Progress.step = slow_step
+    metric_writers.ProgressBar.step = slow_step
     sources.load = lambda *args, **options: shared_source()
     agreement.SHARED_WITHIN_S = rendezvous.REPORT_EVERY_S = 1.0
     sys.argv = ["main", f"--workdir={workdir}"]

@@ -36,7 +36,7 @@ def net(batch_norm=True, dropout=0.3, synchronized=False):
 def make(model=None, optim=None, used_strategy=None, **fields):
     """Returns a state and its step; the optimizer is plain gradient descent."""
     config = dataclasses.replace(CONFIG, **fields)
-    used_strategy = used_strategy or distribution.make("one_device")
+    used_strategy = used_strategy or distribution.make_strategy("one_device")
     with used_strategy.scope():
         model = model or net()
         has_attacker = config.adversarial_epsilon

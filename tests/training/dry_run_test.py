@@ -19,7 +19,7 @@ def rows(text):
 
 
 def test_plan_of_the_paper_s_recipe_needs_no_images():
-    found = rows(dry_run.plan(config.load("imagenet:b0")))
+    found = rows(dry_run.describe_run(config.load("imagenet:b0")))
     # Table 2 of the paper: 5.3 M parameters and 0.39 B multiply-adds.
     assert found["parameters"] == "5,288,548 trainable, 5,330,564 in all"
     assert found["multiply-adds"] == "0.386 G per image"
@@ -33,16 +33,16 @@ def test_plan_of_the_paper_s_recipe_needs_no_images():
 def test_steps_without_a_minival_are_the_original_s():
     recipe = dataclasses.replace(config.load("imagenet:b7"), minival=0)
     # Source: tensorflow/tpu, main.py, `train_steps`.
-    assert rows(dry_run.plan(recipe))["steps"].startswith(
+    assert rows(dry_run.describe_run(recipe))["steps"].startswith(
         "218,949 of 2048 images, 625.5"
     )
 
 
-def test_phases_are_told():
+def test_plan_lists_phases():
     recipe = dataclasses.replace(
         config.load("finetune"), data="digits", epochs=4, head_only_epochs=2
     )
-    text = dry_run.plan(recipe)
+    text = dry_run.describe_run(recipe)
     # 1,079 training images in batches of 32: 33.7 steps per epoch.
     assert "steps 1 to 67: the classifier, 224 pixels" in text
     assert "steps 68 to 134: stages from 5, 224 pixels" in text
@@ -51,14 +51,14 @@ def test_phases_are_told():
 def test_unknown_data_is_an_error():
     recipe = TrainConfig(data="folder:nowhere")
     with pytest.raises(ValueError, match="folder"):
-        dry_run.plan(recipe)
+        dry_run.describe_run(recipe)
 
 
 def test_data_that_a_run_would_fetch_is_not_fetched(tmp_path):
     pytest.importorskip("tensorflow_datasets")
     recipe = TrainConfig(data="tfds:mnist", data_dir=str(tmp_path))
     with pytest.raises(ValueError, match="must be on this machine to be counted"):
-        dry_run.plan(recipe)
+        dry_run.describe_run(recipe)
     known = dataclasses.replace(recipe, data="tfds:cifar10")
     assert dry_run.count_images(known) == dry_run.Counts(
         10,
@@ -99,7 +99,7 @@ def test_half_precision_and_frozen_parts_need_less():
 def test_checkpoint_is_as_large_as_planned(tmp_path, tiny):
     run = TrainConfig(model="EfficientNet", width=0.25, depth=0.3, image_size=32)
     cost = keras_efficientnet.profile(tiny)
-    state = TrainState(tiny, optimizers.make("rmsprop", 0.1), ema_decay=0.9)
+    state = TrainState(tiny, optimizers.make_optimizer("rmsprop", 0.1), ema_decay=0.9)
     state.save(Checkpoints(tmp_path, keep=1))
     (written,) = tmp_path.iterdir()
     checkpoint, disk = dry_run.disk_bytes(run, cost)
@@ -134,12 +134,12 @@ def test_plan_shows_groups_of_batch_norm(monkeypatch):
     monkeypatch.setattr(dry_run, "_replicas", lambda _: 16)
     config = TrainConfig(data="digits", model="EfficientNet", image_size=32)
     assert "16, 16 images of a step each; BatchNorm over groups of 8 replicas" in (
-        dry_run.plan(config)
+        dry_run.describe_run(config)
     )
     config.sync_batch_norm = True
-    assert "BatchNorm over groups of 16 replicas" in dry_run.plan(config)
+    assert "BatchNorm over groups of 16 replicas" in dry_run.describe_run(config)
     config.sync_batch_norm, config.bn_group_size = False, 1
-    assert "BatchNorm" not in dry_run.plan(config)
+    assert "BatchNorm" not in dry_run.describe_run(config)
 
 
 def test_published_sizes_are_found_by_name():

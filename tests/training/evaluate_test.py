@@ -154,7 +154,7 @@ def test_command_writes_tables_and_pictures(tmp_path, model_file, command):
     assert tf.io.decode_png((out / "confusion.png").read_bytes()).shape[0] > 300
 
 
-def test_a_place_that_cannot_be_written_is_told_before_the_work(
+def test_a_place_that_cannot_be_written_is_reported_before_the_work(
     tmp_path, model_file, command
 ):
     (tmp_path / "file").write_text("")

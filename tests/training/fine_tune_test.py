@@ -124,7 +124,7 @@ def test_a_model_of_other_channels_is_refused(tmp_path):
         (np.zeros(20), "float64"),
     ],
 )
-def test_labels_that_do_not_fit_are_told(labels, message):
+def test_labels_that_do_not_fit_are_reported(labels, message):
     images = np.zeros((20, 8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match=f"one integer per image .*{message}"):
         _source((images, labels), None, None)

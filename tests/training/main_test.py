@@ -39,7 +39,7 @@ def test_dry_run_prints_the_plan_with_overrides(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_recipe_that_does_not_exist_is_told():
+def test_recipe_that_does_not_exist_is_reported():
     done = run("--config=digitz", "--workdir=unused")
     assert done.returncode == 1
     assert "Did you mean 'digits'" in done.stderr
@@ -64,7 +64,7 @@ def test_recipe_that_does_not_exist_is_told():
         (ImportError("tensorflow_datasets must be installed"), 1),
     ],
 )
-def test_exit_code_tells_whether_starting_again_helps(monkeypatch, error, code, capsys):
+def test_exit_code_says_whether_a_restart_helps(monkeypatch, error, code, capsys):
     def fail(*_):
         raise error
 
@@ -102,4 +102,4 @@ def test_workdirs_that_are_no_folders_are_wrong_input(tmp_path):
 def test_plan_of_a_bad_config_names_the_field():
     bad = dataclasses.replace(config.load("digits"), epochs=0)
     with pytest.raises(ValueError, match="`epochs`"):
-        dry_run.plan(bad)
+        dry_run.describe_run(bad)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_efficientnet import EvalPreprocessing
 from keras_efficientnet.preprocessing import tf_ops
 from training import pseudo_label
-from training.augment.transforms import make
+from training.augment.transforms import make_augmentation
 from training.data import pipeline, sources
 
 SPEC = EvalPreprocessing(32, crop_ratio=1.0, interpolation="bilinear")
@@ -53,7 +53,7 @@ def write_images(root):
 
 def label(teacher, folder, **options):
     options = {"min_confidence": 0.4, "per_class": 2} | options
-    return pseudo_label.label(teacher, SPEC, str(folder), **options)
+    return pseudo_label.label_images(teacher, SPEC, str(folder), **options)
 
 
 def stems(found):
@@ -72,14 +72,14 @@ def test_the_most_confident_are_kept_and_rare_classes_repeated(teacher, tmp_path
 
 def test_no_class_is_filled_beyond_the_fullest():
     found = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.8, 0.2, 0], [0.2, 0.8, 0]])
-    chosen = pseudo_label.choose(found, min_confidence=0.3, per_class=130_000)
+    chosen = pseudo_label.choose_images(found, min_confidence=0.3, per_class=130_000)
     assert chosen.tolist() == [0, 2, 1, 3, 3, 3]
 
 
 def test_confidence_must_be_above_the_limit():
     found = np.array([[0.5, 0.5], [0.3, 0.7]])
-    assert pseudo_label.choose(found, 0.5, 9).tolist() == [1]
-    assert pseudo_label.choose(found, 0.7, 9).tolist() == []
+    assert pseudo_label.choose_images(found, 0.5, 9).tolist() == [1]
+    assert pseudo_label.choose_images(found, 0.7, 9).tolist() == []
 
 
 def some_source():
@@ -110,7 +110,7 @@ def test_a_student_trains_on_both(teacher, tmp_path):
     ((images, targets, _),) = pipeline.train_batches(
         train,
         SPEC,
-        make("crop_flip"),
+        make_augmentation("crop_flip"),
         classes=3,
         batch_size=10,
         seed=0,

@@ -11,7 +11,7 @@ import tensorflow as tf
 Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-def make(mixup_alpha: float, cutmix_alpha: float) -> Mix | None:
+def make_mix(mixup_alpha: float, cutmix_alpha: float) -> Mix | None:
     """Makes what mixes batches.
 
     Args:

@@ -60,7 +60,7 @@ def shift(image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor) -> tf.Tens
     return tf.gather(tf.gather(image, places[:, 0]), places[:, 1], axis=1)
 
 
-def make(
+def make_augmentation(
     name: str,
     *,
     compat: str = "exact",
@@ -133,7 +133,7 @@ def _augmix(*, compat: str, compiled: bool, **settings: float) -> Augmentation:
     return _with_policy(lambda size: policies.augmix(size, compat), compiled=compiled)
 
 
-# Name -> maker of the augmentation, from the settings of `make`.
+# Name -> maker of the augmentation, from the settings of `make_augmentation`.
 AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "none": _plain(none),
     "crop_flip": _plain(tf_ops.train_image),

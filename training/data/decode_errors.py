@@ -31,7 +31,7 @@ class UnreadableImagesError(ValueError):
 
 
 @contextlib.contextmanager
-def suggesting_skip(on_bad_image: str) -> Iterator[None]:
+def suggest_skipping(on_bad_image: str) -> Iterator[None]:
     """Adds to errors about images the setting that lets a run go on without them.
 
     Args:

@@ -48,9 +48,10 @@ def train_batches(
     Args:
         split: Images to train on.
         spec: Resolution, padding and resize method.
-        augmentation: From `augment.make`.
+        augmentation: Result of `transforms.make_augmentation`.
         classes: Number of classes.
-        mix: From `mix.make`; joins the images of a replica's share of a batch.
+        mix: Result of `mixup.make_mix`; mixes the images of a replica's share of a
+            batch.
         batch_size: Images per step, over all replicas.
         seed: Of the order, the augmentation and the mixing.
         first_step: Where to begin; 0 is the first step of the run.
@@ -171,7 +172,7 @@ def positions(
 
 
 @contextlib.contextmanager
-def naming_unreadable(
+def name_unreadable_image(
     split: Split, find_positions: Callable[[], np.ndarray] | None = None
 ) -> Iterator[None]:
     """Turns TensorFlow's error about an image into one that names the file.

@@ -29,7 +29,7 @@ def auxiliary_batch_norms(net: keras.Model) -> dict[int, keras.Layer]:
     return {id(layer): _copy(layer) for layer in _batch_norms(net)}
 
 
-def follow(net: keras.Model, auxiliary: Mapping[int, keras.Layer]) -> None:
+def sync_trainable(net: keras.Model, auxiliary: Mapping[int, keras.Layer]) -> None:
     """Freezes and thaws auxiliary layers like those that they stand for.
 
     Args:

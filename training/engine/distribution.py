@@ -39,7 +39,9 @@ class Timeouts:
     heartbeat_s: float = 100.0
 
 
-def make(name: str, timeouts: Timeouts | None = None) -> tf.distribute.Strategy:
+def make_strategy(
+    name: str, timeouts: Timeouts | None = None
+) -> tf.distribute.Strategy:
     """Makes a strategy by name.
 
     Args:
@@ -56,7 +58,7 @@ def make(name: str, timeouts: Timeouts | None = None) -> tf.distribute.Strategy:
         ValueError: This machine, or its environment, does not have what it takes.
         WorkerLostError: Another worker cannot be reached.
         RuntimeError: TensorFlow has run something already, which "multi_worker" has
-            to come before. Call `make` before opening a source.
+            to come before. Call `make_strategy` before opening a source.
     """
     return STRATEGIES[name](timeouts or Timeouts())
 

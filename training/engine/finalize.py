@@ -95,7 +95,7 @@ def _write_results(
         folder,
         run.config,
         summary,
-        run_phases=phases.plan(run.config, run.images),
+        run_phases=phases.plan_phases(run.config, run.images),
         bad_images=bad_images,
     )
 

@@ -36,7 +36,7 @@ class Forward:
         self._net = net
         self._swaps = swaps or {}
         self._bn_group_size = bn_group_size
-        self._segments = remat.split(_nodes(net), net.outputs, stages)
+        self._segments = remat.split_segments(_nodes(net), net.outputs, stages)
 
     def __call__(self, images: Any) -> Any:
         """Returns the network's output; statistics and dropout seeds move on."""
@@ -48,7 +48,7 @@ class Forward:
             else:
                 run = functools.partial(self._run, segment)
                 used = [self._layer(node) for node in segment.nodes]
-                outputs = remat.recomputed(run, inputs, used)
+                outputs = remat.recompute(run, inputs, used)
             tensors.update(zip(segment.outputs, outputs, strict=True))
         return tensors[id(self._net.outputs[0])]
 
@@ -60,7 +60,7 @@ class Forward:
         for node in segment.nodes:
             args, kwargs = node.arguments.fill_in(tensors)
             layer = self._layer(node)
-            result = fused_layers.call(layer, args, kwargs, self._bn_group_size)
+            result = fused_layers.call_layer(layer, args, kwargs, self._bn_group_size)
             keys = [id(tensor) for tensor in node.outputs]
             tensors.update(zip(keys, tf.nest.flatten(result), strict=True))
         return [tensors[key] for key in segment.outputs]

@@ -10,7 +10,9 @@ import tensorflow as tf
 BatchNorm = keras.layers.BatchNormalization
 
 
-def call(layer: keras.Layer, args: Any, kwargs: Any, bn_group_size: int = 1) -> Any:
+def call_layer(
+    layer: keras.Layer, args: Any, kwargs: Any, bn_group_size: int = 1
+) -> Any:
     """Calls a layer in training mode.
 
     Batch normalisation becomes one fused operation where Keras takes a dozen, which

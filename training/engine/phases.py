@@ -38,7 +38,7 @@ class Phase:
         return f"{trained}, {self.image_size} pixels"
 
 
-def plan(config: TrainConfig, images: int) -> list[Phase]:
+def plan_phases(config: TrainConfig, images: int) -> list[Phase]:
     """Lists the phases of a run, which follow each other without a gap.
 
     Args:

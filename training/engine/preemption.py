@@ -20,7 +20,7 @@ class Interrupted(KeyboardInterrupt):
     """A run was told to end, and can be resumed."""
 
 
-class Interrupts:
+class SignalHandler:
     """Takes SIGTERM, SIGINT and SIGHUP for the time of a block. A context manager.
 
     They raise `Interrupted` at once, but not inside `postponed`: there the loop asks
@@ -37,7 +37,7 @@ class Interrupts:
         self._is_postponed = False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> SignalHandler:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 if (number, signal.getsignal(number)) != (_HANG_UP, signal.SIG_IGN):

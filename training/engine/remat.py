@@ -29,7 +29,7 @@ class Segment:
     is_kept: bool
 
 
-def split(
+def split_segments(
     nodes: Sequence[Any], results: Sequence[Any], stages: Sequence[int]
 ) -> list[Segment]:
     """Cuts a network so that each block of the given stages is a segment.
@@ -65,7 +65,7 @@ def split(
     ]
 
 
-def recomputed(
+def recompute(
     compute: Callable[[list[Any]], list[Any]],
     inputs: Sequence[Any],
     layers: Sequence[Any],

@@ -12,11 +12,11 @@ from ..config import TrainConfig
 from ..data import pipeline
 from ..data.sources import Source
 from ..metrics.evaluator import Evaluator
-from ..reporting.metric_writers import Metrics, Progress, TensorBoard
+from ..reporting.metric_writers import MetricsWriter, ProgressBar, TensorBoardWriter
 from ..reporting.run_folder import BadImageRecord, RunFolder
 from .checkpoints import Checkpoints
 from .cluster.workers import Workers
-from .preemption import Interrupts
+from .preemption import SignalHandler
 from .train_state import TrainState
 
 AGREE_EVERY_S = 5  # between two agreements of the workers on whether to stop
@@ -53,11 +53,11 @@ class Run:
     strategy: tf.distribute.Strategy
     workers: Workers
     checkpoints: Checkpoints
-    interrupts: Interrupts
+    interrupts: SignalHandler
     evaluator: Evaluator
-    progress: Progress
-    metrics: Metrics
-    tensorboard: TensorBoard | None
+    progress: ProgressBar
+    metrics: MetricsWriter
+    tensorboard: TensorBoardWriter | None
     bad_images: pipeline.BadImages | None
     started: float
     first_step_s: float = math.nan
@@ -132,7 +132,7 @@ class Run:
             )
             self.folder.write_bad_images(found)
 
-    def is_told_to_stop(self, step: int) -> bool:
+    def should_stop(self, step: int) -> bool:
         """Tells whether a worker has been told to; all get the same answer.
 
         Several workers agree every few seconds only, because that waits for the

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ..config import TrainConfig
 from ..metrics.losses import cross_entropy
-from ..metrics.metrics import right_answers
+from ..metrics.metrics import top_k_correct
 from ..optim import optimizers
 from . import advprop, model
 from .forward import Forward
@@ -42,7 +42,7 @@ def make_train_step(
     optim, replicas = state.optimizer, used_strategy.num_replicas_in_sync
     group_size = model.bn_group_size(config, replicas)
     _check_parts(config, replicas, group_size)
-    advprop.follow(state.model, state.auxiliary)
+    advprop.sync_trainable(state.model, state.auxiliary)
     weights = state.trainable_variables
     compute = _make_part(state, config, weights, group_size)
     if config.grad_accum_steps > 1:
@@ -70,7 +70,7 @@ def make_train_step(
 
 
 @contextlib.contextmanager
-def quick_start() -> Iterator[None]:
+def skip_graph_optimization() -> Iterator[None]:
     """Leaves out TensorFlow's graph optimizations, for the time of a block.
 
     On processors they delay the first step by seconds and do not speed up the
@@ -123,7 +123,7 @@ def _make_part(
         gradients = tape.gradient(
             loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        hits = right_answers(labels, logits, 1) * mask
+        hits = top_k_correct(labels, logits, 1) * mask
         return gradients, tf.stack([tf.reduce_sum(c) for c in (losses, hits, mask)])
 
     return part

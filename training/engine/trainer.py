@@ -17,16 +17,16 @@ import tensorflow as tf
 
 import keras_efficientnet
 from keras_efficientnet.common.files import lock
-from keras_efficientnet.common.recursion_limit import deep_graphs
+from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 
 from ..augment import mixup, transforms
 from ..config import TrainConfig
 from ..data import pipeline, run_source
-from ..data.decode_errors import suggesting_skip
+from ..data.decode_errors import suggest_skipping
 from ..data.sources import Source
 from ..metrics.evaluator import Evaluator
 from ..optim import optimizers, schedules
-from ..reporting.metric_writers import Metrics, Progress, TensorBoard
+from ..reporting.metric_writers import MetricsWriter, ProgressBar, TensorBoardWriter
 from ..reporting.run_folder import RunFolder
 from . import advprop, distribution, model, phases
 from .checkpoints import Checkpoints
@@ -34,7 +34,7 @@ from .cluster import agreement
 from .cluster.rendezvous import WorkerLostError
 from .cluster.workers import Workers, explain_loss
 from .finalize import finish, rebuild_missing_model
-from .preemption import Interrupted, Interrupts
+from .preemption import Interrupted, SignalHandler
 from .run import Run
 from .train_state import TrainState
 from .train_step import make_train_step
@@ -42,7 +42,7 @@ from .train_step import make_train_step
 CHECK_EVERY_STEPS = 100  # a loss is fetched; each fetch waits for the device
 
 
-@deep_graphs()
+@raised_recursion_limit()
 def train(
     config: TrainConfig,
     workdir: pathlib.Path | str,
@@ -86,11 +86,11 @@ def train(
     config = config.self_contained()
     folder = RunFolder(workdir)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(suggesting_skip(config.on_bad_image))
-        interrupts = stack.enter_context(Interrupts())
+        stack.enter_context(suggest_skipping(config.on_bad_image))
+        interrupts = stack.enter_context(SignalHandler())
         # Before all else: several workers find each other before TensorFlow has begun.
         timeouts = distribution.Timeouts(config.start_timeout, config.heartbeat_timeout)
-        used_strategy = distribution.make(config.strategy, timeouts)
+        used_strategy = distribution.make_strategy(config.strategy, timeouts)
         workers = Workers(used_strategy)
         stack.enter_context(_naming_lost_workers(workers))
         finished = _check_start(config, folder, workers)
@@ -171,7 +171,7 @@ def _set_up(
     source: Source,
     used_strategy: tf.distribute.Strategy,
     workers: Workers,
-    interrupts: Interrupts,
+    interrupts: SignalHandler,
     started: float,
     show: bool,
 ) -> Run:
@@ -209,9 +209,9 @@ def _set_up(
         checkpoints=checkpoints,
         interrupts=interrupts,
         evaluator=evaluator,
-        progress=Progress(config, images, first_step, show and workers.is_chief),
-        metrics=Metrics(folder.metrics, known_step),
-        tensorboard=TensorBoard(folder.tensorboard) if workers.is_chief else None,
+        progress=ProgressBar(config, images, first_step, show and workers.is_chief),
+        metrics=MetricsWriter(folder.metrics, known_step),
+        tensorboard=TensorBoardWriter(folder.tensorboard) if workers.is_chief else None,
         bad_images=bad_images,
         started=started - float(state.seconds.numpy()),
         checked_step=first_step,
@@ -236,7 +236,7 @@ def _optimizer(
         total_steps=config.total_steps(images),
         decay_epochs=config.decay_epochs,
     )
-    optim = optimizers.make(
+    optim = optimizers.make_optimizer(
         config.optimizer,
         rate,
         config.weight_decay,
@@ -260,7 +260,7 @@ def _run_epochs(run: Run, stop_at_step: int | None) -> bool:
         if _is_stuck(run, step):
             return True
     for step in _steps(run):  # finished steps
-        if run.is_told_to_stop(step):
+        if run.should_stop(step):
             run.save(step)
             raise Interrupted(f"at step {step:,}")
         if step in ends:
@@ -278,7 +278,7 @@ def _run_epochs(run: Run, stop_at_step: int | None) -> bool:
 
 def _steps(run: Run) -> Iterator[int]:
     """Makes the steps that remain, phase by phase, and counts them."""
-    for phase in phases.plan(run.config, run.images):
+    for phase in phases.plan_phases(run.config, run.images):
         first = max(phase.first_step, run.step)
         if first >= phase.last_step:
             continue  # an earlier sitting finished this phase
@@ -304,7 +304,7 @@ def _freeze(run: Run, phase: phases.Phase) -> None:
 def _batches(run: Run, phase: phases.Phase, first_step: int) -> tf.data.Dataset:
     config = run.config
     spec = dataclasses.replace(config.preprocessing, image_size=phase.image_size)
-    augmentation = transforms.make(
+    augmentation = transforms.make_augmentation(
         config.augment,
         compat=config.augment_compat,
         layers=config.randaugment_layers,
@@ -316,7 +316,7 @@ def _batches(run: Run, phase: phases.Phase, first_step: int) -> tf.data.Dataset:
         spec,
         augmentation,
         classes=len(run.source.class_names),
-        mix=mixup.make(config.mixup_alpha, config.cutmix_alpha),
+        mix=mixup.make_mix(config.mixup_alpha, config.cutmix_alpha),
         batch_size=config.batch_size,
         seed=config.seed,
         first_step=first_step,
@@ -329,7 +329,7 @@ def _batches(run: Run, phase: phases.Phase, first_step: int) -> tf.data.Dataset:
 def _step(
     run: Run, train_step: Callable[..., None], batches: Iterator[Any], step: int
 ) -> None:
-    with pipeline.naming_unreadable(
+    with pipeline.name_unreadable_image(
         run.source.split("train"), lambda: _read(run, step)
     ):
         batch = next(batches)

@@ -13,7 +13,7 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 from ..data import pipeline, sources
 from ..engine import distribution
 from .losses import cross_entropy
-from .metrics import Scores, right_answers
+from .metrics import Scores, top_k_correct
 
 
 class Evaluator:
@@ -37,7 +37,7 @@ class Evaluator:
         from_logits: bool = False,
         label_smoothing: float = 0.0,
     ) -> None:
-        self._strategy = used_strategy or distribution.make("one_device")
+        self._strategy = used_strategy or distribution.make_strategy("one_device")
         self.bad_images: dict[str, None] = {}  # a set that keeps its order
         replica_step = _make_replica_step(model, from_logits, label_smoothing)
 
@@ -76,7 +76,7 @@ class Evaluator:
             bad_images=bad_images,
         )
         sums = np.zeros(4)
-        with pipeline.naming_unreadable(split):
+        with pipeline.name_unreadable_image(split):
             for batch in batches:
                 sums += self._step(*batch).numpy()
         if bad_images:
@@ -93,8 +93,8 @@ def _make_replica_step(model: keras.Model, from_logits: bool, smoothing: float) 
         logits = scores if from_logits else tf.math.log(tf.maximum(scores, tiny))
         columns = [
             cross_entropy(labels, logits, smoothing),
-            right_answers(labels, scores, 1),
-            right_answers(labels, scores, 5),
+            top_k_correct(labels, scores, 1),
+            top_k_correct(labels, scores, 5),
             tf.ones_like(mask),
         ]
         return tf.stack([tf.reduce_sum(column * mask) for column in columns])

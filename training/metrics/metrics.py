@@ -43,7 +43,7 @@ class Scores:
         )
 
 
-def right_answers(labels: tf.Tensor, scores: tf.Tensor, top: int) -> tf.Tensor:
+def top_k_correct(labels: tf.Tensor, scores: tf.Tensor, top: int) -> tf.Tensor:
     """Tells which images have the right class among the `top` highest scores.
 
     Among equal scores the lower class index comes first, so that a network that

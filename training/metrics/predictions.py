@@ -85,10 +85,13 @@ def predict(
         )
     step = _make_step(model)
     batches = pipeline.eval_batches(
-        split, spec, batch_size=batch_size, strategy=distribution.make("one_device")
+        split,
+        spec,
+        batch_size=batch_size,
+        strategy=distribution.make_strategy("one_device"),
     )
     parts: list[list[np.ndarray]] = []
-    with pipeline.naming_unreadable(split):
+    with pipeline.name_unreadable_image(split):
         for images, labels, mask in batches:
             counts = mask.numpy() > 0
             *found, sums = (part.numpy()[counts] for part in step(images, labels))
@@ -125,7 +128,9 @@ def is_imagenet(class_names: Sequence[str]) -> bool:
     return set(class_names) == {wnid for wnid, _ in imagenet_classes()}
 
 
-def per_class(found: Predictions, class_names: Sequence[str]) -> list[dict[str, Any]]:
+def per_class_scores(
+    found: Predictions, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
     """Counts right and wrong answers of each class that has images.
 
     Args:
@@ -160,8 +165,8 @@ def per_class(found: Predictions, class_names: Sequence[str]) -> list[dict[str, 
 def write_per_class(
     found: Predictions, class_names: Sequence[str], path: pathlib.Path
 ) -> None:
-    """Writes the rows of `per_class` as CSV, in class order."""
-    rows = per_class(found, class_names)
+    """Writes the rows of `per_class_scores` as CSV, in class order."""
+    rows = per_class_scores(found, class_names)
     shares = [{key: f"{row[key]:.6g}" for key in ("top1", "top5")} for row in rows]
     write_csv(path, [{**row, **share} for row, share in zip(rows, shares, strict=True)])
 

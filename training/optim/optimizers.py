@@ -282,7 +282,7 @@ class LAMB(_SumsFirst):
         return {**super().get_config(), **{n: getattr(self, n) for n in names}}
 
 
-def make(
+def make_optimizer(
     name: str,
     learning_rate: Any,
     weight_decay: float = 0.0,
@@ -362,7 +362,8 @@ def expect_summed_gradients(optimizer: Any) -> None:
     if not isinstance(inner, _SumsFirst):
         raise TypeError(
             "On several replicas the optimizer must be one of "
-            f"`training.optim.optimizers`, such as those of `make`. Received: {inner!r}"
+            f"`training.optim.optimizers`, such as those of `make_optimizer`. "
+            f"Received: {inner!r}"
         )
     inner.gradients_are_summed = True
 

@@ -33,7 +33,7 @@ _SCALAR = tf.compat.v1.SummaryMetadata(
 )
 
 
-class Progress:
+class ProgressBar:
     """A bar with images per second and time left, or one line per epoch.
 
     The bar needs a terminal; files and pipes get lines. A context manager.
@@ -62,7 +62,7 @@ class Progress:
         )
         self._shown = {"loss": math.nan, self._chosen_on: math.nan}
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -98,7 +98,7 @@ class Progress:
         self._bar.set_postfix(known, refresh=False)
 
 
-class Metrics:
+class MetricsWriter:
     """metrics.csv: one row per epoch.
 
     Args:
@@ -140,7 +140,7 @@ def _read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
     return [{name: float(cell) for name, cell in row.items()} for row in rows]
 
 
-class TensorBoard:
+class TensorBoardWriter:
     """The same figures as TensorBoard scalars. A context manager.
 
     Args:
@@ -150,7 +150,7 @@ class TensorBoard:
     def __init__(self, directory: pathlib.Path) -> None:
         self._writer = tf.summary.create_file_writer(str(directory))
 
-    def __enter__(self) -> TensorBoard:
+    def __enter__(self) -> TensorBoardWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -32,7 +32,7 @@ def write_report(
         folder: Of the run; files that exist in it are linked.
         config: The run.
         summary: Final figures, as in summary.json.
-        run_phases: Result of `phases.plan`; told when there are several.
+        run_phases: Phases of the run; listed when there are several.
         bad_images: Names of images that could not be decoded.
     """
     split = summary["final_split"]

@@ -19,7 +19,7 @@ BEGIN = "<!-- made by `python -m keras_efficientnet.weights.registry.listing` --
 END = "<!-- end -->"
 
 
-def markdown(pattern: str = "*") -> str:
+def weights_table(pattern: str = "*") -> str:
     """Returns a table of published weights.
 
     Args:
@@ -29,7 +29,7 @@ def markdown(pattern: str = "*") -> str:
     return table([_row(name, row) for name, row in named_files() if name in wanted])
 
 
-def updated(text: str) -> str:
+def update_page(text: str) -> str:
     """Returns a page with its table made anew.
 
     Args:
@@ -41,7 +41,7 @@ def updated(text: str) -> str:
     place = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.S)
     if not place.search(text):
         raise ValueError(f"The page must have the lines {BEGIN!r} and {END!r}.")
-    return place.sub(lambda _: f"{BEGIN}\n\n{markdown()}\n\n{END}", text)
+    return place.sub(lambda _: f"{BEGIN}\n\n{weights_table()}\n\n{END}", text)
 
 
 def _row(name: str, row: WeightFile) -> dict[str, str]:
@@ -68,9 +68,9 @@ def main() -> None:
     values = parser.parse_args()
     if values.write:
         text = values.write.read_text(encoding="utf-8")
-        write_text(values.write, updated(text))
+        write_text(values.write, update_page(text))
     else:
-        print(markdown(values.pattern))
+        print(weights_table(values.pattern))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def test_npm_downloads_once(tmp_path, cache):
     assert [path.name for path in cache.iterdir()] == ["some-thing-1.2.3.tgz"]
 
 
-def test_without_npm_the_error_tells_what_to_do(cache):
+def test_without_npm_the_error_says_what_to_do(cache):
     message = (
         r"@some/thing@1.2.3 could not be downloaded \(npm is not installed\). Install "
         r"Node.js, .* run `npm pack @some/thing@1.2.3` on another machine and set "

@@ -273,7 +273,7 @@ def test_foreign_network_has_no_features():
 def test_real_weights_name_the_photos(tmp_path):
     model = keras_efficientnet.EfficientNetLite0(weights="imagenet")
     spec = EvalPreprocessing(224)
-    source = export_run.Source(
+    source = export_run.ExportInputs(
         model, 224, tuple(n for _, n in imagenet_classes()), spec
     )
     saved_model.write(source, tmp_path / "saved_model")

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 import keras_efficientnet
 from export.formats import web
-from export.formats.source import Source
+from export.formats.source import ExportInputs
 from export.transforms.inference_model import inference_model
 from keras_efficientnet.preprocessing import imagenet_classes, tf_ops
 from keras_efficientnet.preprocessing.tf_files import read_image
@@ -83,7 +83,7 @@ def page(tmp_path_factory, playwright, chromium):
     folder = tmp_path_factory.mktemp("page") / "web"
     model, spec = lite0()
     labels = tuple(name for _, name in imagenet_classes())
-    source = Source(inference_model(model), spec.image_size, labels, spec)
+    source = ExportInputs(inference_model(model), spec.image_size, labels, spec)
     try:
         web.write(source, folder)
     except OSError as error:
@@ -188,7 +188,7 @@ def test_the_time_is_shown(seen):
     assert re.fullmatch(r"Network [\d.]+ ms, crop and resize [\d.]+ ms", seen["time"])
 
 
-def test_the_console_has_no_error_and_nothing_foreign_is_asked_for(seen):
+def test_the_page_logs_no_error_and_requests_nothing_foreign(seen):
     assert seen["errors"] == []
     own = seen["url"], f"blob:{seen['url']}"
     assert [url for url in seen["requests"] if not url.startswith(own)] == []
@@ -235,7 +235,7 @@ def test_a_screen_reader_finds_names_and_regions(seen):
         assert line.lower() in after.lower()
 
 
-def test_a_phones_own_camera_is_asked_even_before_the_network_is_ready(seen):
+def test_camera_can_be_opened_before_the_network_is_ready(seen):
     assert seen["phone"]["label"] == "giant panda"
 
 
@@ -253,7 +253,7 @@ def _pixels(path):
         return np.asarray(picture.convert("L"))
 
 
-def test_a_runtime_that_does_not_start_is_told(page):
+def test_a_runtime_that_does_not_start_is_reported(page):
     seen = page(block=".wasm")
     assert seen["alert"].startswith("The network cannot start.")
     assert "WebAssembly" in seen["alert"]

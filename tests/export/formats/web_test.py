@@ -68,7 +68,7 @@ def test_the_folder_has_the_page_the_runtime_and_the_model(tmp_path, fake_runtim
     assert core == 'import {x} from "./wasm-utils.js";\n'
 
 
-def test_the_page_is_told_about_the_model(tmp_path, fake_runtime):
+def test_the_page_knows_the_model(tmp_path, fake_runtime):
     web.write(export_run.source(average()), tmp_path / "web")
     content = (tmp_path / "web" / "model.tflite").read_bytes()
     spec = json.loads((tmp_path / "web" / "model.json").read_text())

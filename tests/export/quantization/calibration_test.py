@@ -29,7 +29,9 @@ def by_ending(mapping, ending):
 
 @functools.cache
 def seen(activation="linear"):
-    return calibration.observe(content(activation), [IMAGES[:5], IMAGES[5:]])
+    return calibration.collect_activations(
+        content(activation), [IMAGES[:5], IMAGES[5:]]
+    )
 
 
 def test_each_image_has_its_extremes():
@@ -54,7 +56,7 @@ def test_moments_are_those_of_what_a_layer_reads():
 
 def test_networks_of_many_activations_are_watched_in_turns(monkeypatch):
     monkeypatch.setattr(calibration, "MAX_BYTES", 1)
-    found = calibration.observe(content("linear"), [IMAGES])
+    found = calibration.collect_activations(content("linear"), [IMAGES])
     assert found.lows.keys() == seen().lows.keys()
     for name, lows in seen().lows.items():
         assert (found.lows[name] == lows).all()
@@ -94,4 +96,4 @@ def test_input_of_swish_keeps_its_upper_end():
 
 def test_no_images_are_an_error():
     with pytest.raises(ValueError, match="`calibration` must hold images.*: none"):
-        calibration.observe(content("linear"), [])
+        calibration.collect_activations(content("linear"), [])

@@ -35,7 +35,7 @@ def content():
 
 @functools.cache
 def kernels():
-    seen = calibration.observe(content(), [IMAGES])
+    seen = calibration.collect_activations(content(), [IMAGES])
     return gptq.round_kernels(content(), seen.moments)
 
 

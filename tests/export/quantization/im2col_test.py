@@ -38,7 +38,7 @@ def run(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_patches_times_rows_are_what_the_layer_computes(name):
     graph, layer, read, computed = run(name)
-    rows = im2col.flatten(graph, layer)
+    rows = im2col.flatten_kernels(graph, layer)
     found = im2col.find_patches(graph, layer, read, RNG)
     products = np.einsum("gpw,gkw->pgk", found, rows).reshape(len(found[0]), -1)
     products += graph.constant(layer.inputs[2])
@@ -49,8 +49,8 @@ def test_patches_times_rows_are_what_the_layer_computes(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_rows_become_kernels_again(name):
     graph, layer, *_ = run(name)
-    rows = im2col.flatten(graph, layer)
-    kernel = im2col.unflatten(graph, layer, rows)
+    rows = im2col.flatten_kernels(graph, layer)
+    kernel = im2col.unflatten_kernels(graph, layer, rows)
     assert (kernel == graph.constant(layer.inputs[1])).all()
 
 

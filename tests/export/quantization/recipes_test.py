@@ -32,7 +32,7 @@ def plain():
 
 
 def seen(content):
-    return calibration.observe(content, [IMAGES])
+    return calibration.collect_activations(content, [IMAGES])
 
 
 def ranges_of(content):
@@ -95,7 +95,7 @@ def test_bytes_come_in_and_go_out(tmp_path):
     expected = seen(content).probabilities
     graph = recipes.apply_recipe(content, recipes.integer_recipe(8), ranges_of(content))
     count = len(graph.operators)
-    recipes.take_bytes(graph)
+    recipes.use_uint8_io(graph)
     assert len(graph.operators) == count
     assert schema.TensorType.FLOAT32 not in types(graph)
     np.testing.assert_allclose(classify(graph, IMAGES, tmp_path), expected, atol=0.02)
@@ -104,7 +104,7 @@ def test_bytes_come_in_and_go_out(tmp_path):
 def test_bytes_come_into_a_float_network_too(tmp_path):
     content = plain()
     graph = Graph(content)
-    recipes.take_bytes(graph)
+    recipes.use_uint8_io(graph)
     ends = [graph.tensors[i] for i in (*graph.inputs, *graph.outputs)]
     assert [tensor.type for tensor in ends] == 2 * [schema.TensorType.UINT8]
     np.testing.assert_allclose(

@@ -25,7 +25,7 @@ def content():
 
 @functools.cache
 def seen():
-    return calibration.observe(content(), [images(8, seed=2)])
+    return calibration.collect_activations(content(), [images(8, seed=2)])
 
 
 def agreement(graph, tmp_path):
@@ -37,14 +37,14 @@ def agreement(graph, tmp_path):
 
 
 def test_good_network_is_all_integers(tmp_path):
-    graph, remarks = selective.int8(content(), seen())
+    graph, remarks = selective.quantize_int8(content(), seen())
     assert remarks == ()
     tflite.check_integer(graph)
     assert agreement(graph, tmp_path) >= 0.97
 
 
 def test_int16_answers_like_float32(tmp_path):
-    graph, _ = selective.int16(content(), seen())
+    graph, _ = selective.quantize_int16(content(), seen())
     assert [x for x in graph.tensors if x.type == schema.TensorType.INT16]
     (tmp_path / "model.tflite").write_bytes(graph.pack())
     found = base.TFLiteRunner(tmp_path / "model.tflite")(seen().images[::4])
@@ -54,7 +54,7 @@ def test_int16_answers_like_float32(tmp_path):
 
 
 def test_int16_keeps_first_parts_in_floats_until_answers_are_close(monkeypatch):
-    limit = len(selective.parts(content()))
+    limit = len(selective.layer_groups(content()))
     tried = []
 
     def is_enough(count):
@@ -64,7 +64,7 @@ def test_int16_keeps_first_parts_in_floats_until_answers_are_close(monkeypatch):
     assert selective._fewest(limit, is_enough) == 2
     assert tried[0] == 0
     monkeypatch.setattr(selective, "MAX_DISTANCE_16", -1.0)
-    graph, (remark,) = selective.int16(content(), seen())
+    graph, (remark,) = selective.quantize_int16(content(), seen())
     assert remark.startswith(f"The first {limit} of {limit} parts are in float32")
     assert not [x for x in graph.tensors if x.type == schema.TensorType.INT16]
 
@@ -81,7 +81,7 @@ def test_bad_network_keeps_parts_in_floats(monkeypatch, tmp_path):
             for name, (low, high) in widest.items()
         },
     )
-    graph, (remark,) = selective.int8(content(), seen())
+    graph, (remark,) = selective.quantize_int8(content(), seen())
     assert agreement(graph, tmp_path) >= 0.97
     with pytest.raises(ValueError, match="no float tensors"):
         tflite.check_integer(graph)
@@ -90,7 +90,7 @@ def test_bad_network_keeps_parts_in_floats(monkeypatch, tmp_path):
 
 
 def test_parts_are_blocks_stem_and_top():
-    parts = selective.parts(content())
+    parts = selective.layer_groups(content())
     blocks = {
         layer.name.split("_")[0]
         for layer in NETWORK().layers
@@ -103,7 +103,7 @@ def test_parts_are_blocks_stem_and_top():
 
 
 def test_squeeze_excite_is_a_part_of_its_own(tiny):
-    parts = selective.parts(tflite.convert(tiny, 32))
+    parts = selective.layer_groups(tflite.convert(tiny, 32))
     names = {name.split(";")[0] for name in parts["squeeze-excite"]}
     assert any("_se_squeeze" in name for name in names)
     assert not any("_project_conv" in name for name in names)

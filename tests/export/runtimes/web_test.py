@@ -29,7 +29,7 @@ def test_other_tensors_are_an_error(tmp_path):
         WebRunner(tmp_path)
 
 
-def test_it_tells_its_shapes(tmp_path):
+def test_runner_reports_its_shapes(tmp_path):
     write(tmp_path)
     runner = WebRunner(tmp_path)
     assert runner.input_shape == (8, 8, 3)

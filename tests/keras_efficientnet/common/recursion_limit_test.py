@@ -8,7 +8,7 @@ import pytest
 import keras_efficientnet
 from export import loading
 from keras_efficientnet.common.models import open_model
-from keras_efficientnet.common.recursion_limit import deep_graphs
+from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 
 IMAGES = np.zeros((1, 32, 32, 3), np.float32)
 
@@ -41,7 +41,7 @@ def file(model, tmp_path_factory):
 def test_keras_by_itself_cannot_follow_a_deep_graph(model, few_calls):
     with pytest.raises(RecursionError):
         keras.models.clone_model(model)
-    with deep_graphs():
+    with raised_recursion_limit():
         keras.models.clone_model(model)
     assert sys.getrecursionlimit() == few_calls
 
@@ -65,7 +65,7 @@ def test_what_is_ours_can(model, file, act, few_calls):
 
 def test_threads_do_not_take_the_limit_from_each_other():
     before = sys.getrecursionlimit()
-    first, second = deep_graphs(), deep_graphs()
+    first, second = raised_recursion_limit(), raised_recursion_limit()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)

@@ -145,7 +145,7 @@ def test_a_bright_corner_is_found():
     for method in explain.METHODS:
         maps = explain.class_maps(model, image, 1, method)
         assert np.unravel_index(maps[0].argmax(), maps[0].shape) == (3, 0)
-        heat = explain.heat(maps, 16, 16)
+        heat = explain.heatmaps(maps, 16, 16)
         assert heat.shape == (1, 16, 16)
         assert (heat[0, 15, 0], heat[0, 0, 15]) == (1, 0)
 
@@ -160,7 +160,7 @@ def test_grad_cam_of_a_head_that_cam_is_not_for():
 
 
 def test_a_map_without_anything_positive_stays_dark():
-    assert not explain.heat(-np.ones((1, 2, 2)), 8, 8).any()
+    assert not explain.heatmaps(-np.ones((1, 2, 2)), 8, 8).any()
 
 
 def test_errors():

@@ -67,7 +67,7 @@ def test_every_weight_is_set(model, arrays):
     assert_holds(model, arrays)
 
 
-def test_missing_array_is_told(model, arrays):
+def test_missing_array_is_reported(model, arrays):
     del arrays["block2a_bn/gamma"]
     text = refuse(model, arrays, r"missing \(1\): block2a_bn/gamma")
     assert "'efficientnet'" in text
@@ -80,24 +80,24 @@ def test_long_lists_are_cut(model, arrays):
     refuse(model, arrays, r"missing \(\d\d\): (block4\w+/\w+, ){5}.* and \d+ more")
 
 
-def test_unexpected_array_is_told(model, arrays):
+def test_unexpected_array_is_reported(model, arrays):
     arrays["block2a_bn/delta"] = np.zeros(3)
     arrays["count"] = np.zeros(())
     refuse(model, arrays, r"unexpected \(2\): block2a_bn/delta, count")
 
 
-def test_misshapen_array_is_told_with_both_shapes(model, arrays):
+def test_misshapen_array_is_reported_with_both_shapes(model, arrays):
     arrays["stem_bn/beta"] = np.zeros((4, 2))
     refuse(model, arrays, r"shape \(1\): stem_bn/beta \(8,\), not \(4, 2\)")
 
 
-def test_right_size_in_another_layout_is_told(model, arrays):
+def test_right_size_in_another_layout_is_reported(model, arrays):
     name = "block2a_project_conv/kernel"
     arrays[name] = arrays[name].transpose(3, 2, 0, 1)
     refuse(model, arrays, name)
 
 
-def test_text_is_told(model, arrays):
+def test_text_is_reported(model, arrays):
     arrays["top_bn/beta"] = np.full(arrays["top_bn/beta"].shape, "x")
     refuse(model, arrays, r"top_bn/beta must hold real numbers. Received: <U1")
 
@@ -158,7 +158,7 @@ def test_headless_network_leaves_nothing_else(headless, arrays):
     refuse(headless, {**arrays, "block8a_bn/beta": np.zeros(8)}, "block8a_bn/beta")
 
 
-def test_file_without_classifier_is_told(model, headless):
+def test_file_without_classifier_is_reported(model, headless):
     refuse(model, values(headless), "no classifier: load with `skip_head=True`")
 
 
@@ -232,7 +232,7 @@ def test_feature_network_refuses_a_shallower_file(arrays):
     refuse(build(1.1, features=(2,)), arrays, "missing")
 
 
-def test_other_classes_are_told_with_both_numbers(arrays):
+def test_other_classes_are_reported_with_both_numbers(arrays):
     text = refuse(build(classes=5), arrays, "model has 5 classes, the file has 7")
     assert "`reset_classifier`" in text
     assert "`include_top=False`" in text
@@ -264,7 +264,7 @@ def test_stem_of_other_channels_is_adapted_from_rgb_only(model):
     refuse(model, four, "stem_conv/kernel")
 
 
-def test_values_that_are_not_finite_are_told_in_one_warning(model, arrays):
+def test_warns_once_about_values_that_are_not_finite(model, arrays):
     arrays["block3a_bn/beta"][:2] = np.nan, np.inf
     with pytest.warns(UserWarning, match=r"(?s)net.h5 .* block3a_bn/beta \(2 of \d+\)"):
         assign.assign(model, arrays, source="net.h5")
@@ -275,7 +275,7 @@ def test_values_that_are_not_finite_are_told_in_one_warning(model, arrays):
     assert len(caught) == 1
 
 
-def test_values_too_large_for_float32_are_told(model, arrays):
+def test_values_too_large_for_float32_are_reported(model, arrays):
     large = {**arrays, "stem_bn/beta": np.full(arrays["stem_bn/beta"].shape, 1e300)}
     with pytest.warns(UserWarning, match="not finite:\n.*stem_bn/beta"):
         assign.assign(model, large)
@@ -303,14 +303,14 @@ def test_layers_after_the_network_need_weights_too(headless, arrays):
     refuse(keras.Model(headless.input, outputs), arrays, "missing .2.: mine/kernel")
 
 
-def test_other_models_are_told(model):
+def test_other_models_are_reported(model):
     inputs = keras.Input((32, 32, 3))
     outer = keras.Model(inputs, model(inputs), name="outer")
     with pytest.raises(ValueError, match=r"a network of this package.*model 'outer'"):
         assign.assign(outer, {})
 
 
-def test_model_with_a_model_inside_is_told(headless):
+def test_model_with_a_model_inside_is_reported(headless):
     inner = keras.Sequential(
         [keras.Input((5,)), keras.layers.Dense(5), keras.layers.Dense(5)]
     )

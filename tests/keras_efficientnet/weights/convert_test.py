@@ -100,7 +100,7 @@ def test_nothing_is_left_of_a_failure(source, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_damage_in_writing_is_told(tiny, source, tmp_path):
+def test_damage_in_writing_is_reported(tiny, source, tmp_path):
     path = tmp_path / "net.weights.h5"
     tiny.save_weights(path)
     other = efficientnet.EfficientNetB0(weights=None, classes=7)
@@ -118,7 +118,7 @@ def test_damage_in_writing_is_told(tiny, source, tmp_path):
         ("x.keras", "timm", r"end in \.safetensors for timm's names"),
     ],
 )
-def test_wrong_arguments_are_told(source, tmp_path, target, names, reason):
+def test_wrong_arguments_are_reported(source, tmp_path, target, names, reason):
     with pytest.raises(ValueError, match=reason):
         convert.convert(source, tmp_path / target, names=names)
 
@@ -130,7 +130,7 @@ def test_unknown_shapes_need_the_variant(source, tmp_path):
         convert.convert(tmp_path / "odd", tmp_path / "x.keras")
 
 
-def test_check_tells_a_difference(tiny, source, tmp_path, monkeypatch):
+def test_check_reports_a_difference(tiny, source, tmp_path, monkeypatch):
     model = keras.Model(tiny.input, tiny.get_layer("avg_pool").output)
     head = tiny.get_layer("predictions")
 
@@ -166,7 +166,7 @@ def test_check_needs_a_peer_and_a_classifier(tmp_path, monkeypatch):
         convert.convert(tmp_path / "x.weights.h5", tmp_path / "x.keras", check=True)
 
 
-def test_failure_of_the_peer_is_told(monkeypatch):
+def test_failure_of_the_peer_is_reported(monkeypatch):
     monkeypatch.setitem(reference_logits.PACKAGES, "timm", "numpy")
     monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(ValueError, match="must fit timm's network. exit status 1"):

@@ -55,7 +55,7 @@ def test_factory_loads_a_path(saved):
     np.testing.assert_array_equal(state(model)[0], state(saved[0])[0])
 
 
-def test_format_is_told_by_content(model, saved, tmp_path):
+def test_format_is_recognised_by_content(model, saved, tmp_path):
     path = tmp_path / "net.pth"
     path.write_bytes(saved[1].read_bytes())
     load_weights(model, path)
@@ -115,7 +115,7 @@ def test_checksum_of_a_path_is_verified(model, saved):
     assert all(map(np.array_equal, state(model), before))
 
 
-def test_error_of_unknown_names_tells_the_file(model, tmp_path):
+def test_error_about_unknown_names_names_the_file(model, tmp_path):
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="d")])
     other.save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ValueError, match=r"other\.weights\.h5 cannot be used.* d/kern"):
@@ -123,22 +123,22 @@ def test_error_of_unknown_names_tells_the_file(model, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["none.h5", "./imagenet", pathlib.Path("none")])
-def test_missing_file_is_told(model, path):
+def test_missing_file_is_reported(model, path):
     with pytest.raises(FileNotFoundError, match=r"path of a file.*(none|imagenet)"):
         load_weights(model, path)
 
 
-def test_folder_is_told(model, tmp_path):
+def test_folder_is_reported(model, tmp_path):
     with pytest.raises(ValueError, match="a file, or the folder of"):
         load_weights(model, tmp_path)
 
 
-def test_neither_path_nor_family_is_told_with_the_nearest(model):
+def test_neither_path_nor_family_is_reported_with_the_nearest(model):
     with pytest.raises(ValueError, match=r"mean 'imagenet'.*weights='image-net'"):
         load_weights(model, "image-net")
 
 
-def test_weights_of_another_type_are_told(model):
+def test_weights_of_another_type_are_reported(model):
     with pytest.raises(TypeError, match="Received: weights=1"):
         load_weights(model, 1)
 
@@ -153,7 +153,7 @@ def test_family_has_its_own_checksum(model):
         load_weights(model, "imagenet", "EfficientNetB0", checksum="md5:00")
 
 
-def test_other_models_are_told(saved):
+def test_other_models_are_reported(saved):
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     for weights in (saved[1], "imagenet"):
         with pytest.raises(ValueError, match="a network of this package"):
@@ -170,7 +170,7 @@ def test_other_models_are_told(saved):
         ({"classes": 10}, "classes=10"),
     ],
 )
-def test_argument_that_contradicts_published_weights_is_told(
+def test_argument_that_contradicts_published_weights_is_reported(
     options, argument, monkeypatch
 ):
     monkeypatch.setattr(fetch, "fetch", None)  # told before anything is downloaded
@@ -265,7 +265,7 @@ def test_family_chooses_the_network(no_network, family, chosen):
     "option",
     [{"normalization": "imagenet"}, {"padding": "symmetric"}, {"bn_epsilon": 1e-5}],
 )
-def test_argument_that_contradicts_the_family_is_told(no_network, option):
+def test_argument_that_contradicts_the_family_is_reported(no_network, option):
     (name,) = option
     with pytest.raises(ValueError, match=f"`{name}` must be .*'advprop'"):
         efficientnet.EfficientNetB0(weights="advprop", **option)

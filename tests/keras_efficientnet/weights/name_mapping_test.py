@@ -111,7 +111,7 @@ def test_qubvel_calls_the_classifier_probs(whole):
     assert same(name_mapping.to_model_names(arrays, whole).arrays, expected)
 
 
-def test_one_weight_under_two_names_is_told(whole):
+def test_one_weight_under_two_names_is_reported(whole):
     arrays = {**values(whole), "probs/kernel": np.zeros(1)}
     with pytest.raises(ValueError, match="not hold predictions/kernel under two"):
         name_mapping.to_model_names(arrays, whole)
@@ -196,6 +196,6 @@ def test_state_dict_of_our_own_network_under_pytorch_is_known(whole):
     assert len(mapped.ignored) == 10
 
 
-def test_unknown_scheme_is_told_with_some_names(whole):
+def test_unknown_scheme_is_reported_with_some_names(whole):
     with pytest.raises(ValueError, match=r"'stem_conv/kernel' \(keras\).* conv1.w, b"):
         name_mapping.to_model_names({"conv1.w": np.zeros(1), "b": np.zeros(1)}, whole)

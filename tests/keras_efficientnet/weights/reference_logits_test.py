@@ -145,7 +145,7 @@ def test_names_of_timm_are_made_from_ours(golden, peer):
     assert made == {name for name in arrays if not name.endswith("num_batches_tracked")}
 
 
-def test_wrong_padding_is_told_where_names_tell_it(golden, tmp_path):
+def test_wrong_padding_is_reported_where_names_reveal_it(golden, tmp_path):
     model = efficientnet.EfficientNet(0.5, 0.3, 32, classes=7)
     path = tmp_path / "model.safetensors"
     safetensors.numpy.save_file(state_dict(golden, "torchvision"), path)

@@ -50,6 +50,6 @@ def test_a_long_message_is_cut(tmp_path):
     assert len(str(caught.value)) < 10_000
 
 
-def test_a_process_that_is_killed_is_told(tmp_path):
+def test_reports_a_killed_process(tmp_path):
     with pytest.raises(RuntimeError, match="ended with exit code 3"):
         processes.run_processes(1, os._exit, (3,))

@@ -89,7 +89,7 @@ def test_a_trial_that_another_process_makes_is_left_to_it(tmp_path):
     assert not storage.try_to_make(job, make)
 
 
-def test_training_scores_the_images_that_are_asked_for(tmp_path):
+def test_training_scores_the_requested_images(tmp_path):
     job = trials.Trial("tiny", TINY, 16, 10, 20)
     result = trials.train(job, tmp_path / "run")
     assert result["top1"] * 20 == pytest.approx(round(result["top1"] * 20))
@@ -123,7 +123,9 @@ def test_a_variant_is_a_base_under_its_own_recipe():
     assert (config.model, config.stages) == ("EfficientNet", None)
     # B0's size: what the recipe leaves to its variant follows the base.
     assert (config.image_size, config.width, config.depth) == (224, 1.0, 1.0)
-    scaled = base_network.scale(config, base_network.Scaling(2.0, 1.5, 1.1), seed=3)
+    scaled = base_network.scaled_config(
+        config, base_network.Scaling(2.0, 1.5, 1.1), seed=3
+    )
     assert (scaled.depth, scaled.width, scaled.image_size) == (2.0, 1.5, 246)
     assert scaled.seed == 3
 
@@ -134,8 +136,8 @@ def test_a_variant_is_a_base_under_its_own_recipe():
 def test_empty_data_stands_for_what_is_here(is_here, data, tmp_path, monkeypatch):
     place = tmp_path if is_here else tmp_path / "missing"
     monkeypatch.setattr(base_network.trainer.sources, "FASHION_MNIST", place)
-    assert base_network.resolve(base_network.TrainingOptions()).data == data
+    assert base_network.resolve_data(base_network.TrainingOptions()).data == data
     assert (
-        base_network.resolve(base_network.TrainingOptions(data="digits")).data
+        base_network.resolve_data(base_network.TrainingOptions(data="digits")).data
         == "digits"
     )

@@ -10,7 +10,7 @@ from research.nas import search as nas
 from training.engine.preemption import Interrupted
 
 MOBILENET_V2 = space.SKELETONS["mobilenet_v2"]
-OPTIONS = nas.Options(data="digits", trials=6, sampler="random", processes=1)
+OPTIONS = nas.SearchOptions(data="digits", trials=6, sampler="random", processes=1)
 
 
 def pretend(trial, folder):
@@ -60,9 +60,9 @@ def test_what_is_not_in_the_space_is_named():
 
 
 def test_reward_by_hand():
-    assert costs.reward(0.8, 400e6, 400e6, -0.07) == pytest.approx(0.8)
-    assert costs.reward(0.8, 800e6, 400e6, -0.07) == pytest.approx(0.8 / 2**0.07)
-    assert costs.reward(0.8, 800e6, 400e6, 0.0) == 0.8
+    assert costs.search_reward(0.8, 400e6, 400e6, -0.07) == pytest.approx(0.8)
+    assert costs.search_reward(0.8, 800e6, 400e6, -0.07) == pytest.approx(0.8 / 2**0.07)
+    assert costs.search_reward(0.8, 800e6, 400e6, 0.0) == 0.8
 
 
 def test_the_winner_is_written_as_a_stage_table(
@@ -171,7 +171,7 @@ def test_trainings_that_diverge_do_not_end_the_search(tmp_path):
     nas.work(search)
     kernels = [
         read_stages(trial.user_attrs["stages"])[0].kernel
-        for trial in optuna_study.finished(optuna_study.open_study(search))
+        for trial in optuna_study.finished_trials(optuna_study.open_study(search))
     ]
     assert kernels == [5] * 6
 
@@ -183,7 +183,7 @@ def test_trainings_that_diverge_do_not_end_the_search(tmp_path):
         nas.work(search)
 
 
-def test_a_training_that_was_stopped_is_gone_on_with(tmp_path):
+def test_interrupted_training_is_resumed(tmp_path):
     begun = []
 
     def stop(trial, folder):
@@ -203,7 +203,7 @@ def test_a_training_that_was_stopped_is_gone_on_with(tmp_path):
         nas.objective(optuna_study.open_study(search).ask(), elsewhere)
 
     for _ in range(2):  # the second has nothing to add
-        optuna_study.take_up(optuna_study.open_study(search), search)
+        optuna_study.requeue_interrupted(optuna_study.open_study(search), search)
     gone_on = []
 
     def finish(trial, folder):
@@ -228,7 +228,7 @@ def test_processes_search_together(pretended, tmp_path):
 
 def test_the_front_has_what_nothing_beats():
     rows = [
-        nas.Row(i, cost, int(cost), 1, top1, top1, 0.0, 1.0, "")
+        nas.SearchRow(i, cost, int(cost), 1, top1, top1, 0.0, 1.0, "")
         for i, (cost, top1) in enumerate([(3, 0.7), (1, 0.5), (2, 0.4), (2, 0.6)])
     ]
     assert [row.number for row in page.pareto(rows)] == [1, 3, 0]

@@ -7,7 +7,7 @@ from research.execution import trials
 from research.reporting import folder
 from research.scaling import study
 
-OPTIONS = study.Options(
+OPTIONS = study.ScalingOptions(
     data="digits",
     widths=(2.0,),
     depths=(2.0,),
@@ -52,8 +52,10 @@ def test_lines_begin_at_the_base_and_share_networks():
 def test_the_study_trains_each_network_once_per_seed(pretended, tmp_path):
     study.run(OPTIONS, tmp_path)
     assert len(pretended) == 7 * 2  # the base, four scaled once, two of Figure 4
-    rows = folder.Rows(
-        tmp_path / "results.csv", study.Row, ("width", "depth", "resolution", "seed")
+    rows = folder.ResultsTable(
+        tmp_path / "results.csv",
+        study.ScalingRow,
+        ("width", "depth", "resolution", "seed"),
     ).rows
     assert len(rows) == 14
     # Seeds outermost: what is stopped half-way has whole lines.

@@ -30,7 +30,7 @@ def test_difference_and_rounding_by_hand():
 
 
 def test_every_number_is_compared_once(quick, tmp_path):
-    study.run(study.Options(), tmp_path)
+    study.run(study.TablesOptions(), tmp_path)
     assert len(quick) == 2 + 14  # ResNets of Table 2, rows of Table 3
     lines = (tmp_path / "results.csv").read_text().splitlines()[1:]
     by_table = [sum(line.startswith(f"{n},") for line in lines) for n in (1, 2, 3, 7)]
@@ -49,17 +49,17 @@ def test_every_number_is_compared_once(quick, tmp_path):
 def test_goes_on_where_it_was_stopped(quick, tmp_path, monkeypatch):
     rows = list(study._all_rows())
     monkeypatch.setattr(study, "_all_rows", lambda: iter(rows[:18]))  # one ResNet
-    study.run(study.Options(), tmp_path)
+    study.run(study.TablesOptions(), tmp_path)
     assert len(quick) == 1
     monkeypatch.setattr(study, "_all_rows", lambda: iter(rows))
-    study.run(study.Options(), tmp_path)
+    study.run(study.TablesOptions(), tmp_path)
     assert len(quick) == 16
 
 
 @pytest.mark.slow
 def test_scaled_baselines_cost_what_table_3_says(tmp_path):
     """All but two within 10%; those two within 11%, told in the report."""
-    study.run(study.Options(), tmp_path)
+    study.run(study.TablesOptions(), tmp_path)
     found = {
         float(line.split(",")[-2])
         for line in (tmp_path / "results.csv").read_text().splitlines()[1:]

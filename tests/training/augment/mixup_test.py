@@ -26,7 +26,7 @@ def in_data(function, seeds):
 
 def test_mixup_mixes_images_and_targets_with_the_reversed_batch():
     weights = set()
-    for mixed, labels in in_data(mixup.make(0.4, 0.0), range(20)):
+    for mixed, labels in in_data(mixup.make_mix(0.4, 0.0), range(20)):
         for i in range(BATCH):
             weight = labels[i, i]
             assert 0.5 <= weight <= 1
@@ -60,7 +60,7 @@ def test_weights_of_a_tiny_alpha_are_ends():
 
 def test_cutmix_weighs_targets_by_the_area_pasted():
     shares = []
-    for mixed, labels in in_data(mixup.make(0.0, 1.0), range(20)):
+    for mixed, labels in in_data(mixup.make_mix(0.0, 1.0), range(20)):
         for i in range(BATCH):
             pasted = mixed[i, ..., 0] == BATCH - 1 - i
             assert np.all(pasted | (mixed[i, ..., 0] == i))
@@ -99,7 +99,7 @@ def test_cutmix_areas_are_those_of_the_paper():
 
 
 def test_with_both_each_batch_takes_one():
-    mixed = in_data(mixup.make(0.4, 1.0), range(60))
+    mixed = in_data(mixup.make_mix(0.4, 1.0), range(60))
     # CutMix keeps whole numbers, MixUp hardly ever.
     kinds = [np.all(images == np.round(images)) for images, _ in mixed]
     assert 15 <= sum(kinds) <= 45
@@ -107,7 +107,11 @@ def test_with_both_each_batch_takes_one():
 
 def test_the_seed_alone_decides():
     images, targets = numbered()
-    for function in (mixup.make(0.4, 0.0), mixup.make(0.0, 1.0), mixup.make(0.4, 1.0)):
+    for function in (
+        mixup.make_mix(0.4, 0.0),
+        mixup.make_mix(0.0, 1.0),
+        mixup.make_mix(0.4, 1.0),
+    ):
         first, other, again = in_data(function, (2, 3, 2))
         eager = function(images, targets, tf.constant([7, 2]))
         for i in range(2):
@@ -117,11 +121,11 @@ def test_the_seed_alone_decides():
 
 
 def test_nothing_to_mix():
-    assert mixup.make(0.0, 0.0) is None
+    assert mixup.make_mix(0.0, 0.0) is None
 
 
 @pytest.mark.parametrize("name", ["mixup_alpha", "cutmix_alpha"])
 def test_make_rejects(name):
     alphas = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, name: -0.1}
     with pytest.raises(ValueError, match=f"`{name}` must .* Received: {name}=-0.1"):
-        mixup.make(**alphas)
+        mixup.make_mix(**alphas)

@@ -38,7 +38,9 @@ def in_data(augmentation, image, seeds):
 @functools.cache
 def augmented(name):
     """A photo under 30 seeds. Without XLA, which policies_test compares."""
-    return in_data(transforms.make(name, compiled=False), photo(), range(30))
+    return in_data(
+        transforms.make_augmentation(name, compiled=False), photo(), range(30)
+    )
 
 
 @pytest.mark.parametrize("name", transforms.AUGMENTATIONS)
@@ -46,7 +48,7 @@ def test_same_bits_eagerly_and_in_data(name):
     found = augmented(name)
     assert found.shape == (30, 32, 32, 3)
     assert found.dtype == np.float32
-    augmentation = transforms.make(name, compiled=False)
+    augmentation = transforms.make_augmentation(name, compiled=False)
     eager = augmentation(tf.constant(photo()), SPEC, tf.constant([7, 1]))
     np.testing.assert_array_equal(eager, found[1])
     assert (len(np.unique(found, axis=0)) == 1) == (name == "none")
@@ -56,7 +58,7 @@ def test_same_bits_eagerly_and_in_data(name):
 def test_files_give_what_their_pixels_give(name):
     encoded = jpeg(photo())
     pixels = tf.io.decode_jpeg(encoded, channels=3).numpy()
-    augmentation = transforms.make(name, compiled=False)
+    augmentation = transforms.make_augmentation(name, compiled=False)
     found = in_data(augmentation, encoded, range(6))
     np.testing.assert_array_equal(found, in_data(augmentation, pixels, range(6)))
 
@@ -76,8 +78,10 @@ def test_policies_start_from_the_cropped_image_as_uint8(name):
 
 def test_compiled_is_the_default_and_gives_the_same_bits():
     options = {"layers": 3, "magnitude": 4.0, "compat": "fixed"}
-    compiled = in_data(transforms.make("randaugment", **options), photo(), range(40))
-    plain = transforms.make("randaugment", **options, compiled=False)
+    compiled = in_data(
+        transforms.make_augmentation("randaugment", **options), photo(), range(40)
+    )
+    plain = transforms.make_augmentation("randaugment", **options, compiled=False)
     np.testing.assert_array_equal(compiled, in_data(plain, photo(), range(40)))
 
 
@@ -89,7 +93,9 @@ def test_randaugment_takes_its_settings(monkeypatch):
         return lambda image, uniforms: image, 1
 
     monkeypatch.setattr(policies, "randaugment", randaugment)
-    made = transforms.make("randaugment", layers=4, magnitude=17.0, compat="fixed")
+    made = transforms.make_augmentation(
+        "randaugment", layers=4, magnitude=17.0, compat="fixed"
+    )
     made(tf.constant(photo()), SPEC, tf.constant([1, 2]))
     assert asked == [(32, "fixed", 4, 17.0)]
 
@@ -106,7 +112,7 @@ def test_randaugment_takes_its_settings(monkeypatch):
 )
 def test_make_rejects(options, message):
     with pytest.raises(ValueError, match=message):
-        transforms.make(**{"name": "randaugment", **options})
+        transforms.make_augmentation(**{"name": "randaugment", **options})
 
 
 def test_erasing_covers_one_rectangle_in_its_share_of_images():
@@ -166,8 +172,10 @@ def test_no_box_when_none_fits():
 
 
 def test_make_erases():
-    plain = in_data(transforms.make("none"), photo(), range(20))
-    erased = in_data(transforms.make("none", erasing=1.0), photo(), range(20))
+    plain = in_data(transforms.make_augmentation("none"), photo(), range(20))
+    erased = in_data(
+        transforms.make_augmentation("none", erasing=1.0), photo(), range(20)
+    )
     changed = (plain != erased).any(-1).mean(axis=(1, 2))
     assert np.all((changed > 0.01) & (changed < 0.4))
     assert len(set(changed)) > 10

@@ -25,7 +25,7 @@ def make_batches(split, first, last, batch=4, seed=0, policy="none", **options):
     return pipeline.train_batches(
         split,
         SPEC,
-        transforms.make(policy),
+        transforms.make_augmentation(policy),
         batch_size=batch,
         seed=seed,
         first_step=first,
@@ -81,7 +81,11 @@ def test_shift_moves_and_repeats_the_border():
     spec = EvalPreprocessing(image_size=32, crop_ratio=1.0, interpolation="bilinear")
     seen = set()
     for seed in range(60):
-        moved = transforms.make("shift")(image, spec, (0, seed)).numpy().astype(int)
+        moved = (
+            transforms.make_augmentation("shift")(image, spec, (0, seed))
+            .numpy()
+            .astype(int)
+        )
         rows, columns = moved[:, 0, 0], moved[0, :, 1]
         down, right = rows[16] - 16, columns[16] - 16
         np.testing.assert_array_equal(rows, np.clip(np.arange(32) + down, 0, 31))
@@ -106,13 +110,16 @@ def test_evaluation_has_each_image_once(count, batch):
 def test_unreadable_image_is_named(tmp_path):
     split, bad = write_files(tmp_path, {"a2"})
     expected = f"Images must be readable. Received: {bad[0]}$"
-    with pytest.raises(ValueError, match=expected), pipeline.naming_unreadable(split):
+    with (
+        pytest.raises(ValueError, match=expected),
+        pipeline.name_unreadable_image(split),
+    ):
         train_batches(split, 0, 5)
 
 
 def test_other_errors_pass_through():
     split = numbered(3)
-    with pytest.raises(tf.errors.OpError), pipeline.naming_unreadable(split):
+    with pytest.raises(tf.errors.OpError), pipeline.name_unreadable_image(split):
         raise tf.errors.UnknownError(None, None, "elsewhere")
 
 
@@ -169,7 +176,7 @@ def test_each_image_comes_once_per_epoch_over_all_workers(images):
 
 
 def test_mixing_is_the_same_on_any_number_of_workers():
-    split, options = labelled(10), {"classes": 3, "mix": mixup.make(0.4, 1.0)}
+    split, options = labelled(10), {"classes": 3, "mix": mixup.make_mix(0.4, 1.0)}
     workers = by_workers(split, 2, 5, policy="crop_flip", **options)
     one = make_batches(split, 2, 5, policy="crop_flip", strategy=OneWorker(), **options)
     for i, column in enumerate(zip(*one, strict=True)):
@@ -188,7 +195,7 @@ def labelled(count):
 
 
 def test_mixing_depends_on_seed_and_step_alone():
-    split, options = labelled(8), {"classes": 3, "mix": mixup.make(0.4, 0.0)}
+    split, options = labelled(8), {"classes": 3, "mix": mixup.make_mix(0.4, 0.0)}
     whole, again = (list(make_batches(split, 0, 4, **options)) for _ in range(2))
     resumed = list(make_batches(split, 2, 4, **options))
     other = next(iter(make_batches(split, 0, 1, seed=1, **options)))
@@ -200,7 +207,7 @@ def test_mixing_depends_on_seed_and_step_alone():
 
 def test_mixed_targets_are_shares_of_the_labels():
     for images, targets, mask in make_batches(
-        labelled(8), 0, 4, classes=3, mix=mixup.make(0.4, 0.0)
+        labelled(8), 0, 4, classes=3, mix=mixup.make_mix(0.4, 0.0)
     ):
         assert targets.shape == (4, 3)
         assert targets.dtype == images.dtype == mask.dtype == tf.float32
@@ -295,6 +302,6 @@ def test_unreadable_image_is_found_among_those_of_the_step(tmp_path):
     where = np.array([split.names.index(bad[1])] * 2)
     with (
         pytest.raises(ValueError, match=rf"Received: \S*{bad[1][-8:]}$"),
-        pipeline.naming_unreadable(split, lambda: where),
+        pipeline.name_unreadable_image(split, lambda: where),
     ):
         list(make_batches(split, 0, 5))

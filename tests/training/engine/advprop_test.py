@@ -97,7 +97,7 @@ def test_auxiliary_layers_freeze_with_their_main_ones():
     auxiliary = advprop.auxiliary_batch_norms(model)
     main = model.get_layer("block1a_project_bn")
     main.trainable = False
-    advprop.follow(model, auxiliary)
+    advprop.sync_trainable(model, auxiliary)
     other = model.get_layer("block2a_project_bn")
     assert not auxiliary[id(main)].trainable
     assert auxiliary[id(other)].trainable

@@ -92,7 +92,7 @@ def test_two_workers_agree_and_count_every_image_once(tmp_path):
         assert result["heartbeat_timeout_ms"] == 77_000
     steps = [result["step"] for result in results]
     assert steps[0] == steps[1]
-    alone = tiny_run.step_by_hand(distribution.make("one_device"))
+    alone = tiny_run.step_by_hand(distribution.make_strategy("one_device"))
     # kernel, bias, gamma, beta, mean, variance, ... The mean of the workers' means is
     # that of all images; their variances lack the spread between the workers.
     for mean in (4, len(alone) // 2 + 4):
@@ -119,7 +119,7 @@ def test_two_replicas_train_like_one_and_count_every_image_once(tmp_path, alone)
 
 @pytest.mark.parametrize("batch_size", [1, 64, 1002, 1003, 2000])
 def test_evaluation_counts_every_image_once_for_any_batch(batch_size):
-    used = distribution.make("one_device")
+    used = distribution.make_strategy("one_device")
     assert tiny_run.count_uneven(used, batch_size) == EXPECTED
 
 
@@ -228,11 +228,11 @@ def test_multi_worker_needs_a_description_of_the_cluster(environment):
     for text in ("", "{}"):
         environment("TF_CONFIG", text)
         with pytest.raises(ValueError, match="Neither TF_CONFIG nor SLURM_STEP_NUM_T"):
-            distribution.make("multi_worker")
+            distribution.make_strategy("multi_worker")
     environment("TF_CONFIG", json.dumps({"cluster": {"worker": ["a", "b"]}}))
     for name in ("multi_worker", "auto"):
         with pytest.raises(ValueError, match="'HOST:PORT'.*Received: worker 0='a'"):
-            distribution.make(name)
+            distribution.make_strategy(name)
 
 
 def test_multi_worker_must_come_first(environment):
@@ -244,7 +244,7 @@ def test_multi_worker_must_come_first(environment):
         with pytest.raises(
             RuntimeError, match="before everything else that TensorFlow"
         ):
-            distribution.make(name)
+            distribution.make_strategy(name)
 
 
 def test_slurm_s_variables_become_a_cluster(environment):
@@ -257,9 +257,9 @@ def test_slurm_s_variables_become_a_cluster(environment):
     assert (resolver.task_type, resolver.task_id) == ("worker", 2)
     environment("SLURM_STEP_NUM_TASKS", "5")
     with pytest.raises(ValueError, match="Requested 5 tasks but only 3"):
-        distribution.make("multi_worker")
+        distribution.make_strategy("multi_worker")
 
 
 def test_reports_a_missing_tpu(environment):
     with pytest.raises(ValueError, match="TensorFlow finds none at 'local'"):
-        distribution.make("tpu")
+        distribution.make_strategy("tpu")

@@ -40,7 +40,7 @@ def test_layer_gives_what_keras_gives(name, policy):
     options = {"training": True} if name == "batch_norm" else {}
     expected = trained(lambda layer, x: layer(x, **options), layer, x, upstream)
     found = trained(
-        lambda layer, x: fused_layers.call(layer, [x], {}), layer, x, upstream
+        lambda layer, x: fused_layers.call_layer(layer, [x], {}), layer, x, upstream
     )
     tolerance = 1e-5 if policy == "float32" else 0.1  # bfloat16 has 8 bits
     for a, b in zip(expected, found, strict=True):
@@ -60,7 +60,7 @@ def test_any_batch_and_size_of_images(name):
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
     def call(x):
-        return fused_layers.call(layer, [x], {})
+        return fused_layers.call_layer(layer, [x], {})
 
     for shape in ((1, 2, 3, 3), (3, 1, 5, 3)):
         x = tf.random.stateless_normal(shape, (0, 1))

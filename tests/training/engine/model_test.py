@@ -40,7 +40,7 @@ def test_twin_of_half_precision_is_float32():
     assert keras.config.dtype_policy() == before
 
 
-def test_named_variant_takes_its_own_dropout_unless_told():
+def test_named_variant_has_its_own_dropout_unless_overridden():
     b2 = TrainConfig(model="b2", image_size=32)
     assert model._dropout(b2) == 0.3
     assert model._dropout(dataclasses.replace(b2, dropout=0.0)) == 0.0

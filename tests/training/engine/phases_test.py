@@ -11,7 +11,7 @@ RUN = TrainConfig(batch_size=10, epochs=6, image_size=224)
 
 
 def plan(**changes):
-    found = phases.plan(dataclasses.replace(RUN, **changes), 100)
+    found = phases.plan_phases(dataclasses.replace(RUN, **changes), 100)
     return [(p.first_step, p.last_step, p.image_size, p.frozen) for p in found]
 
 
@@ -52,7 +52,7 @@ def test_phases_leave_no_gap(batch_size):
         progressive_sizes="64,96,128,160",
         head_only_epochs=0.7,
     )
-    found = phases.plan(run, 100)
+    found = phases.plan_phases(run, 100)
     assert found[0].first_step == 0
     assert found[-1].last_step == run.total_steps(100)
     assert all(a.last_step == b.first_step for a, b in itertools.pairwise(found))

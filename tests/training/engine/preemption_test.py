@@ -6,12 +6,12 @@ import threading
 
 import pytest
 
-from training.engine.preemption import Interrupted, Interrupts
+from training.engine.preemption import Interrupted, SignalHandler
 
 
 def test_signal_raises_at_once_or_waits_while_postponed(capsys):
     before = signal.getsignal(signal.SIGTERM)
-    with Interrupts() as interrupts:
+    with SignalHandler() as interrupts:
         with interrupts.postponed():
             os.kill(os.getpid(), signal.SIGTERM)
             assert interrupts.requested == "SIGTERM"
@@ -24,7 +24,7 @@ def test_signal_raises_at_once_or_waits_while_postponed(capsys):
 
 
 def test_signal_while_validating_raises_though_the_loop_postpones():
-    with Interrupts() as interrupts, interrupts.postponed():
+    with SignalHandler() as interrupts, interrupts.postponed():
         with pytest.raises(Interrupted), interrupts.at_once():
             os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)  # postponed again
@@ -54,7 +54,7 @@ def test_lost_terminal_saves_like_sigterm():
 def test_nohup_keeps_a_run_going():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Interrupts() as interrupts, interrupts.postponed():
+        with SignalHandler() as interrupts, interrupts.postponed():
             os.kill(os.getpid(), signal.SIGHUP)
             assert interrupts.requested == ""
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
@@ -82,7 +82,7 @@ def test_other_threads_go_without_signals():
     found = []
 
     def work():
-        with Interrupts() as interrupts:
+        with SignalHandler() as interrupts:
             found.append(interrupts.requested)
 
     thread = threading.Thread(target=work)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tests.support.tiny_run import TINY, tiny_source
 from training.data import pipeline, sources
 from training.engine import checkpoints, trainer
-from training.reporting.metric_writers import METRICS, Metrics
+from training.reporting.metric_writers import METRICS, MetricsWriter
 from training.reporting.run_folder import BadImageRecord, RunFolder
 
 
@@ -127,19 +127,19 @@ ROW = {name: 1.5 for name in METRICS}
 )
 def test_damaged_metrics_are_a_warning(tmp_path, damage):
     path = tmp_path / "metrics.csv"
-    Metrics(path, 0).add(ROW)
-    assert Metrics(path, 2).rows == [ROW]
+    MetricsWriter(path, 0).add(ROW)
+    assert MetricsWriter(path, 2).rows == [ROW]
     path.write_text(damage(path.read_text()))
     with pytest.warns(UserWarning, match="metrics.csv is damaged .* from the report"):
-        metrics = Metrics(path, 2)
+        metrics = MetricsWriter(path, 2)
     metrics.add(ROW)
-    assert Metrics(path, 2).rows == [ROW]
+    assert MetricsWriter(path, 2).rows == [ROW]
 
 
 def test_metrics_that_are_no_text_are_a_warning(tmp_path):
     (tmp_path / "metrics.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.warns(UserWarning, match="metrics.csv is damaged"):
-        assert Metrics(tmp_path / "metrics.csv", 2).rows == []
+        assert MetricsWriter(tmp_path / "metrics.csv", 2).rows == []
 
 
 def test_run_ends_without_the_curves_of_damaged_metrics(copy, source):

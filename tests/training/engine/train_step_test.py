@@ -137,7 +137,7 @@ def test_parts_with_synchronised_statistics_are_refused():
 )
 def test_frozen_layers_and_their_slots_stay(name, scaled):
     model = tiny_step.net()
-    optim = optimizers.make(name, 0.1, 0.1)
+    optim = optimizers.make_optimizer(name, 0.1, 0.1)
     if scaled:
         optim = keras.optimizers.LossScaleOptimizer(optim, initial_scale=8.0)
     state, _ = tiny_step.make(model, optim)
@@ -193,7 +193,7 @@ def test_quick_start_leaves_the_options_as_they_were():
         options = tf.config.optimizer.get_experimental_options()
         return options.get("disable_meta_optimizer", False)
 
-    with train_step.quick_start():
+    with train_step.skip_graph_optimization():
         assert is_off() == (not tf.config.list_physical_devices("GPU"))
     assert not is_off()
 

@@ -6,8 +6,8 @@ from training.metrics import metrics
 def test_equal_scores_gain_nothing():
     scores = tf.zeros((10, 10))
     labels = tf.range(10)
-    assert float(tf.reduce_sum(metrics.right_answers(labels, scores, 1))) == 1
-    assert float(tf.reduce_sum(metrics.right_answers(labels, scores, 5))) == 5
+    assert float(tf.reduce_sum(metrics.top_k_correct(labels, scores, 1))) == 1
+    assert float(tf.reduce_sum(metrics.top_k_correct(labels, scores, 5))) == 5
 
 
 def test_scores_print_what_people_look_for():

@@ -21,7 +21,7 @@ def answers_to(labels, answers):
 
 def test_per_class_table_by_hand():
     found = answers_to([0, 0, 0, 0, 2, 2], [0, 1, 1, 3, 2, 2])
-    first, second = predictions.per_class(found, "abcd")
+    first, second = predictions.per_class_scores(found, "abcd")
     assert first == {
         "class": "a",
         "images": 4,

@@ -68,7 +68,7 @@ def test_sgd_survives_its_config():
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_every_optimizer_moves_a_weight(name):
     weight = keras.Variable([1.0])
-    optimizers.make(name, 0.1, 0.0).apply([tf.constant([2.0])], [weight])
+    optimizers.make_optimizer(name, 0.1, 0.0).apply([tf.constant([2.0])], [weight])
     assert weight.numpy()[0] < 1.0
 
 
@@ -144,7 +144,7 @@ def test_large_batch_optimizers_survive_their_config(kind):
 
 def test_clipping_is_by_the_norm_of_all_gradients():
     weights = [keras.Variable([1.0]), keras.Variable([1.0])]
-    optim = optimizers.make("lars", 1.0, 0.0, clip_norm=1.0)
+    optim = optimizers.make_optimizer("lars", 1.0, 0.0, clip_norm=1.0)
     optim.apply([tf.constant([3.0]), tf.constant([4.0])], weights)
     assert weights[0].numpy()[0] == pytest.approx(1 - 0.6)
     assert weights[1].numpy()[0] == pytest.approx(1 - 0.8)
@@ -181,7 +181,7 @@ def test_decay_leaves_batch_norm_alone(name):
     model.get_layer("bn").trainable = False  # while the head is trained
     extra = keras.layers.BatchNormalization()
     extra.build((None, 2))
-    optim = optimizers.make(name, 0.1, 0.5, model=model, auxiliary=[extra])
+    optim = optimizers.make_optimizer(name, 0.1, 0.5, model=model, auxiliary=[extra])
     model.get_layer("bn").trainable = True
     weights = [*model.trainable_variables, *extra.trainable_variables]
     optim.apply([tf.zeros(v.shape) for v in weights], weights)

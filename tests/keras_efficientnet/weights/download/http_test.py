@@ -83,7 +83,7 @@ def test_file_left_by_a_killed_process_is_resumed(part):
     assert server.ranges() == ["bytes=1000-"]
 
 
-def test_whole_file_left_by_a_killed_process_is_not_asked_for(part):
+def test_complete_file_left_by_a_killed_process_is_not_requested_again(part):
     with serving(Answer(CONTENT)) as server:
         get(server, part)
         assert get(server, part) is True
@@ -139,7 +139,7 @@ def test_file_that_shrank_is_begun_anew(part):
     assert server.ranges() == ["bytes=1000-", None]
 
 
-def test_other_part_than_asked_for_is_not_used(part):
+def test_a_part_other_than_requested_is_not_used(part):
     begun = begin(part, 1000)
     shifted = {"Content-Range": f"bytes 500-{SIZE - 1}/{SIZE}"}
     wrong = Answer(CONTENT[500:], status=206, has_ranges=False, headers=shifted)
@@ -156,14 +156,14 @@ def test_ignored_range_begins_anew(part):
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"one"'])
-def test_file_that_cannot_be_told_from_another_is_not_resumed(part, etag):
+def test_a_file_that_may_be_another_one_is_not_resumed(part, etag):
     begun = begin(part, 1000, etag=etag)
     server = resume(part, begun, Answer(CONTENT, etag=etag))
     assert part.read_bytes() == CONTENT
     assert server.ranges() == [None]
 
 
-def test_date_tells_files_apart_when_it_is_old_enough(part):
+def test_an_old_enough_date_distinguishes_files(part):
     options = {"etag": None, "modified": "Wed, 21 Oct 2015 07:28:00 GMT"}
     server = resume(part, begin(part, 1000, **options), Answer(CONTENT, **options))
     assert part.read_bytes() == CONTENT
@@ -175,7 +175,7 @@ def test_date_tells_files_apart_when_it_is_old_enough(part):
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_busy_server_is_asked_again(part, status):
+def test_retries_a_busy_server(part, status):
     with serving(Answer(b"", status), Answer(b"", status), Answer(CONTENT)) as server:
         get(server, part)
     assert part.read_bytes() == CONTENT
@@ -263,7 +263,7 @@ def test_web_page_is_no_file(part, page):
     assert list(part.parent.iterdir()) == []
 
 
-def test_untold_size(part):
+def test_unknown_size(part):
     with serving(Answer(CONTENT, is_chunked=True)) as server:
         get(server, part)
     assert part.read_bytes() == CONTENT

@@ -32,7 +32,7 @@ def test_process_of_its_own_gives_the_same_arrays(tmp_path):
         assert apart[name].flags.writeable
 
 
-def test_process_of_its_own_tells_the_same_errors(tmp_path):
+def test_sandbox_reports_the_same_errors(tmp_path):
     path = hdf5_file(tmp_path / "net.h5", missing)
     refuse(path, "in HDF5: .*has no member 'kernel'", is_verified=False)
 

@@ -266,7 +266,7 @@ def test_content_without_tensors(save, layout):
 
 
 @layouts
-def test_every_truncation_is_told(save, layout):
+def test_every_truncation_is_reported(save, layout):
     path = save({"a": tensor("0", np.arange(50, dtype=np.float32))}, layout)
     data = path.read_bytes()
     for size in range(0, len(data) - 22, 7):

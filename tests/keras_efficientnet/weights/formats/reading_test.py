@@ -253,7 +253,7 @@ def test_a_network_inside_of_a_model_is_found(write, kind, target, saved, tmp_pa
         np.testing.assert_array_equal(array, expected[name])
 
 
-def test_numbered_layers_of_a_network_inside_of_a_model_are_told_apart(
+def test_numbered_layers_of_a_network_inside_of_a_model_are_reported_apart(
     target, saved, tmp_path
 ):
     """Versions of Keras before names were written: the head must not be the net's."""
@@ -289,7 +289,7 @@ def test_models_without_end_are_refused(target, tmp_path):
 
 
 @writers
-def test_truncated_files_are_told(write, saved, tmp_path):
+def test_truncated_files_are_reported(write, saved, tmp_path):
     path = write(saved, tmp_path / "own.h5")
     data = path.read_bytes()
     for share in (0, 0.0001, 0.01, 0.5, 0.9, 0.99):
@@ -308,7 +308,7 @@ def test_archive_that_runs_code_is_not_deserialised(saved, target, tmp_path):
     assert_same_weights(target, saved)
 
 
-def test_archive_without_layers_is_told(tmp_path):
+def test_archive_without_layers_is_reported(tmp_path):
     path = tmp_path / "odd.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
@@ -317,7 +317,7 @@ def test_archive_without_layers_is_told(tmp_path):
         reading.read(path, [])
 
 
-def test_other_content_is_told(tmp_path):
+def test_other_content_is_reported(tmp_path):
     for content, reason in (
         (b"<html>404</html>", r"It begins with b'<html>404"),
         (b"", "must be HDF5"),

@@ -44,13 +44,13 @@ def test_bfloat16_becomes_float32(tmp_path):
         (content().replace(b'"shape"', b'"shapo"'), "x cannot be read as safetensors"),
     ],
 )
-def test_damage_is_told(tmp_path, damaged, reason):
+def test_damage_is_reported(tmp_path, damaged, reason):
     (tmp_path / "x").write_bytes(damaged)
     with pytest.raises(ValueError, match=reason):
         reading.read(tmp_path / "x", [])
 
 
-def test_missing_library_is_told(tmp_path, monkeypatch):
+def test_missing_library_is_reported(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(content())
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ImportError, match=r"keras-efficientnet\[safetensors\]"):

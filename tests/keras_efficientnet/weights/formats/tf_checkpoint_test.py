@@ -53,7 +53,7 @@ def test_checkpoint_without_averages_gives_the_raw_ones(tmp_path, ema):
     same(reading.read(path, [], ema), {"a": raw["a"]})
 
 
-def test_averages_of_some_variables_only_are_told(tmp_path):
+def test_averages_of_some_variables_only_are_reported(tmp_path):
     path = write(tmp_path / "x", {"a": 1.0, f"a{AVERAGE}": 2.0, "b": 3.0})
     with pytest.raises(ValueError, match="1 of its variables .* 'b'; `ema=False`"):
         reading.read(path, [])
@@ -77,13 +77,13 @@ def test_scalars_and_empty_tensors_are_read(tmp_path):
     same(reading.read(write(tmp_path / "x", made), []), made)
 
 
-def test_strings_are_told(tmp_path):
+def test_strings_are_reported(tmp_path):
     path = write(tmp_path / "x", {"a": b"text"})
     with pytest.raises(ValueError, match="its a must hold numbers, not type 7"):
         reading.read(path, [])
 
 
-def test_partitioned_variables_are_told(tmp_path):
+def test_partitioned_variables_are_reported(tmp_path):
     tf1 = tf.compat.v1
     with tf.Graph().as_default(), tf1.Session() as session:
         split = tf1.fixed_size_partitioner(2)
@@ -120,7 +120,7 @@ def copy(checkpoint, folder):
     return folder / checkpoint.name
 
 
-def test_missing_and_truncated_data_are_told(checkpoint, tmp_path):
+def test_missing_and_truncated_data_are_reported(checkpoint, tmp_path):
     path = copy(checkpoint, tmp_path)
     data = path.with_name(f"{path.name}.data-00000-of-00001")
     data.write_bytes(data.read_bytes()[:-3000])
@@ -135,7 +135,7 @@ def test_missing_and_truncated_data_are_told(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("place", [0, 3, 40, -1, -60])
-def test_damaged_index_is_told(checkpoint, tmp_path, place):
+def test_damaged_index_is_reported(checkpoint, tmp_path, place):
     path = copy(checkpoint, tmp_path)
     index = tensor_bundle.index_file(path)
     content = bytearray(index.read_bytes())
@@ -145,7 +145,7 @@ def test_damaged_index_is_told(checkpoint, tmp_path, place):
         reading.read(path, [])
 
 
-def test_truncated_index_is_told(checkpoint, tmp_path):
+def test_truncated_index_is_reported(checkpoint, tmp_path):
     path = copy(checkpoint, tmp_path)
     index = tensor_bundle.index_file(path)
     index.write_bytes(index.read_bytes()[:30])
@@ -165,7 +165,7 @@ def test_truncated_index_is_told(checkpoint, tmp_path):
         (b"\x08\x01\x28\x04\x18\x63", r"data-00099-of-00001 is missing"),
     ],
 )
-def test_forged_entries_are_told(tmp_path, entry, reason):
+def test_forged_entries_are_reported(tmp_path, entry, reason):
     path = tmp_path / "x"
     path.with_name("x.data-00000-of-00001").write_bytes(bytes(4))
     rows = b"\0\0\2\x08\x01" + b"\0\1" + bytes([len(entry)]) + b"a" + entry
@@ -185,7 +185,7 @@ def block(rows, kind=b"\0"):
     return content + crc.to_bytes(4, "little")
 
 
-def test_compressed_index_is_told(tmp_path):
+def test_compressed_index_is_reported(tmp_path):
     first = block(b"", b"\1")
     footer = bytes([0, 0, 0, len(first) - 5]) + bytes(36)
     content = first + footer + bytes.fromhex("57fb808b247547db")
@@ -194,7 +194,7 @@ def test_compressed_index_is_told(tmp_path):
         reading.read(tmp_path / "x", [])
 
 
-def test_index_that_repeats_a_block_is_told(tmp_path):
+def test_index_that_repeats_a_block_is_reported(tmp_path):
     rows = block(b"\0\1\1ab" * 200)
     pointer = bytes([0]) + tensor_varint(len(rows) - 5)
     names = b"".join(
@@ -226,7 +226,7 @@ def test_names_that_share_a_long_beginning_take_no_memory(tmp_path):
         reading.read(tmp_path / "x", [])
 
 
-def test_checkpoints_of_objects_are_told(tmp_path):
+def test_checkpoints_of_objects_are_reported(tmp_path):
     tf.train.Checkpoint(a=tf.Variable([1.0])).save(tmp_path / "net")
     with pytest.raises(ValueError, match="checkpoint of objects, .* save the model"):
         reading.read(tmp_path, [])
@@ -284,7 +284,7 @@ def test_archive_of_two_checkpoints_is_refused(checkpoint, tmp_path):
         reading.read(path, [])
 
 
-def test_archive_of_other_things_is_told(tmp_path):
+def test_archive_of_other_things_is_reported(tmp_path):
     path = archive(tmp_path / "net.tar.gz", [("readme.txt", b"hello")])
     with pytest.raises(ValueError, match=r"no TensorFlow checkpoint, no file \*.index"):
         reading.read(path, [])
@@ -304,7 +304,7 @@ def test_archive_of_very_many_files_is_refused(tmp_path, monkeypatch):
         reading.read(path, [])
 
 
-def test_truncated_archive_is_told(checkpoint, tmp_path):
+def test_truncated_archive_is_reported(checkpoint, tmp_path):
     path = archive(tmp_path / "net.tar.gz", members(checkpoint))
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match="cannot be read as a TensorFlow checkpoint"):

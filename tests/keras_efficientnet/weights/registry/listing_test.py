@@ -10,11 +10,11 @@ PAGE = ROOT / "docs" / "weights.md"
 
 def test_page_lists_what_the_table_has():
     text = PAGE.read_text()
-    assert listing.updated(text) == text, "run the command that the page names"
+    assert listing.update_page(text) == text, "run the command that the page names"
 
 
 def test_every_network_has_a_row_with_its_facts():
-    lines = listing.markdown().splitlines()
+    lines = listing.weights_table().splitlines()
     assert len(lines) == 2 + len(table.named_files())
     assert (
         "| B8/advprop@tpu | 85.5 (tensorflow/tpu) | 672 | inception | same, 0.001 | "
@@ -23,9 +23,9 @@ def test_every_network_has_a_row_with_its_facts():
     assert any("| unknown |" in line for line in lines)
 
 
-def test_page_without_a_place_is_told():
+def test_page_without_a_place_is_reported():
     with pytest.raises(ValueError, match="must have the lines"):
-        listing.updated("# Weights")
+        listing.update_page("# Weights")
 
 
 def test_command_prints_or_writes(capsys, monkeypatch, tmp_path):
@@ -40,4 +40,4 @@ def test_command_prints_or_writes(capsys, monkeypatch, tmp_path):
     assert "old" not in text
     assert text.startswith("before")
     assert text.endswith("after\n")
-    assert listing.updated(text) == text
+    assert listing.update_page(text) == text

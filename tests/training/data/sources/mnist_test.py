@@ -46,7 +46,7 @@ def test_fashion_mnist_has_its_names(folder, monkeypatch):
     assert (len(names), names[9]) == (10, "Ankle boot")
 
 
-def test_fashion_mnist_tells_where_it_comes_from(tmp_path, monkeypatch):
+def test_fashion_mnist_error_names_its_source(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "FASHION_MNIST", tmp_path / "missing")
     with pytest.raises(ValueError, match="apt-get install dataset-fashion-mnist"):
         sources.load("fashion_mnist")

@@ -98,7 +98,7 @@ def test_long_lists_of_differences_are_cut():
 
 
 def test_one_worker_agrees_with_itself():
-    workers = Workers(distribution.make("one_device"))
+    workers = Workers(distribution.make_strategy("one_device"))
     assert (workers.count, workers.index, workers.is_chief) == (1, 0, True)
     assert workers.gather(3, 4).tolist() == [[3, 4]]
     assert workers.gather_text("a") == ["a"]
@@ -107,7 +107,7 @@ def test_one_worker_agrees_with_itself():
     workers.check_equal("facts", {"a": "1"})
 
 
-def test_errors_about_lost_workers_are_told_from_others():
+def test_errors_about_lost_workers_are_distinguished_from_others():
     def unavailable(text):
         return tf.errors.UnavailableError(None, None, text)
 
