@@ -169,7 +169,7 @@ def prepare(network: str, folder: Path, conversions: int) -> list[tuple[float, f
 
     import keras_efficientnet
     from export.formats import onnx, openvino, tflite
-    from export.formats.source import ExportInputs
+    from export.formats.export_inputs import ExportInputs
     from export.quantization import calibration, recipes
     from keras_efficientnet.preprocessing import EvalPreprocessing
 

@@ -38,8 +38,8 @@ def convert(variant: str, formats: list[str]) -> dict[str, object]:
 
     import keras_efficientnet
     from export import latency
+    from export.formats.export_inputs import ExportInputs
     from export.formats.registry import FORMATS as ROWS
-    from export.formats.source import ExportInputs
 
     keras.utils.set_random_seed(0)
     model = getattr(keras_efficientnet, variant)(weights=None)

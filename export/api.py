@@ -19,8 +19,8 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import BATCH_SIZE, read_batches
 
 from . import latency
+from .formats.export_inputs import ExportInputs
 from .formats.registry import Format, find_formats
-from .formats.source import ExportInputs
 from .loading import Loaded, load
 from .output_folder import OutputFolder
 from .report import REPORT_MD, Result, format_table, link_from_run, write_report

@@ -23,8 +23,8 @@ from keras_efficientnet.common.sidecars import (
     write_labels,
 )
 
+from .formats.export_inputs import ExportInputs
 from .formats.registry import FORMATS
-from .formats.source import ExportInputs
 from .loading import Loaded
 from .report import Result
 

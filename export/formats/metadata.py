@@ -21,7 +21,7 @@ from keras_efficientnet.common.output_activation import LINEAR
 from keras_efficientnet.common.sidecars import LABELS_FILE, PREPROCESSING_FILE
 
 from ..quantization.tflite_graph import Graph
-from .source import ExportInputs
+from .export_inputs import ExportInputs
 
 _NAME = b"TFLITE_METADATA"
 _IDENTIFIER = b"M001"

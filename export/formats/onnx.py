@@ -11,7 +11,7 @@ import tensorflow as tf
 from ..extras import require_package
 from ..quiet import quiet_stderr
 from ..runtimes.embedded import ONNX_LABELS, ONNX_PREPROCESSING
-from .source import ExportInputs
+from .export_inputs import ExportInputs
 
 # Of 2021, read by ONNX Runtime since 1.10; the networks need nothing newer.
 OPSET = 15

@@ -15,7 +15,7 @@ from ..runtimes.embedded import (
     OPENVINO_SECTION,
 )
 from ..runtimes.onnx import XML_FILE
-from .source import ExportInputs
+from .export_inputs import ExportInputs
 
 
 def write(source: ExportInputs, path: Path) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from ..runtimes.base import Runner, SavedModelRunner, TFLiteRunner
 from ..runtimes.onnx import OnnxRunner, OpenVinoRunner
 from ..runtimes.web import WebRunner
 from . import onnx, openvino, saved_model, tflite, web
-from .source import ExportInputs
+from .export_inputs import ExportInputs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from keras_efficientnet.transfer import feature_extractor
 from ..quiet import quiet_stderr
 from ..runtimes.embedded import EXTRA_ASSETS
 from ..serving.graph_decoding import MAX_PIXELS, read_images
-from .source import ExportInputs
+from .export_inputs import ExportInputs
 
 TOP = 5  # classes in the answers of `classify`; fewer when the network has fewer
 CHUNK = 8  # images in memory at once, however many a request has

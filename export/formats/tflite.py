@@ -20,8 +20,8 @@ from ..quantization.selective import quantize_int8, quantize_int16
 from ..quantization.tflite_graph import Graph
 from ..quiet import quiet_stderr
 from ..transforms.fold_normalization import classify_pixels
+from .export_inputs import ExportInputs
 from .metadata import pack_with_metadata
-from .source import ExportInputs
 
 FEATURES = "features"  # second output of networks that have one
 

@@ -22,7 +22,7 @@ from keras_efficientnet.preprocessing.tf_files import LUMA
 from ..runtimes.embedded import WEB_SPEC
 from ..runtimes.web import MODEL_FILE
 from . import npm, tflite
-from .source import ExportInputs
+from .export_inputs import ExportInputs
 
 RUNTIME_FOLDER = "litert"
 PAGE_FILES = (

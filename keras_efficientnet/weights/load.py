@@ -13,12 +13,7 @@ import numpy as np
 from ..architecture import NORMALIZATION_LAYER
 from ..common.choices import did_you_mean
 from ..preprocessing import NORMALIZATIONS, channel_statistics
-from .registry.table import (
-    families_listed,
-    find,
-    find_published_file,
-    known_families,
-)
+from .registry.table import families_listed, find, find_published_file, known_families
 from .registry.weight_file import WeightFile
 
 # In `.keras` files of earlier versions; also Keras' own name for a user's layer.

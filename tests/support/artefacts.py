@@ -6,7 +6,7 @@ import pathlib
 import shutil
 import tempfile
 
-from export.formats.source import ExportInputs
+from export.formats.export_inputs import ExportInputs
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from tests.support import export_run
 

@@ -11,8 +11,8 @@ from PIL import Image
 from sklearn import datasets
 
 import export
+from export.formats.export_inputs import ExportInputs
 from export.formats.registry import FORMATS
-from export.formats.source import ExportInputs
 from keras_efficientnet.efficientnet import EfficientNet
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from tests.support.shared import shared

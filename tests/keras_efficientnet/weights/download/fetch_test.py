@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_efficientnet.weights.download import fetch, http
+from keras_efficientnet.weights.download import fetch, http_client
 from keras_efficientnet.weights.formats import reading
 from keras_efficientnet.weights.registry import table
 from tests.support.faulty_server import Answer, serving
@@ -56,7 +56,7 @@ def test_wrong_content_leaves_nothing(keras_home):
 
 
 def test_short_content_never_gets_the_name(keras_home, monkeypatch):
-    monkeypatch.setattr(http, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(http_client, "FIRST_WAIT_SECONDS", 0.001)
     with serving(Answer(CONTENT, stops_after=12_000)) as server:
         row = record(server.url())
         with pytest.raises(OSError, match="ended after 12000 of 12800 bytes"):

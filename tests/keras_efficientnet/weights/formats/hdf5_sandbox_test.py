@@ -5,7 +5,7 @@ import pytest
 
 from keras_efficientnet.weights.formats import base, hdf5_sandbox, reading
 from tests.support.paths import DATA
-from tests.support.refusing import hdf5_file, refuse
+from tests.support.weight_files.refusing import hdf5_file, refuse
 
 
 def missing(group):
@@ -67,7 +67,7 @@ def test_process_with_too_little_memory(tmp_path, monkeypatch):
 
 
 def test_file_on_which_the_library_hangs(monkeypatch):
-    # Found by tests/support/fuzz.py with HDF5 1.14.6; another version may refuse it.
+    # Found by the fuzzer with HDF5 1.14.6; another version may refuse it.
     monkeypatch.setattr(hdf5_sandbox, "_CPU_SECONDS", 1)
     path = DATA / "hang.h5"
     refuse(path, "hangs on it|cannot be read", is_verified=False)

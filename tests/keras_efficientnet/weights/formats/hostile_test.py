@@ -1,4 +1,4 @@
-"""Hostile weight files, one by one; tests/support/fuzz.py damages files at random."""
+"""Hostile weight files, one by one; the fuzzer damages files at random."""
 
 import gzip
 import io
@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.support import torch_files
 from tests.support.paths import ROOT
-from tests.support.refusing import hdf5_file, refuse
+from tests.support.weight_files import torch_files
+from tests.support.weight_files.refusing import hdf5_file, refuse
 
 
 def test_one_storage_as_very_many_tensors(tmp_path):
@@ -254,7 +254,7 @@ def test_weight_files_that_are_devices_or_pipes(tmp_path, name):
 
 def test_data_of_a_checkpoint_that_is_a_device(tmp_path):
     pytest.importorskip("tensorflow")
-    from tests.support import tf_files
+    from tests.support.weight_files import tf_files
 
     tf_files.write(tmp_path / "m", {"kernel": np.zeros(3, np.float32)})
     (data,) = tmp_path.glob("m.data-*")
@@ -265,7 +265,7 @@ def test_data_of_a_checkpoint_that_is_a_device(tmp_path):
 
 def fuzz(*options):
     run = subprocess.run(
-        [sys.executable, "-m", "tests.support.fuzz", *options],
+        [sys.executable, "-m", "tests.support.weight_files.fuzz", *options],
         cwd=ROOT,
         capture_output=True,
         text=True,

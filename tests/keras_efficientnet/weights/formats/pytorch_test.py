@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from keras_efficientnet.weights.formats import reading
-from tests.support import torch_files
-from tests.support.torch_files import (
+from tests.support.weight_files import torch_files
+from tests.support.weight_files.torch_files import (
     NUMPY_TYPES,
     Call,
     Parameter,

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientnet.weights.formats import reading, tensor_bundle, tf_checkpoint
-from tests.support.tf_files import write
+from tests.support.weight_files.tf_files import write
 
 AVERAGE = "/ExponentialMovingAverage"
 VARIABLES = ("net/stem/conv2d/kernel", "net/blocks_10/se/conv2d/bias")

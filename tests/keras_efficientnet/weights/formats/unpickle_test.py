@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from keras_efficientnet.weights.formats import unpickle
-from tests.support.refusing import refuse
+from tests.support.weight_files.refusing import refuse
 
 
 def torch_file(path, pickled, layout):

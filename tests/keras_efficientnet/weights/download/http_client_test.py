@@ -13,7 +13,7 @@ import urllib.request
 import keras
 import pytest
 
-from keras_efficientnet.weights.download import http
+from keras_efficientnet.weights.download import http_client
 from tests.support.faulty_server import Answer, serving
 
 CONTENT = bytes(range(256)) * 50
@@ -23,8 +23,8 @@ SIZE = len(CONTENT)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(http, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(http, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(http_client, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(http_client, "TIMEOUT_SECONDS", 0.3)
 
 
 @pytest.fixture
@@ -33,18 +33,18 @@ def part(tmp_path):
 
 
 def get(server, part):
-    return http.download(server.url(), part, "net.h5")
+    return http_client.download(server.url(), part, "net.h5")
 
 
 def begin(part, size, **changes):
     """Leaves on the disk what a killed download does."""
     with serving(Answer(CONTENT, stops_after=size, **changes)) as server:
-        attempts, http.ATTEMPTS = http.ATTEMPTS, 1
+        attempts, http_client.ATTEMPTS = http_client.ATTEMPTS, 1
         try:
             with pytest.raises(OSError, match=f"ended after {size} of {SIZE} bytes"):
                 get(server, part)
         finally:
-            http.ATTEMPTS = attempts
+            http_client.ATTEMPTS = attempts
     assert part.stat().st_size == size
     return server
 
@@ -301,9 +301,9 @@ def test_empty_file_is_no_file(part):
 
 @pytest.mark.parametrize("size", ["9" * 30, "9" * 5000, "-1", "1e3"])
 def test_absurd_stated_sizes_are_no_sizes(size):
-    assert http._content_length({"Content-Length": size}) is None
+    assert http_client._content_length({"Content-Length": size}) is None
     ranges = {"Content-Range": f"bytes 0-5/{size}"}
-    assert http._content_range(ranges) == (-1, -1)
+    assert http_client._content_range(ranges) == (-1, -1)
 
 
 def test_checksum_that_the_server_states_is_compared(part):
@@ -332,7 +332,7 @@ def test_file_without_room_is_refused(part, monkeypatch):
 
 @pytest.mark.parametrize("is_chunked", [True, False])
 def test_file_of_impossible_size_is_refused(part, monkeypatch, is_chunked):
-    monkeypatch.setattr(http, "MAX_BYTES", SIZE - 1)
+    monkeypatch.setattr(http_client, "MAX_BYTES", SIZE - 1)
     with (
         serving(Answer(CONTENT, is_chunked=is_chunked)) as server,
         pytest.raises(ValueError, match="No weight file has"),
@@ -363,19 +363,19 @@ def test_redirects_are_followed(part):
     ],
 )
 def test_which_errors_are_worth_another_attempt(error, temporary):
-    assert http._is_temporary(error) is temporary
+    assert http_client._is_temporary(error) is temporary
 
 
 def test_waits_double_differ_and_end(monkeypatch):
-    monkeypatch.setattr(http, "FIRST_WAIT_SECONDS", 1.0)
-    waits = [[http._wait(n, OSError()) for _ in range(50)] for n in range(1, 12)]
+    monkeypatch.setattr(http_client, "FIRST_WAIT_SECONDS", 1.0)
+    waits = [[http_client._wait(n, OSError()) for _ in range(50)] for n in range(1, 12)]
     for i, some in enumerate(waits):
         assert len(set(some)) > 1 or i > 6
         assert max(some) <= min(1.5 * 2**i, 60)
         assert min(some) >= min(0.5 * 2**i, 60)
     headers = {"Retry-After": "20"}
     busy = urllib.error.HTTPError("", 503, "", headers, None)
-    assert http._wait(1, busy) == 20
+    assert http_client._wait(1, busy) == 20
 
 
 def test_progress_is_shown_on_a_terminal_only(part, monkeypatch, capsys):
@@ -385,13 +385,13 @@ def test_progress_is_shown_on_a_terminal_only(part, monkeypatch, capsys):
         terminal = io.StringIO()
         terminal.isatty = lambda: True
         monkeypatch.setattr(sys, "stderr", terminal)
-        http.forget(part)
+        http_client.forget(part)
         get(server, part)
         assert "\rnet.h5  0.0 MB  " in terminal.getvalue()
         assert "100%  0 s left" in terminal.getvalue()
         assert terminal.getvalue().endswith("\n")
         shown = terminal.getvalue()
         monkeypatch.setattr(keras.config, "is_interactive_logging_enabled", bool)
-        http.forget(part)
+        http_client.forget(part)
         get(server, part)
     assert terminal.getvalue() == shown

@@ -8,7 +8,7 @@ import zipfile
 import h5py
 import safetensors.numpy
 
-from tests.support import tf_files, torch_files
+from tests.support.weight_files import tf_files, torch_files
 
 # Where sizes and counts stand in a file, these are the ones that hurt.
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1)

@@ -1,6 +1,6 @@
 """Loads damaged weight files and looks for anything but a plain refusal.
 
-    python -m tests.support.fuzz --count=500 --seed=0 [READER ...]
+    python -m tests.support.weight_files.fuzz --count=500 --seed=0 [READER ...]
 
 Prints one line per reader; exits with 1 after a failure, whose file is kept. Loading
 must end in time, ask for little memory, raise nothing but ValueError, leave the model
@@ -26,7 +26,7 @@ import numpy as np
 from keras_efficientnet import EfficientNet
 from keras_efficientnet.weights import load_weights
 from keras_efficientnet.weights.formats import hdf5_sandbox, tensor_bundle
-from tests.support import mutations
+from tests.support.weight_files import mutations
 
 SECONDS = 60  # per file; a process that reads HDF5 has 10 of processor time
 MEMORY_BYTES = 1 << 30  # more than before the first file
