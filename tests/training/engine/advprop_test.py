@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support import tiny_step
+from tests.support.training_runs import tiny_step
 from training.engine import advprop
 
 SEED = tf.constant([0, 1])

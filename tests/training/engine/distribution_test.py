@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support import tiny_run
-from tests.support.tiny_run import STEPS, UNEVEN
+from tests.support.training_runs import tiny_run
+from tests.support.training_runs.tiny_run import STEPS, UNEVEN
 from training import evaluate
 from training.engine import distribution, trainer
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.tiny_run import TINY, tiny_source
+from tests.support.training_runs.tiny_run import TINY, tiny_source
 from training.data import pipeline, sources
 from training.engine import checkpoints, trainer
 from training.reporting.metric_writers import METRICS, MetricsWriter

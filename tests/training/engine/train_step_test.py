@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import keras_efficientnet
-from tests.support import grouped_steps, tiny_step
 from tests.support.paths import ROOT
+from tests.support.training_runs import grouped_steps, tiny_step
 from training.engine import train_step
 from training.optim import optimizers
 
@@ -205,7 +205,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 pair = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, pair)
 import keras, numpy as np
-from tests.support import tiny_step
+from tests.support.training_runs import tiny_step
 from training.engine import distribution as strategy
 
 def weights(used_strategy, scaled=False, **fields):
@@ -229,7 +229,7 @@ def weights(used_strategy, scaled=False, **fields):
         take(*batch)
     return [v.numpy() for v in model.variables]
 
-one, two = strategy.make("one_device"), strategy.make("mirrored")
+one, two = strategy.make_strategy("one_device"), strategy.make_strategy("mirrored")
 assert two.num_replicas_in_sync == 2
 settings = {
     "plain": {},
@@ -265,7 +265,7 @@ def test_two_replicas_step_like_one():
 def grouped(tmp_path_factory):
     """Replicas -> name of a case, place and path -> variable after the steps."""
     folder = tmp_path_factory.mktemp("grouped")
-    module = "tests.support.grouped_steps"
+    module = "tests.support.training_runs.grouped_steps"
     running = {
         replicas: subprocess.Popen(
             [sys.executable, "-m", module, str(replicas), f"{folder / str(replicas)}"],

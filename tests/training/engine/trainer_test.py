@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_efficientnet import EvalPreprocessing
 from keras_efficientnet.common.models import open_model
-from tests.support.tiny_run import TINY, read_checkpoint, tiny_source
+from tests.support.training_runs.tiny_run import TINY, read_checkpoint, tiny_source
 from training import evaluate
 from training.config import TrainConfig
 from training.data import sources

@@ -226,7 +226,9 @@ def fitted(strategy, name):
         x = keras.layers.Dense(8, activation="swish")(inputs)
         x = keras.layers.BatchNormalization(synchronized=True)(x)
         model = keras.Model(inputs, keras.layers.Dense(3)(x))
-        optim = optimizers.make(name, RATES[name], 0.01, clip_norm=0.5, model=model)
+        optim = optimizers.make_optimizer(
+            name, RATES[name], 0.01, clip_norm=0.5, model=model
+        )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optim, loss)
     before = model.get_weights()

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.support import thread_workers, tiny_run
+from tests.support.training_runs import thread_workers, tiny_run
 from training.data import sources
 from training.engine.cluster import agreement
 

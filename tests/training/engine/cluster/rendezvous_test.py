@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.support import tiny_run
+from tests.support.training_runs import tiny_run
 from training.engine.cluster import rendezvous
 from training.engine.cluster.rendezvous import WorkerLostError, meet
 from training.engine.cluster.tf_config import Cluster

@@ -4,7 +4,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from tests.support import thread_workers
+from tests.support.training_runs import thread_workers
 from training.engine import distribution
 from training.engine.cluster.rendezvous import WorkerLostError
 from training.engine.cluster.workers import Workers, explain_loss

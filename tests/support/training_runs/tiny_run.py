@@ -1,6 +1,6 @@
 """A run of seconds, and processes that share it.
 
-`python -m tests.support.tiny_run KIND WORKDIR` is one of these processes.
+`python -m tests.support.training_runs.tiny_run KIND WORKDIR` is one of these processes.
 """
 
 import dataclasses
@@ -135,7 +135,13 @@ def start(kind, workdir, *, index=0, ports=(), seconds=0.0, **fields):
         config = {"cluster": {"worker": hosts}, "task": task}
         environment["TF_CONFIG"] = json.dumps(config)
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.tiny_run", kind, str(workdir)],
+        [
+            sys.executable,
+            "-m",
+            "tests.support.training_runs.tiny_run",
+            kind,
+            str(workdir),
+        ],
         env=environment,
         cwd=ROOT,
         stdout=subprocess.PIPE,

@@ -1,8 +1,8 @@
 """Steps with BatchNorm over groups of replicas, on logical processor devices.
 
-`python -m tests.support.grouped_steps REPLICAS FILE.npz` makes those of `CASES`. A
-process for each number of replicas, because strategies of one process share the keys
-of their collective operations.
+`python -m tests.support.training_runs.grouped_steps REPLICAS FILE.npz` makes those of
+`CASES`. A process for each number of replicas, because strategies of one process share
+the keys of their collective operations.
 """
 
 import sys
@@ -40,7 +40,7 @@ def main():
     import keras
     import tensorflow as tf
 
-    from tests.support import tiny_step
+    from tests.support.training_runs import tiny_step
 
     replicas, path = int(sys.argv[1]), sys.argv[2]
     cpu = tf.config.list_physical_devices("CPU")[0]
