@@ -69,7 +69,10 @@ def test_checkpoint_restores_everything_and_training_goes_on_the_same(tmp_path):
         train_one(straight, step)
     straight.save(Checkpoints(tmp_path, keep=2))
     restored = make_state()
-    assert restored.restore(Checkpoints(tmp_path, keep=2))
+    assert restored.checksum() != straight.checksum()
+    restored.restore(Checkpoints(tmp_path, keep=2))
+    assert restored.checksum() == straight.checksum()
+    assert restored.checksum("model") != restored.checksum()
     for old, new in zip(everything(straight), everything(restored), strict=True):
         np.testing.assert_array_equal(old, new)
     # Dropout's seed is in the checkpoint too, or these would part.
