@@ -48,8 +48,9 @@ def match_classes(
     ):
         missing = [n for n, p in zip(data_names, found, strict=True) if p is None]
         raise ValueError(
-            f"The classes of the data must be among the model's {outputs}, by name. "
-            "These are not, or could be two of them: "
+            f"The classes of the data must be among the model's {outputs}, by name "
+            "(those in its labels.txt or in --labels=FILE). These are not, or could be "
+            "two of them: "
             f"{shorten(missing)}.{did_you_mean(missing[0], model_names or ())}"
         )
     return _by_order(data_names, outputs, is_numbered, model_names is not None)
@@ -103,8 +104,9 @@ def _by_order(
 ) -> np.ndarray:
     if len(data_names) != outputs:
         raise ValueError(
-            "The classes of the data must be among the model's by name, or both have "
-            f"the same number of classes. Received: {outputs} and {len(data_names)}"
+            "The classes of the data must be among the model's by name (those in its "
+            "labels.txt or in --labels=FILE), or both have the same number of classes. "
+            f"Received: {outputs} and {len(data_names)}"
         )
     if is_numbered:
         numbers = np.array([int(name) for name in data_names])
