@@ -11,7 +11,7 @@ import tensorflow as tf
 from ..config import TrainConfig
 from ..metrics.losses import cross_entropy
 from ..metrics.metrics import top_k_correct
-from ..optim import optimizers
+from ..optim.base import expect_summed_gradients, sum_over_replicas
 from . import advprop, model
 from .forward import Forward
 from .train_state import TrainState
@@ -48,13 +48,13 @@ def make_train_step(
     if config.grad_accum_steps > 1:
         compute = _in_parts(compute, config.grad_accum_steps, weights)
     if replicas > 1:
-        optimizers.expect_summed_gradients(optim)
+        expect_summed_gradients(optim)
 
     def replica_step(images: Any, labels: Any, mask: Any) -> tf.Tensor:
         gradients, sums = compute(images, labels, mask, 0)
         state.average_statistics()
         # Before the search for overflow, which must find the same in every replica.
-        gradients = optimizers.sum_over_replicas(gradients)
+        gradients = sum_over_replicas(gradients)
         optim.apply(gradients, weights)
         return sums
 

@@ -114,7 +114,7 @@ def test_parts_move_statistics_and_seeds_once_each():
 
 def test_parts_of_unequal_size_are_refused():
     with pytest.raises(
-        ValueError, match=r"`grad_accum_steps` must divide .* 8\. Received: a"
+        ValueError, match=r"`grad_accum_steps` must divide .* 8\. Received: g"
     ):
         tiny_step.make(grad_accum_steps=3)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_efficientnet
 from tests.support.paths import ROOT
-from training.optim import optimizers
+from training.optim import base, optimizers
 
 RATES = (0.1, 0.05, 0.2, 0.2, 0.01)
 
@@ -202,7 +202,7 @@ def test_l2_skips_weights_without_a_gradient():
 
 def test_rejects_an_optimizer_that_would_sum_again():
     with pytest.raises(TypeError, match=r"must be one of `training\.optim"):
-        optimizers.expect_summed_gradients(keras.optimizers.SGD(0.1))
+        base.expect_summed_gradients(keras.optimizers.SGD(0.1))
 
 
 FIT = """
