@@ -46,7 +46,7 @@ def write_images(folder, labels=LABELS, greys=GREY):
 @pytest.fixture
 def commands(monkeypatch, capsys, tmp_path):
     """Runs each command on a model; returns exit codes, outputs and errors by name."""
-    monkeypatch.setattr(api.latency, "measure", lambda *_: Latency(1.0, 1.0))
+    monkeypatch.setattr(api.latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
     images = tmp_path / "images"
 
     def parse(define, *arguments):

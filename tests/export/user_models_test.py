@@ -28,7 +28,7 @@ FEW = ("saved_model", "tflite", "onnx", "openvino")
 @pytest.fixture(autouse=True)
 def no_latency(monkeypatch):
     """Saves the time that measuring takes."""
-    monkeypatch.setattr(api.latency, "measure", lambda *_: Latency(1.0, 1.0))
+    monkeypatch.setattr(api.latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
 
 
 @pytest.fixture
