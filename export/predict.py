@@ -116,9 +116,8 @@ def format_json(predictions: Sequence[Prediction]) -> str:
         }
         for p in predictions
     ]
-    text = json.dumps(objects, indent=2, ensure_ascii=False)
-    # What is not UTF-8 in a name becomes an escape, which JSON has as well.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    # In ASCII, which every output can print and whose escapes no terminal obeys.
+    return json.dumps(objects, indent=2)
 
 
 def define_flags(values: flags.FlagValues) -> None:

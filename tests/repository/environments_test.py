@@ -85,7 +85,7 @@ def test_predictions_are_printed_in_a_bare_environment(model, options):
             "--output={out}.npz",
             "--min_confidence=0",
         ),
-        ("export.main", "--model={model}", "--formats=tflite", "--output_dir={out}"),
+        ("export.main", "--model={plain}", "--formats=tflite", "--output_dir={out}"),
         ("research.main", "--help"),
         ("keras_efficientnet.weights.convert", "--help"),
         ("keras_efficientnet.weights.registry.listing", "*lite0*"),
@@ -94,7 +94,12 @@ def test_predictions_are_printed_in_a_bare_environment(model, options):
 )
 def test_commands_work_in_a_bare_environment(model, command, tmp_path):
     images = next((model / "samples" / "verification").iterdir())
-    places = {"model": model, "photos": images, "out": tmp_path / "out"}
+    places = {
+        "model": model,
+        "plain": export_run.run_folder(),
+        "photos": images,
+        "out": tmp_path / "out",
+    }
     module, *arguments = (part.format(**places) for part in command)
     done = run(module, *arguments)
     assert done.returncode == 0
