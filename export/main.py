@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from keras_efficientnet.common import console
+from keras_efficientnet.common.exit_codes import ExitCode, run_app
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -65,8 +66,8 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
     from .verify import VerificationError
 
     if len(argv) > 1:
-        console.report(f"error: all input goes into flags. Received: {argv[1]}")
-        return 2
+        console.report(f"Error: all input goes into flags. Received: {argv[1]}")
+        return ExitCode.WRONG_INPUT
     try:
         export_model(
             values.model,
@@ -82,12 +83,12 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             interpolation=values.interpolation,
         )
     except VerificationError as error:
-        console.report(f"failed: {error}")
-        return 1
+        console.report(f"Failed: {error}")
+        return ExitCode.FAILURE
     except (ValueError, OSError, ImportError) as error:
-        console.report(f"error: {error}")
-        return 2
-    return 0
+        console.report(f"Error: {error}")
+        return ExitCode.WRONG_INPUT
+    return ExitCode.SUCCESS
 
 
 def run() -> None:
@@ -95,7 +96,7 @@ def run() -> None:
     console.prepare_streams()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     define_flags(flags.FLAGS)
-    app.run(main)
+    run_app(main)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from keras_efficientnet.common import console
+from keras_efficientnet.common.exit_codes import ExitCode, run_app
 from keras_efficientnet.common.image_folders import find_images
 from keras_efficientnet.common.plain_text import printable
 
@@ -157,8 +158,8 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
         a model that cannot be used or other bad input.
     """
     if len(argv) < 3:
-        print("usage: predict MODEL IMAGE_OR_FOLDER... [flags]", file=sys.stderr)
-        return 2
+        print("Usage: predict MODEL IMAGE_OR_FOLDER... [flags]", file=sys.stderr)
+        return ExitCode.WRONG_INPUT
     from .loading import load
 
     try:
@@ -173,19 +174,19 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
         paths = find_images(argv[2:])
         predictions = list(predict(loaded, paths, values.top))
     except (ValueError, OSError, ImportError) as error:
-        console.report(f"error: {error}")
-        return 2
+        console.report(f"Error: {error}")
+        return ExitCode.WRONG_INPUT
     if not predictions:
-        console.report(f"error: none of {len(paths)} images could be read")
-        return 1
+        console.report(f"Error: none of {len(paths)} images could be read")
+        return ExitCode.FAILURE
     print((format_json if values.json else format_text)(predictions))
     if values.picture:
         try:
             write_picture(loaded, predictions, Path(values.picture).expanduser())
         except (ValueError, OSError) as error:
-            console.report(f"error: {error}")
-            return 2
-    return 0
+            console.report(f"Error: {error}")
+            return ExitCode.WRONG_INPUT
+    return ExitCode.SUCCESS
 
 
 def write_picture(
@@ -218,7 +219,7 @@ def run() -> None:
     console.prepare_streams()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     define_flags(flags.FLAGS)
-    app.run(main)
+    run_app(main)
 
 
 def _best(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import sys
 
 from .common import console
+from .common.exit_codes import ExitCode, end
 
 
 def _run(program: str, extra: str) -> None:
@@ -14,9 +14,10 @@ def _run(program: str, extra: str) -> None:
     try:
         importlib.import_module(f"keras_efficientnet.{program}").run()
     except ModuleNotFoundError as error:
-        sys.exit(
+        end(
+            ExitCode.WRONG_INPUT,
             f"Error: {error.name} must be installed: "
-            f"pip install 'keras-efficientnet[cpu,{extra}]', or gpu or tpu for cpu."
+            f"pip install 'keras-efficientnet[cpu,{extra}]', or gpu or tpu for cpu.",
         )
 
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from absl import flags
 
 from keras_efficientnet.common import console
+from keras_efficientnet.common.exit_codes import ExitCode
 
 from .options import define_flags, read_flags
 from .studies import Study, describe_studies, find_study
 
-EX_TEMPFAIL = 75  # as in sysexits.h: start again to go on
 _USAGE = """usage: efficientnet-study STUDY --output_dir=DIR [--OPTION=VALUE ...]
 
 Studies of arXiv:1905.11946. The same command goes on where it was stopped.
@@ -38,26 +38,26 @@ def main(argv: Sequence[str]) -> int:
         more = "STUDY --help lists the options of a study."
         text = f"{_USAGE}\n{describe_studies()}\n\n{more}"
         print(text, file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
+        return ExitCode.SUCCESS if asked else ExitCode.WRONG_INPUT
     try:
         return _run_study(argv)
     except ModuleNotFoundError as error:
         extras = "cpu,train,export,research"
         print(
-            f"error: {error.name} must be installed: "
+            f"Error: {error.name} must be installed: "
             f"pip install 'keras-efficientnet[{extras}]', or gpu or tpu for cpu.",
             file=sys.stderr,
         )
-        return 2
+        return ExitCode.WRONG_INPUT
     except (ValueError, OSError, ImportError, flags.Error) as error:
-        console.report(f"error: {error}")
-        return 2
+        console.report(f"Error: {error}")
+        return ExitCode.WRONG_INPUT
     except (RuntimeError, FloatingPointError) as error:
-        console.report(f"error: {error}")
-        return 1
+        console.report(f"Error: {error}")
+        return ExitCode.FAILURE
     except KeyboardInterrupt:
         print("Stopped; the same command goes on from here", file=sys.stderr)
-        return EX_TEMPFAIL
+        return ExitCode.INTERRUPTED
 
 
 def parse(argv: Sequence[str]) -> tuple[Study, flags.FlagValues]:
@@ -90,14 +90,14 @@ def _run_study(argv: Sequence[str]) -> int:
     study, values = parse(argv)
     if values.help:
         print(f"{_USAGE}\n{study.about}\n\n{_describe(values)}")
-        return 0
+        return ExitCode.SUCCESS
     if not values.output_dir:
         raise ValueError("--output_dir=DIR must be given.")
     folder = pathlib.Path(values.output_dir).expanduser()
     module = study.load()
     module.run(read_flags(module.OPTIONS, values), folder)
     print(f"See {folder / 'report.md'}")
-    return 0
+    return ExitCode.SUCCESS
 
 
 def _describe(values: flags.FlagValues) -> str:

@@ -9,14 +9,14 @@ import dataclasses
 import json
 import os
 import pathlib
-import sys
 from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from keras_efficientnet.common import console
+from keras_efficientnet.common.exit_codes import ExitCode, end, end_with, run_app
 from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.image_classes import match_classes, readable_names
 from keras_efficientnet.common.image_folders import existing_folder
@@ -98,14 +98,15 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def _main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"Not understood: {' '.join(argv[1:])}")
+        end(ExitCode.WRONG_INPUT, f"Error: not understood: {' '.join(argv[1:])}")
     args = flags.FLAGS
     try:
         _run(args)
     except (ValueError, ImportError, OSError) as error:
-        sys.exit(console.lines(f"Error: {error}"))
+        end_with(error)
     except tf.errors.OpError as error:
-        sys.exit(f"Error: TensorFlow cannot go on: {tf_reason(error)}")
+        text = f"Error: TensorFlow cannot go on: {tf_reason(error)}"
+        end(ExitCode.FAILURE, text)
 
 
 def _run(args: Any) -> None:
@@ -213,7 +214,7 @@ def run() -> None:
     """Runs the command line."""
     console.prepare_streams()
     define_flags(flags.FLAGS)
-    app.run(_main)
+    run_app(_main)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,15 @@ python -m training.main --config=noisy_student --config.pseudo_labels=pseudo.npz
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from keras_efficientnet.common import console
+from keras_efficientnet.common.exit_codes import ExitCode, end, end_with, run_app
 from keras_efficientnet.common.models import open_model
 from keras_efficientnet.common.output_activation import SIGMOID, probability_model
 from keras_efficientnet.common.plain_text import tf_reason
@@ -188,7 +188,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def _main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"Not understood: {' '.join(argv[1:])}")
+        end(ExitCode.WRONG_INPUT, f"Error: not understood: {' '.join(argv[1:])}")
     args = flags.FLAGS
     try:
         if not args.output.endswith(".npz"):
@@ -213,9 +213,10 @@ def _main(argv: list[str]) -> None:
         )
         found.save(args.output)
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(console.lines(f"Error: {error}"))
+        end_with(error)
     except tf.errors.OpError as error:
-        sys.exit(f"Error: TensorFlow cannot go on: {tf_reason(error)}")
+        text = f"Error: TensorFlow cannot go on: {tf_reason(error)}"
+        end(ExitCode.FAILURE, text)
     used = np.unique(found.probabilities.argmax(axis=1))
     print(
         f"{args.output}: {len(found.rows)} images, {len(found.positions)} of them "
@@ -227,7 +228,7 @@ def run() -> None:
     """Runs the command line."""
     console.prepare_streams()
     define_flags(flags.FLAGS)
-    app.run(_main)
+    run_app(_main)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import numpy as np
 from .. import efficientnet
 from ..architecture import find_variant
 from ..common import console
+from ..common.exit_codes import ExitCode
 from ..common.files import replacing
 from ..common.recursion_limit import raised_recursion_limit
 from ..preprocessing import NORMALIZATIONS
@@ -311,9 +312,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except (ImportError, OSError, ValueError) as error:
         console.report(f"efficientnet-convert: {error}")
-        return 1
+        return ExitCode.WRONG_INPUT
     print(console.lines(report))
-    return 0
+    return ExitCode.SUCCESS
 
 
 if __name__ == "__main__":

@@ -66,8 +66,8 @@ def test_all_formats_are_the_default(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (VerificationError("int8: bad"), 1, "failed: int8: bad\n"),
-        (ValueError("`verify` must"), 2, "error: `verify` must\n"),
+        (VerificationError("int8: bad"), 1, "Failed: int8: bad\n"),
+        (ValueError("`verify` must"), 2, "Error: `verify` must\n"),
     ],
 )
 def test_exit_code_distinguishes_bad_artefacts_from_bad_input(
@@ -95,6 +95,6 @@ def test_command_errors_are_one_line():
     assert done.stdout == ""
     # On some processors TensorFlow logs as it starts, whatever it is told.
     (*logs, error) = done.stderr.splitlines()
-    assert error.startswith("error: A folder of images must be an existing folder. ")
+    assert error.startswith("Error: A folder of images must be an existing folder. ")
     assert error.endswith("/nowhere")
     assert all("::" in line or "port.cc" in line for line in logs)

@@ -81,7 +81,7 @@ def test_picture_is_written(photos, tmp_path, capsys):
 def test_a_picture_that_cannot_be_written_is_reported(photos, tmp_path, capsys):
     sheet = tmp_path / "sheet.xyz"
     assert run(export_run.run_folder(), photos, f"--picture={sheet}") == 2
-    assert "error: " in capsys.readouterr().err
+    assert "Error: " in capsys.readouterr().err
 
 
 def test_names_that_are_not_utf8_are_printed_and_read_back():
@@ -122,7 +122,7 @@ def test_exit_code_is_1_when_no_image_can_be_read(photos, capsys):
     assert run(export_run.run_folder(), photos / "notes.txt", "nowhere.png") == 1
     err = capsys.readouterr().err
     assert "nowhere.png" in err
-    assert "error: none of 2 images could be read" in err
+    assert "Error: none of 2 images could be read" in err
 
 
 def test_small_file_of_very_many_pixels_is_skipped(tmp_path, capsys):
@@ -137,12 +137,12 @@ def test_small_file_of_very_many_pixels_is_skipped(tmp_path, capsys):
 
 def test_exit_code_is_2_for_what_is_no_model(photos, capsys):
     assert run("EfficientNetB99", photos) == 2
-    assert "error: A model must be" in capsys.readouterr().err
+    assert "Error: A model must be" in capsys.readouterr().err
 
 
 def test_exit_code_is_2_without_images(capsys):
     assert run("EfficientNetB0") == 2
-    assert "usage: predict MODEL IMAGE_OR_FOLDER" in capsys.readouterr().err
+    assert "Usage: predict MODEL IMAGE_OR_FOLDER" in capsys.readouterr().err
 
 
 def test_classes_without_any_probability_are_left_out():

@@ -54,7 +54,7 @@ def test_training_plans_in_a_bare_environment():
 
 def test_training_reports_errors_without_standard_output():
     done = run("training.main", "--config=digitz", "--dry_run", closed="<&- >&-")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Did you mean 'digits'" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -95,7 +95,7 @@ def test_commands_say_what_to_install(site, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Error: ml_collections must be installed" in done.stderr
     assert "pip install 'keras-efficientnet[cpu,train]'" in done.stderr
     assert "Traceback" not in done.stderr

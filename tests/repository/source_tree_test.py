@@ -33,6 +33,7 @@ PILLOW_FILES = {"file_limits.py", "image_folders.py", "tf_decoding.py"}
 # Imported by functions that need them, not with the library.
 LAZY_IMPORTS = {
     "addons.py": {"tensorflow_addons"},
+    "exit_codes.py": {"absl"},
     "gradients.py": {"tensorflow", "jax", "torch"},
     "tflite_latency.py": {"tensorflow", "ai_edge_litert"},
     "reference_logits.py": {

@@ -136,8 +136,8 @@ def test_rows_of_other_columns_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
-        (RuntimeError("no luck"), 1, "error: no luck"),
-        (FloatingPointError("The loss"), 1, "error: The loss"),
+        (RuntimeError("no luck"), 1, "Error: no luck"),
+        (FloatingPointError("The loss"), 1, "Error: The loss"),
         (KeyboardInterrupt(), 75, "Stopped; the same command goes on from here"),
     ],
 )

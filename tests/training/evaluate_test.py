@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import flags
 
 from keras_efficientnet import EvalPreprocessing
+from keras_efficientnet.common import exit_codes
 from keras_efficientnet.common.models import open_model
 from keras_efficientnet.preprocessing import imagenet_classes
 from training import evaluate
@@ -90,8 +91,11 @@ def command(monkeypatch, capsys):
         try:
             evaluate._main(["evaluate"])
         except SystemExit as end:
-            return end.code, capsys.readouterr().out
-        return 0, capsys.readouterr().out
+            code = end.code
+        else:
+            return 0, capsys.readouterr().out
+        assert code == exit_codes.ExitCode.WRONG_INPUT
+        return capsys.readouterr().err, ""
 
     return call
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from keras_efficientnet.common import files
+from keras_efficientnet.common import exit_codes, files
 from training import config, dry_run, main
 
 
@@ -41,7 +41,7 @@ def test_dry_run_prints_the_plan_with_overrides(tmp_path):
 
 def test_recipe_that_does_not_exist_is_reported():
     done = run("--config=digitz", "--workdir=unused")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Did you mean 'digits'" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -59,9 +59,10 @@ def test_recipe_that_does_not_exist_is_reported():
         (PermissionError(13, "Permission denied", "run"), 2),
         (FileNotFoundError(2, "No such file or directory", "run"), 2),
         (tf.errors.UnknownError(None, None, "{{node f}} bad\n\t [[{{node f}}]]"), 1),
-        (ValueError("`epochs` must be \x1b[2J"), 1),
-        (FileNotFoundError("`weights` must be the path of a file"), 1),
-        (ImportError("tensorflow_datasets must be installed"), 1),
+        (ValueError("`epochs` must be \x1b[2J"), 2),
+        (FloatingPointError("The loss must stay finite"), 1),
+        (FileNotFoundError("`weights` must be the path of a file"), 2),
+        (ImportError("tensorflow_datasets must be installed"), 2),
     ],
 )
 def test_exit_code_says_whether_a_restart_helps(monkeypatch, error, code, capsys):
@@ -94,7 +95,7 @@ def test_workdirs_that_are_no_folders_are_wrong_input(tmp_path):
             files.lock(workdir / ".lock"),
         ):
             pytest.fail("the block must not begin")
-        assert main._exit_code(caught.value) == main.EX_USAGE
+        assert exit_codes.exit_code(caught.value) == main.EX_USAGE
         assert str(workdir) in main._describe(caught.value)
     assert file.read_text() == "mine"
 

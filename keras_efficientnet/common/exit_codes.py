@@ -1,0 +1,97 @@
+"""Exit codes of the commands; docs/training.md has the table."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from . import console
+
+
+class ExitCode(enum.IntEnum):
+    """Exit code of a command. A scheduler may restart on 69, 74 and 75.
+
+    Attributes:
+        SUCCESS: The command did what it was asked to do.
+        FAILURE: It ran, and its result is not usable: an artefact missed its
+            threshold, the loss is not finite any more, no image could be read.
+        WRONG_INPUT: An argument, a file or the environment is not usable; the message
+            says what must change.
+        WORKER_LOST: Another worker is missing or was lost.
+        CANNOT_WRITE: The disk is full, fails, or has become read-only.
+        INTERRUPTED: A signal came; the work was saved.
+    """
+
+    SUCCESS = 0
+    FAILURE = 1
+    WRONG_INPUT = 2
+    WORKER_LOST = 69  # EX_UNAVAILABLE of sysexits.h
+    CANNOT_WRITE = 74  # EX_IOERR
+    INTERRUPTED = 75  # EX_TEMPFAIL
+
+
+_NOT_MENDED_BY_A_RESTART = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+}
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """Returns the exit code that an error stands for.
+
+    Args:
+        error: Error that ended a command.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.errno in _NOT_MENDED_BY_A_RESTART:
+            return ExitCode.WRONG_INPUT
+        return ExitCode.CANNOT_WRITE
+    is_input = isinstance(error, (ValueError, ImportError, OSError))
+    return ExitCode.WRONG_INPUT if is_input else ExitCode.FAILURE
+
+
+def end(code: ExitCode, message: object) -> NoReturn:
+    """Ends the process with a message on standard error.
+
+    Args:
+        code: Exit code.
+        message: Text, printed without control characters.
+    """
+    console.report(message)
+    sys.exit(int(code))
+
+
+def end_with(error: BaseException) -> NoReturn:
+    """Ends the process with an error's message and exit code."""
+    text: object = error
+    if isinstance(error, OSError) and error.filename is None and error.strerror:
+        text = error.strerror
+    end(exit_code(error), f"Error: {text}")
+
+
+def run_app(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None:
+    """Runs a command whose flags are absl's; wrong flags end with `WRONG_INPUT`.
+
+    Args:
+        main: Function of the arguments that are left; returns the exit code.
+        argv: Command line, the program's name first; None: that of the process.
+    """
+    from absl import app, flags
+
+    def parse(arguments: Sequence[str]) -> list[str]:
+        try:
+            return flags.FLAGS(arguments)
+        except flags.Error as error:
+            end(ExitCode.WRONG_INPUT, f"Error: {error}")
+
+    app.run(main, argv, flags_parser=parse)
