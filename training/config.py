@@ -47,6 +47,7 @@ class TrainConfig:
     need the field types as they are: no `from __future__ import annotations` here.
 
     Attributes:
+        recipe: Recipe that the configuration began with, for the report. None: none.
         model: Variant ("EfficientNetB0", "lite0"), or "EfficientNet" together with
             `width`, `depth` and `lite`.
         width: Channels as a ratio to B0's; with "EfficientNet" only.
@@ -141,6 +142,8 @@ class TrainConfig:
         export_samples: Maximum number of training images copied into the run folder
             for the calibration of int8 exports.
     """
+
+    recipe: str | None = None
 
     # Model
     model: str = "EfficientNetB0"
@@ -353,7 +356,7 @@ def load(recipe: str) -> TrainConfig:
         raise TypeError(
             f"`get_config` of {path} must return a TrainConfig. Received: {config!r}"
         )
-    return config
+    return dataclasses.replace(config, recipe=recipe)
 
 
 def check_field(name: str) -> None:

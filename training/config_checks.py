@@ -114,6 +114,13 @@ def check(config: Any, *, is_general: bool) -> None:
     _check_lists(config, least)
 
 
+def settings(config: Any) -> dict[str, Any]:
+    """Returns the fields of a `TrainConfig` that decide the outcome of a run."""
+    values = dataclasses.asdict(config)
+    del values["recipe"]
+    return values
+
+
 def items(listed: str | None) -> list[str]:
     """Splits a comma-separated list; None is an empty one."""
     return [item.strip() for item in listed.split(",")] if listed else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from keras_efficientnet.common import markdown
 from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.intervals import wilson_interval
 
-from ..config import TrainConfig
+from ..config import TrainConfig, load
 from ..engine.phases import Phase
 from .run_folder import RunFolder
 
@@ -64,8 +65,6 @@ def write_report(
         for path, what in files.items()
         if path.exists()
     ]
-    fields = dataclasses.asdict(config)
-    settings = {name: markdown.code(repr(value)) for name, value in fields.items()}
     lines = [
         f"# {config.variant} on {markdown.escape(config.data or 'arrays')}",
         "",
@@ -84,11 +83,36 @@ def write_report(
         "",
         *linked,
         "",
-        "## Configuration",
-        "",
-        _table("field", "value", settings),
+        *_on_configuration(config),
     ]
     write_text(folder.report, "\n".join(lines) + "\n")
+
+
+def _on_configuration(config: TrainConfig) -> list[str]:
+    """Shows what differs from the recipe first, and the other fields folded."""
+    base, name = TrainConfig(), "the defaults"
+    if config.recipe:
+        # A recipe of one's own may be gone.
+        with contextlib.suppress(ValueError, TypeError, OSError, ImportError):
+            base, name = load(config.recipe), f"the recipe {config.recipe}"
+    usual = dataclasses.asdict(base)
+    changed: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for field, value in dataclasses.asdict(config).items():
+        part = others if value == usual[field] else changed
+        part[field] = markdown.code(repr(value))
+    return [
+        "## Configuration",
+        "",
+        f"Different from {markdown.escape(name)}:" if changed else "",
+        "",
+        *([_table("field", "value", changed), ""] if changed else []),
+        f"<details><summary>As in {markdown.escape(name)}</summary>",
+        "",
+        _table("field", "value", others),
+        "",
+        "</details>",
+    ]
 
 
 def _picture(title: str, path: pathlib.Path) -> list[str]:

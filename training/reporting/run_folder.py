@@ -23,6 +23,7 @@ from keras_efficientnet.common.image_folders import shorten
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..config import TrainConfig
+from ..config_checks import settings
 from ..data.decode_errors import UnreadableImagesError
 from ..data.sources import Source, Split
 
@@ -95,8 +96,8 @@ class RunFolder:
                 f"whose {self.config.name} is missing"
             )
         with _naming_damaged(self.config, "restore it, or begin in another folder"):
-            old = dataclasses.asdict(TrainConfig.from_json(_read(self.config)))
-        new = dataclasses.asdict(config)
+            old = settings(TrainConfig.from_json(_read(self.config)))
+        new = settings(config)
         changes = [
             f"{k}: {old[k]!r} -> {new[k]!r}"
             for k in new

@@ -1,6 +1,6 @@
 import dataclasses
 
-from training.config import TrainConfig
+from training.config import TrainConfig, load
 from training.engine import phases
 from training.reporting import report_page
 from training.reporting.run_folder import RunFolder
@@ -68,3 +68,26 @@ def test_report_says_when_validation_chose_the_epoch(tmp_path):
     summary = {**SUMMARY, "final_split": "validation"}
     report_page.write_report(folder, TrainConfig(data="digits"), summary)
     assert "There is no test split" in folder.report.read_text()
+
+
+def test_report_shows_what_differs_from_the_recipe_first(tmp_path):
+    folder = RunFolder(tmp_path)
+    config = dataclasses.replace(load("digits"), epochs=4, weights="a.pth")
+    report_page.write_report(folder, config, SUMMARY)
+    text = folder.report.read_text()
+    first, folded = text.split("<details>")
+    assert "Different from the recipe digits:" in first
+    assert "| epochs | `4` |" in first
+    assert "| weights | `'a.pth'` |" in first
+    assert "batch_size" not in first
+    assert "| batch_size | `32` |" in folded
+    assert "| epochs |" not in folded
+
+
+def test_report_of_a_recipe_that_is_gone_compares_with_the_defaults(tmp_path):
+    folder = RunFolder(tmp_path)
+    config = TrainConfig(data="digits", recipe="gone.py")
+    report_page.write_report(folder, config, SUMMARY)
+    first = folder.report.read_text().split("<details>")[0]
+    assert "Different from the defaults:" in first
+    assert "| data | `'digits'` |" in first

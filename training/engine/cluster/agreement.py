@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import pathlib
 import secrets
@@ -15,6 +14,7 @@ import keras_efficientnet
 from keras_efficientnet.common.files import write_text
 
 from ...config import TrainConfig
+from ...config_checks import settings
 from ...data.sources import Source, Split
 from ...data.sources.base import relative
 from ..train_state import TrainState
@@ -35,7 +35,7 @@ def check_config(workers: Workers, config: TrainConfig) -> None:
     """
     if workers.count == 1:
         return
-    fields = {f"`{k}`": repr(v) for k, v in dataclasses.asdict(config).items()}
+    fields = {f"`{k}`": repr(v) for k, v in settings(config).items()}
     version = {"version": keras_efficientnet.__version__}
     workers.check_equal("configuration and package version", fields | version)
 
