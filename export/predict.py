@@ -138,7 +138,7 @@ def define_flags(values: flags.FlagValues) -> None:
     string("labels", "File of class names, one per line; default: the model's.")
     integer("top", 5, "Classes per image.")
     flags.DEFINE_bool("json", False, "Print JSON.", flag_values=values)
-    string("picture", "Contact sheet to write as well (a .png or .jpg file).")
+    string("contact_sheet", "Contact sheet to write as well (a .png or .jpg file).")
     integer("image_size", None, "Side of the input, pixels; default: the model's.")
     flags.DEFINE_float(
         "crop_ratio",
@@ -180,16 +180,18 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
         console.report(f"Error: none of {len(paths)} images could be read")
         return ExitCode.FAILURE
     print((format_json if values.json else format_text)(predictions))
-    if values.picture:
+    if values.contact_sheet:
         try:
-            write_picture(loaded, predictions, Path(values.picture).expanduser())
+            write_contact_sheet(
+                loaded, predictions, Path(values.contact_sheet).expanduser()
+            )
         except (ValueError, OSError) as error:
             console.report(f"Error: {error}")
             return ExitCode.WRONG_INPUT
     return ExitCode.SUCCESS
 
 
-def write_picture(
+def write_contact_sheet(
     loaded: Loaded, predictions: Sequence[Prediction], path: Path
 ) -> None:
     """Writes a contact sheet of the images with their most probable classes.

@@ -100,7 +100,7 @@ def write_report(
     write_text(folder / REPORT_JSON, text)
     page = _markdown(loaded, reference, results, warnings)
     write_text(folder / REPORT_MD, page)
-    _write_picture(loaded, reference, results, folder / PICTURE)
+    _write_contact_sheet(loaded, reference, results, folder / PICTURE)
     draw_bars(results, folder / BARS)
 
 
@@ -269,7 +269,7 @@ def _keras_label(reference: Reference, labels: Sequence[str], index: int) -> str
     return labels[int(reference.probabilities[index].argmax())]
 
 
-def _write_picture(
+def _write_contact_sheet(
     loaded: Loaded, reference: Reference, results: Sequence[Result], path: Path
 ) -> None:
     differing = sorted({i for r in results for i in r.comparison.disagreements})

@@ -288,7 +288,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("target", help=f"a path that ends in {', '.join(_SUFFIXES)}")
     parser.add_argument("--names", default="ours", help=" or ".join(_NAMES))
     parser.add_argument("--variant", help="such as EfficientNetB0; default: by shapes")
-    parser.add_argument("--raw", action="store_true", help="no moving averages")
+    parser.add_argument(
+        "--no_ema", action="store_true", help="raw weights, not moving averages"
+    )
     parser.add_argument("--check", action="store_true", help="logits, with the peer")
     parser.add_argument(
         "--ignore", default=[], action="append", help="pattern of arrays to leave out"
@@ -303,7 +305,7 @@ def main(arguments: list[str] | None = None) -> int:
             values.target,
             names=values.names,
             variant=values.variant,
-            ema=not values.raw,
+            ema=not values.no_ema,
             check=values.check,
             ignore=values.ignore,
             normalization=values.normalization,

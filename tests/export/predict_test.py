@@ -72,7 +72,7 @@ def test_text_is_aligned(photos, capsys):
 
 def test_picture_is_written(photos, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
-    assert run(export_run.run_folder(), photos, f"--picture={sheet}") == 0
+    assert run(export_run.run_folder(), photos, f"--contact_sheet={sheet}") == 0
     capsys.readouterr()
     with Image.open(sheet) as picture:
         assert picture.width == 8 + 2 * 184
@@ -80,7 +80,7 @@ def test_picture_is_written(photos, tmp_path, capsys):
 
 def test_a_picture_that_cannot_be_written_is_reported(photos, tmp_path, capsys):
     sheet = tmp_path / "sheet.xyz"
-    assert run(export_run.run_folder(), photos, f"--picture={sheet}") == 2
+    assert run(export_run.run_folder(), photos, f"--contact_sheet={sheet}") == 2
     assert "Error: " in capsys.readouterr().err
 
 
