@@ -177,5 +177,5 @@ def test_command_reports_and_fails_with_a_message(source, tmp_path, capsys):
     target = str(tmp_path / "x.safetensors")
     assert convert.main([str(source), target, "--names=timm"]) == 0
     assert "read back equal" in capsys.readouterr().out
-    assert convert.main([str(tmp_path / "none.h5"), target]) == 1
+    assert convert.main([str(tmp_path / "none.h5"), target]) == 2
     assert "efficientnet-convert: " in capsys.readouterr().err
