@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_efficientnet.common import console
+from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.files import scratch_folder
 from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.common.image_folders import ImageFolder

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from keras_efficientnet.common import console
-from keras_efficientnet.common.exit_codes import ExitCode, run_app
+from keras_efficientnet.common.cli import console
+from keras_efficientnet.common.cli.exit_codes import ExitCode, run_app
 
 
 def define_flags(values: flags.FlagValues) -> None:

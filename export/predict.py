@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from keras_efficientnet.common import console
-from keras_efficientnet.common.exit_codes import ExitCode, run_app
+from keras_efficientnet.common.cli import console
+from keras_efficientnet.common.cli.exit_codes import ExitCode, run_app
 from keras_efficientnet.common.image_folders import find_images
 from keras_efficientnet.common.plain_text import printable
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 
-from .common import console
-from .common.exit_codes import ExitCode, end
+from .common.cli import console
+from .common.cli.exit_codes import ExitCode, end
 
 
 def _run(program: str, extra: str) -> None:

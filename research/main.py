@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from keras_efficientnet.common import console
-from keras_efficientnet.common.exit_codes import ExitCode
+from keras_efficientnet.common.cli import console
+from keras_efficientnet.common.cli.exit_codes import ExitCode
 
 from .options import define_flags, read_flags
 from .studies import Study, describe_studies, find_study

@@ -15,8 +15,8 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from keras_efficientnet.common import console
-from keras_efficientnet.common.exit_codes import ExitCode, end, end_with, run_app
+from keras_efficientnet.common.cli import console
+from keras_efficientnet.common.cli.exit_codes import ExitCode, end, end_with, run_app
 from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.image_classes import match_classes, readable_names
 from keras_efficientnet.common.image_folders import existing_folder

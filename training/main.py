@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 from absl import flags, logging
 
-from keras_efficientnet.common import console
-from keras_efficientnet.common.exit_codes import ExitCode, end, end_with, run_app
+from keras_efficientnet.common.cli import console
+from keras_efficientnet.common.cli.exit_codes import ExitCode, end, end_with, run_app
 from keras_efficientnet.common.plain_text import tf_reason
 
 from . import config_flags, dry_run

@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from keras_efficientnet.common import console
-from keras_efficientnet.common.exit_codes import ExitCode, end, end_with, run_app
+from keras_efficientnet.common.cli import console
+from keras_efficientnet.common.cli.exit_codes import ExitCode, end, end_with, run_app
 from keras_efficientnet.common.models import open_model
 from keras_efficientnet.common.output_activation import SIGMOID, probability_model
 from keras_efficientnet.common.plain_text import tf_reason

@@ -26,7 +26,7 @@ def raised_recursion_limit() -> Iterator[None]:
 
     Example:
         >>> import keras, keras_efficientnet
-        >>> with deep_graphs():
+        >>> with raised_recursion_limit():
         ...     net = keras_efficientnet.EfficientNet(0.1, 1, 32, include_top=False)
         ...     twin = keras.models.clone_model(net)
         >>> len(twin.layers) == len(net.layers)

@@ -267,7 +267,7 @@ def _advice(
             f"  The file {has}: load with `skip_head=True`, or build with "
             "`include_top=False` and add a classifier."
         )
-    foreign = [f"{part}*" for part in _parts(unexpected) if _is_foreign(part)]
+    foreign = sorted(f"{part}*" for part in _parts(unexpected) if _is_foreign(part))
     if foreign and not missing and not misshapen:
         return (
             "  Arrays that do not belong to the network are left out by "

@@ -20,8 +20,8 @@ import numpy as np
 
 from .. import efficientnet
 from ..architecture import find_variant
-from ..common import console
-from ..common.exit_codes import ExitCode
+from ..common.cli import console
+from ..common.cli.exit_codes import ExitCode
 from ..common.files import replacing
 from ..common.recursion_limit import raised_recursion_limit
 from ..preprocessing import NORMALIZATIONS

@@ -62,8 +62,10 @@ def commands(monkeypatch, capsys, tmp_path):
         try:
             evaluate._main(["evaluate"])
         except SystemExit as end:
-            return end.code, "", str(end.code)
-        return 0, *capsys.readouterr()
+            code = end.code
+        else:
+            return 0, *capsys.readouterr()
+        return code, "", capsys.readouterr().err
 
     def run_predict(model, *options):
         values, argv = parse(predict.define_flags, model, images, "--json", *options)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import flags
 
 from keras_efficientnet import EvalPreprocessing
-from keras_efficientnet.common import exit_codes
+from keras_efficientnet.common.cli import exit_codes
 from keras_efficientnet.common.models import open_model
 from keras_efficientnet.preprocessing import imagenet_classes
 from training import evaluate

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from keras_efficientnet.common import exit_codes, files
+from keras_efficientnet.common import files
+from keras_efficientnet.common.cli import exit_codes
 from training import config, dry_run, main
 
 
@@ -85,7 +86,7 @@ def test_exit_code_says_whether_a_restart_helps(monkeypatch, error, code, capsys
     assert "\x1b" not in text
 
 
-def test_workdirs_that_are_no_folders_are_wrong_input(tmp_path):
+def test_workdirs_that_are_no_folders_are_wrong_input(tmp_path, capsys):
     file, run_folder = tmp_path / "file", tmp_path / "run"
     file.write_text("mine")
     (run_folder / ".lock").mkdir(parents=True)
@@ -95,8 +96,10 @@ def test_workdirs_that_are_no_folders_are_wrong_input(tmp_path):
             files.lock(workdir / ".lock"),
         ):
             pytest.fail("the block must not begin")
-        assert exit_codes.exit_code(caught.value) == main.EX_USAGE
-        assert str(workdir) in main._describe(caught.value)
+        assert exit_codes.exit_code(caught.value) == exit_codes.ExitCode.WRONG_INPUT
+        with pytest.raises(SystemExit):
+            exit_codes.end_with(caught.value)
+        assert str(workdir) in capsys.readouterr().err
     assert file.read_text() == "mine"
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from keras_efficientnet.common import console
+from keras_efficientnet.common.cli import console
 
 # The terminal or connection that started the run has gone; Windows has no such signal.
 _HANG_UP = getattr(signal, "SIGHUP", None)

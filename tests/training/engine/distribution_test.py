@@ -205,7 +205,7 @@ def test_workers_of_another_configuration_end_before_the_first_step(tmp_path):
         for i, rate in enumerate((0.01, 0.02))
     ]
     codes, lines = ends_of(pair)
-    assert codes == [1, 1], lines
+    assert codes == [2, 2], lines
     expected = "`lr_per_256` is 0.02 on worker 1 and 0.01 on worker 0"
     assert all(line.endswith(expected) for line in lines), lines
     assert not any(tmp_path.iterdir())
@@ -218,7 +218,7 @@ def test_workers_without_a_shared_folder_end_before_the_first_step(tmp_path):
         for i in range(2)
     ]
     codes, lines = ends_of(pair)
-    assert codes == [1, 1], lines
+    assert codes == [2, 2], lines
     for line in lines:
         assert "all workers share. worker 1 cannot read what worker 0 writes" in line
     assert not any((tmp_path / "0").iterdir())

@@ -34,8 +34,8 @@ def test_signal_while_validating_raises_though_the_loop_postpones():
 def test_lost_terminal_saves_like_sigterm():
     code = (
         "import os, signal, sys\n"
-        "from training.engine.preemption import Interrupts\n"
-        "with Interrupts() as interrupts, interrupts.postponed():\n"
+        "from training.engine.preemption import SignalHandler\n"
+        "with SignalHandler() as interrupts, interrupts.postponed():\n"
         "    os.close(int(sys.argv[1]))\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    print('into a closed pipe', file=sys.stderr, flush=True)\n"
@@ -65,8 +65,8 @@ def test_nohup_keeps_a_run_going():
 def test_second_ctrl_c_ends_the_process():
     code = (
         "import os, signal\n"
-        "from training.engine.preemption import Interrupts\n"
-        "with Interrupts() as interrupts, interrupts.postponed():\n"
+        "from training.engine.preemption import SignalHandler\n"
+        "with SignalHandler() as interrupts, interrupts.postponed():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    print(interrupts.requested, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

@@ -9,7 +9,7 @@ import stat
 import sys
 from typing import Any
 
-from .plain_text import printable
+from ..plain_text import printable
 
 _NAMES = ("stdin", "stdout", "stderr")
 

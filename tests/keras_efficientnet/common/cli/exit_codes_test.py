@@ -3,8 +3,8 @@ import re
 import pytest
 from absl import flags
 
-from keras_efficientnet.common import exit_codes
-from keras_efficientnet.common.exit_codes import ExitCode
+from keras_efficientnet.common.cli import exit_codes
+from keras_efficientnet.common.cli.exit_codes import ExitCode
 from tests.support.paths import ROOT
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from keras_efficientnet.common import console
+from keras_efficientnet.common.cli import console
 from tests.support.paths import ROOT
 
 # The package without its __init__, which would load Keras.
@@ -13,7 +13,7 @@ PRELUDE = """
 import os, sys, types
 package = sys.modules["keras_efficientnet"] = types.ModuleType("keras_efficientnet")
 package.__path__ = ["keras_efficientnet"]
-from keras_efficientnet.common import console
+from keras_efficientnet.common.cli import console
 console.prepare_streams()
 """
 

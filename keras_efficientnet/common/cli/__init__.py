@@ -1,0 +1,1 @@
+"""Command lines: standard streams, messages and exit codes."""
