@@ -176,7 +176,8 @@ def _leaves(layer: Any) -> Iterator[Any]:
     """Walks the layers of a model, those of models and wrappers inside it in place."""
     inner = getattr(layer, "layers", None)
     if inner is None:
-        inner = layer._flatten_layers(include_self=False, recursive=False)
+        # A generator in Keras 2.
+        inner = list(layer._flatten_layers(include_self=False, recursive=False))
     for child in inner:
         yield from _leaves(child)
     if not inner:
