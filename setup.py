@@ -96,7 +96,7 @@ EXTRAS = {
 }
 
 setup(
-    name="keras-efficientnet",
+    name="efficientnet-keras",
     version=version,
     description="EfficientNet for Keras 3: models, weights, training and export",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),

@@ -36,9 +36,9 @@ import h5py
 import keras
 import numpy as np
 
+from keras_efficientnet.common.cli.exit_codes import ExitCode
 from training import evaluate
 from training.data import sources
-from training.main import EX_UNAVAILABLE
 from training.reporting.run_folder import RunFolder
 
 FIELDS = {
@@ -167,7 +167,7 @@ def kill(
         time.sleep(0.0005)
     ends = readers.result()
     for index, (code, error) in enumerate(ends):
-        if index != victim and code not in (0, EX_UNAVAILABLE):
+        if index != victim and code not in (0, ExitCode.WORKER_LOST):
             raise RuntimeError(f"Worker {index} ended with {code}: {error}")
     return ends[victim][0] == -signal.SIGKILL
 

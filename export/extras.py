@@ -23,7 +23,7 @@ def require_package(package: str, extra: str) -> ModuleType:
         return importlib.import_module(package)
     except ImportError as error:
         raise ImportError(
-            f"{package} must be installed: pip install 'keras-efficientnet[{extra}]'. "
+            f"{package} must be installed: pip install 'efficientnet-keras[{extra}]'. "
             f"Received: {error}"
         ) from error
 

@@ -17,7 +17,7 @@ def _run(program: str, extra: str) -> None:
         end(
             ExitCode.WRONG_INPUT,
             f"Error: {error.name} must be installed: "
-            f"pip install 'keras-efficientnet[cpu,{extra}]', or gpu or tpu for cpu.",
+            f"pip install 'efficientnet-keras[cpu,{extra}]', or gpu or tpu for cpu.",
         )
 
 

@@ -15,7 +15,7 @@ __all__ = ["tfa"]
 
 def _load() -> Any:
     advice = (
-        "`pip install 'keras-efficientnet[addons]'` in an environment of its own gets "
+        "`pip install 'efficientnet-keras[addons]'` in an environment of its own gets "
         "all of them; docs/addons.md tells what replaces each part elsewhere."
     )
     if not keras.__version__.startswith("2.15."):

@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         extras = "cpu,train,export,research"
         print(
             f"Error: {error.name} must be installed: "
-            f"pip install 'keras-efficientnet[{extras}]', or gpu or tpu for cpu.",
+            f"pip install 'efficientnet-keras[{extras}]', or gpu or tpu for cpu.",
             file=sys.stderr,
         )
         return ExitCode.WRONG_INPUT

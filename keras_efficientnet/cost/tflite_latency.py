@@ -109,7 +109,7 @@ def _measure_tflite(variant: Variant, classes: int) -> Latency:
     except ImportError as error:
         raise ImportError(
             "TensorFlow and LiteRT must be installed to measure latency: "
-            "pip install 'keras-efficientnet[cpu,export]'. "
+            "pip install 'efficientnet-keras[cpu,export]'. "
             f"Received: {error}"
         ) from error
     interpreter = Interpreter(model_content=content, num_threads=1)

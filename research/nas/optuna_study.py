@@ -27,7 +27,7 @@ def import_optuna() -> Any:
         import optuna
     except ImportError as error:
         raise ImportError(
-            "The study 'nas' needs Optuna: pip install 'keras-efficientnet[research]'"
+            "The study 'nas' needs Optuna: pip install 'efficientnet-keras[research]'"
         ) from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna

@@ -116,7 +116,7 @@ def test_extras_exist(page):
         if isinstance(node, ast.Assign) and node.targets[0].id == "EXTRAS"
     ]
     known = {key.value for key in extras.keys}
-    for used in re.findall(r"keras-efficientnet\[([\w,]+)\]", page.read_text()):
+    for used in re.findall(r"efficientnet-keras\[([\w,]+)\]", page.read_text()):
         assert set(used.split(",")) <= known, used
 
 

@@ -97,7 +97,7 @@ def test_commands_say_what_to_install(site, tmp_path):
     )
     assert done.returncode == 2
     assert "Error: ml_collections must be installed" in done.stderr
-    assert "pip install 'keras-efficientnet[cpu,train]'" in done.stderr
+    assert "pip install 'efficientnet-keras[cpu,train]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

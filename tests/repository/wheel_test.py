@@ -114,7 +114,7 @@ def test_without_a_backend_the_error_says_what_to_install(library):
 
 def test_a_library_without_programs_says_what_they_need(library):
     said = library.run("efficientnet-train", fails=True, KERAS_BACKEND="jax")
-    assert "pip install 'keras-efficientnet[cpu,train]'" in said
+    assert "pip install 'efficientnet-keras[cpu,train]'" in said
     assert "Traceback" not in said
 
 

@@ -77,7 +77,7 @@ def test_bad_command_lines(study, capsys, arguments, message):
 def test_what_must_be_installed(monkeypatch, capsys):
     monkeypatch.setitem(studies.STUDIES, "trial", studies.Study("", "no_such_module"))
     assert main.main(["trial", "--help"]) == 2
-    assert "pip install 'keras-efficientnet[cpu,train,export,research]'" in (
+    assert "pip install 'efficientnet-keras[cpu,train,export,research]'" in (
         capsys.readouterr().err
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 from ...common.files import read_regular
 from .base import Arrays, bfloat16_to_float32
 
-EXTRA = 'pip install "keras-efficientnet[safetensors]"'
+EXTRA = 'pip install "efficientnet-keras[safetensors]"'
 # As NumPy types, without their byte order, which is always little.
 _DTYPES = {
     "F64": "f8",

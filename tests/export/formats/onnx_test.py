@@ -93,6 +93,6 @@ def test_cut_off_file_is_refused(tmp_path):
 def test_missing_package_is_answered_with_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(extras.sys.modules, "tf2onnx", None)
     source = export_run.source(export_run.fitted_network())
-    with pytest.raises(ImportError, match=r"tf2onnx .*keras-efficientnet\[onnx\]"):
+    with pytest.raises(ImportError, match=r"tf2onnx .*efficientnet-keras\[onnx\]"):
         writer.write(source, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

@@ -117,7 +117,7 @@ def test_missing_half_is_refused(broken, tmp_path):
 
 def test_missing_package_is_answered_with_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(ImportError, match=r"openvino .*keras-efficientnet\[openvino\]"):
+    with pytest.raises(ImportError, match=r"openvino .*efficientnet-keras\[openvino\]"):
         extras.require_openvino()
 
 

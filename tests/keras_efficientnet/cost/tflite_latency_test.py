@@ -60,7 +60,7 @@ def test_what_is_timed_has_its_weights_in_it():
 
 def test_what_must_be_installed(cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ImportError, match=r"keras-efficientnet\[cpu,export\]"):
+    with pytest.raises(ImportError, match=r"efficientnet-keras\[cpu,export\]"):
         timing.tflite_latency(Variant(1, 1, 32, 0.2))
 
 

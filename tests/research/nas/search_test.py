@@ -257,6 +257,6 @@ def test_a_storage_in_the_home_folder(tmp_path, monkeypatch):
 
 def test_optuna_is_named_where_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    with pytest.raises(ImportError, match=r"keras-efficientnet\[research\]"):
+    with pytest.raises(ImportError, match=r"efficientnet-keras\[research\]"):
         nas.run(OPTIONS, tmp_path / "new")
     assert not (tmp_path / "new").exists()

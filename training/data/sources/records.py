@@ -309,7 +309,7 @@ def _open_array_record(paths: Sequence[str]) -> Any:
     except ImportError as error:
         raise ImportError(
             "ArrayRecord files need array_record: "
-            "pip install 'keras-efficientnet[tfds]'"
+            "pip install 'efficientnet-keras[tfds]'"
         ) from error
     return array_record_data_source.ArrayRecordDataSource(list(paths))
 

@@ -61,7 +61,7 @@ def _open_builder(name: str, data_dir: str | None) -> Any:
     except ImportError as error:
         raise ImportError(
             "The source 'tfds:NAME' needs tensorflow-datasets: "
-            "pip install 'keras-efficientnet[tfds]'"
+            "pip install 'efficientnet-keras[tfds]'"
         ) from error
     try:
         builder = datasets.builder(name, data_dir=data_dir)

@@ -53,5 +53,5 @@ def test_damage_is_reported(tmp_path, damaged, reason):
 def test_missing_library_is_reported(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(content())
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(ImportError, match=r"keras-efficientnet\[safetensors\]"):
+    with pytest.raises(ImportError, match=r"efficientnet-keras\[safetensors\]"):
         reading.read(tmp_path / "x", [])

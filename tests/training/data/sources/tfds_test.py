@@ -135,5 +135,5 @@ def test_a_data_set_without_labels_is_refused(tfds, tmp_path):
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ImportError, match=r"keras-efficientnet\[tfds\]"):
+    with pytest.raises(ImportError, match=r"efficientnet-keras\[tfds\]"):
         sources.load("tfds:cifar10")
