@@ -46,7 +46,7 @@ def our_commands(text):
         for i, word in enumerate(words):
             if word == "-m" and words[i - 1].endswith("python"):
                 yield words[i + 1], _until_end(words[i + 2 :])
-            elif re.fullmatch("efficientnet-[a-z-]+", word):
+            elif re.fullmatch("efficientnet-(?!keras)[a-z-]+", word):
                 yield _program(word), _until_end(words[i + 1 :])
 
 
