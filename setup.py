@@ -45,6 +45,7 @@ EXTRAS = {
         "ml_collections",
         "pillow",
         "scikit-learn",  # the digits
+        "tensorboard",  # shows what runs write for it
         "tqdm",
     ],
     "export": [

@@ -5,7 +5,6 @@ python -m export.main --model=runs/digits --formats=saved_model,tflite,tflite_in
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from absl import flags
@@ -94,7 +93,6 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
 def run() -> None:
     """Starts the command."""
     console.prepare_streams()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     define_flags(flags.FLAGS)
     run_app(main)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -219,7 +218,6 @@ def write_contact_sheet(
 def run() -> None:
     """Starts the command."""
     console.prepare_streams()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     define_flags(flags.FLAGS)
     run_app(main)
 

@@ -1,6 +1,9 @@
 """EfficientNet for Keras 3: the family, the scaling law, the published weights."""
 
+from .common.cli import startup as _startup
+
 try:
+    _startup.hide_startup_lines()  # before Keras imports TensorFlow
     import keras as _keras  # noqa: F401
 except ModuleNotFoundError as error:
     raise ImportError(

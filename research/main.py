@@ -5,14 +5,13 @@ python -m research.main STUDY --output_dir=DIR [--OPTION=VALUE ...]
 
 from __future__ import annotations
 
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from absl import flags
 
-from keras_efficientnet.common.cli import console
+from keras_efficientnet.common.cli import console, help_text
 from keras_efficientnet.common.cli.exit_codes import ExitCode
 
 from .options import define_flags, read_flags
@@ -89,7 +88,9 @@ def parse(argv: Sequence[str]) -> tuple[Study, flags.FlagValues]:
 def _run_study(argv: Sequence[str]) -> int:
     study, values = parse(argv)
     if values.help:
-        print(f"{_USAGE}\n{study.about}\n\n{_describe(values)}")
+        defined = [values[name] for name in values]
+        about = f"{_USAGE}\n{study.about}"
+        print(console.lines(help_text.describe(about, defined)))
         return ExitCode.SUCCESS
     if not values.output_dir:
         raise ValueError("--output_dir=DIR must be given.")
@@ -100,20 +101,9 @@ def _run_study(argv: Sequence[str]) -> int:
     return ExitCode.SUCCESS
 
 
-def _describe(values: flags.FlagValues) -> str:
-    lines = []
-    for name in values:
-        value = values[name].value
-        shown = ",".join(value) if isinstance(value, list) else value
-        default = f" Default: {shown}." if name not in ("help", "output_dir") else ""
-        lines.append(f"  --{name}\n      {values[name].help}{default}")
-    return "\n".join(lines)
-
-
 def run() -> None:
     """Runs the command line."""
     console.prepare_streams()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.exit(main(sys.argv[1:]))
 
 

@@ -20,20 +20,10 @@ from keras_efficientnet.stages import (
 )
 from keras_efficientnet.weights.registry.table import known_families
 
-from . import config_checks
+from . import config_checks, config_names
 
 ANY_SCALING = "EfficientNet"
 RECIPES = pathlib.Path(__file__).parent / "configs"
-
-# Former names of fields.
-RENAMED = {
-    "accumulate": "grad_accum_steps",
-    "augment_quirks": "augment_compat",
-    "crop_padding": "crop_ratio",
-    "head_epochs": "head_only_epochs",
-    "resize": "interpolation",
-    "train_from_stage": "unfreeze_from_stage",
-}
 
 
 @dataclasses.dataclass
@@ -266,9 +256,9 @@ class TrainConfig:
 
     @property
     def remat_stages(self) -> tuple[int, ...]:
-        """Stages whose activations are not kept, 1 to 7."""
+        """Stages whose activations are recomputed, counted from 1."""
         if self.remat == "all":
-            return tuple(range(1, 8))
+            return tuple(range(1, len(self.stage_table) + 1))
         return tuple(int(stage) for stage in config_checks.items(self.remat))
 
     @property
@@ -329,6 +319,11 @@ class TrainConfig:
         return cls(**fields)
 
 
+def recipe_files() -> list[pathlib.Path]:
+    """Lists the files of the recipes of this package."""
+    return sorted(RECIPES.glob("[!_]*.py"))
+
+
 def load(recipe: str) -> TrainConfig:
     """Runs a recipe's `get_config`.
 
@@ -346,7 +341,7 @@ def load(recipe: str) -> TrainConfig:
     name, _, argument = recipe.partition(":")
     path = pathlib.Path(name) if name.endswith(".py") else RECIPES / f"{name}.py"
     if not path.is_file():
-        names = [p.stem for p in sorted(RECIPES.glob("[!_]*.py"))]
+        names = [path.stem for path in recipe_files()]
         raise ValueError(
             "A recipe must be the path of a .py file or one of "
             f"{', '.join(names)}.{did_you_mean(name, names)} Received: {recipe!r}"
@@ -363,17 +358,10 @@ def check_field(name: str) -> None:
     """Checks that `name` is a field of `TrainConfig`.
 
     Raises:
-        ValueError: It is not; the message names the nearest one, or the new name of a
-            renamed field.
+        ValueError: It is not; the message names the nearest ones.
     """
     names = [field.name for field in dataclasses.fields(TrainConfig)]
-    if name not in names:
-        renamed = RENAMED.get(name)
-        hint = f" Did you mean {renamed!r}?" if renamed else did_you_mean(name, names)
-        raise ValueError(
-            f"A config field must be one of {', '.join(names)}.{hint} "
-            f"Received: {name!r}"
-        )
+    config_names.check_field(name, names)
 
 
 def optional_fields() -> set[str]:

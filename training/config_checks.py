@@ -27,7 +27,8 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("exponential", "cosine", "constant", "poly")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
-_CHOICES: dict[str, Iterable[str]] = {
+# Field -> its values.
+CHOICES: dict[str, Iterable[str]] = {
     "augment": AUGMENTATIONS,
     "augment_compat": COMPAT,
     "interpolation": RESIZE_METHODS,
@@ -93,7 +94,7 @@ def check(config: Any, *, is_general: bool) -> None:
     """
     least = smallest_image(config.stage_table)
     _check_model(config, is_general, least)
-    for name, choices in _CHOICES.items():
+    for name, choices in CHOICES.items():
         if getattr(config, name) is not None:
             check_choice(name, getattr(config, name), choices)
     for names, holds, rule in (

@@ -30,6 +30,9 @@ from .metrics.evaluator import Evaluator
 from .metrics.metrics import Scores
 from .reporting import plots
 
+# Split -> the one that is scored where a source lacks it.
+_FALLBACKS = {"test": "validation", "validation": "test"}
+
 
 def evaluate(
     model: keras.Model,
@@ -173,10 +176,20 @@ def _unlabelled(directory: str) -> sources.Split:
 def _labelled(opened: OpenedModel, args: Any) -> tuple[tuple[str, ...], sources.Split]:
     """Returns the model's classes and the split with labels that index them."""
     source = sources.load(args.data, data_dir=args.data_dir)
-    split, names = source.split(args.split), opened.class_names
+    split, names = _find_split(source, args.split), opened.class_names
     places = match_classes(source.class_names, names, opened.classes)
     labels = places[split.labels]
     return names or source.class_names, dataclasses.replace(split, labels=labels)
+
+
+def _find_split(source: sources.Source, name: str) -> sources.Split:
+    """Returns a split; the other held-out one, with a note, where it is missing."""
+    if name in _FALLBACKS and name not in source.splits:
+        other = _FALLBACKS[name]
+        if other in source.splits:
+            console.report(f"Note: `data` has no {name} split; {other} is scored.")
+            return source.split(other)
+    return source.split(name)
 
 
 def scores_of(found: predictions.Predictions) -> Scores:

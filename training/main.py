@@ -16,7 +16,7 @@ from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.cli.exit_codes import ExitCode, end, end_with, run_app
 from keras_efficientnet.common.plain_text import tf_reason
 
-from . import config_flags, dry_run
+from . import config_flags, config_help, dry_run
 from .engine import trainer
 from .engine.cluster.rendezvous import WorkerLostError
 from .engine.preemption import Interrupted
@@ -36,9 +36,29 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
         ValueError: A config field does not exist.
     """
     parsed = config_flags.define(values, argv)
-    folder = "Folder of the run; resumed if it holds one."
+
+    def switch(name: str, text: str) -> None:
+        flags.DEFINE_bool(name, False, text, flag_values=values)
+
+    folder = "Folder of the run. A run that it holds is resumed."
     flags.DEFINE_string("workdir", None, folder, flag_values=values)
-    flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
+    switch("dry_run", "Check the configuration and the data, print the plan, stop.")
+    flags.DEFINE_integer(
+        "replicas",
+        None,
+        "Number of devices to plan for with --dry_run. Default: those of this machine.",
+        flag_values=values,
+        lower_bound=1,
+    )
+    flags.DEFINE_float(
+        "device_memory_gb",
+        None,
+        "Memory in GB of the devices to plan for. Default: that of this machine's, "
+        "unless --replicas is given.",
+        flag_values=values,
+        lower_bound=0.0,
+    )
+    switch("list_recipes", "Print the recipes and stop.")
     return parsed
 
 
@@ -49,11 +69,23 @@ def _main(argv: list[str]) -> None:
     if not args["verbosity"].present:
         # TensorFlow logs each checkpoint, right through the progress bar.
         logging.set_verbosity(logging.WARNING)
+    if args.list_recipes:
+        print(config_help.describe_recipes())
+        return
+    if (args.replicas or args.device_memory_gb) and not args.dry_run:
+        text = "Error: --replicas and --device_memory_gb need --dry_run."
+        end(ExitCode.WRONG_INPUT, text)
     if not (args.workdir or args.dry_run):
         end(ExitCode.WRONG_INPUT, "Error: --workdir=DIR must be given.")
     try:
         if args.dry_run:
-            print(console.lines(dry_run.describe_run(args.config)))
+            plan = dry_run.describe_run(
+                args.config,
+                args.workdir,
+                replicas=args.replicas,
+                device_gb=args.device_memory_gb,
+            )
+            print(console.lines(plan))
             return
         summary = trainer.train(args.config, args.workdir)
     except tf.errors.OpError as error:
@@ -81,7 +113,11 @@ def run() -> None:
         argv = define_flags(flags.FLAGS, sys.argv)
     except ValueError as error:
         end_with(error)
-    run_app(_main, argv)
+    run_app(_main, argv, _describe_config)
+
+
+def _describe_config() -> str:
+    return f"{config_help.describe_recipes()}\n\n{config_help.describe_fields()}"
 
 
 if __name__ == "__main__":

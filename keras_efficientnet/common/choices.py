@@ -8,10 +8,19 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Returns " Did you mean 'x'?" for the nearest of `choices`, or nothing."""
-    near = difflib.get_close_matches(str(name), list(choices), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+def did_you_mean(name: str, choices: Iterable[str], most: int = 1) -> str:
+    """Returns " Did you mean 'x'?" for the nearest of `choices`, or nothing.
+
+    Args:
+        name: Name that is none of the choices.
+        choices: Names to choose from.
+        most: Number of choices to name at most.
+    """
+    near = difflib.get_close_matches(str(name), list(choices), most)
+    if not near:
+        return ""
+    *others, last = map(repr, near)
+    return f" Did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
 
 
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:

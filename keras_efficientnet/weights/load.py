@@ -81,7 +81,7 @@ def load_weights(
 
     assign.check_network(model)
     if not isinstance(weights, str) or weights not in known_families():
-        path = _existing_file(weights)
+        path = existing_file(weights)
         if checksum is not None:
             from .download import fetch
 
@@ -305,7 +305,16 @@ def _normalizes_like(layers: dict[str, Any], kind: str) -> bool:
     )
 
 
-def _existing_file(weights: str | os.PathLike[str]) -> Path:
+def existing_file(weights: str | os.PathLike[str]) -> Path:
+    """Returns the path of a weight file or checkpoint that exists.
+
+    Args:
+        weights: Path.
+
+    Raises:
+        FileNotFoundError: There is no file at the path.
+        ValueError: The name is neither a path nor a family of published weights.
+    """
     if not isinstance(weights, (str, os.PathLike)):
         raise TypeError(
             "`weights` must be a family of published weights, a path, or None. "

@@ -1,7 +1,7 @@
 import pytest
 from absl import flags
 
-from training import config, config_flags
+from training import config, config_flags, config_names
 
 
 def parse(*arguments):
@@ -53,7 +53,7 @@ def test_unknown_fields_are_answered_with_the_nearest():
         parse("--noconfig.lit")
 
 
-@pytest.mark.parametrize(("old", "new"), config.RENAMED.items())
+@pytest.mark.parametrize(("old", "new"), config_names.RENAMED.items())
 def test_former_names_are_answered_with_the_new_name(old, new):
     with pytest.raises(ValueError, match=f"Did you mean '{new}'"):
         parse(f"--config.{old}=1")

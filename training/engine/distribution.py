@@ -94,21 +94,16 @@ def _multi_worker(timeouts: Timeouts) -> tf.distribute.Strategy:
 
 
 def _start_multi_worker(timeouts: Timeouts) -> tf.distribute.Strategy:
+    check_cluster()
     cluster = tf_config.read_cluster()
     resolver: Any
     if cluster:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    elif "SLURM_STEP_NUM_TASKS" in os.environ:
+    else:
         resolver = _slurm()
         addresses = tf_config.name_tasks(resolver.cluster_spec().as_dict())
         task = f"{resolver.task_type} {resolver.task_id}"
         cluster = tf_config.Cluster(addresses, task)
-    else:
-        raise ValueError(
-            "`strategy` 'multi_worker' needs a cluster: set TF_CONFIG, or start with "
-            "SLURM's srun. Neither TF_CONFIG nor SLURM_STEP_NUM_TASKS is in the "
-            "environment"
-        )
     if eager_context.context()._context_handle is not None:
         raise RuntimeError(
             "`strategy` 'multi_worker' must come before everything else that "
@@ -125,6 +120,20 @@ def _start_multi_worker(timeouts: Timeouts) -> tf.distribute.Strategy:
             "TensorFlow could not connect the workers, although they had reached each "
             f"other: {_first_line(error)}"
         ) from error
+
+
+def check_cluster() -> None:
+    """Checks that the environment describes the workers of a run.
+
+    Raises:
+        ValueError: Neither TF_CONFIG nor SLURM does.
+    """
+    if not tf_config.read_cluster() and "SLURM_STEP_NUM_TASKS" not in os.environ:
+        raise ValueError(
+            "`strategy` 'multi_worker' needs a cluster: set TF_CONFIG, or start with "
+            "SLURM's srun. Neither TF_CONFIG nor SLURM_STEP_NUM_TASKS is in the "
+            "environment"
+        )
 
 
 def _configure_heartbeats(cluster: tf_config.Cluster, timeouts: Timeouts) -> None:

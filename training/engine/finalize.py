@@ -88,7 +88,12 @@ def _write_results(
     most, skips = run.config.export_samples, run.skips_bad_images
     folder.write_samples(source, most, skips)
     if run.metrics.rows:
-        plots.draw_curves(run.metrics.rows, folder.curves)
+        plots.draw_curves(
+            run.metrics.rows,
+            folder.curves,
+            best_epoch=summary["best_epoch"],
+            label_smoothing=run.config.label_smoothing,
+        )
     names, seed = source.class_names, run.config.seed
     plots.draw_predictions(final, split, spec, names, seed, folder.predictions, skips)
     write_report(

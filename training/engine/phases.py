@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 from ..config import TrainConfig
 
@@ -64,6 +65,24 @@ def plan_phases(config: TrainConfig, images: int) -> list[Phase]:
         )
         for first, last in itertools.pairwise(edges)
     ]
+
+
+def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:
+    """Returns the last step of each epoch, and the epoch's number from 1.
+
+    Args:
+        config: The run.
+        images: Of the training split.
+
+    Returns:
+        Step -> epoch, in rising order. A fractional last epoch keeps its fraction;
+        an epoch shorter than a step is left out.
+    """
+    total, per_epoch = config.total_steps(images), config.steps_per_epoch(images)
+    whole = range(1, math.ceil(config.epochs))
+    ends = {int(epoch * per_epoch): float(epoch) for epoch in whole}
+    ends[total] = config.epochs
+    return {step: epoch for step, epoch in ends.items() if 0 < step <= total}
 
 
 def _frozen(config: TrainConfig) -> int | None:

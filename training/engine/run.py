@@ -12,7 +12,8 @@ from ..config import TrainConfig
 from ..data import pipeline
 from ..data.sources import Source
 from ..metrics.evaluator import Evaluator
-from ..reporting.metric_writers import MetricsWriter, ProgressBar, TensorBoardWriter
+from ..reporting.metric_writers import MetricsWriter, TensorBoardWriter
+from ..reporting.progress import ProgressBar
 from ..reporting.run_folder import BadImageRecord, RunFolder
 from .checkpoints import Checkpoints
 from .cluster.workers import Workers

@@ -12,6 +12,7 @@ from ..config import TrainConfig
 from ..metrics.losses import cross_entropy
 from ..metrics.metrics import top_k_correct
 from ..optim.base import expect_summed_gradients, sum_over_replicas
+from ..run_checks import check_replicas
 from . import advprop, model
 from .forward import Forward
 from .train_state import TrainState
@@ -40,8 +41,8 @@ def make_train_step(
             of `config.remat`.
     """
     optim, replicas = state.optimizer, used_strategy.num_replicas_in_sync
+    check_replicas(config, replicas)
     group_size = model.bn_group_size(config, replicas)
-    _check_parts(config, replicas, group_size)
     advprop.sync_trainable(state.model, state.auxiliary)
     weights = state.trainable_variables
     compute = _make_part(state, config, weights, group_size)
@@ -170,22 +171,3 @@ def _seed(seed: int, step: tf.Variable, part: Any) -> tf.Tensor:
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     both = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
     return fold_in(fold_in(both, replica), part)
-
-
-def _check_parts(config: TrainConfig, replicas: int, group_size: int) -> None:
-    share = config.batch_size // replicas
-    if share % config.grad_accum_steps:
-        raise ValueError(
-            "`grad_accum_steps` must divide the images of a replica's batch, "
-            f"{share}. Received: grad_accum_steps={config.grad_accum_steps}"
-        )
-    is_shared = group_size > 1 or (config.sync_batch_norm and replicas > 1)
-    if is_shared and config.grad_accum_steps > 1:
-        field, advice = "sync_batch_norm", ""
-        if not config.sync_batch_norm:
-            field, advice = "bn_group_size", f", {group_size}; 1 turns it off"
-        raise ValueError(
-            f"`grad_accum_steps` must be 1 with `{field}`{advice}: replicas that share "
-            "statistics cannot wait for each other inside a loop. "
-            f"Received: grad_accum_steps={config.grad_accum_steps}"
-        )

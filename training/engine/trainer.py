@@ -19,6 +19,7 @@ import keras_efficientnet
 from keras_efficientnet.common.files import lock
 from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 
+from .. import run_checks
 from ..augment import mixup, transforms
 from ..config import TrainConfig
 from ..data import pipeline, run_source
@@ -26,7 +27,8 @@ from ..data.decode_errors import suggest_skipping
 from ..data.sources import Source
 from ..metrics.evaluator import Evaluator
 from ..optim import optimizers, schedules
-from ..reporting.metric_writers import MetricsWriter, ProgressBar, TensorBoardWriter
+from ..reporting.metric_writers import MetricsWriter, TensorBoardWriter
+from ..reporting.progress import ProgressBar, describe_start
 from ..reporting.run_folder import RunFolder
 from . import advprop, distribution, model, phases
 from .checkpoints import Checkpoints
@@ -102,6 +104,15 @@ def train(
             functools.partial(run_source.open_source, config, source)
         )
         agreement.check_source(workers, source)
+        workers.together(
+            functools.partial(
+                run_checks.check_run,
+                config,
+                folder=folder,
+                replicas=used_strategy.num_replicas_in_sync,
+                class_names=source.class_names,
+            )
+        )
 
         def begin() -> None:
             stack.enter_context(lock(folder.lock))
@@ -110,28 +121,11 @@ def train(
         workers.by_chief(begin)
         parts = (config, folder, source, used_strategy, workers, interrupts)
         run = _set_up(*parts, started, show)
+        run.progress.header(describe_start(config, source, used_strategy, run.step))
         board = run.tensorboard or contextlib.nullcontext()
         with run.progress, board, interrupts.postponed():
             done = _run_epochs(run, stop_at_step)
         return finish(run, scores_only=scores_only) if done else None
-
-
-def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:
-    """Returns the last step of each epoch, and the epoch's number from 1.
-
-    Args:
-        config: The run.
-        images: Of the training split.
-
-    Returns:
-        Step -> epoch, in rising order. A fractional last epoch keeps its fraction;
-        an epoch shorter than a step is left out.
-    """
-    total, per_epoch = config.total_steps(images), config.steps_per_epoch(images)
-    whole = range(1, math.ceil(config.epochs))
-    ends = {int(epoch * per_epoch): float(epoch) for epoch in whole}
-    ends[total] = config.epochs
-    return {step: epoch for step, epoch in ends.items() if 0 < step <= total}
 
 
 def _check_start(
@@ -251,7 +245,7 @@ def _optimizer(
 
 def _run_epochs(run: Run, stop_at_step: int | None) -> bool:
     """Trains to the end, or to `stop_at_step`; returns whether to the end."""
-    ends = epoch_ends(run.config, run.images)
+    ends = phases.epoch_ends(run.config, run.images)
     every = run.config.checkpoint_every_steps
     step = run.step
     if step in ends:

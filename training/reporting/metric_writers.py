@@ -1,19 +1,14 @@
-"""Progress bar, metrics.csv and TensorBoard scalars."""
+"""metrics.csv and TensorBoard scalars."""
 
 from __future__ import annotations
 
 import csv
-import math
 import pathlib
-import sys
 import warnings
 
 import tensorflow as tf
-import tqdm
 
 from keras_efficientnet.common.files import write_csv
-
-from ..config import TrainConfig
 
 METRICS = (
     "epoch",
@@ -31,71 +26,6 @@ METRICS = (
 _SCALAR = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
 )
-
-
-class ProgressBar:
-    """A bar with images per second and time left, or one line per epoch.
-
-    The bar needs a terminal; files and pipes get lines. A context manager.
-
-    Args:
-        config: The run.
-        images: Of the training split.
-        first_step: Steps that earlier sittings have made.
-        show: Whether to show anything.
-    """
-
-    def __init__(
-        self, config: TrainConfig, images: int, first_step: int, show: bool
-    ) -> None:
-        self._batch_size = config.batch_size
-        self._epochs = config.epochs
-        self._chosen_on = "minival" if config.minival else "validation"
-        self._show = show
-        self._bar = tqdm.tqdm(
-            total=config.total_steps(images) * config.batch_size,
-            initial=first_step * config.batch_size,
-            unit=" images",
-            unit_scale=True,
-            dynamic_ncols=True,
-            disable=not (show and sys.stderr.isatty()),
-        )
-        self._shown = {"loss": math.nan, self._chosen_on: math.nan}
-
-    def __enter__(self) -> ProgressBar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.close()
-
-    def step(self) -> None:
-        """Counts one step."""
-        self._bar.update(self._batch_size)
-
-    def loss(self, mean: float) -> None:
-        """Shows the mean loss of the epoch so far."""
-        self._shown["loss"] = mean
-        self._update()
-
-    def epoch(self, row: dict[str, float]) -> None:
-        """Shows the figures of a finished epoch."""
-        self._shown[self._chosen_on] = row["validation_top1"]
-        self._update()
-        if self._show and self._bar.disable:
-            print(
-                f"epoch {row['epoch']:g}/{self._epochs:g}  "
-                f"loss {row['train_loss']:.4f}  "
-                f"top-1 {row['train_top1']:.2%}  "
-                f"{self._chosen_on} loss {row['validation_loss']:.4f}  "
-                f"top-1 {row['validation_top1']:.2%}  "
-                f"{row['seconds']:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def _update(self) -> None:
-        known = {k: f"{v:.4f}" for k, v in self._shown.items() if not math.isnan(v)}
-        self._bar.set_postfix(known, refresh=False)
 
 
 class MetricsWriter:

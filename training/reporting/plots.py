@@ -21,18 +21,27 @@ from ..data.sources import Split
 
 DRAWN_FROM = 1000  # images at most, of which the predictions' picture shows some
 COLUMNS, ROWS = 8, 4
+TITLE_LENGTH = 20  # characters that fit above a picture
 MATRIX_CLASSES = 40  # more would not be readable
 PAIRS = 40  # of classes, at most
 _TRAIN, _VALIDATION = "#c05a00", "#005ab5"  # told apart by colour-blind people too
 _RIGHT, _WRONG = "#1a1a1a", "#c00000"
 
 
-def draw_curves(rows: Sequence[dict[str, float]], path: pathlib.Path) -> None:
-    """Draws loss and top-1 by epoch, of training and validation, and learning rate.
+def draw_curves(
+    rows: Sequence[dict[str, float]],
+    path: pathlib.Path,
+    *,
+    best_epoch: float,
+    label_smoothing: float = 0.0,
+) -> None:
+    """Draws loss and top-1 of training and validation, and the learning rate.
 
     Args:
-        rows: One per epoch, as in metrics.csv.
-        path: Of the PNG.
+        rows: Figures of each epoch, as in metrics.csv.
+        path: Path of the PNG file.
+        best_epoch: Epoch whose weights were kept.
+        label_smoothing: Label smoothing of the losses.
     """
     figure = Figure(figsize=(12, 4), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(2, 2, 1.2))
@@ -48,17 +57,19 @@ def draw_curves(rows: Sequence[dict[str, float]], path: pathlib.Path) -> None:
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    left.set_title("Loss, nats, logarithmic", loc="left")
+    smoothed = f", label smoothing {label_smoothing:g}" if label_smoothing else ""
+    left.set_title(f"Loss (log scale{smoothed})", loc="left")
     left.set_yscale("log")  # the first epochs would flatten all later ones
     left.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_locator(ticker.NullLocator())
     left.legend(frameon=False, loc="upper right")
     middle.set_title("Top-1 accuracy, %", loc="left")
-    best = max(rows, key=lambda row: row["validation_top1"])
-    share, epoch = best["validation_top1"], best["epoch"]
-    label = f"best validation: {share:.1%}, epoch {epoch:g}"
-    middle.plot(epoch, 100 * share, "o", color=_VALIDATION, label=label)
+    for row in rows:
+        if row["epoch"] == best_epoch:
+            share = row["validation_top1"]
+            label = f"best validation: {share:.1%}, epoch {best_epoch:g}"
+            middle.plot(best_epoch, 100 * share, "o", color=_VALIDATION, label=label)
     middle.legend(frameon=False, loc="lower right")
     right.set_title("Learning rate", loc="left")
     right.set_ylim(bottom=0)
@@ -110,14 +121,14 @@ def _confusion_matrix(
     names = [_short(class_names[i]) for i in present]
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("label")
-    axes.set_title("Images of each class by answer", loc="left")
+    axes.set_xlabel("Predicted")
+    axes.set_ylabel("True")
+    axes.set_title("Confusion matrix", loc="left")
     for row, column in zip(*np.nonzero(counts), strict=True):
         color = "white" if shares[row, column] > 0.5 else "black"
         text = str(counts[row, column])
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
-    figure.colorbar(drawn, label="% of the label's images", shrink=0.7)
+    figure.colorbar(drawn, label="% of the true class", shrink=0.7)
     return figure
 
 
@@ -184,7 +195,7 @@ def draw_predictions(
     probabilities = _predict(model, split, spec, chosen)
     order = _order(probabilities, split.labels[chosen])[: COLUMNS * ROWS]
     rows = -(-len(order) // COLUMNS)
-    figure = Figure(figsize=(1.6 * COLUMNS, 1.95 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(1.6 * COLUMNS, 2.1 * rows + 0.6), layout="constrained")
     grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
@@ -195,11 +206,11 @@ def draw_predictions(
         image = tf_ops.pixels(split.read(position))
         _draw_one(axes, image, label, guess, probabilities[i].max())
     wrong = np.argmax(probabilities, axis=1) != split.labels[chosen]
-    figure.suptitle(
-        f"{wrong.sum()} of {len(chosen)} images wrong (red). "
-        "Upper half: the least sure answers; lower half: at random.",
-        fontsize=12,
-    )
+    parts = "Upper half: the least confident predictions; lower half: random images."
+    if len(order) <= COLUMNS * ROWS // 2:
+        parts = "The least confident predictions come first."
+    title = f"{wrong.sum()} of {len(chosen)} images misclassified (red). {parts}"
+    figure.suptitle(title, fontsize=11)
     with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=100)
 
@@ -227,10 +238,11 @@ def _order(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
 def _draw_one(axes: Axes, image: Any, label: str, guess: str, sure: float) -> None:
     axes.imshow(np.asarray(image), interpolation="nearest")
     is_right = guess == label
-    text = guess if is_right else f"{guess}, not {label}"
-    axes.set_title(
-        f"{_short(text)}\n{sure:.0%}", color=_RIGHT if is_right else _WRONG, fontsize=10
-    )
+    # The true class has a line of its own, which a long prediction cannot push out.
+    caption = [_short(guess, TITLE_LENGTH), f"{sure:.0%}"]
+    if not is_right:
+        caption.insert(1, f"not {_short(label, TITLE_LENGTH - 4)}")
+    axes.set_title("\n".join(caption), color=_RIGHT if is_right else _WRONG, fontsize=9)
 
 
 def _short(text: str, most: int = 24) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from . import console
+from . import console, help_text, startup
 
 
 class ExitCode(enum.IntEnum):
@@ -79,14 +79,28 @@ def end_with(error: BaseException) -> NoReturn:
     end(exit_code(error), f"Error: {text}")
 
 
-def run_app(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None:
+def run_app(
+    main: Callable[[list[str]], Any],
+    argv: list[str] | None = None,
+    details: Callable[[], str] | None = None,
+) -> None:
     """Runs a command whose flags are absl's; wrong flags end with `WRONG_INPUT`.
 
+    `--help` prints the docstring of the module that holds `main`, and the flags that
+    this module has defined. (absl lists the flags of `__main__`, and an installed
+    command is another module.)
+
     Args:
-        main: Function of the arguments that are left; returns the exit code.
-        argv: Command line, the program's name first; None: that of the process.
+        main: Function of the remaining arguments; returns the exit code.
+        argv: Command line, the program's name first. None: that of the process.
+        details: Function that returns more text for `--help`.
     """
     from absl import app, flags
+
+    arguments = sys.argv if argv is None else argv
+    if help_text.is_requested(arguments[1:]):
+        print(_help(sys.modules[main.__module__], details))
+        sys.exit(int(ExitCode.SUCCESS))
 
     def parse(arguments: Sequence[str]) -> list[str]:
         try:
@@ -95,3 +109,17 @@ def run_app(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> 
             end(ExitCode.WRONG_INPUT, f"Error: {error}")
 
     app.run(main, argv, flags_parser=parse)
+
+
+def _help(module: Any, details: Callable[[], str] | None) -> str:
+    from absl import flags
+
+    is_main = module.__name__ == "__main__"
+    name = module.__spec__.name if is_main and module.__spec__ else module.__name__
+    program = name.removeprefix("keras_efficientnet.")
+    about = (module.__doc__ or "").replace(
+        f"python -m {program}", startup.command_name(name)
+    )
+    # absl files the flags of `__main__` under the path of the script.
+    defined = flags.FLAGS.get_flags_for_module(sys.argv[0] if is_main else name)
+    return help_text.describe(about, defined, details() if details else "")

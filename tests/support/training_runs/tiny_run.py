@@ -280,16 +280,16 @@ def _slow(config, workdir):
 
     from training import main
     from training.engine.cluster import agreement, rendezvous
-    from training.reporting import metric_writers
+    from training.reporting import progress
 
-    step = metric_writers.ProgressBar.step
+    step = progress.ProgressBar.step
 
     def slow_step(self):
         step(self)
         print("step", flush=True)
         time.sleep(float(os.environ["PAUSE"]))
 
-    metric_writers.ProgressBar.step = slow_step
+    progress.ProgressBar.step = slow_step
     sources.load = lambda *args, **options: shared_source()
     agreement.SHARED_WITHIN_S = rendezvous.REPORT_EVERY_S = 1.0
     sys.argv = ["main", f"--workdir={workdir}"]

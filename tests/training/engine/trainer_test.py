@@ -16,7 +16,7 @@ from tests.support.training_runs.tiny_run import TINY, read_checkpoint, tiny_sou
 from training import evaluate
 from training.config import TrainConfig
 from training.data import sources
-from training.engine import trainer
+from training.engine import phases, trainer
 from training.reporting import run_folder
 
 WALL_CLOCK = {"seconds", "seconds_to_first_step"}
@@ -245,8 +245,8 @@ def test_images_scaled_to_one_are_warned_of_and_other_classes_refused(tmp_path):
 def test_epochs_may_be_shorter_than_a_step():
     config = dataclasses.replace(TINY, batch_size=32, epochs=5)
     # 0.625 steps an epoch: the first one is no step, the second ends at step 1.
-    assert trainer.epoch_ends(config, 20) == {1: 3.0, 2: 4.0, 3: 5}
-    assert trainer.epoch_ends(TINY, 20) == {2: 1.0, 5: 2.0, 6: 2.4}
+    assert phases.epoch_ends(config, 20) == {1: 3.0, 2: 4.0, 3: 5}
+    assert phases.epoch_ends(TINY, 20) == {2: 1.0, 5: 2.0, 6: 2.4}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_curves_are_drawn_for_one_epoch_and_for_many(tmp_path):
             for e in range(1, count + 1)
         ]
         path = tmp_path / f"{count}.png"
-        plots.draw_curves(rows, path)
+        plots.draw_curves(rows, path, best_epoch=count)
         height, width, _ = tf.io.decode_png(path.read_bytes()).shape
         assert width > 2 * height > 600
 

@@ -216,16 +216,29 @@ def hold_out(source: Source, count: int) -> Source:
         ValueError: "train" does not have more than `count` images.
     """
     train = source.split("train")
-    if not 0 < count < len(train):
-        raise ValueError(
-            f"`minival` must be above 0 and under the {len(train)} training images. "
-            f"Received: minival={count}"
-        )
+    check_minival(count, len(train))
     order = np.argsort(_hashes(relative(train.names)), kind="stable")
     splits = dict(source.splits)
     splits["train"] = train.take(np.sort(order[count:]))
     splits["minival"] = train.take(np.sort(order[:count]))
     return dataclasses.replace(source, splits=splits)
+
+
+def check_minival(count: int, images: int) -> None:
+    """Checks that training images remain when some are held out.
+
+    Args:
+        count: Number of images to hold out.
+        images: Number of training images.
+
+    Raises:
+        ValueError: `count` is not above 0 and under `images`.
+    """
+    if not 0 < count < images:
+        raise ValueError(
+            f"`minival` must be above 0 and under the {images} training images. "
+            f"Received: minival={count}"
+        )
 
 
 def with_validation(splits: Mapping[str, Split]) -> dict[str, Split]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from keras_efficientnet.common.choices import did_you_mean
 
 from .arrays import digits
@@ -35,9 +37,12 @@ def load(name: str, *, data_dir: str | None = None) -> Source:
     """
     kind, _, argument = name.partition(":")
     if KINDS.get(kind) is None or bool(argument) != (":" in KINDS[kind]):
+        hint = did_you_mean(kind, KINDS)
+        if "/" in name or os.path.isdir(os.path.expanduser(name)):
+            hint = f" Did you mean 'folder:{name}'?"
         raise ValueError(
-            f"`data` must be one of {', '.join(KINDS.values())}."
-            f"{did_you_mean(kind, KINDS)} Received: data={name!r}"
+            f"`data` must be one of {', '.join(KINDS.values())}.{hint} "
+            f"Received: data={name!r}"
         )
     if kind == "tfds":
         return tfds(argument, data_dir)

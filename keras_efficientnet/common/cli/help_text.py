@@ -1,0 +1,81 @@
+"""Help text of commands whose flags are absl's."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
+_WIDTH = 88  # columns, at most
+_SHOWN = (bool, int, float, str)  # kinds of defaults that read well
+
+
+def is_requested(arguments: Sequence[str]) -> bool:
+    """Tells whether a command line asks for help.
+
+    Args:
+        arguments: Command line without the program's name.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return not _HELP.isdisjoint(arguments[:end])
+
+
+def describe(about: str, defined: Iterable[Any], details: str = "") -> str:
+    """Returns the help text of a command.
+
+    Args:
+        about: Description of the command and its usage.
+        defined: The command's flags, of absl.
+        details: Text below the flags.
+    """
+    listed = "\n".join(["Flags:", describe_flags(defined)])
+    parts = (about.strip(), listed, details.strip("\n"))
+    return "\n\n".join(part for part in parts if part)
+
+
+def describe_flags(defined: Iterable[Any]) -> str:
+    """Lists flags by name, with their meaning and default.
+
+    Args:
+        defined: Flags of absl.
+    """
+    return "\n".join(
+        entry(f"--{'[no]' if flag.boolean else ''}{flag.name}", _describe_flag(flag))
+        for flag in sorted(defined, key=lambda flag: flag.name)
+    )
+
+
+def entry(name: str, text: str) -> str:
+    """Returns a name and the indented text below it, wrapped for the terminal.
+
+    Args:
+        name: Name of a flag, a field or another item.
+        text: Description; its line breaks are kept.
+    """
+    width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
+    lines = [
+        textwrap.fill(
+            line,
+            max(width, 40),
+            initial_indent=" " * 6,
+            subsequent_indent=" " * (6 + len(line) - len(line.lstrip())),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.split("\n")
+    ]
+    return "\n".join([f"  {name}", *lines])
+
+
+def _describe_flag(flag: Any) -> str:
+    text = flag.help
+    if any("other than None" in validator.message for validator in flag.validators):
+        return f"{text} Required."
+    default = flag.default
+    if isinstance(default, list):
+        default = ",".join(map(str, default))
+    if not isinstance(default, _SHOWN) or default == "":
+        return str(text)
+    return f"{text} Default: {str(default).lower() if flag.boolean else default}."
