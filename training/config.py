@@ -30,18 +30,19 @@ RECIPES = pathlib.Path(__file__).parent / "configs"
 class TrainConfig:
     """Training configuration: everything that decides the outcome of a run.
 
-    None stands for "not given": the text of the field says what is used then.
+    For fields that may be None, the text says what None means. `config_checks.CHOICES`
+    lists the values of fields with a fixed set of them.
 
-    Not frozen, so that command-line flags can override fields; what follows from
-    the fields is a property, so that no override leaves it stale. The flags also
-    need the field types as they are: no `from __future__ import annotations` here.
+    The class is not frozen, so that command-line flags can override fields; values
+    derived from fields are properties, so that no override leaves them stale. The
+    flags need real field types: no `from __future__ import annotations` here.
 
     Attributes:
-        recipe: Recipe that the configuration began with, for the report. None: none.
+        recipe: Recipe that the configuration was loaded from; set by --config.
         model: Variant ("EfficientNetB0", "lite0"), or "EfficientNet" together with
             `width`, `depth` and `lite`.
-        width: Channels as a ratio to B0's; with "EfficientNet" only.
-        depth: Blocks as a ratio to B0's; with "EfficientNet" only.
+        width: Width multiplier of the channels (B0: 1.0); with "EfficientNet" only.
+        depth: Depth multiplier of the blocks (B0: 1.0); with "EfficientNet" only.
         lite: Whether to use ReLU6 and no squeeze-excite; with "EfficientNet" only.
         stages: Stage table, as JSON text or the path of a file; with "EfficientNet"
             only. None: B0's.
@@ -49,42 +50,42 @@ class TrainConfig:
             only.
         head_filters: Channels of the last convolution before width scaling; with
             "EfficientNet" only.
-        normalization: Pixel normalisation, a key of `NORMALIZATIONS`. None: the
-            variant's.
-        padding: "same" (TensorFlow's) or "symmetric" (PyTorch's). None: that of the
-            published weights, or "same".
-        bn_momentum: Momentum of BatchNorm's moving statistics. A run of a few hundred
-            steps needs less than 0.99 for them to catch up.
+        normalization: Pixel normalisation. None: the variant's.
+        padding: Padding of strided convolutions, "same" (TensorFlow's) or "symmetric"
+            (PyTorch's). None: that of the published weights, or "same".
+        bn_momentum: Momentum of BatchNorm's moving statistics. In a run of a few
+            hundred steps, 0.99 is too slow for them to catch up.
         bn_epsilon: Epsilon of BatchNorm. None: that of the published weights, or
             0.001.
         weights: Initial weights, a published family or a path. None: random.
-        head_only_epochs: Number of first epochs in which only the new classifier is
-            trained.
-        unfreeze_from_stage: First stage that is trained after those epochs, 1 to 7.
-            None: the whole network.
-        freeze_batch_norm: Whether BatchNorm uses and keeps its moving statistics.
+        head_only_epochs: Number of epochs at the start that train the new classifier
+            only.
+        unfreeze_from_stage: First stage to train after those epochs, 1 to 7. None: the
+            whole network.
+        freeze_batch_norm: Whether BatchNorm normalises by its moving statistics and
+            does not update them.
         data: Data source: "digits", "fashion_mnist", "idx:DIR", "folder:DIR",
-            "tfds:NAME[:VERSION]" or "tfrecord:GLOB". None: must be given.
+            "tfds:NAME[:VERSION]" or "tfrecord:GLOB". Required.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
         image_size: Side of the network's input in pixels. None: the variant's.
-        crop_ratio: Side of evaluation's central crop as a ratio to the shorter side.
-            None: that of the published weights, or `default_crop_ratio`.
-        interpolation: Resize method; see `EvalPreprocessing`.
-        minival: Number of training images held out by a fixed rule. Epochs are then
+        crop_ratio: Side of the central crop in evaluation as a ratio to the image's
+            shorter side. None: that of the published weights, or
+            `default_crop_ratio`.
+        interpolation: Resize method.
+        minival: Number of training images held out by a fixed rule. Every epoch is
             validated on them, and the real validation images are scored once, at the
             end.
-        pseudo_labels: File written by `training.pseudo_label`: images with a
-            teacher's probabilities, which are trained on as well. None: no such
-            images.
-        on_bad_image: Whether to "raise" an error for an image that cannot be decoded
-            or "skip" the image.
-        augment: Augmentation, one of `config_checks.AUGMENTATIONS`.
-        augment_compat: "exact" reproduces the original implementation's bugs, "fixed"
-            does what was intended.
-        randaugment_layers: Operations per image, N of the RandAugment paper.
-        randaugment_magnitude: Strength of the operations, M of the RandAugment paper;
+        pseudo_labels: File of pseudo labels from `training.pseudo_label`; its images
+            join the training images. None: no pseudo labels.
+        on_bad_image: Action for an image that cannot be decoded: "raise" an error or
+            "skip" the image.
+        augment: Augmentation policy.
+        augment_compat: Compatibility with the original implementation: "exact"
+            reproduces its bugs, "fixed" does what was intended.
+        randaugment_layers: Number of operations per image, N in the RandAugment paper.
+        randaugment_magnitude: Strength of the operations, M in the RandAugment paper;
             10 is the nominal maximum.
-        random_erasing: Probability that a rectangle of an image is erased.
+        random_erasing: Probability of erasing a rectangle of an image.
         mixup_alpha: Alpha of MixUp's Beta distribution. 0 turns MixUp off.
         cutmix_alpha: Alpha of CutMix's Beta distribution. 0 turns CutMix off. With
             both, each batch uses one of them.
@@ -92,45 +93,44 @@ class TrainConfig:
             values. 0 turns AdvProp off.
         adversarial_steps: Number of steps of AdvProp's attacker.
         batch_size: Images per step, over all replicas.
-        grad_accum_steps: Number of parts in which each replica computes its share of
-            a batch, one after the other, to save memory; gradients are summed.
-        optimizer: Optimizer, one of `config_checks.OPTIMIZERS`.
+        grad_accum_steps: Number of parts that each replica splits its share of a batch
+            into, to save memory; their gradients are summed.
+        optimizer: Optimizer.
         lr_per_256: Learning rate for a batch of 256 images; it scales linearly with
             the batch size.
         clip_norm: Maximum global norm of the gradients. None: no clipping.
-        epochs: Passes over the training images; may be fractional.
-        schedule: Learning-rate schedule, one of `config_checks.SCHEDULES`.
-        warmup_epochs: Epochs of linear warmup, counted inside `epochs`.
+        epochs: Number of passes over the training images; may be fractional.
+        schedule: Learning-rate schedule.
+        warmup_epochs: Epochs of linear warmup, part of `epochs`.
         decay_epochs: Epochs between two decays of the "exponential" schedule.
-        patience_epochs: Epochs without improvement on validation after which the run
-            ends. None: no early stopping.
-        progressive_sizes: Image sizes for equal shares of the epochs, such as
-            "128,176,224". None: `image_size` throughout.
-        weight_decay: Weight decay; BatchNorm has none. Coupled with "rmsprop" and
+        patience_epochs: Epochs without improvement on validation before the run stops
+            early. None: no early stopping.
+        progressive_sizes: Image sizes of progressive resizing, each for an equal share
+            of the epochs, such as "128,176,224". None: `image_size` throughout.
+        weight_decay: Weight decay; not applied to BatchNorm. Coupled with "rmsprop" and
             "sgd" (weight_decay * sum of 0.5 * w**2 joins the loss), decoupled with
             "adamw".
         label_smoothing: Share of each label that is spread evenly over all classes.
         dropout: Dropout rate before the classifier. None: the variant's, or 0.2.
         drop_connect: Final rate of stochastic depth; it rises linearly with depth.
         ema_decay: Decay per step of the moving average of the weights.
-        strategy: Distribution strategy, one of `config_checks.STRATEGIES`.
-        start_timeout: Seconds for which several workers wait for each other at the
-            start.
+        strategy: Distribution strategy. "auto" chooses by the devices.
+        start_timeout: Seconds that workers wait for each other at the start.
         heartbeat_timeout: Seconds of silence after which a worker counts as lost.
-        precision: Keras dtype policy of training and its evaluation. The final model
-            is float32.
-        sync_batch_norm: Whether BatchNorm takes its statistics over all replicas.
-        bn_group_size: Number of replicas that share BatchNorm's statistics; 1: each
-            has its own. None: the original's rule, 1 for up to 8 replicas, else groups
-            of 8, or of an eighth of the replicas when that is more.
-        remat: Stages whose activations are recomputed in the backward pass instead of
-            being kept, such as "1,2,3", or "all". None: no stages.
-        seed: Seed of weights, order, augmentation and dropout.
+        precision: Keras dtype policy of training and validation. The final model is
+            float32.
+        sync_batch_norm: Whether BatchNorm computes its statistics over all replicas.
+        bn_group_size: Number of replicas that share BatchNorm's statistics; with 1,
+            each has its own. None: the original's rule, 1 for up to 8 replicas, else
+            groups of 8, or of an eighth of the replicas if that is more.
+        remat: Stages whose activations are recomputed in the backward pass to save
+            memory (gradient checkpointing), such as "1,2,3", or "all". None: none.
+        seed: Seed of weights, data order, augmentation and dropout.
         checkpoint_every_steps: Steps between checkpoints. None: at the end of each
             epoch only.
-        keep_checkpoints: Number of latest checkpoints kept on disk.
-        export_samples: Maximum number of training images copied into the run folder
-            for the calibration of int8 exports.
+        keep_checkpoints: Number of latest checkpoints to keep.
+        export_samples: Maximum number of training images to copy into the run folder
+            for calibrating int8 exports.
     """
 
     recipe: str | None = None
@@ -234,7 +234,7 @@ class TrainConfig:
 
     @property
     def stage_table(self) -> tuple[Stage, ...]:
-        """Rows of the network before it is scaled.
+        """Baseline stage table.
 
         Raises:
             ValueError: `stages` is not a stage table.
@@ -282,7 +282,7 @@ class TrainConfig:
         return images / self.batch_size
 
     def total_steps(self, images: int) -> int:
-        """Returns the number of steps of the whole run, at least 1."""
+        """Returns the number of steps of the run, at least 1."""
         return max(1, int(self.epochs * self.steps_per_epoch(images)))
 
     def validate(self) -> None:
@@ -294,7 +294,7 @@ class TrainConfig:
         config_checks.check(self, is_general=self.variant == ANY_SCALING)
 
     def self_contained(self) -> Self:
-        """Returns a copy that holds the stage table instead of a file's path."""
+        """Returns a copy with the stage table itself in place of a file's path."""
         if not self.stages:
             return dataclasses.replace(self)
         return dataclasses.replace(self, stages=format_stages(self.stage_table))
@@ -305,10 +305,10 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Reads what `to_json` wrote.
+        """Reads the JSON form that `to_json` writes.
 
         Args:
-            text: JSON object; fields that it lacks take their defaults.
+            text: JSON object; missing fields take their defaults.
 
         Raises:
             ValueError: A key is not a field; the message names the nearest one.
@@ -332,7 +332,7 @@ def load(recipe: str) -> TrainConfig:
             "PATH.py[:ARG]" for any file. ARG is passed to `get_config`.
 
     Returns:
-        The configuration, not validated yet: flags may still change it.
+        The configuration, not validated: flags may still override it.
 
     Raises:
         ValueError: There is no such recipe.

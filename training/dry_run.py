@@ -199,10 +199,9 @@ def _replicas(name: str) -> int | None:
     """Returns the replicas of a strategy without starting any other machine."""
     if name == "tpu":
         return None
-    if name == "multi_worker":
-        distribution.check_cluster()
     workers = _workers() if name in ("auto", "multi_worker") else 1
     if workers > 1 or name == "multi_worker":
+        distribution.check_cluster()
         return workers * max(1, len(tf.config.list_physical_devices("GPU")))
     return distribution.make_strategy(name).num_replicas_in_sync
 

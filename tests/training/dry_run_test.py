@@ -1,17 +1,13 @@
 import dataclasses
+import functools
 import math
-import zipfile
 
 import pytest
 
-import keras_efficientnet
-from keras_efficientnet import VARIANTS, plan_cost
 from training import config, dry_run
 from training.config import TrainConfig
 from training.data import dataset_info
-from training.engine.checkpoints import Checkpoints
-from training.engine.train_state import TrainState
-from training.optim import optimizers
+from training.reporting.run_folder import RunFolder
 
 
 def rows(text):
@@ -68,58 +64,11 @@ def test_data_that_a_run_would_fetch_is_not_fetched(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_activations_of_a_small_network_by_hand():
-    cost = plan_cost(VARIANTS["EfficientNetLite0"], 10, resolution=32)
-    sizes = {row.name: row.activation_bytes for row in cost.layers}
-    # The first block, by hand: its input, then convolution, BatchNorm and activation
-    # of the depthwise part, then the 1x1 convolution and its BatchNorm, which the
-    # next block reads. 16 x 16 pixels, 32 and 16 channels, float32.
-    block = 3 * 16 * 16 * 32 * 4 + 2 * 16 * 16 * 16 * 4
-    assert sum(v for k, v in sizes.items() if k.startswith("block1a_")) == block
-    whole = dry_run.activation_bytes(cost)
-    # Recomputed, it keeps its last output only, and is held for a moment.
-    last = sizes["block1a_project_bn"]
-    assert dry_run.activation_bytes(cost, remat=[1]) == whole
-    held = {i: dry_run.activation_bytes(cost, remat=[i]) for i in range(1, 8)}
-    assert set(held.values()) == {whole}
-    both = dry_run.activation_bytes(cost, remat=range(1, 8))
-    assert last < both < 0.6 * whole
-
-
-def test_half_precision_and_frozen_parts_need_less():
-    cost = plan_cost(VARIANTS["EfficientNetB0"])
-    whole = dry_run.activation_bytes(cost)
-    assert 0.5 < dry_run.activation_bytes(cost, itemsize=2) / whole < 0.51
-    # Only the features that the classifier reads.
-    assert dry_run.activation_bytes(cost, last_frozen=8) == 4 * 1280
-    kept = [dry_run.activation_bytes(cost, last_frozen=i) for i in range(-1, 8)]
-    assert kept == sorted(kept, reverse=True)
-
-
-def test_checkpoint_is_as_large_as_planned(tmp_path, tiny):
-    run = TrainConfig(model="EfficientNet", width=0.25, depth=0.3, image_size=32)
-    cost = keras_efficientnet.profile(tiny)
-    state = TrainState(tiny, optimizers.make_optimizer("rmsprop", 0.1), ema_decay=0.9)
-    state.save(Checkpoints(tmp_path, keep=1))
-    (written,) = tmp_path.iterdir()
-    checkpoint, disk = dry_run.disk_bytes(run, cost)
-    with zipfile.ZipFile(written) as archive:
-        overhead = 500 * len(archive.namelist())  # headers of the arrays
-    assert checkpoint < written.stat().st_size < checkpoint + overhead
-    assert disk == 4 * checkpoint + 8 * cost.params
-
-
-def test_memory_of_a_part_of_a_batch():
-    whole = TrainConfig(data="digits")
-    parts = dataclasses.replace(whole, grad_accum_steps=4)
-    one = dry_run.memory_bytes(whole, 1000, 10, share=64)
-    four = dry_run.memory_bytes(parts, 1000, 10, share=64)
-    assert four["activations"] == one["activations"] / 4
-    assert four["slots"] == one["slots"] == 2 * one["gradients"]
-
-
-def test_replicas_are_counted_without_asking_anybody(monkeypatch):
-    cluster = '{"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}}'
+def test_replicas_are_counted_without_connecting_to_workers(monkeypatch):
+    cluster = (
+        '{"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
     monkeypatch.setenv("TF_CONFIG", cluster)
     assert dry_run._replicas("multi_worker") == 3
     assert dry_run._replicas("auto") == 3
@@ -130,16 +79,67 @@ def test_replicas_are_counted_without_asking_anybody(monkeypatch):
         dry_run._replicas("auto")
 
 
-def test_plan_shows_groups_of_batch_norm(monkeypatch):
-    monkeypatch.setattr(dry_run, "_replicas", lambda _: 16)
-    config = TrainConfig(data="digits", model="EfficientNet", image_size=32)
+@pytest.fixture
+def small():
+    return TrainConfig(data="digits", model="EfficientNet", image_size=32)
+
+
+def test_plan_shows_groups_of_batch_norm(small):
+    plan = functools.partial(dry_run.describe_run, replicas=16)
     assert "16, 16 images of a step each; BatchNorm over groups of 8 replicas" in (
-        dry_run.describe_run(config)
+        plan(small)
     )
-    config.sync_batch_norm = True
-    assert "BatchNorm over groups of 16 replicas" in dry_run.describe_run(config)
-    config.sync_batch_norm, config.bn_group_size = False, 1
-    assert "BatchNorm" not in dry_run.describe_run(config)
+    small.sync_batch_norm = True
+    assert "BatchNorm over groups of 16 replicas" in plan(small)
+    small.sync_batch_norm, small.bn_group_size = False, 1
+    assert "BatchNorm" not in plan(small)
+
+
+def test_plan_for_devices_that_are_not_here(small, monkeypatch):
+    monkeypatch.setattr(dry_run, "device_memory", lambda: 1)  # this machine's
+    found = rows(dry_run.describe_run(small, replicas=8))
+    assert found["replicas"].startswith("8, 32 images of a step each")
+    assert "warning" not in found
+    one = rows(dry_run.describe_run(small, replicas=1))["memory per replica"]
+    assert found["memory per replica"] != one
+
+
+def test_plan_refuses_what_the_run_refuses(small, tmp_path):
+    changed = functools.partial(dataclasses.replace, small)
+    for refused, replicas, match in (
+        (small, 3, "`batch_size` must be a multiple of the number of replicas, 3"),
+        (changed(grad_accum_steps=3), 1, "`grad_accum_steps` must divide"),
+        (changed(grad_accum_steps=2), 16, "must be 1 with `bn_group_size`, 8"),
+        (changed(bn_group_size=3), 8, "`bn_group_size` must divide"),
+        (changed(weights="imagenet"), 1, "`weights` must be a path or None"),
+        (changed(weights="nowhere.h5"), 1, "`weights` must be the path of a file"),
+        (changed(minival=2000), 1, "`minival` must be above 0 and under the 1079"),
+        (changed(strategy="multi_worker"), None, "needs a cluster"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=match):
+            dry_run.describe_run(refused, replicas=replicas)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(NotADirectoryError, match="`workdir` must be a folder"):
+        dry_run.describe_run(small, file)
+
+
+def test_plan_refuses_the_folder_of_another_run(small, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.config.write_text(dataclasses.replace(small, seed=7).to_json())
+    dry_run.describe_run(small, tmp_path)  # no steps would be lost yet
+    folder.summary.write_text("{}")
+    with pytest.raises(ValueError, match="differs in seed: 7 -> 0"):
+        dry_run.describe_run(small, tmp_path)
+
+
+def test_plan_warns_about_memory_and_suggests_settings(small):
+    plan = dry_run.describe_run(small, replicas=1, device_gb=0.3)
+    assert "warning" in plan
+    assert "the memory estimate exceeds the 300.0 MB of a device" in plan
+    assert "--config.remat=all needs about" in plan
+    assert "--config.grad_accum_steps=" in plan
+    assert "warning" not in dry_run.describe_run(small, replicas=1, device_gb=80)
 
 
 def test_published_sizes_are_found_by_name():

@@ -1,10 +1,8 @@
-import io
 import math
 
 import pytest
 import tensorflow as tf
 
-from training.config import TrainConfig
 from training.reporting import metric_writers
 
 
@@ -47,49 +45,6 @@ def test_tensorboard_holds_the_figures(tmp_path):
             found[value.tag] = float(tf.make_ndarray(value.tensor)), event.step
     assert found["validation/top1"] == (0.75, 20)
     assert found["train/loss"] == (0.5, 20)
-
-
-def test_progress_prints_one_line_per_epoch_off_a_terminal(capsys):
-    config = TrainConfig(data="digits", batch_size=5, epochs=4)
-    with metric_writers.ProgressBar(
-        config, images=10, first_step=0, show=True
-    ) as progress:
-        progress.step()
-        progress.loss(0.5)
-        progress.epoch(row(2))
-    assert capsys.readouterr().err == (
-        "epoch 2/4  loss 0.5000  top-1 50.00%  "
-        "validation loss 0.2500  top-1 75.00%  3 s\n"
-    )
-
-
-def test_progress_shows_a_bar_on_a_terminal(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    config = TrainConfig(data="digits", batch_size=5, epochs=4)
-    with metric_writers.ProgressBar(
-        config, images=10, first_step=2, show=True
-    ) as progress:
-        for _ in range(6):
-            progress.step()
-        progress.epoch(row(4))
-    text = terminal.getvalue()
-    assert "40.0/40.0" in text
-    assert "images/s" in text
-
-
-def test_progress_can_be_silent(capsys):
-    config = TrainConfig(data="digits", batch_size=5, epochs=4)
-    with metric_writers.ProgressBar(
-        config, images=10, first_step=0, show=False
-    ) as progress:
-        progress.step()
-        progress.epoch(row(1))
-    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("value", [math.pi, 1e-9])

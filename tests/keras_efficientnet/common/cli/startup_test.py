@@ -1,0 +1,62 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keras_efficientnet.common.cli import startup
+from tests.support.paths import ROOT
+
+
+@pytest.mark.parametrize(
+    ("orig_argv", "argv"),
+    [
+        (["python", "-m", "training.main", "--help"], ["-m"]),
+        (["python", "-X", "dev", "-m", "export.main"], ["/src/export/main.py"]),
+        (["python", "-m", "keras_efficientnet.training.evaluate"], ["-m"]),
+        (["python", "-m", "keras_efficientnet.weights.convert"], ["-m"]),
+        (["python", "/env/bin/efficientnet-train"], ["/env/bin/efficientnet-train"]),
+        (["python", "efficientnet-study.exe"], ["efficientnet-study.exe"]),
+    ],
+)
+def test_commands_are_recognized(orig_argv, argv):
+    assert startup._is_command(orig_argv, argv)
+
+
+@pytest.mark.parametrize(
+    ("orig_argv", "argv"),
+    [
+        (["python", "my_script.py"], ["my_script.py"]),
+        (["python", "-m", "pytest", "training"], ["-m"]),
+        (["python", "-c", "import keras_efficientnet"], ["-c"]),
+        (["python"], [""]),
+        (["embedded"], []),
+    ],
+)
+def test_other_programs_are_not_commands(orig_argv, argv):
+    assert not startup._is_command(orig_argv, argv)
+
+
+def test_other_programs_keep_their_log_level():
+    code = (
+        "import os, keras_efficientnet; print(os.environ.get('TF_CPP_MIN_LOG_LEVEL'))"
+    )
+    clean = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "None\n"
+
+
+def test_name_of_a_program_in_a_checkout_and_installed():
+    assert startup.command_name("export.main") == "python -m export.main"
+    installed = startup.command_name("keras_efficientnet.export.main")
+    assert installed == "efficientnet-export"
+    assert startup.command_name("keras_efficientnet.other") == (
+        "python -m keras_efficientnet.other"
+    )
