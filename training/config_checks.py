@@ -1,4 +1,4 @@
-"""Ranges and choices of the training configuration, checked without TensorFlow."""
+"""Validation of the training configuration, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from keras_efficientnet.common.choices import check_choice
 from keras_efficientnet.preprocessing import NORMALIZATIONS, RESIZE_METHODS
 from keras_efficientnet.stages import smallest_image
 
-# The tables with these keys import TensorFlow, so the names stand here; a test keeps
-# both equal.
+# The modules that implement these import TensorFlow, so the names are repeated here; a
+# test keeps both equal.
 AUGMENTATIONS = (
     "none",
     "crop_flip",
@@ -87,7 +87,7 @@ def check(config: Any, *, is_general: bool) -> None:
 
     Args:
         config: Configuration to check.
-        is_general: Whether the model is "EfficientNet", not a variant.
+        is_general: Whether the model is "EfficientNet", not a named variant.
 
     Raises:
         ValueError: A field is out of its range; the message names the field.
@@ -116,7 +116,7 @@ def check(config: Any, *, is_general: bool) -> None:
 
 
 def settings(config: Any) -> dict[str, Any]:
-    """Returns the fields of a `TrainConfig` that decide the outcome of a run."""
+    """Returns the fields of a `TrainConfig` that affect the outcome of a run."""
     values = dataclasses.asdict(config)
     del values["recipe"]
     return values

@@ -17,8 +17,7 @@ _FIELD = re.compile(r"--?(no)?config\.(\w+)(?:=(.*))?", re.DOTALL)
 def define(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     """Defines `--config` and the `--config.FIELD` flags that a command line has.
 
-    An empty value or "none" sets a field that may be None to None, whatever the type
-    of its other values.
+    An empty value or "none" sets an optional field to None, whatever its type.
 
     Args:
         values: Where to define the flags.
@@ -28,7 +27,7 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
         The command line to parse.
 
     Raises:
-        ValueError: A field does not exist; the message names the nearest one.
+        ValueError: A field does not exist; the message names the nearest ones.
     """
     parsed, unset = _take_none(argv)
 
@@ -54,7 +53,7 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
 
 
 def _take_none(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Splits a command line into what is parsed, and the fields that become None.
+    """Splits a command line into the arguments to parse and the fields to unset.
 
     The last value of a field counts, as for every other flag.
     """
@@ -71,7 +70,7 @@ def _take_none(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _optional_overrides(argv: Sequence[str]) -> Iterator[tuple[str, str, range]]:
-    """Yields field, value in lower case, and places of overrides that may be None."""
+    """Yields name, lower-case value and positions of overrides of optional fields."""
     optional = config.optional_fields()
     for i, argument in enumerate(argv):
         match = _FIELD.fullmatch(argument)

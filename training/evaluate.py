@@ -1,4 +1,4 @@
-r"""Top-1 and top-5 of a model, each image counted once.
+r"""Evaluates a model: top-1 and top-5 accuracy, each image counted once.
 
 python -m training.evaluate --model=runs/digits --data=digits --split=test
 """
@@ -43,7 +43,7 @@ def evaluate(
     """Scores every image of a split once.
 
     Args:
-        model: From images, 0 to 255, to probabilities, (batch, classes).
+        model: Model from images, 0 to 255, to probabilities, (batch, classes).
         split: Images and labels.
         spec: Resolution, padding and resize method.
         batch_size: Images per step.
@@ -58,7 +58,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags.
 
     Args:
-        values: Where to; `flags.FLAGS` for the command itself.
+        values: Registry of the flags; `flags.FLAGS` for the command itself.
     """
 
     def string(
@@ -69,46 +69,60 @@ def define_flags(values: flags.FlagValues) -> None:
     default = EvalPreprocessing(1)
     model = "Run folder, .keras or .h5 file, or name of a variant."
     string("model", None, model, required=True)
-    weights = "Weights of a variant, a published family or a file; default: imagenet."
+    weights = "Weights of a variant: a published family or a file. Default: imagenet."
     string("weights", "", weights)
-    string("labels", None, "File of class names, one per line; default: the model's.")
-    string("data", None, "What to score on, as for training.")
-    string("data_dir", None, "Where TFDS keeps its data sets.")
-    string("split", "validation", "train, validation or test.")
-    string("images", None, "Or a folder of images without labels.")
+    string("labels", None, "File of class names, one per line. Default: the model's.")
+    string(
+        "data",
+        None,
+        "Images to score, as in --config.data: folder:DIR, tfds:NAME or others.",
+    )
+    string("data_dir", None, "Folder in which TFDS keeps its data sets.")
+    string("split", "validation", "Split to score: train, validation or test.")
+    string("images", None, "Folder of images without labels, in place of --data.")
     flags.DEFINE_integer(
         "batch_size", 64, "Images per step.", flag_values=values, lower_bound=1
     )
     flags.DEFINE_integer(
         "image_size",
         None,
-        "Where not known, pixels; else the model's own.",
+        "Side of the input in pixels. Default: the model's.",
         flag_values=values,
         lower_bound=1,
     )
     flags.DEFINE_float(
         "crop_ratio",
         None,
-        "Side of the central crop as a ratio to the shorter side. Where not known: "
-        "at least 0.875.",
+        "Side of the central crop as a ratio to the shorter side. Default: the "
+        "model's, or at least 0.875 if it has none.",
         flag_values=values,
     )
-    string("interpolation", None, f"Where not known: {default.interpolation}.")
-    string("output_dir", None, "Where tables and pictures go.")
-    string("server_file", None, "Made of --images, for the ILSVRC server.")
-    string("ilsvrc_ids", None, "WordNet ids in the order of its numbers.")
+    string(
+        "interpolation",
+        None,
+        f"Resize method. Default: the model's, or {default.interpolation}.",
+    )
+    string("output_dir", None, "Folder for tables and pictures.")
+    string(
+        "server_file",
+        None,
+        "Path of a prediction file of --images for the ILSVRC server.",
+    )
+    string(
+        "ilsvrc_ids", None, "File of WordNet ids in the order of the ILSVRC numbers."
+    )
 
 
 def _main(argv: list[str]) -> None:
     if len(argv) > 1:
-        end(ExitCode.WRONG_INPUT, f"Error: not understood: {' '.join(argv[1:])}")
+        end(ExitCode.WRONG_INPUT, f"Error: unknown arguments: {' '.join(argv[1:])}")
     args = flags.FLAGS
     try:
         _run(args)
     except (ValueError, ImportError, OSError) as error:
         end_with(error)
     except tf.errors.OpError as error:
-        text = f"Error: TensorFlow cannot go on: {tf_reason(error)}"
+        text = f"Error: TensorFlow failed: {tf_reason(error)}"
         end(ExitCode.FAILURE, text)
 
 
@@ -124,7 +138,7 @@ def _run(args: Any) -> None:
             f"server_file={args.server_file!r}, images={args.images!r}, "
             f"ilsvrc_ids={args.ilsvrc_ids!r}"
         )
-    # First what may be wrong at once, then what takes time.
+    # Quick checks first, before the work that takes time.
     for place in _places(args):
         place.mkdir(parents=True, exist_ok=True)
     ids = predictions.read_ilsvrc_ids(args.ilsvrc_ids) if args.ilsvrc_ids else {}
@@ -147,7 +161,7 @@ def _run(args: Any) -> None:
     )
     shown = readable_names(names)
     if args.images:
-        print(f"{len(split)} images answered")
+        print(f"{len(split)} images predicted")
     else:
         print(scores_of(found))
     if args.server_file:
@@ -159,7 +173,7 @@ def _run(args: Any) -> None:
 
 
 def _places(args: Any) -> list[pathlib.Path]:
-    """Lists the folders that will be written into."""
+    """Lists the folders of the output files."""
     places = [pathlib.Path(args.output_dir).expanduser()] if args.output_dir else []
     if args.server_file:
         places.append(pathlib.Path(args.server_file).expanduser().parent)
@@ -167,14 +181,14 @@ def _places(args: Any) -> list[pathlib.Path]:
 
 
 def _unlabelled(directory: str) -> sources.Split:
-    """Opens a folder of images, named as seen from there."""
+    """Opens a folder of images, whose names are relative to it."""
     split, root = sources.unlabelled(directory), existing_folder(directory)
     names = [os.path.relpath(name, root) for name in split.names]
     return dataclasses.replace(split, names=names)
 
 
 def _labelled(opened: OpenedModel, args: Any) -> tuple[tuple[str, ...], sources.Split]:
-    """Returns the model's classes and the split with labels that index them."""
+    """Returns the model's classes and a split whose labels are their indices."""
     source = sources.load(args.data, data_dir=args.data_dir)
     split, names = _find_split(source, args.split), opened.class_names
     places = match_classes(source.class_names, names, opened.classes)
@@ -193,7 +207,7 @@ def _find_split(source: sources.Source, name: str) -> sources.Split:
 
 
 def scores_of(found: predictions.Predictions) -> Scores:
-    """Returns the scores of answers for images with labels."""
+    """Returns the scores of predictions for images with labels."""
     return Scores(
         images=len(found.labels),
         loss=float(found.losses.mean()),

@@ -1,4 +1,4 @@
-"""Fine-tuning from Python: images in, a model and its scores out."""
+"""Fine-tuning from Python."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from .engine import trainer
 from .metrics.metrics import Scores
 from .reporting.run_folder import RunFolder
 
-HELD_OUT = 0.2  # of the images, where none are given for validation
+HELD_OUT = 0.2  # share of the images for validation, if none are given
 
 
 @dataclasses.dataclass(frozen=True)
 class FineTuned:
-    """What fine-tuning made.
+    """Result of fine-tuning.
 
     Attributes:
-        model: From images, 0 to 255, to probabilities, (batch, classes).
-        class_names: In the order of the probabilities.
-        scores: Of the model, on `split`.
-        split: "test" where there is one, else "validation".
-        preprocessing: How the model's images are prepared.
-        workdir: Of the run, with its report and all that exports need.
+        model: Model from images, 0 to 255, to probabilities, (batch, classes).
+        class_names: Class names in the order of the probabilities.
+        scores: Scores of the model on `split`.
+        split: Scored split, "test" if there is one, else "validation".
+        preprocessing: Preprocessing of the model's images.
+        workdir: Folder of the run, with its report and everything that exports need.
     """
 
     model: keras.Model
@@ -59,37 +59,39 @@ def fine_tune(
     config: TrainConfig | None = None,
     show: bool = True,
 ) -> FineTuned:
-    """Trains a new classifier on a trained network, then its last stages with it.
+    """Trains a new classifier on a trained network, then its last stages too.
 
-    Called again with the same folder, an interrupted run goes on, and a finished one
-    is opened.
+    Call it again with the same folder to resume an interrupted run or to open a
+    finished one.
 
     Args:
-        model: A variant's name ("EfficientNetLite0"), which starts from the weights of
+        model: Name of a variant ("EfficientNetLite0"), which starts from the weights of
             `config`; or a trained model of this package, which starts from its own.
-        train: A folder with one subfolder per class, such as "photos"; or images and
+        train: Folder with one subfolder per class, such as "photos"; or images and
             labels: (images, height, width, 3) uint8, 0 to 255, and (images,) integers
             from 0; or a `sources.Source`, which has its own validation.
-        validation: The same; None: a part of `train` is held out by a fixed rule.
+        validation: Validation images in the same form. None: a part of `train` is held
+            out by a fixed rule.
         workdir: Folder of the run.
-        class_names: Names of the classes of arrays, in index order; None: "class 0" and
-            so on.
-        config: How to train; None: the recipe "finetune". `model` and `data` are
-            filled in.
-        show: Whether to show progress on stderr.
+        class_names: Class names for arrays, in index order. None: "class 0" and so on.
+        config: Training configuration, whose `model` and `data` are filled in. None:
+            the recipe "finetune".
+        show: Whether to show progress on standard error.
 
     Raises:
-        TypeError: `train` or `validation` is something else, such as a data set.
+        TypeError: `train` or `validation` has another type, such as a tf.data.Dataset.
         ValueError: The images or a field of `config` are not usable, or `workdir`
             holds another run.
-        RuntimeError: Training was interrupted; call again to go on.
+        RuntimeError: Training was interrupted; call again to resume.
     """
     source = _source(train, validation, class_names)
     folder = RunFolder(pathlib.Path(workdir))
     run_config = _config(model, config or finetune.get_config(), folder)
     summary = trainer.train(run_config, folder.root, source, show=show)
     if summary is None:
-        raise RuntimeError(f"Training in {folder.root} was interrupted; call again")
+        raise RuntimeError(
+            f"Training in {folder.root} was interrupted; call again to resume"
+        )
     return FineTuned(
         model=keras.saving.load_model(folder.model),
         class_names=folder.read_labels(),
@@ -108,25 +110,25 @@ def fine_tune(
 def _config(
     model: str | keras.Model, config: TrainConfig, folder: RunFolder
 ) -> TrainConfig:
-    """Returns `config` for a model; writes the weights of a model in memory."""
+    """Returns `config` for a model, and saves the weights of a given model."""
     if isinstance(model, str):
         return dataclasses.replace(config, model=model)
     try:
         variant = find_variant(model.name)
     except ValueError as error:
         raise ValueError(
-            "`model` must be a variant's name or a model that its factory built, whose "
-            f"name tells the variant. {error}"
+            "`model` must be the name of a variant, or a model that its factory built "
+            f"and that is named after it. {error}"
         ) from error
     options = network_options(model)
     if options["normalization"] == "another" or model.input_shape[-1] != 3:
         raise ValueError(
-            "`model` must take RGB images and normalise them in a way that its factory "
-            f"knows. Received: images of {model.input_shape[-1]} channels, "
+            "`model` must take RGB images and normalise them as one of its factory's "
+            f"options does. Received: images of {model.input_shape[-1]} channels, "
             f"normalization={options['normalization']!r}"
         )
     start = folder.root / "start.weights.h5"
-    if not folder.has_begun:  # a run that goes on has begun from these
+    if not folder.has_begun:  # a resumed run has started from these weights
         folder.root.mkdir(parents=True, exist_ok=True)
         model.save_weights(start)
     return dataclasses.replace(
@@ -144,7 +146,7 @@ def _source(
     source = _open(train, validation, class_names)
     if class_names is not None and source.class_names != _strings(class_names):
         raise ValueError(
-            "`class_names` must be those of `train`, which has its own: "
+            "`class_names` must match those of `train`: "
             f"{shorten(source.class_names)}. Received: class_names="
             f"{shorten(_strings(class_names))}"
         )
@@ -184,8 +186,8 @@ def _open(
 def _images_and_labels(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError(
-            f"`{name}` must be a folder, a Source, or two arrays, images and labels. A "
-            "tf.data.Dataset is turned into these by images, labels = "
+            f"`{name}` must be a folder, a Source, or two arrays, images and labels. "
+            "To turn a tf.data.Dataset into arrays: images, labels = "
             "map(np.stack, zip(*dataset.unbatch().as_numpy_iterator())). "
             f"Received: {name} of type {type(value).__name__}"
         )
@@ -201,5 +203,5 @@ def _images_and_labels(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _strings(names: Sequence[str]) -> tuple[str, ...]:
-    """Returns names as Python's strings, whatever holds them."""
+    """Returns the names as Python strings."""
     return tuple(str(name) for name in names)

@@ -26,7 +26,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     """Defines the command's flags.
 
     Args:
-        values: Where to define the flags; `flags.FLAGS` for the command itself.
+        values: Registry of the flags; `flags.FLAGS` for the command itself.
         argv: Command line, the program's name first.
 
     Returns:
@@ -64,10 +64,10 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
 
 def _main(argv: list[str]) -> None:
     if len(argv) > 1:
-        end(ExitCode.WRONG_INPUT, f"Error: not understood: {' '.join(argv[1:])}")
+        end(ExitCode.WRONG_INPUT, f"Error: unknown arguments: {' '.join(argv[1:])}")
     args = flags.FLAGS
     if not args["verbosity"].present:
-        # TensorFlow logs each checkpoint, right through the progress bar.
+        # TensorFlow would log each checkpoint across the progress bar.
         logging.set_verbosity(logging.WARNING)
     if args.list_recipes:
         print(config_help.describe_recipes())
@@ -89,7 +89,7 @@ def _main(argv: list[str]) -> None:
             return
         summary = trainer.train(args.config, args.workdir)
     except tf.errors.OpError as error:
-        text = f"Error: TensorFlow cannot go on: {tf_reason(error)}"
+        text = f"Error: TensorFlow failed: {tf_reason(error)}"
         end(ExitCode.FAILURE, text)
     except Interrupted as signal:
         text = f"Stopped ({signal}); the same command resumes the run"

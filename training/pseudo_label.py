@@ -1,4 +1,4 @@
-r"""Lets a teacher label images: the step between two generations of Noisy Student.
+r"""Creates pseudo labels with a teacher, for Noisy Student training.
 
 python -m training.pseudo_label --teacher=runs/b0 --data=/data/unlabelled \
     --output=pseudo.npz
@@ -34,15 +34,14 @@ def teacher_probabilities(
     batch_size: int,
     bad_images: pipeline.BadImages | None = None,
 ) -> np.ndarray:
-    """Asks the teacher, without augmentation or dropout.
+    """Predicts class probabilities with the teacher, without augmentation or dropout.
 
     Args:
-        teacher: From images, 0 to 255, to probabilities, (batch, classes).
+        teacher: Model from images, 0 to 255, to probabilities, (batch, classes).
         split: Images.
         spec: Resolution, padding and resize method.
         batch_size: Images per step.
-        bad_images: Takes note of images that cannot be decoded; None: they are an
-            error.
+        bad_images: Record of images that cannot be decoded. None: they raise an error.
 
     Returns:
         (images, classes), float16; zeros for an image that could not be decoded.
@@ -69,27 +68,27 @@ def teacher_probabilities(
 def choose_images(
     found: np.ndarray, min_confidence: float, per_class: int
 ) -> np.ndarray:
-    """Chooses the images to train on, as many of every class.
+    """Chooses the images to train on, the same number for every class.
 
-    An image belongs to its most probable class. A class takes its most confident
-    images; where it has too few, they repeat. It is filled up to `per_class`, but
-    to no more than the fullest class has.
+    An image belongs to its most probable class. A class gets its most confident
+    images, repeated if it has too few: `per_class` images, but no more than the
+    largest class has.
 
     Args:
         found: Probabilities, (images, classes).
         min_confidence: The highest probability of an image must be above this.
-        per_class: Images of each class.
+        per_class: Number of images per class.
 
     Returns:
-        Positions, (chosen,), int64, by class; some repeat. A class that the teacher
-        sees nowhere has none.
+        Positions, (chosen,), int64, by class, with repetitions. A class that the
+        teacher never predicts has none.
 
     Source:
         arXiv:1911.04252, section 3.1.
 
     Example:
         >>> found = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.2, 0.8]])
-        >>> choose(found, min_confidence=0.3, per_class=2).tolist()
+        >>> choose_images(found, min_confidence=0.3, per_class=2).tolist()
         [0, 2, 3, 3]
     """
     confidence, answers = found.max(axis=1), found.argmax(axis=1)
@@ -118,21 +117,21 @@ def label_images(
     """Labels images with a teacher and chooses those to train on.
 
     Args:
-        teacher: From images, 0 to 255, to probabilities, (batch, classes).
-        spec: How the teacher's images are prepared.
-        images: A folder, or a source of which the training images are taken.
+        teacher: Model from images, 0 to 255, to probabilities, (batch, classes).
+        spec: Preprocessing of the teacher's images.
+        images: Folder of images, or a source whose training images are labelled.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
         min_confidence: The highest probability of an image must be above this.
-        per_class: Most images of each class.
+        per_class: Maximum number of images per class.
         batch_size: Images per step.
-        class_names: Of the teacher, in index order; empty: not known.
+        class_names: Class names of the teacher, in index order; empty if unknown.
 
     Raises:
-        ValueError: There are no images, over 1% of them cannot be read, or the
-            teacher is sure of none.
+        ValueError: There are no images, over 1% of them cannot be read, or none is
+            predicted with enough confidence.
     """
     if os.path.isdir(images):
-        images = os.path.abspath(images)  # for a trainer that starts elsewhere
+        images = os.path.abspath(images)  # for a trainer in another working directory
     split = pseudo.open_images(images, data_dir)
     bad_images = pipeline.BadImages(split)
     found = teacher_probabilities(teacher, split, spec, batch_size, bad_images)
@@ -159,7 +158,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags.
 
     Args:
-        values: Where to; `flags.FLAGS` for the command itself.
+        values: Registry of the flags; `flags.FLAGS` for the command itself.
     """
 
     def needed(name: str, text: str) -> None:
@@ -168,27 +167,30 @@ def define_flags(values: flags.FlagValues) -> None:
     def count(name: str, default: int, text: str) -> None:
         flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=1)
 
-    needed("teacher", "Run folder or .keras file.")
-    needed("data", "Folder of images, or a source as for training.")
-    needed("output", "The .npz file to write.")
+    needed("teacher", "Run folder or .keras file of the teacher.")
+    needed("data", "Folder of images, or a source as in --config.data.")
+    needed("output", "Path of the .npz file to write.")
     flags.DEFINE_string(
-        "data_dir", None, "Where TFDS keeps its data sets.", flag_values=values
+        "data_dir",
+        None,
+        "Folder in which TFDS keeps its data sets.",
+        flag_values=values,
     )
     flags.DEFINE_float(
         "min_confidence",
         0.3,
-        "Of the images that are kept.",
+        "Lowest confidence of an image to keep.",
         flag_values=values,
         lower_bound=0.0,
         upper_bound=1.0,
     )
-    count("per_class", 130_000, "Images of each class.")
+    count("per_class", 130_000, "Maximum number of images per class.")
     count("batch_size", 64, "Images per step.")
 
 
 def _main(argv: list[str]) -> None:
     if len(argv) > 1:
-        end(ExitCode.WRONG_INPUT, f"Error: not understood: {' '.join(argv[1:])}")
+        end(ExitCode.WRONG_INPUT, f"Error: unknown arguments: {' '.join(argv[1:])}")
     args = flags.FLAGS
     try:
         if not args.output.endswith(".npz"):
@@ -198,8 +200,8 @@ def _main(argv: list[str]) -> None:
         teacher = open_model(args.teacher)
         if teacher.output_activation == SIGMOID and teacher.classes > 2:
             raise ValueError(
-                "`teacher` must tell classes apart that exclude each other, by softmax "
-                f"or logits. Received: teacher={args.teacher!r}, which ends in sigmoids"
+                "`teacher` must have mutually exclusive classes, with softmax or "
+                f"logits. Received: teacher={args.teacher!r}, which ends in sigmoids"
             )
         found = label_images(
             probability_model(teacher.model),
@@ -215,7 +217,7 @@ def _main(argv: list[str]) -> None:
     except (ValueError, OSError, ImportError) as error:
         end_with(error)
     except tf.errors.OpError as error:
-        text = f"Error: TensorFlow cannot go on: {tf_reason(error)}"
+        text = f"Error: TensorFlow failed: {tf_reason(error)}"
         end(ExitCode.FAILURE, text)
     used = np.unique(found.probabilities.argmax(axis=1))
     print(

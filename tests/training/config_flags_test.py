@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 from absl import flags
 
@@ -47,10 +49,37 @@ def test_none_is_refused_for_fields_that_must_have_a_value():
         parse("--config=digits", "--config.epochs=none")
 
 
-def test_unknown_fields_are_answered_with_the_nearest():
+def test_unknown_fields_get_the_three_nearest():
     parse("--config=digits", "--config.seed=1", "--noconfig.lite")
-    with pytest.raises(ValueError, match="Did you mean 'lite'"):
+    with pytest.raises(ValueError, match="Did you mean 'lite'") as caught:
         parse("--noconfig.lit")
+    assert "batch_size" not in str(caught.value)
+    three = r"Did you mean '\w+', '\w+' or '\w+'\?"
+    with pytest.raises(ValueError, match=three):
+        parse("--config.epoch_decay=1")
+
+
+# Names in Keras, timm, Hugging Face and Ultralytics.
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("learning_rate", "lr_per_256"),
+        ("pretrained", "weights"),
+        ("imgsz", "image_size"),
+        ("gradient_accumulation_steps", "grad_accum_steps"),
+        ("drop_path", "drop_connect"),
+        ("LR", "lr_per_256"),
+    ],
+)
+def test_names_of_other_trainers_get_the_field(name, field):
+    with pytest.raises(ValueError, match=f"lists. Did you mean '{field}'. Received"):
+        parse(f"--config.{name}=1")
+
+
+def test_every_alias_leads_to_a_field():
+    fields = [field.name for field in dataclasses.fields(config.TrainConfig)]
+    assert set(config_names._ALIASES.values()) <= set(fields)
+    assert not set(config_names._ALIASES) & set(fields)
 
 
 @pytest.mark.parametrize(("old", "new"), config_names.RENAMED.items())

@@ -158,6 +158,23 @@ def test_command_writes_tables_and_pictures(tmp_path, model_file, command):
     assert tf.io.decode_png((out / "confusion.png").read_bytes()).shape[0] > 300
 
 
+def test_missing_test_split_falls_back_to_validation(tmp_path, monkeypatch):
+    for split in ("train", "validation"):
+        for label in range(10):
+            write_images(tmp_path / "photos" / split / str(label), [label])
+    data = f"folder:{tmp_path / 'photos'}"
+    source = evaluate.sources.load(data)
+    notes = []
+    monkeypatch.setattr(evaluate.console, "report", notes.append)
+    found = evaluate._find_split(source, "test")
+    assert list(found.names) == list(source.split("validation").names)
+    assert notes == ["Note: `data` has no test split; validation is scored."]
+    assert evaluate._find_split(source, "train") is source.split("train")
+    with pytest.raises(ValueError, match="Did you mean 'validation'"):
+        evaluate._find_split(source, "validaton")
+    assert len(notes) == 1
+
+
 def test_a_place_that_cannot_be_written_is_reported_before_the_work(
     tmp_path, model_file, command
 ):
@@ -169,7 +186,7 @@ def test_a_place_that_cannot_be_written_is_reported_before_the_work(
         f"--output_dir={tmp_path / 'file' / 'out'}",
     )
     assert "Error: " in code
-    assert "answered" not in text
+    assert "predicted" not in text
 
 
 def test_logits_are_answered_as_the_probabilities_they_stand_for(tmp_path, command):
@@ -201,7 +218,7 @@ def test_command_needs_the_size_of_a_model_of_any(tmp_path, command):
     code, _ = command(*arguments)
     assert "`image_size` must be given" in code
     code, text = command(*arguments, "--image_size=8")
-    assert (code, text.strip()) == (0, "1 images answered")
+    assert (code, text.strip()) == (0, "1 images predicted")
 
 
 def test_command_refuses_another_number_of_classes(tmp_path, command):
@@ -249,7 +266,7 @@ def test_test_server_file_has_five_numbers_per_image(tmp_path, command):
         "--interpolation=bilinear",
     )
     assert code == 0
-    assert "2 images answered" in text
+    assert "2 images predicted" in text
     # Classes 4, then 3 and 5 with equal scores, then 2 and 6; counted from the end.
     lines = (tmp_path / "server.txt").read_text().splitlines()
     assert lines == ["996 997 995 998 994", "998 999 997 1000 996"]

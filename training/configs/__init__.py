@@ -1,1 +1,1 @@
-"""One recipe per file; `config.load` reads them by name or by path."""
+"""Recipes, one per file; `config.load` opens them by name or path."""

@@ -28,7 +28,7 @@ def get_config() -> TrainConfig:
         optimizer="rmsprop",
         weight_decay=1e-4,
         label_smoothing=0.1,
-        # A thousand steps in all: slower averages would not catch up.
+        # Slower averages would not catch up in a thousand steps.
         ema_decay=0.98,
         bn_momentum=0.9,
         augment="shift",

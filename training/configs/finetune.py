@@ -4,19 +4,19 @@ python -m training.main --config=finetune --config.data=folder:DIR \
     --workdir=runs/mine
 
 Starts from EfficientNet-Lite0's ImageNet weights with a new classifier, which is
-trained alone at first; then the network's last stages join in. BatchNorm keeps
-ImageNet's statistics, so that a few hundred images and small batches will do.
-`training.fine_tune` is the same from Python.
+trained alone at first, then together with the network's last stages. BatchNorm keeps
+ImageNet's statistics, so that a few hundred images and small batches are enough.
+`training.fine_tune` does the same from Python.
 """
 
 from ..config import TrainConfig
 
 
 def get_config(variant: str = "EfficientNetLite0") -> TrainConfig:
-    """Returns the recipe; `data` has to be set.
+    """Returns the recipe; `data` must be set.
 
     Args:
-        variant: Any that has "imagenet" weights.
+        variant: Variant that has "imagenet" weights.
     """
     return TrainConfig(
         model=variant,
@@ -32,7 +32,7 @@ def get_config(variant: str = "EfficientNetLite0") -> TrainConfig:
         optimizer="rmsprop",
         weight_decay=1e-5,
         label_smoothing=0.1,
-        # A few hundred steps in all: slower averages would not catch up.
+        # Slower averages would not catch up in a few hundred steps.
         ema_decay=0.98,
         augment="crop_flip",
     )

@@ -20,8 +20,8 @@ def get_config(variant: str = "b0") -> TrainConfig:
     """Returns the recipe.
 
     Args:
-        variant: "b0" to "b8", "l2", "lite0" to "lite4". Decides the network, its
-            image size and its dropout; the rest is the same for all.
+        variant: Variant, "b0" to "b8", "l2" or "lite0" to "lite4". It decides the
+            network, its image size and its dropout; the rest is the same for all.
     """
     return TrainConfig(
         model=variant,

@@ -5,8 +5,8 @@ python -m training.main --config=imagenet_randaugment:b5 --workdir=runs/b5
 Target, top-1 on validation: B5 83.7, B7 84.7 (tensorflow/tpu README, RandAugment row).
 Measured here: not run.
 
-Source: tensorflow/tpu README, which states N and M for B5, B7 and B8; the others have
-the defaults of its flags.
+Source: tensorflow/tpu README, which gives N and M for B5, B7 and B8; the others use the
+defaults of its flags.
 """
 
 import dataclasses
@@ -22,10 +22,10 @@ DEFAULT_MAGNITUDE = 10.0
 
 
 def get_config(variant: str = "b5") -> TrainConfig:
-    """Returns the recipe of `imagenet` with the other augmentation.
+    """Returns the recipe of `imagenet` with RandAugment.
 
     Args:
-        variant: As for `imagenet`.
+        variant: Variant, as in `imagenet`.
     """
     return dataclasses.replace(
         imagenet.get_config(variant),

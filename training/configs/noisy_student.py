@@ -1,18 +1,18 @@
-r"""A noisy student: ImageNet and images that a teacher labelled.
+r"""Noisy Student: ImageNet plus images with pseudo labels from a teacher.
 
 python -m training.main --config=noisy_student:b1 --workdir=runs/student \
     --config.pseudo_labels=FILE
 
-FILE is what `training.pseudo_label` writes with a teacher, a finished run, for a folder
-of images without labels. The student becomes the next teacher; docs/recipes.md has
-the loop.
+FILE is written by `training.pseudo_label` with a teacher, a finished run, for a folder
+of unlabelled images. The student becomes the next teacher; docs/recipes.md shows the
+loop.
 
 Target, top-1 on validation: B0 78.8, B1 81.5, B2 82.4, B3 84.1, B4 85.3, B5 86.1,
 B6 86.4, B7 86.9, L2 88.4 (tensorflow/tpu README), with 300 million images that are not
 public.
 Measured here: not run.
 
-Source: arXiv:1911.04252, section 3; its code was never published. Not built in: its
+Source: arXiv:1911.04252, section 3; its code was never published. Not included: the
 last 1.5 epochs at a higher resolution without augmentation.
 """
 
@@ -27,10 +27,10 @@ LARGEST_SHORT = VARIANTS["EfficientNetB4"]  # larger ones train twice as long
 
 
 def get_config(variant: str = "b0") -> TrainConfig:
-    """Returns the recipe; `pseudo_labels` has to exist before the run.
+    """Returns the recipe; the file `pseudo_labels` must exist before the run.
 
     Args:
-        variant: As for `imagenet`.
+        variant: Variant, as in `imagenet`.
     """
     scaling = VARIANTS[find_variant(variant)]
     is_large = scaling.depth > LARGEST_SHORT.depth

@@ -1,21 +1,21 @@
-r"""ImageNet weights fine-tuned on the eight data sets of the paper's transfer table.
+r"""ImageNet weights fine-tuned on the eight transfer data sets of the paper.
 
 python -m training.main --config=transfer:b0,flowers --workdir=runs/flowers
 
 MODEL,DATASET: any variant with "imagenet" weights, and one of cifar10, cifar100,
 birdsnap, cars, flowers, aircraft, pets, food101. TFDS does not have Birdsnap and FGVC
-Aircraft; docs/transfer.md tells how their files are arranged.
+Aircraft; docs/transfer.md explains how to arrange their files.
 
 Target, top-1 on test: the paper's Table 5, for B7 and others.
 Measured here: not run.
 
 Source: arXiv:1905.11946, section 5.3, which refers to arXiv:1805.08974, appendix A:
 20,000 steps of 256 images, Nesterov momentum 0.9, cosine, the BatchNorm rule below.
-There, learning rate and weight decay were chosen for every data set on held-out
-images, the learning rate from `LEARNING_RATES`; 0.01 and 1e-5 here are where to begin.
-Other than there, the held-out images stay held out: they choose the epoch, so that
-the test images choose nothing. They are a tenth of the training images, of Flowers its
-1,020 official ones.
+There, learning rate and weight decay were tuned for every data set on held-out images,
+the learning rate from `LEARNING_RATES`; 0.01 and 1e-5 here are starting points. Unlike
+there, the held-out images stay held out: they select the epoch, so that the test images
+select nothing. They are a tenth of the training images, for Flowers its 1,020 official
+ones.
 """
 
 from keras_efficientnet.common.choices import did_you_mean
@@ -51,7 +51,7 @@ def get_config(argument: str = "b0,flowers") -> TrainConfig:
         weights="imagenet",
         data=data_set.data,
         batch_size=BATCH_SIZE,
-        # A little more, so that rounding down to whole steps does not lose one.
+        # Slightly more, so that rounding down does not lose a step.
         epochs=(STEPS + 1e-3) / steps_per_epoch,
         lr_per_256=0.01,
         warmup_epochs=0,
@@ -59,7 +59,7 @@ def get_config(argument: str = "b0,flowers") -> TrainConfig:
         optimizer="sgd",
         weight_decay=1e-5,
         label_smoothing=0.0,
-        ema_decay=0.0,  # no moving average there
+        ema_decay=0.0,  # no moving average in the paper
         augment="crop_flip",
         bn_momentum=max(1 - 10 / steps_per_epoch, 0.9),
         checkpoint_every_steps=1000,

@@ -1,4 +1,4 @@
-"""Sizes and homes of the data sets that published results are on."""
+"""Published sizes of the data sets of the paper, and their sources."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """One data set, as published.
+    """Data set, as published.
 
     Attributes:
-        train: Training images, those that validate included.
-        test: Images that results are stated on.
+        train: Number of training images, including those held out for validation.
+        test: Number of images that results are reported on.
         classes: Number of classes.
-        data: What `TrainConfig.data` calls it. "folder:NAME" means that TFDS does
-            not have it: the images have to be put there, one folder per class.
-        held_out: Of the training images, those that validate: the official ones, or
-            the tenth that `sources` takes. 0: the test images are called
+        data: Value of `TrainConfig.data`. "folder:NAME" means that TFDS does not have
+            the data set: place its images there, one folder per class.
+        held_out: Number of training images held out for validation: the official
+            ones, or the tenth that `sources` takes. 0: the test images are called
             "validation".
     """
 
@@ -28,7 +28,7 @@ class DataSet:
 
     @property
     def splits(self) -> dict[str, int]:
-        """Images of each split of the source."""
+        """Number of images of each split."""
         if not self.held_out:
             return {"train": self.train, "validation": self.test}
         return {
@@ -40,8 +40,8 @@ class DataSet:
 
 IMAGENET = DataSet(1_281_167, 50_000, 1000, "tfds:imagenet2012")
 
-# Source: arXiv:1905.11946, Table 6, but for the test images of pets, where its 3,369
-# is a slip: the data set's own lists have 3,669.
+# Source: arXiv:1905.11946, Table 6, except for the test images of pets, where its 3,369
+# is a typo: the data set's own lists have 3,669.
 TRANSFER = {
     "cifar10": DataSet(50_000, 10_000, 10, "tfds:cifar10", 5_000),
     "cifar100": DataSet(50_000, 10_000, 100, "tfds:cifar100", 5_000),
@@ -55,10 +55,10 @@ TRANSFER = {
 
 
 def find(data: str) -> DataSet | None:
-    """Returns what is known of a data set by its `TrainConfig.data`, if anything.
+    """Returns the data set that `TrainConfig.data` names, if it is in these tables.
 
     Args:
-        data: Such as "tfds:cifar10"; a version after a second colon is left out.
+        data: Source such as "tfds:cifar10"; a version after a second colon is ignored.
 
     Example:
         >>> find("tfds:cifar100:3.0.2").classes

@@ -1,4 +1,4 @@
-"""Images that cannot be decoded: named, counted, and an error when they are many."""
+"""Handling of images that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keras_efficientnet.common.plain_text import printable
 
 from .sources import Split
 
-MOST = 0.01  # of the images of an epoch
+MOST = 0.01  # highest share of an epoch's images
 
 
 class UnreadableImagesError(ValueError):
@@ -32,7 +32,7 @@ class UnreadableImagesError(ValueError):
 
 @contextlib.contextmanager
 def suggest_skipping(on_bad_image: str) -> Iterator[None]:
-    """Adds to errors about images the setting that lets a run go on without them.
+    """Mentions on_bad_image='skip' in errors about images.
 
     Args:
         on_bad_image: Setting of the run, "raise" or "skip".
@@ -49,11 +49,11 @@ def suggest_skipping(on_bad_image: str) -> Iterator[None]:
 
 
 class BadImages:
-    """Lets batches skip the undecodable images of a split, and remembers them.
+    """Skips the undecodable images of a split and records them.
 
     Args:
         split: Split of the images.
-        found: Positions of those that earlier sessions have found.
+        found: Positions of images that earlier sessions have found.
     """
 
     def __init__(self, split: Split, found: Iterable[int] = ()) -> None:
@@ -74,13 +74,13 @@ class BadImages:
         return [printable(self._split.names[position]) for position in self.positions]
 
     def check(self, images: int) -> None:
-        """Checks that few images were bad.
+        """Checks that at most 1% of the images are undecodable.
 
         Args:
-            images: Of an epoch.
+            images: Number of images of an epoch.
 
         Raises:
-            ValueError: More than 1% of them were; the message names some.
+            ValueError: More of them are; the message names some.
         """
         names = self.names
         if len(names) > MOST * images:
@@ -95,12 +95,12 @@ class BadImages:
     def guard(
         self, example: Callable[..., Any], blank: Callable[..., Any]
     ) -> Callable[..., Any]:
-        """Makes a function that gives `blank` where `example` fails.
+        """Wraps a function so that it returns `blank` where `example` fails.
 
         Args:
-            example: From the tensors of an element, of which the last is the
+            example: Function from the tensors of an element, the last of which is the
                 position of the image, to an example.
-            blank: From the same to an example of the same shapes.
+            blank: Function from the same tensors to an example of the same shapes.
         """
 
         def recorded(*element: tf.Tensor) -> Any:
@@ -110,7 +110,7 @@ class BadImages:
                 return tf.nest.map_structure(tf.identity, blank(*element))
 
         def guarded(*element: tf.Tensor) -> Any:
-            # A data set of one element is what TensorFlow has for try and except.
+            # A data set of one element serves as try and except in a graph.
             one = tf.data.Dataset.from_tensors(element)
             found = one.map(example).ignore_errors()
             found = found.concatenate(one.map(recorded)).take(1)

@@ -1,4 +1,4 @@
-"""AdvProp: training on adversarial images too, with batch statistics of their own."""
+"""AdvProp: adversarial examples with batch normalisation of their own."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Callable, Mapping
 import keras
 import tensorflow as tf
 
-STEP = 1.0  # pixel values, of one step of the attacker
+STEP = 1.0  # step size of the attacker in pixel values
 
 
 def auxiliary_batch_norms(net: keras.Model) -> dict[int, keras.Layer]:
-    """Makes a second BatchNormalization for each of a network's.
+    """Creates an auxiliary BatchNormalization for each of a network's.
 
-    They begin as copies. Adversarial images have other statistics than clean ones;
-    kept apart, they help the shared convolutions without spoiling the main
+    They start as copies. Adversarial images have other statistics than clean ones:
+    kept apart, they train the shared convolutions without disturbing the main
     statistics, which alone go into the final model.
 
     Args:
-        net: A built model; it is not changed.
+        net: Built model; it is not changed.
 
     Returns:
-        id of a layer of `net` -> the auxiliary layer.
+        id of a layer of `net` -> its auxiliary layer.
 
     Source:
         arXiv:1911.09665, section 4.
@@ -30,10 +30,10 @@ def auxiliary_batch_norms(net: keras.Model) -> dict[int, keras.Layer]:
 
 
 def sync_trainable(net: keras.Model, auxiliary: Mapping[int, keras.Layer]) -> None:
-    """Freezes and thaws auxiliary layers like those that they stand for.
+    """Freezes and unfreezes auxiliary layers like the layers they belong to.
 
     Args:
-        net: What `auxiliary` was made for.
+        net: Network that `auxiliary` belongs to.
         auxiliary: Result of `auxiliary_batch_norms`; may be empty.
     """
     for layer in _batch_norms(net):
@@ -49,20 +49,20 @@ def attack(
     steps: int,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Changes images, a little each, so that the loss rises.
+    """Creates adversarial examples by projected gradient ascent (PGD).
 
-    Projected gradient ascent from a random start: `steps` times by one pixel value
-    in the direction of the gradient's sign.
+    From a random start, each step moves every value by one pixel value in the
+    direction of the gradient's sign.
 
     Args:
-        loss: From images to a scalar.
+        loss: Function from images to a scalar loss.
         images: (batch, height, width, 3), float, 0 to 255.
-        epsilon: Most that a value may change, pixel values.
-        steps: Of the attacker; the paper takes epsilon + 1, and 1 for epsilon 1.
-        seed: Of the random start, (2,), int32.
+        epsilon: Maximum perturbation in pixel values.
+        steps: Number of steps; the paper uses epsilon + 1, and 1 for epsilon 1.
+        seed: Seed of the random start, (2,), int32.
 
     Returns:
-        Images like `images`, 0 to 255, without a gradient.
+        Images of the same shape, 0 to 255, without a gradient.
 
     Source:
         arXiv:1911.09665, section 5.1; arXiv:1706.06083.
@@ -74,7 +74,7 @@ def attack(
     )
     changed = tf.clip_by_value(images + start, low, high)
     for _ in range(steps):
-        # The attacker only looks: no statistic and no dropout seed moves.
+        # The attack must not update statistics or dropout seeds.
         with keras.StatelessScope(), tf.GradientTape() as tape:
             tape.watch(changed)
             value = loss(changed)

@@ -20,7 +20,7 @@ _NAME = re.compile(r"step-(\d+)\.npz")
 
 
 def save_weights(model: keras.Model, path: pathlib.Path) -> None:
-    """Writes a model's weights, with a digest of them, atomically.
+    """Writes a model's weights and their digest, atomically.
 
     Args:
         model: Model whose weights to write.
@@ -30,7 +30,7 @@ def save_weights(model: keras.Model, path: pathlib.Path) -> None:
         OSError: The file cannot be written.
     """
     with replacing(path) as unfinished:
-        # HDF5 ends the process where a disk is full.
+        # HDF5 aborts the process when the disk is full.
         check_space(path.parent, 4 * model.count_params())
         model.save_weights(unfinished)
         with h5py.File(unfinished, "r+") as file:
@@ -38,11 +38,11 @@ def save_weights(model: keras.Model, path: pathlib.Path) -> None:
 
 
 def load_weights(model: keras.Model, path: pathlib.Path) -> None:
-    """Reads what `save_weights` wrote.
+    """Reads a file that `save_weights` wrote.
 
     Args:
         model: Model of the same architecture.
-        path: Path of the file. One of an earlier version has no digest to compare.
+        path: Path of the file. Files of earlier versions have no digest.
 
     Raises:
         ValueError: The file is missing or damaged.
@@ -74,13 +74,13 @@ def _unusable(path: pathlib.Path, reason: str) -> str:
 
 
 class Checkpoints:
-    """The latest checkpoints of a run: files `step-STEP.npz`, as `numpy.savez` makes.
+    """The latest checkpoints of a run: `numpy.savez` files named `step-STEP.npz`.
 
-    Each array carries a CRC-32 in the file, which is checked before it is used.
+    The CRC-32 of each array is checked before it is used.
 
     Args:
-        directory: Need not exist before the first is saved.
-        keep: How many of the latest stay.
+        directory: Folder of the checkpoints; created when the first one is saved.
+        keep: Number of latest checkpoints to keep.
     """
 
     def __init__(self, directory: pathlib.Path, keep: int) -> None:
@@ -90,15 +90,15 @@ class Checkpoints:
     def save(
         self, step: int, arrays: Mapping[str, Callable[[], np.ndarray]]
     ) -> pathlib.Path:
-        """Writes a checkpoint, then removes those that are too many.
+        """Writes a checkpoint, then removes the oldest surplus ones.
 
         Args:
-            step: Finished steps.
-            arrays: Name -> what returns the array; they are read and written one by
-                one, so that no second copy of the state is in memory.
+            step: Number of finished steps.
+            arrays: Name -> function that returns the array. Arrays are read and
+                written one by one, so that memory holds no second copy of the state.
 
         Returns:
-            Its path.
+            Path of the checkpoint.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"step-{step:09d}.npz"
@@ -111,14 +111,14 @@ class Checkpoints:
         return path
 
     def restore(self, assign: Mapping[str, Callable[[np.ndarray], object]]) -> None:
-        """Reads the latest checkpoint that is whole; warns of those that are not.
+        """Restores the latest intact checkpoint; warns about damaged ones.
 
         Args:
-            assign: Name -> what takes the array. None is called before the whole
-                file has been found good.
+            assign: Name -> function that takes the array. The functions are called
+                only after the entire file has been verified.
 
         Raises:
-            ValueError: There are checkpoints, and none is whole.
+            ValueError: There are checkpoints, but all are damaged.
         """
         paths = self._paths()
         for path in paths:
@@ -126,7 +126,7 @@ class Checkpoints:
                 _check(path, assign.keys())
             except Exception as error:  # zipfile raises half a dozen kinds
                 warnings.warn(
-                    f"{path} is damaged ({error}); taking the one before", stacklevel=2
+                    f"{path} is damaged ({error}); using the previous one", stacklevel=2
                 )
                 continue
             with np.load(path) as arrays:
@@ -135,12 +135,12 @@ class Checkpoints:
             return
         if paths:
             raise ValueError(
-                f"`workdir` must hold a checkpoint that can be read; none of the "
-                f"{len(paths)} in {self._directory} can"
+                f"`workdir` must hold an intact checkpoint; all {len(paths)} in "
+                f"{self._directory} are damaged"
             )
 
     def _paths(self) -> list[pathlib.Path]:
-        """Returns those there are, the latest first."""
+        """Returns the existing checkpoints, the latest first."""
         if not self._directory.is_dir():
             return []
         steps = {
@@ -152,7 +152,7 @@ class Checkpoints:
 
 
 def _check(path: pathlib.Path, names: Set[str]) -> None:
-    """Reads a whole checkpoint and compares its checksums."""
+    """Reads an entire checkpoint and compares its checksums."""
     with zipfile.ZipFile(path) as file:
         found = {i.filename.removesuffix(".npy") for i in file.infolist()}
         missing = sorted(names - found)

@@ -20,9 +20,9 @@ from .cluster import rendezvous, tf_config
 from .cluster.rendezvous import WorkerLostError
 from .preemption import signals_held
 
-SLURM_PORT = 8888  # of the first worker of a machine; the others count up
-# All workers were there a moment ago, so that TensorFlow's own wait, which cannot be
-# interrupted, need not be long.
+SLURM_PORT = 8888  # of a machine's first worker; the others take the next ones
+# All workers have just met, so TensorFlow's own wait, which cannot be interrupted, may
+# be short.
 _REGISTER_TIMEOUT_S = 120
 
 
@@ -31,8 +31,8 @@ class Timeouts:
     """Timeouts of a multi-worker run.
 
     Attributes:
-        start_s: Longest wait for the other workers at the start, seconds.
-        heartbeat_s: Silence after which a worker counts as lost, seconds.
+        start_s: Longest wait for the other workers at the start, in seconds.
+        heartbeat_s: Silence after which a worker counts as lost, in seconds.
     """
 
     start_s: float = 300.0
@@ -42,23 +42,22 @@ class Timeouts:
 def make_strategy(
     name: str, timeouts: Timeouts | None = None
 ) -> tf.distribute.Strategy:
-    """Makes a strategy by name.
+    """Creates a distribution strategy by name.
 
     Args:
-        name: Key of `STRATEGIES`: "one_device" takes the first GPU, or the
-            processor; "mirrored" every GPU of this machine, or every logical
-            processor device; "multi_worker" one process per machine or GPU, as
-            TF_CONFIG or SLURM describes; "tpu" the TPU of this machine, or the one
-            that TPU_NAME names. "auto" is the first that applies of: multi_worker
-            when TF_CONFIG lists more than one worker, tpu when there is one, mirrored
-            when there are several GPUs, one_device.
-        timeouts: Timeouts of "multi_worker"; None: the defaults.
+        name: Key of `STRATEGIES`: "one_device" uses the first GPU, or the CPU;
+            "mirrored" every GPU of this machine, or every logical CPU device;
+            "multi_worker" one process per machine or GPU, as TF_CONFIG or SLURM
+            describes; "tpu" the TPU of this machine, or the one that TPU_NAME names.
+            "auto" is multi_worker if TF_CONFIG lists several workers, else tpu if
+            there is one, else mirrored if there are several GPUs, else one_device.
+        timeouts: Timeouts of "multi_worker". None: the defaults.
 
     Raises:
-        ValueError: This machine, or its environment, does not have what it takes.
+        ValueError: This machine or its environment does not fit the strategy.
         WorkerLostError: Another worker cannot be reached.
-        RuntimeError: TensorFlow has run something already, which "multi_worker" has
-            to come before. Call `make_strategy` before opening a source.
+        RuntimeError: TensorFlow has already been used, which "multi_worker" does not
+            allow. Call `make_strategy` before opening a source.
     """
     return STRATEGIES[name](timeouts or Timeouts())
 
@@ -84,7 +83,7 @@ def _mirrored(timeouts: Timeouts) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(_devices("GPU") or _devices("CPU"))
 
 
-_multi_worker_strategy: list[tf.distribute.Strategy] = []
+_multi_worker_strategy: list[tf.distribute.Strategy] = []  # at most one
 
 
 def _multi_worker(timeouts: Timeouts) -> tf.distribute.Strategy:
@@ -106,8 +105,8 @@ def _start_multi_worker(timeouts: Timeouts) -> tf.distribute.Strategy:
         cluster = tf_config.Cluster(addresses, task)
     if eager_context.context()._context_handle is not None:
         raise RuntimeError(
-            "`strategy` 'multi_worker' must come before everything else that "
-            "TensorFlow does in a process"
+            "`strategy` 'multi_worker' must be created before TensorFlow is used in "
+            "the process"
         )
     rendezvous.meet(cluster, timeouts.start_s)
     _configure_heartbeats(cluster, timeouts)
@@ -137,7 +136,7 @@ def check_cluster() -> None:
 
 
 def _configure_heartbeats(cluster: tf_config.Cluster, timeouts: Timeouts) -> None:
-    """Configures what the strategy would otherwise leave at 10 seconds."""
+    """Sets the heartbeat timeout, which is 10 seconds by default."""
     jobs = tf.compat.v1.ConfigProto().experimental.coordination_config
     for job in tf_config.JOBS:
         tasks = sum(name.startswith(f"{job} ") for name in cluster.addresses)
@@ -156,8 +155,8 @@ def _configure_heartbeats(cluster: tf_config.Cluster, timeouts: Timeouts) -> Non
 def _slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
     tasks, options = _tasks_per_node(), {}
     if _visible_gpus() < tasks:
-        # SLURM has given each task its own, or there are none. TensorFlow's resolver
-        # would fail at dividing them once more.
+        # SLURM has already given each task its own GPU, or there are none. TensorFlow's
+        # resolver would fail to divide them again.
         options = {"gpus_per_node": tasks, "gpus_per_task": 1, "auto_set_gpu": False}
     try:
         return tf.distribute.cluster_resolver.SlurmClusterResolver(
@@ -170,7 +169,7 @@ def _slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
 
 
 def _visible_gpus() -> int:
-    # Not by TensorFlow: it would take hold of all of them.
+    # Not by TensorFlow, which would claim all of them.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name])
@@ -182,13 +181,13 @@ def _visible_gpus() -> int:
 
 
 def _tasks_per_node() -> int:
-    """Returns the most tasks that a machine has, as in "2(x3),1"."""
+    """Returns the largest number of tasks on a machine, 2 for "2(x3),1"."""
     listed = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
     numbers = re.findall(r"(\d+)(?:\(x\d+\))?(?:,|$)", listed)
     return max(map(int, numbers), default=1)
 
 
-@functools.cache  # a second initialisation would lose what is on the TPU
+@functools.cache  # a second initialisation would clear the TPU's memory
 def _tpu(timeouts: Timeouts) -> tf.distribute.Strategy:
     del timeouts
     name = os.environ.get("TPU_NAME", "local")

@@ -1,4 +1,4 @@
-"""The end of a run: the best weights' scores, the model, the pictures, the report."""
+"""End of a run: scores of the best weights, model, pictures and report."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .run import Run
 
 
 def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
-    """Scores the best weights once on the final split and writes what remains.
+    """Scores the best weights once on the final split and writes the results.
 
     All workers share the scoring; the chief writes.
 
     Args:
-        run: All steps are made.
-        scores_only: Whether to write the final figures only. The loss among them
-            then has the label smoothing in it, as in validation.
+        run: Run whose steps are finished.
+        scores_only: Whether to write summary.json only. Its loss then includes label
+            smoothing, as in validation.
 
     Returns:
-        The final figures, as in summary.json.
+        The contents of summary.json.
     """
     state, folder, source = run.state, run.folder, run.source
     run.workers.together(
@@ -61,7 +61,7 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
 
 
 def rebuild_missing_model(config: TrainConfig, folder: RunFolder) -> None:
-    """Writes the model of a finished run again if it is missing.
+    """Rebuilds the model file of a finished run if it is missing.
 
     Args:
         config: Configuration of the run.
@@ -117,7 +117,7 @@ def _summarize(run: Run, final: keras.Model, scores: Scores) -> dict[str, Any]:
         "final_split": run.source.final_split,
         **{f"final_{k}": v for k, v in dataclasses.asdict(scores).items()},
         "seconds": round(float(state.seconds.numpy()), 1),
-        # None when an earlier sitting made all steps but did not get to this line.
+        # None if an earlier session finished the steps but not the summary.
         "seconds_to_first_step": None
         if math.isnan(run.first_step_s)
         else round(run.first_step_s, 1),

@@ -1,4 +1,4 @@
-"""The network as a training step computes it: faster, and in parts."""
+"""Forward pass with fused layers and rematerialisation."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Forward:
     """Computes a network in training mode, like `net(images, training=True)`.
 
     Args:
-        net: A functional model.
-        stages: Those whose activations are computed again in the backward pass,
-            1 to 7; see `remat`.
-        swaps: id of a layer -> the layer to compute in its place.
+        net: Functional model.
+        stages: Stages whose activations are recomputed in the backward pass, 1 to 7;
+            see `remat`.
+        swaps: id of a layer -> layer to call in its place.
         bn_group_size: Number of replicas that share BatchNorm's statistics.
 
     Raises:
-        ValueError: The network lacks one of `stages`.
+        ValueError: The network does not have one of `stages`.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Forward:
         self._segments = remat.split_segments(_nodes(net), net.outputs, stages)
 
     def __call__(self, images: Any) -> Any:
-        """Returns the network's output; statistics and dropout seeds move on."""
+        """Returns the network's output; updates statistics and dropout seeds."""
         tensors = {id(self._net.inputs[0]): images}
         for segment in self._segments:
             inputs = [tensors[key] for key in segment.inputs]
@@ -67,8 +67,8 @@ class Forward:
 
 
 def _nodes(net: keras.Model) -> list[Any]:
-    # Keras has no public way to walk a graph that skips the layers' own copies in
-    # other graphs, as a network with a new classifier has them.
+    # Keras has no public way to walk a graph without the nodes that its layers have in
+    # other graphs, as the layers below a new classifier do.
     depths = sorted(net._nodes_by_depth, reverse=True)
     nodes = [node for depth in depths for node in net._nodes_by_depth[depth]]
     return [node for node in nodes if not node.is_input]

@@ -1,4 +1,4 @@
-"""Layers in training mode, the costly ones by other means than Keras'."""
+"""Fused implementations of layers in training mode."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def call_layer(
 ) -> Any:
     """Calls a layer in training mode.
 
-    Batch normalisation becomes one fused operation where Keras takes a dozen, which
-    halves the time to the first step and speeds up the others. On processors a 1x1
-    convolution is a matrix product, whose gradients take half the time, and swish
-    and its gradient are compiled to a single pass each.
+    Batch normalisation is one fused operation instead of Keras' dozen, which halves the
+    time to the first step and speeds up the others. On CPUs, a 1x1 convolution is a
+    matrix product, whose gradients take half the time, and swish and its gradient are
+    compiled into a single pass each.
 
     Args:
-        layer: Of any kind.
-        args: Of its call.
-        kwargs: Of its call.
+        layer: Layer of any kind.
+        args: Positional arguments of the call.
+        kwargs: Keyword arguments of the call.
         bn_group_size: Number of replicas that share BatchNorm's statistics.
 
     Returns:
-        What the layer gives, but for rounding.
+        The layer's output, up to rounding.
     """
     if bn_group_size > 1 and _is_groupable(layer):
         return _grouped_batch_norm(layer, args[0], bn_group_size)
@@ -44,7 +44,7 @@ def call_layer(
 
 
 def _is_fusible(layer: keras.Layer) -> bool:
-    """Tells whether a layer is plain BatchNorm over images, in training."""
+    """Returns whether a layer is plain BatchNorm over images, in training."""
     is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
     return bool(
         _is_trained_batch_norm(layer)
@@ -56,7 +56,7 @@ def _is_fusible(layer: keras.Layer) -> bool:
 
 
 def _is_groupable(layer: Any) -> bool:
-    """Tells whether a layer's statistics may be shared by a group of replicas."""
+    """Returns whether a group of replicas may share a layer's statistics."""
     # Synchronised BatchNorm shares them among all replicas.
     return _is_trained_batch_norm(layer) and not layer.synchronized
 
@@ -123,8 +123,8 @@ def _fused_batch_norm(layer: Any, x: Any) -> Any:
         epsilon=layer.epsilon,
         is_training=True,
     )
-    # The kernel estimates the variance of the population that the batch is drawn
-    # from; Keras and the original keep that of the batch itself.
+    # The kernel returns the unbiased variance; Keras and the original average the
+    # biased one.
     positions = tf.cast(tf.size(x), tf.float32) / x.shape[-1]
     if x.shape.num_elements():
         positions = x.shape.num_elements() / x.shape[-1]
@@ -146,9 +146,9 @@ def _grouped_batch_norm(layer: Any, x: Any, group_size: int) -> Any:
 
 
 def _group_moments(x: Any, group_size: int) -> tuple[Any, Any]:
-    """Returns mean and variance over the group of replicas that this one is in.
+    """Returns mean and variance over this replica's group.
 
-    Groups are replicas in a row. Strategies can only sum over all replicas, so each
+    Groups are consecutive replicas. Strategies can only sum over all replicas, so each
     replica adds its sums to the row of its group, in one message per layer.
     """
     context = tf.distribute.get_replica_context()
@@ -160,7 +160,7 @@ def _group_moments(x: Any, group_size: int) -> tuple[Any, Any]:
     rows = context.all_reduce("SUM", is_mine * tf.stack(sums))
     total, squares, count = tf.unstack(tf.reduce_sum(is_mine * rows, axis=0))
     mean = total / count
-    # As in the original. Rounding may bring it below zero.
+    # As in the original. Rounding may make it negative.
     variance = tf.maximum(squares / count - tf.square(mean), 0.0)
     return mean, variance
 

@@ -1,4 +1,4 @@
-"""Configuration to network."""
+"""Builds the network of a training configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..config import ANY_SCALING, TrainConfig
 
 
 def build(config: TrainConfig, classes: int) -> keras.Model:
-    """Builds the network that training changes; it gives logits.
+    """Builds the network to train, which outputs logits.
 
     Args:
         config: Architecture, initial weights and precision.
@@ -23,12 +23,11 @@ def build(config: TrainConfig, classes: int) -> keras.Model:
 
     Returns:
         A model from (batch, resolution, resolution, 3), 0 to 255, to logits,
-        (batch, classes), float32. Where it is trained on images of other sizes than
-        it is used for, it takes any size. A classifier that is new to given weights
-        starts at zero.
+        (batch, classes), float32. With progressive resizing it takes any size. A new
+        classifier on pretrained weights starts at zero.
 
     Raises:
-        ValueError: The weights do not fit.
+        ValueError: The weights do not fit the network.
     """
     size = None if {*config.sizes} != {config.resolution} else config.resolution
     with _dtype_policy(config.precision):
@@ -47,8 +46,8 @@ def bn_group_size(config: TrainConfig, replicas: int) -> int:
         replicas: Number of replicas of a step.
 
     Returns:
-        1 where each replica has its own statistics, where all share them by
-        `sync_batch_norm`, and where BatchNorm is frozen.
+        Number of replicas; 1 if each replica has its own statistics, if all share them
+        (`sync_batch_norm`), or if BatchNorm is frozen.
 
     Raises:
         ValueError: The groups do not divide the replicas evenly.
@@ -72,15 +71,15 @@ def bn_group_size(config: TrainConfig, replicas: int) -> int:
 
 
 def with_softmax(config: TrainConfig, model: keras.Model) -> keras.Model:
-    """Builds the float32 twin of a trained network that gives probabilities.
+    """Builds the float32 copy of a trained network that outputs probabilities.
 
     Args:
-        config: What `model` was built from.
-        model: Result of `build`; its weights are copied.
+        config: Configuration that `model` was built from.
+        model: Trained network, whose weights are copied.
 
     Returns:
         A model from (batch, resolution, resolution, 3), 0 to 255, to
-        probabilities, (batch, classes), float32. It has built-in layers only.
+        probabilities, (batch, classes), float32, of built-in layers only.
     """
     with _dtype_policy("float32"):
         classes, size = model.output_shape[-1], config.resolution
@@ -115,7 +114,7 @@ def _build(
             head_filters=config.head_filters,
         )
     factory = getattr(keras_efficientnet, config.variant)
-    # The twin of a network that began with published weights is built without them.
+    # `with_softmax` builds its copy without weights, but with the same options.
     options = published_options(config.weights or "", config.variant) | _chosen(config)
     if weights is None:
         return factory(
@@ -139,15 +138,15 @@ def _build(
     net = keras_efficientnet.reset_classifier(
         features, classes, dropout=_dropout(config), classifier_activation=activation
     )
-    # The usual start of a classifier suits a thousand classes: with ten, on trained
-    # features, its first loss is five times that of a plain guess.
+    # The default initializer suits a thousand classes: with ten, on pretrained
+    # features, the initial loss is five times that of uniform predictions.
     kernel = net.get_layer("predictions").kernel
     kernel.assign(keras.ops.zeros_like(kernel))
     return net
 
 
 def _chosen(config: TrainConfig) -> dict[str, Any]:
-    """Returns the factory's arguments that the config says."""
+    """Returns the factory's arguments that the config sets."""
     names = ("normalization", "padding", "bn_epsilon")
     values = {name: getattr(config, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The parts of a run that differ in image size or in what is trained."""
+"""Phases of a run: image size and trained parts by step."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from ..config import TrainConfig
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """Steps in a row that share an image size and the weights they train.
+    """Consecutive steps with the same image size and the same trained weights.
 
     Attributes:
-        first_step: Where it begins.
-        last_step: Where it ends; it is not part of it.
-        image_size: Side of the training images, pixels.
-        frozen: The last part of the network that is not trained, as for
-            `keras_efficientnet.freeze`: 0 (the stem) to 7, or "top"; None: all
-            parts are trained.
+        first_step: First step of the phase, counted from 0.
+        last_step: Step after the last one of the phase.
+        image_size: Side of the training images in pixels.
+        frozen: Last frozen part of the network, as for `keras_efficientnet.freeze`:
+            0 (the stem) to 7, or "top". None: all parts are trained.
     """
 
     first_step: int
@@ -28,7 +27,7 @@ class Phase:
     frozen: int | str | None
 
     def describe(self) -> str:
-        """Returns what is trained, and on which image size, in words."""
+        """Returns the trained parts and the image size in words."""
         whole = {None: "all weights", "top": "the classifier", 0: "all but the stem"}
         if self.frozen in whole:
             trained = whole[self.frozen]
@@ -40,20 +39,20 @@ class Phase:
 
 
 def plan_phases(config: TrainConfig, images: int) -> list[Phase]:
-    """Lists the phases of a run, which follow each other without a gap.
+    """Lists the phases of a run in order, without gaps.
 
     Args:
-        config: The run.
-        images: Of the training split.
+        config: Configuration of the run.
+        images: Number of training images.
 
     Example:
         >>> config = TrainConfig(batch_size=10, epochs=4, progressive_sizes="128,224")
-        >>> [(p.first_step, p.last_step, p.image_size) for p in plan(config, 100)]
+        >>> phases = plan_phases(config, 100)
+        >>> [(p.first_step, p.last_step, p.image_size) for p in phases]
         [(0, 20, 128), (20, 40, 224)]
     """
     total = config.total_steps(images)
     head_end = min(total, int(config.head_only_epochs * config.steps_per_epoch(images)))
-    # The share of each size begins where that of the one before ends.
     sizes = {total * i // len(config.sizes): s for i, s in enumerate(config.sizes)}
     edges = sorted({*sizes, head_end, total})
     return [
@@ -68,15 +67,15 @@ def plan_phases(config: TrainConfig, images: int) -> list[Phase]:
 
 
 def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:
-    """Returns the last step of each epoch, and the epoch's number from 1.
+    """Returns the last step of each epoch with the epoch's number, from 1.
 
     Args:
-        config: The run.
-        images: Of the training split.
+        config: Configuration of the run.
+        images: Number of training images.
 
     Returns:
-        Step -> epoch, in rising order. A fractional last epoch keeps its fraction;
-        an epoch shorter than a step is left out.
+        Step -> epoch, in ascending order. A fractional last epoch keeps its fraction;
+        epochs shorter than a step are left out.
     """
     total, per_epoch = config.total_steps(images), config.steps_per_epoch(images)
     whole = range(1, math.ceil(config.epochs))

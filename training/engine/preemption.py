@@ -17,19 +17,19 @@ SIGNALS = tuple(filter(None, (signal.SIGTERM, signal.SIGINT, _HANG_UP)))
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was told to end, and can be resumed."""
+    """A signal has stopped the run, which can be resumed."""
 
 
 class SignalHandler:
-    """Takes SIGTERM, SIGINT and SIGHUP for the time of a block. A context manager.
+    """Handles SIGTERM, SIGINT and SIGHUP inside a block. A context manager.
 
-    They raise `Interrupted` at once, but not inside `postponed`: there the loop asks
-    for `requested` between two steps. A second SIGINT ends the process. Outside the
-    main thread, where Python takes no signals, nothing is done. Under `nohup`, which
-    ignores SIGHUP, that stays ignored.
+    A signal raises `Interrupted` at once, except inside `postponed`, where the loop
+    checks `requested` between two steps. A second SIGINT ends the process. Outside the
+    main thread, where Python delivers no signals, the handler does nothing. SIGHUP
+    stays ignored under `nohup`.
 
     Attributes:
-        requested: Name of the signal that has come, such as "SIGTERM"; empty: none.
+        requested: Name of the received signal, such as "SIGTERM"; empty if none.
     """
 
     def __init__(self) -> None:
@@ -50,24 +50,24 @@ class SignalHandler:
 
     @contextlib.contextmanager
     def postponed(self) -> Iterator[None]:
-        """Holds signals back for the time of a block; one that came is kept."""
+        """Postpones signals inside a block; `requested` keeps a received one."""
         yield from self._switch(True)
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Raises at signals again, inside `postponed`.
+        """Raises at signals at once again, for a block inside `postponed`.
 
         Raises:
-            Interrupted: A signal has come, now or before.
+            Interrupted: A signal arrived inside the block or before it.
         """
         self.check()
         yield from self._switch(False)
 
     def check(self) -> None:
-        """Raises if a signal has come.
+        """Checks that no signal has been received.
 
         Raises:
-            Interrupted: One has.
+            Interrupted: A signal has been received.
         """
         if self.requested:
             raise Interrupted(self.requested)
@@ -90,7 +90,7 @@ class SignalHandler:
         if not self._is_postponed:
             self.check()
         print(
-            f"{self.requested}: saving after this step; Ctrl-C once more quits at once",
+            f"{self.requested}: saving after this step; press Ctrl-C again to quit now",
             file=sys.stderr,
             flush=True,
         )
@@ -98,9 +98,9 @@ class SignalHandler:
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Holds signals back for the time of a block that puts its own handlers in place.
+    """Blocks signals during a block that installs handlers of its own.
 
-    Afterwards the handlers from before are back, and take what came meanwhile.
+    Afterwards the previous handlers are back and receive the pending signals.
     """
     is_main = threading.current_thread() is threading.main_thread()
     handlers = {s: signal.getsignal(s) for s in SIGNALS} if is_main else {}

@@ -1,4 +1,4 @@
-"""Computing activations a second time instead of keeping them."""
+"""Rematerialisation (gradient checkpointing) of blocks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """Layers in a row.
+    """Consecutive layers of a network.
 
     Attributes:
         nodes: Calls of layers, in the order of computation.
-        inputs: Keys (ids of symbolic tensors) of what they need from outside.
-        outputs: Keys of what others need of them.
-        is_kept: Whether their activations are kept for the backward pass.
+        inputs: Keys (ids of symbolic tensors) of the segment's inputs.
+        outputs: Keys of the segment's outputs.
+        is_kept: Whether the activations are kept for the backward pass.
     """
 
     nodes: list[Any]
@@ -32,18 +32,18 @@ class Segment:
 def split_segments(
     nodes: Sequence[Any], results: Sequence[Any], stages: Sequence[int]
 ) -> list[Segment]:
-    """Cuts a network so that each block of the given stages is a segment.
+    """Splits a network so that each block of the given stages is a segment.
 
-    Block by block, because the inputs of blocks are thin and what they keep inside
-    is six times as wide.
+    The blocks are the segments because their inputs are narrow: the activations inside
+    have six times as many channels.
 
     Args:
-        nodes: Of a functional model, in the order of computation.
-        results: The model's symbolic outputs.
-        stages: Those that are not kept, 1 to 7.
+        nodes: Nodes of a functional model, in the order of computation.
+        results: Symbolic outputs of the model.
+        stages: Stages whose activations are recomputed, 1 to 7.
 
     Raises:
-        ValueError: There is no such stage.
+        ValueError: The network does not have one of the stages.
     """
     found = {match[2] for match in map(_block, nodes) if match}
     missing = [stage for stage in stages if str(stage) not in found]
@@ -70,18 +70,18 @@ def recompute(
     inputs: Sequence[Any],
     layers: Sequence[Any],
 ) -> list[Any]:
-    """Computes something whose intermediate results are not kept.
+    """Calls a function and recomputes its activations in the backward pass.
 
-    In the backward pass it is computed again, with the dropout seeds of the first
-    time. Statistics of BatchNorm and seeds move on once.
+    The second computation uses the dropout seeds of the first. BatchNorm's statistics
+    and the seeds are updated once.
 
     Args:
-        compute: From tensors to tensors, by `layers`.
-        inputs: Of `compute`.
-        layers: All layers that it uses.
+        compute: Function from tensors to tensors that calls `layers`.
+        inputs: Inputs of `compute`.
+        layers: All layers that `compute` uses.
 
     Returns:
-        What `compute` returns.
+        The outputs of `compute`.
 
     Source:
         arXiv:1604.06174.
@@ -119,11 +119,11 @@ def recompute(
 
 
 def _after(signal: Any, tensors: Sequence[Any]) -> list[Any]:
-    """Returns `tensors`, but not before `signal` is known.
+    """Returns `tensors`, with a data dependency on `signal`.
 
-    Without this the second computation would run early, or be merged with the
-    first by the graph's optimizers, and all would be kept after all. A data
-    dependency, because XLA drops control dependencies.
+    Without it, the second computation would run early, or the graph optimizers would
+    merge it with the first, and the activations would be kept after all. A control
+    dependency would not do: XLA drops them.
     """
     first = tf.reshape(signal, [-1])[0]
     zero = tf.where(tf.math.is_finite(first), tf.zeros_like(first), 0)
@@ -131,7 +131,7 @@ def _after(signal: Any, tensors: Sequence[Any]) -> list[Any]:
 
 
 def _block(node: Any) -> re.Match[str] | None:
-    """Finds a block's name, and in it that of its stage."""
+    """Matches the name of a block, and in it the number of its stage."""
     return re.match(r"(block([1-7])[a-z]+)_", node.operation.name)
 
 

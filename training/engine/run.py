@@ -1,4 +1,4 @@
-"""A run in progress: its parts, its checks, and how it is saved."""
+"""Parts of a run in progress, with checks for divergence and checkpointing."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .cluster.workers import Workers
 from .preemption import SignalHandler
 from .train_state import TrainState
 
-AGREE_EVERY_S = 5  # between two agreements of the workers on whether to stop
-MOST_STEPS_APART = 1000  # of such agreements
+AGREE_EVERY_S = 5  # seconds between stop votes of the workers
+MOST_STEPS_APART = 1000  # steps between stop votes
 
 
 @dataclasses.dataclass
@@ -29,22 +29,22 @@ class Run:
     """The parts of a run in progress.
 
     Attributes:
-        config: What it was told.
-        folder: Where it writes; only the chief does.
-        source: Images.
-        state: What training changes.
-        strategy: What `state` was made under.
-        workers: The processes that share the run.
-        checkpoints: In `folder`.
-        interrupts: Whether it has been told to stop.
-        evaluator: Of the model.
-        progress: What people see while they wait.
-        metrics: Figures of each epoch.
-        tensorboard: The same figures; None on workers that do not write.
-        bad_images: Those that could not be decoded; None when they are an error.
-        started: Seconds of `time.perf_counter`, less those of earlier sittings.
-        first_step_s: From the call to the end of the first step; nan before.
-        checked_step: Up to here the losses are known to be finite.
+        config: Configuration of the run.
+        folder: Run folder; only the chief writes to it.
+        source: Images of the run.
+        state: State that training changes.
+        strategy: Distribution strategy of `state`.
+        workers: Processes that share the run.
+        checkpoints: Checkpoints in `folder`.
+        interrupts: Handler of the signals that stop the run.
+        evaluator: Evaluator of the model.
+        progress: Progress bar and epoch lines.
+        metrics: Writer of metrics.csv.
+        tensorboard: TensorBoard writer; None on workers that do not write.
+        bad_images: Images that could not be decoded; None if these raise an error.
+        started: `time.perf_counter` at the start, less the time of earlier sessions.
+        first_step_s: Seconds until the end of the first step; NaN before.
+        checked_step: Last step up to which the losses are known to be finite.
     """
 
     config: TrainConfig
@@ -68,29 +68,29 @@ class Run:
 
     @property
     def skips_bad_images(self) -> bool:
-        """Whether images that cannot be decoded count for nothing."""
+        """Whether images that cannot be decoded are left out."""
         return self.config.on_bad_image == "skip"
 
     @property
     def images(self) -> int:
-        """Images of the training split."""
+        """Number of training images."""
         return len(self.source.split("train"))
 
     @property
     def step(self) -> int:
-        """Finished steps; waits for the device."""
+        """Number of finished steps; waits for the device."""
         return int(self.state.step.numpy())
 
     @property
     def seconds(self) -> float:
-        """Time in training, over all sittings."""
+        """Seconds of training, over all sessions."""
         return time.perf_counter() - self.started
 
     def check_finite(self, step: int) -> float:
-        """Returns the mean loss of the epoch so far, if it is finite.
+        """Checks that the loss is finite and returns its mean over the epoch so far.
 
         Raises:
-            FloatingPointError: It is not; the message names the steps.
+            FloatingPointError: A value is not finite; the message names the steps.
         """
         loss, _, images = self.state.sums.numpy()
         if not math.isfinite(loss):
@@ -105,7 +105,7 @@ class Run:
         """Writes a checkpoint, unless the loss or a weight is not finite.
 
         Raises:
-            FloatingPointError: It is not; the message names the steps.
+            FloatingPointError: A value is not finite; the message names the steps.
         """
         since = self.checked_step
         self.check_finite(step)
@@ -113,7 +113,7 @@ class Run:
         self.workers.by_chief(lambda: self._write_checkpoint(step, since))
 
     def write_epoch(self, row: dict[str, float], is_best: bool) -> None:
-        """Writes the figures of an epoch, and its averaged weights if they are best."""
+        """Writes the metrics of an epoch, and its averaged weights if they are best."""
         self.metrics.add(row)
         if self.tensorboard:
             self.tensorboard.add(row)
@@ -125,7 +125,7 @@ class Run:
             self.state.save(self.checkpoints)
         except FloatingPointError as error:
             self.checked_step = since
-            reason = f"It was, but {error} after them; look"
+            reason = f"The loss was finite, but {error} after an update"
             raise FloatingPointError(self._describe_range(reason, step)) from error
         if self.bad_images:
             found = BadImageRecord(
@@ -134,9 +134,9 @@ class Run:
             self.folder.write_bad_images(found)
 
     def should_stop(self, step: int) -> bool:
-        """Tells whether a worker has been told to; all get the same answer.
+        """Returns whether a worker has received a signal; all get the same answer.
 
-        Several workers agree every few seconds only, because that waits for the
+        Several workers vote only every few seconds, because a vote waits for the
         devices.
         """
         if self.workers.count == 1:
@@ -149,7 +149,7 @@ class Run:
         told, step_ms = self.workers.gather(
             bool(self.interrupts.requested), min(int(step_s * 1000), 10**9)
         ).max(axis=0)
-        # The slowest worker's time, so that all choose the same step.
+        # By the slowest worker, so that all choose the same step for the next vote.
         apart = AGREE_EVERY_S * 1000 / max(int(step_ms), 1) if step_ms else 1
         self._agree_at_step = step + int(min(max(apart, 1), MOST_STEPS_APART))
         self._agreed = (step, time.perf_counter())

@@ -1,4 +1,4 @@
-"""Everything that training changes, and how it is saved and restored."""
+"""Training state: model, optimizer, moving average, step and scores."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from .checkpoints import Checkpoints
 
 
 class TrainState:
-    """Model, optimizer, moving average of the weights, step and scores.
+    """State that training changes and checkpoints hold.
 
-    Make it inside the strategy's scope.
+    Create it inside the strategy's scope.
 
     Args:
-        model: Built; all its variables count, the seeds of dropout included.
-        optimizer: A Keras optimizer for the model's trainable variables.
+        model: Built model; all its variables belong to the state, dropout seeds
+            included.
+        optimizer: Keras optimizer for the trainable variables.
         ema_decay: Highest decay of the moving average, per step.
         auxiliary: Layers that are trained and checkpointed with the model without
-            being part of it; see `adversarial.auxiliary_batch_norms`.
+            being part of it; see `advprop.auxiliary_batch_norms`.
 
     Attributes:
-        step: Finished steps, int64.
-        sums: Summed loss, right answers and images since the epoch began, (3,),
+        step: Number of finished steps, int64.
+        sums: Sums of loss, correct predictions and images of the epoch so far, (3,),
             float32.
-        best_top1: Of the best validation yet, a ratio; -1 before the first.
-        best_loss: Of the same validation, nats.
-        best_epoch: When that was.
-        seconds: Spent in training, over all sittings.
+        best_top1: Top-1 of the best validation so far, a ratio; -1 before the first.
+        best_loss: Loss of the best validation, nats.
+        best_epoch: Epoch of the best validation.
+        seconds: Seconds of training, over all sessions.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class TrainState:
             v.value for v in model.variables if tf.as_dtype(v.dtype).is_floating
         ]
         self._ema = [_variable(v.numpy()) for v in self._averaged]
-        # A function per state: TensorFlow takes one for all models for a mistake.
+        # One function per state: TensorFlow warns when models share one.
         assign = functools.partial(_assign, self._averaged)
         self._put = tf.function(assign)
         self._put_ema = tf.function(functools.partial(assign, self._ema))
@@ -74,12 +75,11 @@ class TrainState:
         return [*self.model.trainable_variables, *others]
 
     def update_ema(self) -> None:
-        """Moves the average towards the weights; call it after each step.
+        """Updates the moving average of the weights; call it after each step.
 
-        The decay is min(ema_decay, (1 + t) / (10 + t)) with t finished steps, so
-        that the first steps do not hang on to the random start. Moving statistics of
-        BatchNorm are averaged too. A weight that is not finite leaves its average as
-        it is.
+        The decay is min(ema_decay, (1 + t) / (10 + t)) after t steps, so that the
+        random initial weights are soon forgotten. BatchNorm's moving statistics are
+        averaged too. A value that is not finite does not change its average.
 
         Source:
             tensorflow, python/training/moving_averages.py (`num_updates`);
@@ -94,8 +94,8 @@ class TrainState:
     def average_statistics(self) -> None:
         """Averages BatchNorm's moving statistics over the replicas of a step.
 
-        Call it in each replica, after the model. Without it each replica would keep
-        its own, and a checkpoint those of the first only. Synchronised BatchNorm has
+        Call it in each replica, after the model. Without it, each replica would keep
+        its own, and checkpoints only those of the first. Synchronised BatchNorm has
         equal ones anyway, and frozen BatchNorm does not change them.
         """
         context = tf.distribute.get_replica_context()
@@ -118,7 +118,7 @@ class TrainState:
 
     @contextlib.contextmanager
     def ema_weights(self) -> Iterator[None]:
-        """Puts the averaged weights into the model, for the time of a block."""
+        """Puts the averaged weights into the model inside a block."""
         kept = [tf.identity(v) for v in self._averaged]
         self._put_ema()
         try:
@@ -127,23 +127,23 @@ class TrainState:
             self._put(kept)
 
     def save_ema_weights(self, path: pathlib.Path) -> None:
-        """Writes the averaged weights; an older file gives way at the end only.
+        """Writes the averaged weights, atomically.
 
         Args:
-            path: Ends in ".weights.h5".
+            path: Path of the file; ends in ".weights.h5".
         """
         with self.ema_weights():
             checkpoints.save_weights(self.model, path)
 
     def is_best(self, top1: float, loss: float) -> bool:
-        """Tells whether a validation beats all before; at equal top-1, by its loss."""
+        """Returns whether a validation is the best; the loss decides equal top-1."""
         return (top1, -loss) > (self.best_top1.numpy(), -self.best_loss.numpy())
 
     def save(self, folder: Checkpoints) -> None:
-        """Writes everything, except when a weight is not finite.
+        """Writes a checkpoint, unless a weight is not finite.
 
         Raises:
-            FloatingPointError: One is not; the message names it.
+            FloatingPointError: A weight is not finite; the message names it.
         """
         reads = {
             name: functools.partial(_read, variable, name)
@@ -152,17 +152,17 @@ class TrainState:
         folder.save(int(self.step.numpy()), reads)
 
     def restore(self, folder: Checkpoints) -> None:
-        """Reads everything from the latest checkpoint that is whole, if there is one.
+        """Restores the latest intact checkpoint, if there are checkpoints.
 
         Raises:
-            ValueError: There are checkpoints, and none is whole.
+            ValueError: There are checkpoints, but all are damaged.
         """
         folder.restore(
             {name: variable.assign for name, variable in self._variables().items()}
         )
 
     def checksum(self, part: str = "") -> int:
-        """Returns the CRC-32 of what a checkpoint holds, except for the time spent.
+        """Returns the CRC-32 of the checkpointed values, except the training time.
 
         Args:
             part: "model" for the weights of the model only.
@@ -174,8 +174,8 @@ class TrainState:
         return found
 
     def _variables(self) -> dict[str, tf.Variable]:
-        """Returns name -> variable of all that a checkpoint holds."""
-        # By position, because Keras numbers the seeds' names per process.
+        """Returns the variables of a checkpoint by name."""
+        # By position: Keras numbers the names of seeds per process.
         parts = {
             "model": [v.value for v in self.model.variables],
             "optimizer": [v.value for v in self.optimizer.variables],

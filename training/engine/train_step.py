@@ -1,4 +1,4 @@
-"""One training step: from a batch to new weights."""
+"""Training step."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from . import advprop, model
 from .forward import Forward
 from .train_state import TrainState
 
-# From images, labels, mask and the number of the part to gradients and scores.
+# Function from images, labels, mask and number of the part to gradients and scores.
 Part = Callable[[Any, Any, Any, Any], tuple[list[tf.Tensor], tf.Tensor]]
 
 
 def make_train_step(
     state: TrainState, used_strategy: tf.distribute.Strategy, config: TrainConfig
 ) -> Callable[..., None]:
-    """Makes the function of one step, traced at its first call only.
+    """Creates the function of a training step, traced at its first call only.
 
-    It trains the weights that are trainable at the time of this call.
+    It trains the weights that are trainable when it is created.
 
     Args:
-        state: What the step changes.
-        used_strategy: That `state` was made under.
-        config: Batch size, loss, decay, accumulation, recomputation, attacker.
+        state: State to train.
+        used_strategy: Distribution strategy of `state`.
+        config: Configuration of the run.
 
     Returns:
-        A function of (images, labels, mask) as `data.train_batches` makes them.
+        A function of (images, labels, mask) as `pipeline.train_batches` yields them.
 
     Raises:
-        ValueError: `config.grad_accum_steps` does not fit, or the network lacks a stage
-            of `config.remat`.
+        ValueError: `batch_size` or `grad_accum_steps` does not fit the replicas, or the
+            network lacks a stage of `remat`.
     """
     optim, replicas = state.optimizer, used_strategy.num_replicas_in_sync
     check_replicas(config, replicas)
@@ -54,12 +54,12 @@ def make_train_step(
     def replica_step(images: Any, labels: Any, mask: Any) -> tf.Tensor:
         gradients, sums = compute(images, labels, mask, 0)
         state.average_statistics()
-        # Before the search for overflow, which must find the same in every replica.
+        # Before the overflow check, which must agree in all replicas.
         gradients = sum_over_replicas(gradients)
         optim.apply(gradients, weights)
         return sums
 
-    # Nothing here branches on tensors, and to look for that would take a second.
+    # No code here branches on tensors, and AutoGraph would take a second to find out.
     @tf.function(autograph=False)
     def train_step(images: Any, labels: Any, mask: Any) -> None:
         sums = used_strategy.run(replica_step, (images, labels, mask))
@@ -72,16 +72,16 @@ def make_train_step(
 
 @contextlib.contextmanager
 def skip_graph_optimization() -> Iterator[None]:
-    """Leaves out TensorFlow's graph optimizations, for the time of a block.
+    """Turns TensorFlow's graph optimizations off inside a block.
 
-    On processors they delay the first step by seconds and do not speed up the
-    others. A function must be called inside such a block always or never, else it is
-    prepared anew. The setting is the whole process's, so this is for programs that
-    do nothing but train.
+    On CPUs they delay the first step by seconds and do not speed up the others. Call a
+    function either always or never inside such a block; otherwise it is optimized
+    again. The setting affects the entire process, so this is for programs that do
+    nothing but train.
     """
     name = "disable_meta_optimizer"
     if tf.config.list_physical_devices("GPU"):
-        yield  # there they choose the data layout
+        yield  # on GPUs, they choose the data layout
         return
     before = tf.config.optimizer.get_experimental_options().get(name, False)
     tf.config.optimizer.set_experimental_options({name: True})
@@ -131,7 +131,7 @@ def _make_part(
 
 
 def _in_parts(part: Part, parts: int, weights: list[Any]) -> Part:
-    """Makes of a function of a part one of the whole batch."""
+    """Turns a function of a part into one that accumulates over the batch."""
 
     def whole(
         images: Any, labels: Any, mask: Any, index: Any
@@ -158,7 +158,7 @@ def _in_parts(part: Part, parts: int, weights: list[Any]) -> Part:
 
 
 def _cut(batch: tf.Tensor, parts: int, index: Any) -> tf.Tensor:
-    """Returns part `index` of a batch, of static size where the batch's is."""
+    """Returns part `index` of a batch, with a static size if the batch has one."""
     size = (batch.shape[0] or tf.shape(batch)[0]) // parts
     part = batch[index * size : (index + 1) * size]
     known = size if isinstance(size, int) else None
@@ -166,7 +166,7 @@ def _cut(batch: tf.Tensor, parts: int, index: Any) -> tf.Tensor:
 
 
 def _seed(seed: int, step: tf.Variable, part: Any) -> tf.Tensor:
-    """Returns the seed of a part of a replica's share of a step, (2,), int32."""
+    """Returns the seed for one part of a replica's batch, (2,), int32."""
     fold_in = tf.random.fold_in
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     both = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])

@@ -1,4 +1,4 @@
-"""The training loop: batches in, a run folder out."""
+"""Training loop."""
 
 from __future__ import annotations
 
@@ -54,32 +54,32 @@ def train(
     show: bool = True,
     scores_only: bool = False,
 ) -> dict[str, Any] | None:
-    """Trains a model, or goes on with a run that was interrupted.
+    """Trains a model, or resumes a run that was interrupted.
 
-    Same config and same number of replicas give the same weights, to the bit on
-    processors, however often the run was interrupted. SIGTERM and SIGINT save after
-    the step that is being made.
+    The same config on the same number of replicas gives the same weights, bit for bit
+    on CPUs, however often the run was interrupted. SIGTERM and SIGINT save after the
+    current step.
 
     Args:
-        config: The run.
-        workdir: Its folder. New or empty, or holding a run of the same config: an
-            unfinished one is resumed, of a finished one the figures are returned.
-            Several workers must share it.
-        source: Images; None opens `config.data`.
-        stop_at_step: Saves and returns after this many steps, as if interrupted.
-        show: Whether to show progress on stderr.
-        scores_only: Whether to leave the final model, the pictures, the samples for
-            exports and the report unwritten, for a run that is one of many.
+        config: Configuration of the run.
+        workdir: Folder of the run, new, empty, or with a run of the same config. An
+            unfinished run is resumed; for a finished one, its summary is returned. All
+            workers must share the folder.
+        source: Images of the run. None: those that `config.data` names.
+        stop_at_step: Step after which to save and return, as if interrupted.
+        show: Whether to show progress on standard error.
+        scores_only: Whether to skip the final model, the pictures, the samples for
+            exports and the report, for a run that is one of many.
 
     Returns:
-        The final figures, as in summary.json; None when stopped before the end.
+        The contents of summary.json; None if the run stopped before its end.
 
     Raises:
         ValueError: A config field or the data is not usable, or `workdir` holds
             another run, or is in use.
-        OSError: `workdir` cannot be written, or not any more; what it held stays.
-        FloatingPointError: The loss is not finite any more.
-        Interrupted: A signal came; the run can be resumed.
+        OSError: `workdir` cannot be written; its files are unchanged.
+        FloatingPointError: The loss is no longer finite.
+        Interrupted: A signal arrived; the run can be resumed.
         WorkerLostError: Another worker has died or cannot be reached; the run can be
             resumed.
     """
@@ -90,7 +90,7 @@ def train(
     with contextlib.ExitStack() as stack:
         stack.enter_context(suggest_skipping(config.on_bad_image))
         interrupts = stack.enter_context(SignalHandler())
-        # Before all else: several workers find each other before TensorFlow has begun.
+        # First of all, because workers must meet before TensorFlow starts.
         timeouts = distribution.Timeouts(config.start_timeout, config.heartbeat_timeout)
         used_strategy = distribution.make_strategy(config.strategy, timeouts)
         workers = Workers(used_strategy)
@@ -131,10 +131,10 @@ def train(
 def _check_start(
     config: TrainConfig, folder: RunFolder, workers: Workers
 ) -> dict[str, Any] | None:
-    """Checks what can be checked before the data is opened.
+    """Checks the configuration and the folder before the data is opened.
 
     Returns:
-        The final figures of a run that is finished.
+        The summary of a finished run, or None.
     """
     agreement.check_config(workers, config)
     workers.together(lambda: folder.check_config(config))
@@ -147,7 +147,7 @@ def _check_start(
 
 @contextlib.contextmanager
 def _naming_lost_workers(workers: Workers) -> Iterator[None]:
-    """Turns TensorFlow's error about a lost worker into one line."""
+    """Turns TensorFlow's error about a lost worker into a readable one."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -180,7 +180,7 @@ def _set_up(
     workers.together(lambda: state.restore(checkpoints))
     agreement.check_state(workers, state)
     first_step = int(state.step.numpy())
-    # The figures of an epoch that is still to be validated are about to be made again.
+    # An epoch that has not been validated yet will be written again.
     known_step = first_step - 1 if state.sums.numpy().any() else first_step
     found = folder.read_bad_images()
     evaluator = Evaluator(
@@ -244,12 +244,12 @@ def _optimizer(
 
 
 def _run_epochs(run: Run, stop_at_step: int | None) -> bool:
-    """Trains to the end, or to `stop_at_step`; returns whether to the end."""
+    """Trains to the end or to `stop_at_step`; returns whether the end was reached."""
     ends = phases.epoch_ends(run.config, run.images)
     every = run.config.checkpoint_every_steps
     step = run.step
     if step in ends:
-        if run.state.sums.numpy().any():  # the last sitting ended while validating
+        if run.state.sums.numpy().any():  # the last session ended while validating
             _end_epoch(run, step, ends[step])
         if _is_stuck(run, step):
             return True
@@ -271,11 +271,11 @@ def _run_epochs(run: Run, stop_at_step: int | None) -> bool:
 
 
 def _steps(run: Run) -> Iterator[int]:
-    """Makes the steps that remain, phase by phase, and counts them."""
+    """Runs the remaining steps, phase by phase, and yields the finished ones."""
     for phase in phases.plan_phases(run.config, run.images):
         first = max(phase.first_step, run.step)
         if first >= phase.last_step:
-            continue  # an earlier sitting finished this phase
+            continue  # an earlier session finished this phase
         _freeze(run, phase)
         train_step = make_train_step(run.state, run.strategy, run.config)
         batches = iter(_batches(run, phase, first))
@@ -339,7 +339,7 @@ def _step(
 
 
 def _read(run: Run, step: int) -> np.ndarray:
-    """Returns the positions of the images of a step."""
+    """Returns the positions of a step's images."""
     return pipeline.positions(
         run.images,
         seed=run.config.seed,
@@ -350,7 +350,7 @@ def _read(run: Run, step: int) -> np.ndarray:
 
 
 def _is_stuck(run: Run, step: int) -> bool:
-    """Tells whether validation has not improved for `patience_epochs`."""
+    """Returns whether validation has not improved for `patience_epochs`."""
     config = run.config
     epoch = step / config.steps_per_epoch(run.images)
     waited = epoch - float(run.state.best_epoch.numpy())
@@ -358,9 +358,9 @@ def _is_stuck(run: Run, step: int) -> bool:
 
 
 def _end_epoch(run: Run, step: int, epoch: float) -> None:
-    """Validates the averaged weights, and keeps them if they are the best yet."""
+    """Validates the averaged weights, and keeps them if they are the best so far."""
     state, config = run.state, run.config
-    # Validation may take long; what was trained before it must not depend on it.
+    # Validation may take long, and the epoch's training must survive it.
     run.save(step)
     if run.bad_images:
         run.bad_images.check(run.images)

@@ -1,4 +1,4 @@
-"""Evaluation of a model over a split, each image counted once."""
+"""Evaluation of a model on a split, with each image counted once."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from .metrics import Scores, top_k_correct
 
 
 class Evaluator:
-    """Evaluates one model any number of times; its step is traced once.
+    """Evaluates a model any number of times; its step is traced once.
 
     Args:
-        model: From images, 0 to 255, to logits or probabilities, (batch, classes).
-        used_strategy: What the model was built under; None: the default.
-        from_logits: Whether the model gives logits.
-        label_smoothing: Of the loss; does not touch top-1 and top-5.
+        model: Model from images, 0 to 255, to logits or probabilities,
+            (batch, classes).
+        used_strategy: Distribution strategy of the model. None: the default.
+        from_logits: Whether the model outputs logits.
+        label_smoothing: Label smoothing of the loss; top-1 and top-5 ignore it.
 
     Attributes:
         bad_images: Names of images that could not be decoded and were left out.
@@ -61,11 +62,12 @@ class Evaluator:
             split: Images and labels.
             spec: Resolution, padding and resize method.
             batch_size: Images per step, over all replicas.
-            skip_bad_images: Whether to leave out images that cannot be decoded, which
-                are then noted in `bad_images`.
+            skip_bad_images: Whether to leave out images that cannot be decoded and
+                list them in `bad_images`.
 
         Raises:
-            ValueError: An image cannot be read, or too many; the message names some.
+            ValueError: An image cannot be read, or, when they are skipped, too many;
+                the message names some.
         """
         bad_images = pipeline.BadImages(split) if skip_bad_images else None
         batches = pipeline.eval_batches(

@@ -11,13 +11,13 @@ from keras_efficientnet.common.intervals import wilson_interval
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What an evaluation found.
+    """Scores of an evaluation.
 
     Attributes:
-        images: How many were scored.
+        images: Number of scored images.
         loss: Mean cross-entropy, nats.
-        top1: Ratio of images whose first answer is right.
-        top5: Ratio of images with the right answer among the first five.
+        top1: Ratio of images whose top prediction is correct.
+        top5: Ratio of images whose class is among the top five predictions.
     """
 
     images: int
@@ -44,16 +44,16 @@ class Scores:
 
 
 def top_k_correct(labels: tf.Tensor, scores: tf.Tensor, top: int) -> tf.Tensor:
-    """Tells which images have the right class among the `top` highest scores.
+    """Returns which images have their class among the `top` highest scores.
 
     Among equal scores the lower class index comes first, so that a network that
-    gives the same score to every class gains nothing from that.
+    scores every class the same gains nothing from it.
 
     Args:
         labels: Class indices, (batch,), int32; or probabilities, (batch, classes),
-            float32, of which the highest is the right class.
+            float32, the highest of which marks the correct class.
         scores: (batch, classes), float.
-        top: How many answers count; more than there are classes means all.
+        top: Number of predictions that count, at most the number of classes.
 
     Returns:
         (batch,), float32, 1 or 0.

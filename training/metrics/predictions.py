@@ -1,4 +1,4 @@
-"""What a model answers for each image of a split, and files that tell it."""
+"""Predictions of a model for the images of a split, and their files."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from ..data import pipeline
 from ..data.sources import UNKNOWN, Split
 from ..engine import distribution
 
-TOP = 5  # answers per image
+TOP = 5  # predictions per image
 _WNID = re.compile(r"n\d{8}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """The answers for each image, in the order of the split.
+    """Top predictions for each image, in the order of the split.
 
     Attributes:
-        names: What the images are called.
+        names: Names of the images.
         labels: Class index of each image, (images,); `UNKNOWN` without a label.
-        answers: The most probable classes, (images, 5 at most), the first first.
-        probabilities: Of the answers, of the same shape.
+        answers: Most probable classes in descending order, (images, at most 5).
+        probabilities: Probabilities of `answers`, of the same shape.
         losses: Cross-entropy of each image, (images,), nats.
     """
 
@@ -50,19 +50,19 @@ class Predictions:
 
     @property
     def is_top1(self) -> np.ndarray:
-        """Whether the first answer is right, (images,)."""
+        """Whether the top prediction is correct, (images,)."""
         return self.answers[:, 0] == self.labels
 
     @property
     def is_top5(self) -> np.ndarray:
-        """Whether the right class is among the answers, (images,)."""
+        """Whether the true class is among the predictions, (images,)."""
         return (self.answers == self.labels[:, np.newaxis]).any(axis=1)
 
 
 def predict(
     model: keras.Model, split: Split, spec: EvalPreprocessing, batch_size: int = 64
 ) -> Predictions:
-    """Asks a model for every image of a split once.
+    """Predicts the classes of all images of a split.
 
     Among equal scores the lower class index comes first.
 
@@ -76,7 +76,7 @@ def predict(
 
     Raises:
         ValueError: An image cannot be read; the message names it. Or the model takes
-            other images, ends in another activation, or answers with NaN.
+            other images, ends in another activation, or outputs NaN.
     """
     if model.input_shape[-1] != 3:
         raise ValueError(
@@ -124,22 +124,22 @@ def _make_step(model: keras.Model) -> Callable[..., Any]:
 
 
 def is_imagenet(class_names: Sequence[str]) -> bool:
-    """Tells whether classes are ImageNet's 1000, told by their WordNet ids."""
+    """Returns whether the classes are the WordNet ids of ImageNet's 1000."""
     return set(class_names) == {wnid for wnid, _ in imagenet_classes()}
 
 
 def per_class_scores(
     found: Predictions, class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Counts right and wrong answers of each class that has images.
+    """Scores each class that has images.
 
     Args:
-        found: Answers for images with labels.
-        class_names: Of the model, in index order.
+        found: Predictions for images with labels.
+        class_names: Class names of the model, in index order.
 
     Returns:
-        Per class: its name, images, top1 and top5 (ratios), most_confused_with (the
-        most frequent wrong first answer; empty without one) and times.
+        One row per class: its name, images, top1 and top5 (ratios),
+        most_confused_with (the most frequent wrong prediction, or empty) and times.
     """
     rows = []
     for label in np.unique(found.labels):
@@ -174,7 +174,7 @@ def write_per_class(
 def write_predictions(
     found: Predictions, class_names: Sequence[str], path: pathlib.Path
 ) -> None:
-    """Writes each image's name, label (if known), answers and probabilities as CSV."""
+    """Writes each image's name, label (if known) and predictions as CSV."""
     columns = found.names, found.labels, found.answers, found.probabilities
     rows = []
     for name, label, answers, probabilities in zip(*columns, strict=True):
@@ -189,20 +189,20 @@ def write_predictions(
 
 
 def read_ilsvrc_ids(path: str | pathlib.Path) -> dict[str, int]:
-    """Reads which number ILSVRC2012 gives to each class.
+    """Reads the ILSVRC2012 number of each class.
 
-    The numbers are those of the development kit, 1 to 1000, which follow another
-    order than the network's classes.
+    The numbers are those of the development kit, 1 to 1000, in another order than the
+    network's classes.
 
     Args:
-        path: Of a text file with a class per line, in the order of the numbers; the
-            first word is its WordNet id. A number after it must be the line's.
+        path: Path of a text file with a class per line, in the order of the numbers;
+            the first word is its WordNet id. A number after it must be the line's.
 
     Returns:
         WordNet id -> number.
 
     Raises:
-        ValueError: The file does not list ImageNet's 1000 classes so.
+        ValueError: The file does not list ImageNet's 1000 classes in this form.
     """
     lines = pathlib.Path(path).expanduser().read_text(encoding="utf-8").splitlines()
     words = [line.split() for line in lines if line.strip()]
@@ -228,13 +228,13 @@ def write_server_file(
     ilsvrc_ids: dict[str, int],
     path: pathlib.Path,
 ) -> None:
-    """Writes what the ILSVRC test server takes: a line of five numbers per image.
+    """Writes the file for the ILSVRC test server: five class numbers per image.
 
     Args:
-        found: Answers for the test images, in the order of their file names.
+        found: Predictions for the test images, in the order of their file names.
         class_names: WordNet ids, in index order.
         ilsvrc_ids: Result of `read_ilsvrc_ids`.
-        path: Of the text file.
+        path: Path of the text file.
 
     Raises:
         ValueError: The model's classes are not ImageNet's.

@@ -1,1 +1,1 @@
-"""What a run writes for people: run folder, metrics, plots and report."""
+"""Reporting: run folder, metrics, progress, plots and report page."""

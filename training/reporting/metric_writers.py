@@ -22,7 +22,7 @@ METRICS = (
     "seconds",
 )
 
-# What `tf.summary.scalar` writes; that needs TensorBoard installed, this does not.
+# As `tf.summary.scalar` writes, which needs TensorBoard installed; this does not.
 _SCALAR = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
 )
@@ -32,9 +32,9 @@ class MetricsWriter:
     """metrics.csv: one row per epoch.
 
     Args:
-        path: Of the file. Rows of an earlier sitting are kept up to `first_step`;
-            later ones are about to be made again.
-        first_step: Where training goes on.
+        path: Path of the file. Its rows are kept up to `first_step`; later epochs are
+            trained again.
+        first_step: Step from which training resumes.
     """
 
     def __init__(self, path: pathlib.Path, first_step: int) -> None:
@@ -53,7 +53,7 @@ class MetricsWriter:
             self.rows = [row for row in rows if row["step"] <= first_step]
 
     def add(self, row: dict[str, float]) -> None:
-        """Adds a row; the file is never seen half written."""
+        """Adds a row; the file is written atomically."""
         self.rows.append(row)
         rows = [{k: f"{v:.7g}" for k, v in old.items()} for old in self.rows]
         write_csv(self._path, rows)
@@ -71,10 +71,10 @@ def _read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
 
 
 class TensorBoardWriter:
-    """The same figures as TensorBoard scalars. A context manager.
+    """Writes the metrics as TensorBoard scalars. A context manager.
 
     Args:
-        directory: Where the event files go.
+        directory: Folder of the event files.
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
@@ -87,7 +87,7 @@ class TensorBoardWriter:
         self._writer.close()
 
     def add(self, row: dict[str, float]) -> None:
-        """Writes all figures of an epoch at its step."""
+        """Writes the metrics of an epoch at its step."""
         with self._writer.as_default(step=int(row["step"])):
             for name, value in row.items():
                 if name != "step":

@@ -1,4 +1,4 @@
-"""Pictures of a run: its curves, and what the network says about images."""
+"""Plots of a run: training curves, confusion and example predictions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..data.sources import Split
 
-DRAWN_FROM = 1000  # images at most, of which the predictions' picture shows some
+DRAWN_FROM = 1000  # images at most to choose the examples from
 COLUMNS, ROWS = 8, 4
 TITLE_LENGTH = 20  # characters that fit above a picture
-MATRIX_CLASSES = 40  # more would not be readable
-PAIRS = 40  # of classes, at most
-_TRAIN, _VALIDATION = "#c05a00", "#005ab5"  # told apart by colour-blind people too
+MATRIX_CLASSES = 40  # a larger matrix would not be readable
+PAIRS = 40  # most confused pairs of classes, at most
+_TRAIN, _VALIDATION = "#c05a00", "#005ab5"  # distinct for colour-blind people too
 _RIGHT, _WRONG = "#1a1a1a", "#c00000"
 
 
@@ -83,16 +83,16 @@ def draw_confusion(
     class_names: Sequence[str],
     path: pathlib.Path,
 ) -> None:
-    """Draws which classes are taken for which.
+    """Draws the confusion between classes.
 
-    Up to `MATRIX_CLASSES` classes as a matrix, more as the list of the pairs that are
-    confused most often.
+    Up to `MATRIX_CLASSES` classes are drawn as a matrix, more as a list of the most
+    confused pairs.
 
     Args:
         labels: Class index of each image, (images,).
-        answers: The model's first answer for each, (images,).
-        class_names: In index order.
-        path: Of the PNG.
+        answers: Predicted class of each image, (images,).
+        class_names: Class names in index order.
+        path: Path of the PNG file.
     """
     present = np.union1d(labels, answers)
     if len(present) <= MATRIX_CLASSES:
@@ -137,10 +137,10 @@ def _confused_pairs(
 ) -> Figure:
     wrong = np.stack([labels, answers], axis=1)[labels != answers]
     pairs, counts = np.unique(wrong, axis=0, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:PAIRS][::-1]  # drawn from below
+    order = np.argsort(-counts, kind="stable")[:PAIRS][::-1]  # drawn bottom up
     totals = np.bincount(labels, minlength=len(class_names))
     texts = [
-        f"{_short(class_names[label])} taken for {_short(class_names[answer])}"
+        f"{_short(class_names[label])} predicted as {_short(class_names[answer])}"
         for label, answer in pairs[order]
     ]
     figure = Figure(figsize=(10, 1.4 + 0.27 * max(1, len(order))), layout="constrained")
@@ -157,8 +157,8 @@ def _confused_pairs(
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("images")
     axes.set_title(
-        f"The pairs confused most often, of {len(pairs):,}; "
-        f"{len(wrong):,} of {len(labels):,} images wrong",
+        f"Most confused pairs, of {len(pairs):,}; "
+        f"{len(wrong):,} of {len(labels):,} images misclassified",
         loc="left",
     )
     return figure
@@ -173,19 +173,19 @@ def draw_predictions(
     path: pathlib.Path,
     skip_bad_images: bool = False,
 ) -> None:
-    """Draws images with what the network says about them.
+    """Draws images with their predictions.
 
-    The first half are those that it is least sure of, wrong answers before right
-    ones; the second half are drawn at random from the others.
+    The first half are the least confident predictions, wrong ones before correct ones;
+    the second half are random images from the rest.
 
     Args:
-        model: From images, 0 to 255, to probabilities, (batch, classes).
+        model: Model from images, 0 to 255, to probabilities, (batch, classes).
         split: Images and labels.
         spec: Resolution, padding and resize method.
-        class_names: In the order of the class indices.
-        seed: Of the random half.
-        path: Of the PNG.
-        skip_bad_images: Whether to leave out those that cannot be decoded.
+        class_names: Class names in index order.
+        seed: Seed of the random half.
+        path: Path of the PNG file.
+        skip_bad_images: Whether to leave out images that cannot be decoded.
     """
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(split))[:DRAWN_FROM]
@@ -227,10 +227,10 @@ def _predict(
 
 
 def _order(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
-    """Puts wrong and unsure answers first, then the others at random."""
+    """Puts wrong and uncertain predictions first, then the others at random."""
     right = np.argmax(probabilities, axis=1) == labels
     doubtful = np.lexsort((probabilities.max(axis=1), right))[: COLUMNS * ROWS // 2]
-    # The images come in random order already.
+    # The images are in random order already.
     others = np.setdiff1d(np.arange(len(labels)), doubtful)
     return [*doubtful.tolist(), *others.tolist()]
 
@@ -247,4 +247,4 @@ def _draw_one(axes: Axes, image: Any, label: str, guess: str, sure: float) -> No
 
 def _short(text: str, most: int = 24) -> str:
     shown = text if len(text) <= most else f"{text[: most - 1]}…"
-    return shown.replace("$", r"\$")  # else it would begin a formula
+    return shown.replace("$", r"\$")  # matplotlib would parse a formula

@@ -30,10 +30,10 @@ def write_report(
     """Writes report.md.
 
     Args:
-        folder: Of the run; files that exist in it are linked.
-        config: The run.
-        summary: Final figures, as in summary.json.
-        run_phases: Phases of the run; listed when there are several.
+        folder: Folder of the run; the report links its files.
+        config: Configuration of the run.
+        summary: Contents of summary.json.
+        run_phases: Phases of the run; listed if there are several.
         bad_images: Names of images that could not be decoded.
     """
     split = summary["final_split"]
@@ -42,7 +42,7 @@ def write_report(
         f"top-1 on {split}": _share(summary, "final_top1"),
         f"top-5 on {split}": _share(summary, "final_top5"),
         f"images of {split}": f"{summary['final_images']:,}",
-        f"loss on {split}, nats": f"{summary['final_loss']:.4f}",
+        f"loss on {split}, without label smoothing": f"{summary['final_loss']:.4f}",
         f"best {chosen_on} top-1": f"{summary['best_validation_top1']:.2%}",
         "at epoch": f"{summary['best_epoch']:g} of {config.epochs:g}",
         "trainable parameters": f"{summary['trainable_parameters']:,}",
@@ -51,14 +51,14 @@ def write_report(
         "time to the first step, s": summary["seconds_to_first_step"],
     }
     files = {
-        folder.model: "the network, with the averaged weights of the best epoch",
+        folder.model: "the model, with the averaged weights of the best epoch",
         folder.labels: "class names, in index order",
-        folder.preprocessing: "how evaluation prepares an image",
-        folder.metrics: "all figures of every epoch",
+        folder.preprocessing: "preprocessing of evaluation images",
+        folder.metrics: "metrics of every epoch",
         folder.config: "the configuration",
         folder.environment: "versions and devices",
         folder.samples: "images for calibrating and verifying exports",
-        folder.tensorboard: "the same figures for TensorBoard",
+        folder.tensorboard: "metrics for TensorBoard",
     }
     linked = [
         f"- [{path.name}]({path.name}): {what}"
@@ -70,7 +70,7 @@ def write_report(
         "",
         _table("figure", "value", figures),
         "",
-        "In brackets: the 95% interval by Wilson's method.",
+        "In brackets: the 95% confidence interval (Wilson).",
         "",
         _on_selection(config, split),
         "",
@@ -89,10 +89,10 @@ def write_report(
 
 
 def _on_configuration(config: TrainConfig) -> list[str]:
-    """Shows what differs from the recipe first, and the other fields folded."""
+    """Lists the fields that differ from the recipe, and folds the others."""
     base, name = TrainConfig(), "the defaults"
     if config.recipe:
-        # A recipe of one's own may be gone.
+        # A recipe in a file may no longer exist.
         with contextlib.suppress(ValueError, TypeError, OSError, ImportError):
             base, name = load(config.recipe), f"the recipe {config.recipe}"
     usual = dataclasses.asdict(base)
@@ -128,18 +128,18 @@ def _share(summary: dict[str, Any], name: str) -> str:
 def _on_selection(config: TrainConfig, split: str) -> str:
     if config.minival:
         return (
-            "The weights are those of the epoch that was best on minival, "
+            "The weights are those of the best epoch on minival, "
             f"{config.minival:,} training images that were held out; {split} was "
             "scored once, at the end."
         )
     if split == "validation":
         return (
-            "The weights are those of the epoch that was best on validation. There is "
-            "no test split, so the figures are those of the images that chose the "
-            "epoch, and flatter a little."
+            "The weights are those of the best epoch on validation. There is no test "
+            "split: the scores are on the images that selected the epoch, and slightly "
+            "optimistic."
         )
     return (
-        "The weights are those of the epoch that was best on validation; "
+        "The weights are those of the best epoch on validation; "
         f"{split} was scored once, at the end."
     )
 

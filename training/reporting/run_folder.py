@@ -1,4 +1,4 @@
-"""The files of a run, and what others may rely on."""
+"""Run folder: the files of a training run."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from ..config_checks import settings
 from ..data.decode_errors import UnreadableImagesError
 from ..data.sources import Source, Split
 
-VERIFICATION_SAMPLES = 1000  # at most; exports are compared on them
-# Fields that a resumed run may change, because they do not touch its outcome.
+VERIFICATION_SAMPLES = 1000  # images at most, for comparing exports
+# Fields that a resumed run may change, because they do not affect its outcome.
 _MAY_CHANGE = ("start_timeout", "heartbeat_timeout")
 _PACKAGES = ("keras", "tensorflow", "tensorflow_cpu", "numpy", "ml_collections")
 
 
 @dataclasses.dataclass(frozen=True)
 class BadImageRecord:
-    """Images that could not be decoded so far, under on_bad_image='skip'.
+    """Images that could not be decoded so far, with on_bad_image='skip'.
 
     Attributes:
-        trained: Positions in the training split.
-        evaluated: Names of the images of other splits.
+        trained: Positions of training images.
+        evaluated: Names of images of other splits.
     """
 
     trained: tuple[int, ...] = ()
@@ -47,14 +47,14 @@ class BadImageRecord:
 
 
 class RunFolder:
-    """A folder that holds one run.
+    """Folder of a training run.
 
     Exports need model.keras, labels.txt (a class name per line, in index order),
     preprocessing.json (the fields of `EvalPreprocessing`), and samples/calibration
     and samples/verification (raw images, a subfolder per class).
 
     Args:
-        root: The folder; need not exist yet.
+        root: Path of the folder, which need not exist yet.
     """
 
     def __init__(self, root: pathlib.Path | str) -> None:
@@ -78,24 +78,24 @@ class RunFolder:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there are steps that would be lost."""
+        """Whether the folder holds training steps."""
         return self.summary.is_file() or any(self.checkpoints.glob("step-*.npz"))
 
     def check_config(self, config: TrainConfig) -> None:
-        """Checks that a run in this folder, if one has begun, is of this config.
+        """Checks that a run in this folder, if there is one, has this config.
 
         Raises:
-            ValueError: It is of another; the message names the fields. Or its config
-                is missing.
+            ValueError: The run has another config, and the message names the fields; or
+                its config is missing.
         """
         if not self.has_begun:
             return
         if not self.config.is_file():
             raise ValueError(
-                f"`workdir` must be new or hold a whole run; {self.root} holds a run "
-                f"whose {self.config.name} is missing"
+                f"`workdir` must be new or hold a complete run; {self.root} holds a "
+                f"run whose {self.config.name} is missing"
             )
-        with _naming_damaged(self.config, "restore it, or begin in another folder"):
+        with _naming_damaged(self.config, "restore it, or start in another folder"):
             old = settings(TrainConfig.from_json(_read(self.config)))
         new = settings(config)
         changes = [
@@ -110,11 +110,11 @@ class RunFolder:
             )
 
     def begin(self, config: TrainConfig, source: Source) -> None:
-        """Writes what is known before the first step.
+        """Writes the files that are known before the first step.
 
         Raises:
-            ValueError: The folder holds a run of another config, with other classes
-                or other images.
+            ValueError: The folder holds a run with another config, other classes or
+                other images.
         """
         self.check_config(config)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -126,14 +126,14 @@ class RunFolder:
                     f"`data` must have the classes that {self.labels} lists, in the "
                     f"same order. Received: classes {shorten(names)}"
                 )
-            # The order of images, and which are held out, would be another.
+            # Other images would change the data order and the held-out images.
             self._check_images(images)
         write_text(self.labels, sidecars.format_labels(names))
         _write_json(self.images, images)
         spec = dataclasses.asdict(config.preprocessing)
         _write_json(self.preprocessing, spec)
         write_text(self.environment, describe_environment())
-        # Last, because it marks the folder as taken.
+        # Last, because it marks the folder as used.
         write_text(self.config, config.to_json())
 
     def _check_images(self, images: dict[str, list[int | str]]) -> None:
@@ -144,7 +144,7 @@ class RunFolder:
             changes = _describe_changes(before, images)
         if before != images:
             raise ValueError(
-                f"`data` must have the images that {self.root} was begun with. "
+                f"`data` must have the images that {self.root} was started with. "
                 f"Received: {changes}"
             )
 
@@ -153,13 +153,15 @@ class RunFolder:
         return sidecars.read_labels(self.labels)
 
     def read_preprocessing(self) -> EvalPreprocessing:
-        """Returns how evaluation prepares an image."""
-        with _naming_damaged(self.preprocessing, "the same training command mends it"):
+        """Returns the preprocessing of evaluation images."""
+        with _naming_damaged(
+            self.preprocessing, "the same training command repairs it"
+        ):
             found = sidecars.read_sidecars(self.root).preprocessing
             return EvalPreprocessing(**found)
 
     def read_summary(self) -> dict[str, Any] | None:
-        """Returns the final figures; None while the run is not finished."""
+        """Returns the contents of summary.json; None while the run is not finished."""
         if not self.summary.is_file():
             return None
         with _naming_damaged(self.summary, "delete it to score the run again"):
@@ -168,13 +170,13 @@ class RunFolder:
         return summary
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Writes the final figures, which marks the run as finished."""
+        """Writes summary.json, which marks the run as finished."""
         _write_json(self.summary, summary)
 
     def read_bad_images(self) -> BadImageRecord:
-        """Returns the images that could not be decoded; none where there is no file.
+        """Returns the images that could not be decoded so far.
 
-        A damaged file, which only the report and the 1% rule need, is a warning.
+        A damaged file causes a warning only: just the report and the 1% limit need it.
         """
         if not self._bad_images.is_file():
             return BadImageRecord()
@@ -202,12 +204,12 @@ class RunFolder:
     def write_samples(
         self, source: Source, calibration: int, skip_bad_images: bool = False
     ) -> None:
-        """Copies the images that exports need.
+        """Copies images for calibrating and verifying exports.
 
         Args:
-            source: Of the run.
-            calibration: Most images for the calibration of int8 exports.
-            skip_bad_images: Whether to leave out those that cannot be decoded.
+            source: Images of the run.
+            calibration: Maximum number of images for calibrating int8 exports.
+            skip_bad_images: Whether to leave out images that cannot be decoded.
 
         Raises:
             ValueError: An image cannot be decoded.
@@ -242,7 +244,7 @@ def describe_environment() -> str:
 
 
 def _describe_images(source: Source) -> dict[str, list[int | str]]:
-    """Returns how many images each split has, and a digest of them."""
+    """Returns the number and the digest of each split's images."""
     return {
         name: [len(split), split.digest()]
         for name, split in sorted(source.splits.items())

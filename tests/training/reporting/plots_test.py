@@ -25,6 +25,38 @@ def test_curves_are_drawn_for_one_epoch_and_for_many(tmp_path):
         assert width > 2 * height > 600
 
 
+def test_curves_mark_the_epoch_whose_weights_were_kept(tmp_path, monkeypatch):
+    figures = []
+
+    class Recorded(plots.Figure):
+        def __init__(self, **options):
+            super().__init__(**options)
+            figures.append(self)
+
+    monkeypatch.setattr(plots, "Figure", Recorded)
+    row = {"learning_rate": 0.1, "train_loss": 1.0, "validation_loss": 1.0}
+    # The same top-1 three times: the lowest loss decides, not the first epoch.
+    tops = {"train_top1": 0.5, "validation_top1": 0.9}
+    rows = [{"epoch": float(e), **row, **tops} for e in (1, 2, 3)]
+    options = {"best_epoch": 2.0, "label_smoothing": 0.1}
+    plots.draw_curves(rows, tmp_path / "curves.png", **options)
+    left, middle, _ = figures[0].axes
+    assert left.get_title(loc="left") == "Loss (log scale, label smoothing 0.1)"
+    labels = [text.get_text() for text in middle.get_legend().get_texts()]
+    assert labels[-1] == "best validation: 90.0%, epoch 2"
+
+
+def test_captions_of_pictures_keep_both_classes():
+    axes = plots.Figure().subplots()
+    names = ("soft-coated wheaten terrier", "golden retriever puppy")
+    plots._draw_one(axes, np.zeros((2, 2, 3), np.uint8), names[1], names[0], 0.5)
+    first, second, share = axes.get_title().split("\n")
+    assert first.startswith("soft-coated")
+    assert second.startswith("not golden")
+    assert share == "50%"
+    assert max(len(first), len(second)) <= plots.TITLE_LENGTH
+
+
 def test_wrong_and_unsure_answers_come_first_then_each_other_image_once():
     rng = np.random.default_rng(0)
     sure = rng.uniform(0.5, 1.0, 100)
@@ -59,10 +91,10 @@ def test_pairs_are_listed_from_the_most_frequent(monkeypatch):
     figure = plots._confused_pairs(labels, answers, ["a", "b", "c"])
     (axes,) = figure.axes
     texts = [text.get_text() for text in axes.get_yticklabels()]
-    assert texts == ["b taken for c", "a taken for b"]  # the last is drawn on top
+    assert texts == ["b predicted as c", "a predicted as b"]  # the last is drawn on top
     assert [bar.get_width() for bar in axes.patches] == [1, 2]
     assert [note.get_text() for note in axes.texts] == ["1 of 2", "2 of 3"]
-    assert "of 2; 3 of 6 images wrong" in axes.get_title(loc="left")
+    assert "of 2; 3 of 6 images misclassified" in axes.get_title(loc="left")
 
 
 def test_a_model_without_mistakes_has_no_bars():
@@ -70,14 +102,16 @@ def test_a_model_without_mistakes_has_no_bars():
     figure = plots._confused_pairs(labels, labels, [str(i) for i in labels])
     (axes,) = figure.axes
     assert not axes.patches
-    assert "of 0; 0 of 100 images wrong" in axes.get_title(loc="left")
+    assert "of 0; 0 of 100 images misclassified" in axes.get_title(loc="left")
 
 
 def test_names_with_dollars_are_not_formulas():
     labels = np.array([0, 1])
     names = ["$1_A_front", "$5_A_front"]
     figure = plots._confusion_matrix(labels, labels[::-1], labels, names)
-    ticks = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    axes = figure.axes[0]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("True", "Predicted")
+    ticks = [text.get_text() for text in axes.get_xticklabels()]
     assert len(ticks) == 2
     assert not any(cbook.is_math_text(text) for text in ticks)
 

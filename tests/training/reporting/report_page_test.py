@@ -35,7 +35,7 @@ def test_report_shows_figures_and_links_what_exists(tmp_path):
     assert "[metrics.csv](metrics.csv)" in text
     # 350 of 359 by Wilson's method.
     assert "97.50% (95.30% to 98.68%)" in text
-    assert "best on validation; test was scored once" in text
+    assert "best epoch on validation; test was scored once" in text
     assert "## Phases" not in text
     assert "could not be decoded" not in text
     assert "[model.keras]" not in text
@@ -56,7 +56,7 @@ def test_report_shows_minival_phases_and_bad_images(tmp_path):
     )
     text = folder.report.read_text()
     assert "best minival top-1" in text
-    assert "best on minival, 25,000 training images that were held out" in text
+    assert "best epoch on minival, 25,000 training images that were held out" in text
     assert "| 1 to 10 | the classifier, 224 pixels |" in text
     assert "| 11 to 40 | stages from 5, 224 pixels |" in text
     assert "102 training images were left out" in text

@@ -1,1 +1,1 @@
-"""Multi-worker runs: cluster description, rendezvous, and agreement of the workers."""
+"""Multi-worker runs: cluster description, rendezvous and consistency checks."""

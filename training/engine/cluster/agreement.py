@@ -1,4 +1,4 @@
-"""Checks before the first step that the workers share one run."""
+"""Consistency checks of the workers before the first step."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ...data.sources.base import relative
 from ..train_state import TrainState
 from .workers import Workers
 
-TOKEN = ".workers"  # file in the run folder, for the time of the check
-# Network file systems show a new file this late; NFS looks again after 60 seconds.
+TOKEN = ".workers"  # file in the run folder during the check
+# Network file systems show new files late; NFS refreshes after 60 seconds.
 SHARED_WITHIN_S = 75.0
 _MOST_NAMES = 10_000  # image names in the digest of a split
 _READ_IMAGES = 8  # image files in the digest of a split
@@ -60,7 +60,7 @@ def check_state(workers: Workers, state: TrainState, part: str = "") -> None:
 
     Args:
         workers: Workers of the run.
-        state: State that each of them has read, or begins with.
+        state: State of this worker, restored or initial.
         part: "model" for the weights of the model only.
 
     Raises:
@@ -73,14 +73,14 @@ def check_state(workers: Workers, state: TrainState, part: str = "") -> None:
 
 
 def check_shared(workers: Workers, folder: pathlib.Path) -> None:
-    """Checks that all workers see what the chief writes into the run folder.
+    """Checks that all workers see the chief's files in the run folder.
 
     Args:
         workers: Workers of the run.
-        folder: Run folder; made if needed.
+        folder: Run folder, created if needed.
 
     Raises:
-        ValueError: A worker does not; the message names it.
+        ValueError: A worker does not see them; the message names it.
     """
     if workers.count == 1:
         return
@@ -119,7 +119,7 @@ def _sees(file: pathlib.Path, token: str) -> bool:
 def _digest_split(split: Split) -> str:
     """Returns a digest of the labels, of names and of a few images.
 
-    Folders may lie at different places on the workers.
+    Names are relative, because workers may keep the data in different folders.
     """
     shown = _evenly(len(split), _MOST_NAMES)
     parts: list[str | bytes] = [split.labels.tobytes()]
@@ -137,7 +137,7 @@ def _evenly(count: int, most: int) -> list[int]:
 def _read(split: Split, position: int) -> bytes:
     try:
         image = split.read(tf.constant(position, tf.int64)).numpy()
-    except tf.errors.OpError:  # training names it, or leaves it out
+    except tf.errors.OpError:  # training reports it or skips it
         return b""
     return image if isinstance(image, bytes) else image.tobytes()
 

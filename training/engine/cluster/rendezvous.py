@@ -1,9 +1,9 @@
 """Rendezvous of the workers over TCP, before TensorFlow connects them.
 
-TensorFlow's own wait for missing workers says nothing and cannot be interrupted. So
-each worker first listens on its own port in plain Python, greets whoever connects, and
-asks all others for their greeting. It moves on once it knows that every worker has
-reached every other one.
+TensorFlow's own wait for missing workers is silent and cannot be interrupted. So each
+worker first listens on its own port in plain Python, greets every connection, and asks
+all others for their greeting. It proceeds once it knows that every worker has reached
+every other one.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 from .tf_config import Cluster, split_address
 
-REPORT_EVERY_S = 15.0  # between two lines about the workers that are missing
+REPORT_EVERY_S = 15.0  # seconds between reports of missing workers
 _PROGRAM = "keras_efficientnet"
-_ANSWER_S = 2.0  # for a connection, and for its greeting
+_ANSWER_S = 2.0  # timeout in seconds of a connection and of its greeting
 _LARGEST_GREETING = 4096  # bytes
 _SHOWN = 5  # missing workers named in a line
 
@@ -63,8 +63,8 @@ def meet(cluster: Cluster, timeout_s: float) -> None:
                 if not missing or any(peer.mistake for peer in peers):
                     break
                 wait.pause(missing)
-            # The others ask once more, and shall see that this worker has met all, or
-            # make out the mistake too.
+            # Leave the others time to ask again, to learn that this worker has met all
+            # or to find the mistake too.
             time.sleep(2 * _ask_every_s(cluster))
         finally:
             for peer in peers:
@@ -80,7 +80,7 @@ def _ask_every_s(cluster: Cluster) -> float:
 
 
 class _Wait:
-    """A wait that reports what is missing and ends at a deadline."""
+    """Wait that reports missing workers and ends at a deadline."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -91,7 +91,7 @@ class _Wait:
         """Sleeps for a moment.
 
         Raises:
-            WorkerLostError: The time is over.
+            WorkerLostError: The timeout has passed.
         """
         waited = time.monotonic() - self._began
         rest = len(missing) - _SHOWN
@@ -99,7 +99,7 @@ class _Wait:
         listed = "; ".join([*missing[:_SHOWN], *more])
         if waited >= self._timeout_s:
             raise WorkerLostError(
-                f"All workers must be there within `start_timeout`, "
+                f"All workers must connect within `start_timeout`, "
                 f"{self._timeout_s:g} s. Missing: {listed}"
             )
         if waited >= self._next_report_s:
@@ -113,7 +113,7 @@ class _Wait:
 
 
 class _Listener(socketserver.TCPServer):
-    """Greets whoever connects to this worker's port."""
+    """Greets every connection to this worker's port."""
 
     allow_reuse_address = True
     request_queue_size = 1024
@@ -132,7 +132,7 @@ class _Listener(socketserver.TCPServer):
         super().server_bind()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Ignores a connection that breaks; its owner connects again."""
+        """Ignores broken connections; the other worker connects again."""
 
 
 class _Greeter(socketserver.BaseRequestHandler):
@@ -164,7 +164,7 @@ def _listening(cluster: Cluster, wait: _Wait) -> Iterator[_Listener]:
 
 
 def _bind(cluster: Cluster, wait: _Wait) -> _Listener:
-    """Takes this worker's port, once a process of an earlier run has left it."""
+    """Binds this worker's port once a process of an earlier run has released it."""
     address = cluster.addresses[cluster.task]
     _, port = split_address(address)
     while True:
@@ -182,13 +182,13 @@ def _bind(cluster: Cluster, wait: _Wait) -> _Listener:
 
 
 class _Peer(threading.Thread):
-    """Asks another worker for its greeting, again and again.
+    """Thread that repeatedly asks another worker for its greeting.
 
     Attributes:
         is_met: Whether it has greeted this worker.
         has_met_all: Whether it has reached all workers.
-        mistake: Error that waiting cannot mend; empty: none.
-        stop: Ends the thread.
+        mistake: Error that waiting cannot fix; empty if there is none.
+        stop: Event that ends the thread.
     """
 
     def __init__(self, cluster: Cluster, name: str) -> None:
@@ -217,8 +217,8 @@ class _Peer(threading.Thread):
 
     def _take(self, greeting: dict[str, Any] | None) -> None:
         if greeting is None:
-            # A worker that was met before has met all if it has started TensorFlow;
-            # any other still works on an earlier run.
+            # If this worker has met the peer before, the peer has met all and started
+            # TensorFlow; otherwise the peer is still in an earlier run.
             self.has_met_all = self.is_met
             self._state = "busy with an earlier run"
         elif greeting.get("task") != self._peer:
@@ -242,7 +242,7 @@ def _ask(host: str, port: int) -> dict[str, Any] | None:
     """Returns the greeting of a worker; None if TensorFlow's server answers.
 
     Raises:
-        OSError: Nobody answers, or another program.
+        OSError: There is no answer, or one of another program.
     """
     answer = b""
     with socket.create_connection((host, port), _ANSWER_S) as connection:
@@ -263,5 +263,5 @@ def _ask(host: str, port: int) -> dict[str, Any] | None:
 
 
 def _is_grpc(answer: bytes) -> bool:
-    """Tells whether an answer begins with the SETTINGS frame of HTTP/2."""
+    """Returns whether an answer begins with the SETTINGS frame of HTTP/2."""
     return len(answer) >= 9 and answer[3] == 4 and answer[5:9] == bytes(4)

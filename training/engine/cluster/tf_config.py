@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-JOBS = ("chief", "worker")  # the jobs that train, in their order
+JOBS = ("chief", "worker")  # the jobs that train, in order of rank
 _ADDRESS = re.compile(r"(\[[\w:.%]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _EXAMPLES = {
     "cluster": '{"worker": ["host0:2222", "host1:2222"]}',
@@ -21,7 +21,7 @@ _LONGEST = 200  # characters of a value in a message
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Tasks of a run, and which of them this process is.
+    """Tasks of a run, and the task of this process.
 
     Attributes:
         addresses: Address of each task, "HOST:PORT", by its name, such as "worker 0";

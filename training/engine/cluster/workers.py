@@ -22,7 +22,7 @@ _LOSSES = (
     tf.errors.DeadlineExceededError,
     tf.errors.FailedPreconditionError,
 )
-# Errors that the other workers raise too, the more specific first.
+# Errors that are raised on all workers, the more specific ones first.
 _SHARED_ERRORS: dict[str, type[BaseException]] = {
     "interrupted": Interrupted,
     "lost": WorkerLostError,
@@ -35,14 +35,14 @@ _SHOWN = 5  # differences named in an error
 
 
 class Workers:
-    """The processes that share a run.
+    """Processes that share a run.
 
     Args:
         used_strategy: Strategy of the run.
 
     Attributes:
         names: Names of the workers, such as "worker 0", the chief first.
-        index: Place of this worker among them.
+        index: Index of this worker among them.
     """
 
     def __init__(self, used_strategy: tf.distribute.Strategy) -> None:
@@ -71,7 +71,7 @@ class Workers:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this is the worker that writes."""
+        """Whether this is the worker that writes files."""
         return self.index == 0
 
     def gather(self, *numbers: int) -> np.ndarray:
@@ -104,13 +104,13 @@ class Workers:
         ]
 
     def wait(self) -> None:
-        """Waits until all workers have come here."""
+        """Waits until all workers have reached this point."""
         self.gather(0)
 
     def together(self, action: Callable[[], _T]) -> _T:
         """Runs an action on every worker, and waits until all have finished it.
 
-        Where it fails on one worker, all raise that error, so that none goes on alone.
+        If it fails on one worker, all raise that error, so that none continues alone.
 
         Args:
             action: Function to call.
@@ -138,8 +138,6 @@ class Workers:
     def by_chief(self, write: Callable[[], object]) -> None:
         """Lets the chief write files, and waits until others may read them.
 
-        Whatever the chief writes for others goes through here.
-
         Args:
             write: Function to call on the chief; its error is raised on all workers.
         """
@@ -149,7 +147,7 @@ class Workers:
         """Checks that all workers have the same facts as the chief.
 
         Args:
-            what: What the facts are about, such as "configuration".
+            what: Subject of the facts, such as "configuration".
             facts: Value of each fact by its name.
 
         Raises:
@@ -178,7 +176,7 @@ def explain_loss(error: tf.errors.OpError) -> str | None:
         error: Error of a step under "multi_worker".
 
     Returns:
-        One line; None when the error is about something else.
+        One line; None if the error has another cause.
     """
     about = ("ollective", "task:", "heartbeat", "oordination")
     if not (isinstance(error, _LOSSES) and any(word in str(error) for word in about)):
@@ -189,13 +187,13 @@ def explain_loss(error: tf.errors.OpError) -> str | None:
 
 
 def _place(used_strategy: tf.distribute.Strategy) -> tuple[list[str], int]:
-    """Returns the names of the workers, and the place of this one."""
+    """Returns the names of the workers and the index of this one."""
     resolver = used_strategy.cluster_resolver
     kind = tf.distribute.MultiWorkerMirroredStrategy
     if not isinstance(used_strategy, kind) or resolver is None:
         return ["worker 0"], 0
     names = list(name_tasks(resolver.cluster_spec().as_dict()))
-    # Without any cluster TensorFlow takes this process as the only worker.
+    # Without a cluster, TensorFlow treats this process as the only worker.
     if not names:
         return ["worker 0"], 0
     return names, names.index(f"{resolver.task_type} {resolver.task_id}")

@@ -96,7 +96,7 @@ def test_reports_the_missing_worker_and_gives_up(monkeypatch, capsys):
     assert 2 <= time.monotonic() - began < 4
     missing = f"worker 1 ({first.addresses[second.task]}: connection refused)"
     assert str(caught.value) == (
-        f"All workers must be there within `start_timeout`, 2 s. Missing: {missing}"
+        f"All workers must connect within `start_timeout`, 2 s. Missing: {missing}"
     )
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
@@ -216,6 +216,6 @@ def test_command_reports_waits_obeys_signals_and_gives_up(tmp_path, sent, code):
         assert last.startswith(f"Stopped ({sent.name})")
     else:
         assert last.startswith(
-            "Error: All workers must be there within `start_timeout`"
+            "Error: All workers must connect within `start_timeout`"
         )
     assert not any(tmp_path.iterdir())
