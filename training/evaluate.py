@@ -78,7 +78,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "Images to score, as in --config.data: folder:DIR, tfds:NAME or others.",
     )
     string("data_dir", None, "Folder in which TFDS keeps its data sets.")
-    string("split", "validation", "Split to score: train, validation or test.")
+    string(
+        "split",
+        "validation",
+        "Split to score: train, validation or test. If the data has no test split, "
+        "validation is scored, and the reverse.",
+    )
     string("images", None, "Folder of images without labels, in place of --data.")
     flags.DEFINE_integer(
         "batch_size", 64, "Images per step.", flag_values=values, lower_bound=1

@@ -56,7 +56,7 @@ def test_unknown_fields_get_the_three_nearest():
     assert "batch_size" not in str(caught.value)
     three = r"Did you mean '\w+', '\w+' or '\w+'\?"
     with pytest.raises(ValueError, match=three):
-        parse("--config.epoch_decay=1")
+        parse("--config.warm_epochs=1")
 
 
 # Names in Keras, timm, Hugging Face and Ultralytics.

@@ -142,17 +142,30 @@ def test_folder_of_another_config_is_refused(finished, source):
 
 
 def test_a_folder_without_steps_takes_another_config(tmp_path, source):
-    wrong = dataclasses.replace(TINY, grad_accum_steps=3)
-    with pytest.raises(ValueError, match="grad_accum_steps"):
-        trainer.train(wrong, tmp_path, source, show=False)
-    assert (tmp_path / "config.json").is_file()
-    run_folder.RunFolder(tmp_path).check_config(TINY)
+    folder = run_folder.RunFolder(tmp_path)
+    folder.begin(dataclasses.replace(TINY, seed=7), source)
+    assert folder.config.is_file()
+    folder.check_config(TINY)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "match"),
+    [
+        ("grad_accum_steps", 3, "`grad_accum_steps` must divide"),
+        ("weights", "nowhere.h5", "`weights` must be the path of a file"),
+    ],
+)
+def test_run_that_cannot_start_writes_nothing(tmp_path, source, field, value, match):
+    wrong = dataclasses.replace(TINY, **{field: value})
+    with pytest.raises((ValueError, OSError), match=match):
+        trainer.train(wrong, tmp_path / "run", source, show=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_images_are_refused(tmp_path, source):
     trainer.train(TINY, tmp_path, source, stop_at_step=1, show=False)
     with pytest.raises(
-        ValueError, match="begun with. Received: .*24 images of train instead of 20"
+        ValueError, match="started with. Received: .*24 images of train instead of 20"
     ):
         trainer.train(TINY, tmp_path, tiny_source(train=24), show=False)
     test = source.split("test")

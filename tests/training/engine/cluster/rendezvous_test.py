@@ -215,7 +215,5 @@ def test_command_reports_waits_obeys_signals_and_gives_up(tmp_path, sent, code):
     if sent:
         assert last.startswith(f"Stopped ({sent.name})")
     else:
-        assert last.startswith(
-            "Error: All workers must connect within `start_timeout`"
-        )
+        assert last.startswith("Error: All workers must connect within `start_timeout`")
     assert not any(tmp_path.iterdir())
