@@ -44,12 +44,12 @@ def test_none_without_a_recipe():
     assert parse("--config.weights=none").weights is None
 
 
-def test_none_is_refused_for_fields_that_must_have_a_value():
+def test_rejects_none_for_required_fields():
     with pytest.raises(flags.IllegalFlagValueError, match="epochs"):
         parse("--config=digits", "--config.epochs=none")
 
 
-def test_unknown_fields_get_the_three_nearest():
+def test_suggests_the_three_nearest_fields():
     parse("--config=digits", "--config.seed=1", "--noconfig.lite")
     with pytest.raises(ValueError, match="Did you mean 'lite'") as caught:
         parse("--noconfig.lit")
@@ -71,18 +71,18 @@ def test_unknown_fields_get_the_three_nearest():
         ("LR", "lr_per_256"),
     ],
 )
-def test_names_of_other_trainers_get_the_field(name, field):
+def test_suggests_the_field_for_names_of_other_trainers(name, field):
     with pytest.raises(ValueError, match=f"lists. Did you mean '{field}'. Received"):
         parse(f"--config.{name}=1")
 
 
-def test_every_alias_leads_to_a_field():
+def test_every_alias_names_a_field():
     fields = [field.name for field in dataclasses.fields(config.TrainConfig)]
     assert set(config_names._ALIASES.values()) <= set(fields)
     assert not set(config_names._ALIASES) & set(fields)
 
 
 @pytest.mark.parametrize(("old", "new"), config_names.RENAMED.items())
-def test_former_names_are_answered_with_the_new_name(old, new):
+def test_suggests_the_new_name_of_renamed_fields(old, new):
     with pytest.raises(ValueError, match=f"Did you mean '{new}'"):
         parse(f"--config.{old}=1")

@@ -14,7 +14,7 @@ def valid(**changes):
     return dataclasses.replace(TrainConfig(data="digits"), **changes)
 
 
-def test_defaults_are_valid_and_the_paper_s():
+def test_defaults_are_valid_and_match_the_paper():
     run = valid(batch_size=2048)
     run.validate()
     assert run.peak_lr == pytest.approx(0.128)
@@ -34,7 +34,7 @@ def test_image_size_overrides_the_variant():
     assert valid(image_size=64).preprocessing.image_size == 64
 
 
-def test_a_stage_table_makes_smaller_images_possible(tmp_path):
+def test_stage_table_allows_smaller_images(tmp_path):
     run = valid(model="EfficientNet", stages=SMALL, image_size=4)
     run.validate()
     assert [stage.filters for stage in run.stage_table] == [8]
@@ -96,7 +96,7 @@ def test_a_stage_table_makes_smaller_images_possible(tmp_path):
         ({"remat": "1,8"}, "`remat` must be 'all' or stages 1 to 7"),
     ],
 )
-def test_fields_out_of_range_are_named(changes, message):
+def test_rejects_fields_out_of_range_by_name(changes, message):
     with pytest.raises(ValueError, match=message):
         valid(**changes).validate()
 
@@ -106,7 +106,7 @@ def test_json_holds_every_field():
     assert TrainConfig.from_json(run.to_json()) == run
 
 
-def test_json_with_an_unknown_field_names_the_nearest():
+def test_rejects_unknown_json_fields_with_a_suggestion():
     with pytest.raises(ValueError, match="Did you mean 'batch_size'"):
         TrainConfig.from_json('{"batchsize": 3}')
 
@@ -118,7 +118,7 @@ def test_recipe_is_found_by_name_and_by_path():
     by_path.validate()
 
 
-def test_copied_recipe_works_elsewhere_and_takes_an_argument(tmp_path):
+def test_copied_recipe_works_in_any_folder_and_takes_an_argument(tmp_path):
     recipe = tmp_path / "mine.py"
     recipe.write_text(
         "from ..config import TrainConfig\n"
@@ -129,7 +129,7 @@ def test_copied_recipe_works_elsewhere_and_takes_an_argument(tmp_path):
     assert config.load(str(recipe)).image_size == 32
 
 
-def test_unknown_recipe_names_the_nearest():
+def test_rejects_unknown_recipes_with_a_suggestion():
     with pytest.raises(ValueError, match="Did you mean 'digits'"):
         config.load("digit")
 
@@ -179,6 +179,6 @@ def test_choices_are_the_keys_of_the_tables():
     assert tuple(distribution.STRATEGIES) == config_checks.STRATEGIES
 
 
-def test_former_names_are_answered_with_the_new_name():
+def test_suggests_the_new_name_of_renamed_fields():
     with pytest.raises(ValueError, match="Did you mean 'grad_accum_steps'"):
         TrainConfig.from_json('{"accumulate": 2}')

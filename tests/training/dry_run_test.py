@@ -14,7 +14,7 @@ def rows(text):
     return {line[:20].strip(): line[20:] for line in text.splitlines()}
 
 
-def test_plan_of_the_paper_s_recipe_needs_no_images():
+def test_plan_of_the_imagenet_recipe_needs_no_images():
     found = rows(dry_run.describe_run(config.load("imagenet:b0")))
     # Table 2 of the paper: 5.3 M parameters and 0.39 B multiply-adds.
     assert found["parameters"] == "5,288,548 trainable, 5,330,564 in all"
@@ -26,7 +26,7 @@ def test_plan_of_the_paper_s_recipe_needs_no_images():
     assert found["peak learning rate"].startswith("0.128,")
 
 
-def test_steps_without_a_minival_are_the_original_s():
+def test_steps_without_minival_match_the_original():
     recipe = dataclasses.replace(config.load("imagenet:b7"), minival=0)
     # Source: tensorflow/tpu, main.py, `train_steps`.
     assert rows(dry_run.describe_run(recipe))["steps"].startswith(
@@ -44,13 +44,13 @@ def test_plan_lists_phases():
     assert "steps 68 to 134: stages from 5, 224 pixels" in text
 
 
-def test_unknown_data_is_an_error():
+def test_rejects_unknown_data():
     recipe = TrainConfig(data="folder:nowhere")
     with pytest.raises(ValueError, match="folder"):
         dry_run.describe_run(recipe)
 
 
-def test_data_that_a_run_would_fetch_is_not_fetched(tmp_path):
+def test_plan_does_not_download_data(tmp_path):
     pytest.importorskip("tensorflow_datasets")
     recipe = TrainConfig(data="tfds:mnist", data_dir=str(tmp_path))
     with pytest.raises(ValueError, match="must be on this machine to be counted"):
@@ -95,7 +95,7 @@ def test_plan_shows_groups_of_batch_norm(small):
     assert "BatchNorm" not in plan(small)
 
 
-def test_plan_for_devices_that_are_not_here(small, monkeypatch):
+def test_plans_for_devices_of_other_machines(small, monkeypatch):
     monkeypatch.setattr(dry_run, "device_memory", lambda: 1)  # this machine's
     found = rows(dry_run.describe_run(small, replicas=8))
     assert found["replicas"].startswith("8, 32 images of a step each")
@@ -104,7 +104,7 @@ def test_plan_for_devices_that_are_not_here(small, monkeypatch):
     assert found["memory per replica"] != one
 
 
-def test_plan_refuses_what_the_run_refuses(small, tmp_path):
+def test_plan_rejects_what_the_run_rejects(small, tmp_path):
     changed = functools.partial(dataclasses.replace, small)
     for refused, replicas, match in (
         (small, 3, "`batch_size` must be a multiple of the number of replicas, 3"),
@@ -124,7 +124,7 @@ def test_plan_refuses_what_the_run_refuses(small, tmp_path):
         dry_run.describe_run(small, file)
 
 
-def test_plan_refuses_the_folder_of_another_run(small, tmp_path):
+def test_plan_rejects_the_folder_of_another_run(small, tmp_path):
     folder = RunFolder(tmp_path)
     folder.config.write_text(dataclasses.replace(small, seed=7).to_json())
     dry_run.describe_run(small, tmp_path)  # no steps would be lost yet

@@ -55,7 +55,7 @@ def test_odd_number_of_images_is_counted_once(batch_size):
     assert scores.top1 == pytest.approx(right / len(values))
 
 
-def test_top5_and_loss_by_hand():
+def test_top5_and_loss_match_hand_computation():
     split = bright_split([0, 0, 0], [0, 4, 5], 10)
     scores = evaluate.evaluate(brightness_model(10), split, SPEC)
     # Scores fall with the class, so 4 is the fifth and 5 the sixth answer.
@@ -68,7 +68,7 @@ def test_top5_and_loss_by_hand():
     assert scores.loss == pytest.approx(expected, rel=1e-5)
 
 
-def test_top5_of_fewer_classes_takes_all():
+def test_top5_with_fewer_classes_counts_all():
     split = bright_split([0, 1], [1, 2], 3)
     assert evaluate.evaluate(brightness_model(3), split, SPEC).top5 == 1.0
 
@@ -175,9 +175,7 @@ def test_missing_test_split_falls_back_to_validation(tmp_path, monkeypatch):
     assert len(notes) == 1
 
 
-def test_a_place_that_cannot_be_written_is_reported_before_the_work(
-    tmp_path, model_file, command
-):
+def test_rejects_an_unwritable_output_before_evaluating(tmp_path, model_file, command):
     (tmp_path / "file").write_text("")
     write_images(tmp_path / "photos", [1])
     code, text = command(
@@ -189,7 +187,7 @@ def test_a_place_that_cannot_be_written_is_reported_before_the_work(
     assert "predicted" not in text
 
 
-def test_logits_are_answered_as_the_probabilities_they_stand_for(tmp_path, command):
+def test_logits_are_converted_to_probabilities(tmp_path, command):
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.GlobalAveragePooling2D()(inputs / 255)
     logits = keras.layers.Dense(3)(x)
@@ -208,7 +206,7 @@ def test_logits_are_answered_as_the_probabilities_they_stand_for(tmp_path, comma
     assert answers["logits"] == answers["softmax"]
 
 
-def test_command_needs_the_size_of_a_model_of_any(tmp_path, command):
+def test_command_requires_the_size_of_a_model_with_open_input(tmp_path, command):
     inputs = keras.Input((None, None, 3))
     x = keras.layers.GlobalAveragePooling2D()(inputs)
     path = tmp_path / "any.keras"
@@ -221,7 +219,7 @@ def test_command_needs_the_size_of_a_model_of_any(tmp_path, command):
     assert (code, text.strip()) == (0, "1 images predicted")
 
 
-def test_command_refuses_another_number_of_classes(tmp_path, command):
+def test_command_rejects_another_number_of_classes(tmp_path, command):
     path = tmp_path / "model.keras"
     brightness_model(3).save(path)
     code, _ = command(f"--model={path}", "--data=digits")
@@ -237,9 +235,7 @@ def test_command_refuses_another_number_of_classes(tmp_path, command):
         (["--images=x", "--ilsvrc_ids=y"], "`server_file` needs `images`"),
     ],
 )
-def test_command_refuses_what_does_not_go_together(
-    model_file, command, arguments, message
-):
+def test_command_rejects_conflicting_flags(model_file, command, arguments, message):
     code, _ = command(f"--model={model_file}", *arguments)
     assert message in code
 
@@ -287,7 +283,7 @@ def test_subset_of_imagenet_is_matched_by_name(tmp_path, command):
     assert (code, text.split()[1]) == (0, "100.00%")
 
 
-def test_images_without_labels_are_named_from_their_folder(tmp_path):
+def test_unlabelled_images_have_names_relative_to_their_folder(tmp_path):
     write_images(tmp_path / "b", [10])
     write_images(tmp_path / "a", [20, 30])
     split = evaluate._unlabelled(str(tmp_path))

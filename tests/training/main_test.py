@@ -40,7 +40,7 @@ def test_dry_run_prints_the_plan_with_overrides(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_recipe_that_does_not_exist_is_reported():
+def test_rejects_an_unknown_recipe():
     done = run("--config=digitz", "--workdir=unused")
     assert done.returncode == 2
     assert "Did you mean 'digits'" in done.stderr
@@ -66,7 +66,7 @@ def test_recipe_that_does_not_exist_is_reported():
         (ImportError("tensorflow_datasets must be installed"), 2),
     ],
 )
-def test_exit_code_says_whether_a_restart_helps(monkeypatch, error, code, capsys):
+def test_exit_code_shows_whether_a_restart_helps(monkeypatch, error, code, capsys):
     def fail(*_):
         raise error
 
@@ -86,7 +86,7 @@ def test_exit_code_says_whether_a_restart_helps(monkeypatch, error, code, capsys
     assert "\x1b" not in text
 
 
-def test_workdirs_that_are_no_folders_are_wrong_input(tmp_path, capsys):
+def test_rejects_a_workdir_that_is_not_a_folder(tmp_path, capsys):
     file, run_folder = tmp_path / "file", tmp_path / "run"
     file.write_text("mine")
     (run_folder / ".lock").mkdir(parents=True)
@@ -103,7 +103,7 @@ def test_workdirs_that_are_no_folders_are_wrong_input(tmp_path, capsys):
     assert file.read_text() == "mine"
 
 
-def test_plan_of_a_bad_config_names_the_field():
+def test_plan_of_an_invalid_config_names_the_field():
     bad = dataclasses.replace(config.load("digits"), epochs=0)
     with pytest.raises(ValueError, match="`epochs`"):
         dry_run.describe_run(bad)

@@ -13,7 +13,7 @@ from training.engine.train_state import TrainState
 from training.optim import optimizers
 
 
-def test_activations_of_a_small_network_by_hand():
+def test_activations_of_a_small_network_match_hand_computation():
     cost = plan_cost(VARIANTS["EfficientNetLite0"], 10, resolution=32)
     sizes = {row.name: row.activation_bytes for row in cost.layers}
     # The first block, by hand: its input, then convolution, BatchNorm and activation
@@ -31,7 +31,7 @@ def test_activations_of_a_small_network_by_hand():
     assert last < both < 0.6 * whole
 
 
-def test_half_precision_and_frozen_parts_need_less():
+def test_half_precision_and_frozen_parts_need_less_memory():
     cost = plan_cost(VARIANTS["EfficientNetB0"])
     whole = memory.activation_bytes(cost)
     assert 0.5 < memory.activation_bytes(cost, itemsize=2) / whole < 0.51
@@ -54,7 +54,7 @@ def test_checkpoint_is_as_large_as_planned(tmp_path, tiny):
     assert disk == 4 * checkpoint + 8 * cost.params
 
 
-def test_memory_of_a_part_of_a_batch():
+def test_accumulation_divides_the_activations():
     whole = TrainConfig(data="digits")
     parts = dataclasses.replace(whole, grad_accum_steps=4)
     one = memory.memory_bytes(whole, 1000, 10, share=64)

@@ -60,7 +60,7 @@ def stems(found):
     return [name.split("/images/")[1][:-4] for name in found.names]
 
 
-def test_the_most_confident_are_kept_and_rare_classes_repeated(teacher, tmp_path):
+def test_keeps_the_most_confident_images_and_repeats_rare_classes(teacher, tmp_path):
     write_images(tmp_path / "images")
     found = label(teacher, tmp_path / "images")
     assert stems(found) == ["a0", "a1", "b0/b"]
@@ -70,7 +70,7 @@ def test_the_most_confident_are_kept_and_rare_classes_repeated(teacher, tmp_path
     assert found.probabilities.dtype == np.float16
 
 
-def test_no_class_is_filled_beyond_the_fullest():
+def test_no_class_exceeds_the_largest():
     found = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.8, 0.2, 0], [0.2, 0.8, 0]])
     chosen = pseudo_label.choose_images(found, min_confidence=0.3, per_class=130_000)
     assert chosen.tolist() == [0, 2, 1, 3, 3, 3]
@@ -122,7 +122,7 @@ def test_a_student_trains_on_both(teacher, tmp_path):
     np.testing.assert_allclose(np.sum(targets, axis=1), 1, atol=1e-3)
 
 
-def test_a_teacher_of_other_classes_is_refused(teacher, tmp_path):
+def test_rejects_a_teacher_with_other_classes(teacher, tmp_path):
     write_images(tmp_path / "images")
     path = str(tmp_path / "pseudo.npz")
     label(teacher, tmp_path / "images", class_names=("a", "b", "c")).save(path)
@@ -132,7 +132,7 @@ def test_a_teacher_of_other_classes_is_refused(teacher, tmp_path):
         sources.with_pseudo_labels(some_source(), path, 3)
 
 
-def test_files_beside_files_stay_encoded(teacher, tmp_path):
+def test_images_from_files_stay_encoded(teacher, tmp_path):
     write_images(tmp_path / "images")
     for name in ("x", "y", "z"):
         for i in range(3):
@@ -148,20 +148,20 @@ def test_files_beside_files_stay_encoded(teacher, tmp_path):
     assert tf_ops.pixels(images[-1]).numpy()[0, 0].tolist() == [32, 192, 0]
 
 
-def test_bad_images_are_left_out_and_many_are_an_error(teacher, tmp_path):
+def test_skips_a_few_bad_images_and_rejects_many(teacher, tmp_path):
     write_images(tmp_path / "images")
     (tmp_path / "images" / "bad.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match="At most 1% .* 0 of 6. .*bad.png"):
         label(teacher, tmp_path / "images")
 
 
-def test_a_teacher_that_is_sure_of_nothing_is_an_error(teacher, tmp_path):
+def test_rejects_a_teacher_without_confident_predictions(teacher, tmp_path):
     write_images(tmp_path / "images")
     with pytest.raises(ValueError, match="at most 0.875. Received: min_confidence=0.9"):
         label(teacher, tmp_path / "images", min_confidence=0.9)
 
 
-def test_unfit_files_are_refused(teacher, tmp_path):
+def test_rejects_invalid_files(teacher, tmp_path):
     write_images(tmp_path / "images")
     path = tmp_path / "pseudo.npz"
     with pytest.raises(ValueError, match="file of training.pseudo_label. .*pseudo.npz"):
@@ -177,7 +177,7 @@ def test_unfit_files_are_refused(teacher, tmp_path):
         sources.with_pseudo_labels(some_source(), str(path), 3)
 
 
-def test_a_failed_write_leaves_nothing_behind(teacher, tmp_path, monkeypatch):
+def test_failed_write_leaves_no_file(teacher, tmp_path, monkeypatch):
     write_images(tmp_path / "images")
     found = label(teacher, tmp_path / "images")
     found.save(str(tmp_path / "out" / "pseudo.npz"))
@@ -195,7 +195,7 @@ def test_a_failed_write_leaves_nothing_behind(teacher, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_labels_a_folder(tmp_path):
+def test_command_labels_a_folder(tmp_path):
     write_images(tmp_path / "images")
     network = keras.Sequential(
         [

@@ -27,13 +27,13 @@ TABLE_6 = {
 @pytest.mark.parametrize(
     "recipe", ["imagenet", "imagenet_randaugment", "noisy_student", "advprop"]
 )
-def test_recipes_exist_for_every_variant(recipe, name):
+def test_imagenet_recipes_exist_for_every_variant(recipe, name):
     found = config.load(f"{recipe}:{name}")
     found.validate()
     assert found.resolution == VARIANTS[found.variant].resolution
 
 
-def test_imagenet_is_the_paper_s_recipe():
+def test_imagenet_matches_the_paper():
     run = config.load("imagenet:b3")
     assert (run.peak_lr, run.epochs, run.batch_size) == (0.128, 350, 2048)
     assert (run.weight_decay, run.label_smoothing, run.ema_decay) == (1e-5, 0.1, 0.9999)
@@ -55,7 +55,7 @@ def test_imagenet_is_the_paper_s_recipe():
         assert float(rate(step)) == pytest.approx(expected, rel=1e-4)
 
 
-def test_randaugment_has_the_readme_s_magnitudes():
+def test_randaugment_magnitudes_match_the_readme():
     found = {}
     for name in ("b0", "b5", "b7", "b8"):
         run = config.load(f"imagenet_randaugment:{name}")
@@ -84,7 +84,7 @@ def test_small_networks_get_a_weaker_attacker():
 
 
 @pytest.mark.parametrize("name", TABLE_6)
-def test_transfer_makes_20_000_steps_on_the_published_sizes(name):
+def test_transfer_trains_20_000_steps_at_the_published_sizes(name):
     run = config.load(f"transfer:b0,{name}")
     run.validate()
     train, test, classes = TABLE_6[name]
@@ -109,12 +109,12 @@ def test_transfer_takes_data_sets_that_tfds_has():
             assert name in tfds.list_builders()
 
 
-def test_transfer_of_an_unknown_data_set_names_the_nearest():
+def test_transfer_rejects_unknown_data_sets_with_a_suggestion():
     with pytest.raises(ValueError, match="Did you mean 'cifar100'"):
         config.load("transfer:b0,cifar-100")
 
 
-def test_recipes_say_what_was_measured():
+def test_recipes_state_measured_results():
     for path in pathlib.Path(config.RECIPES).glob("[!_]*.py"):
         text = path.read_text()
         assert f"--config={path.stem}" in text, path

@@ -22,7 +22,7 @@ def test_training_and_dry_run_open_the_same_images():
     assert lengths(source)["train"] == len(digits.split("train")) - 100
 
 
-def test_given_source_takes_the_place_of_the_named_one():
+def test_given_source_replaces_the_named_one():
     images = np.zeros((20, 8, 8, 3), np.uint8)
     part = (images, np.arange(20) % 2)
     given = sources.arrays({"train": part, "validation": part}, ["a", "b"])

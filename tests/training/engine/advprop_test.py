@@ -9,7 +9,7 @@ from training.engine import advprop
 SEED = tf.constant([0, 1])
 
 
-def test_attack_climbs_and_stays_in_its_bounds():
+def test_attack_raises_the_loss_within_epsilon():
     rng = np.random.default_rng(0)
     images = tf.constant(rng.uniform(0, 255, (2, 4, 4, 3)).astype(np.float32))
     slope = tf.constant(rng.choice([-1.0, 1.0], images.shape).astype(np.float32))
@@ -21,7 +21,7 @@ def test_attack_climbs_and_stays_in_its_bounds():
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_attack_starts_at_random_and_steps_by_one():
+def test_attack_starts_at_random_and_moves_one_pixel_value_per_step():
     images = tf.fill((1, 2, 2, 3), 100.0)
     found = [
         advprop.attack(tf.reduce_sum, images, epsilon=4.0, steps=steps, seed=SEED)
@@ -32,7 +32,7 @@ def test_attack_starts_at_random_and_steps_by_one():
     np.testing.assert_allclose(found[1], np.minimum(found[0] + 1, 104), rtol=1e-6)
 
 
-def test_attack_moves_neither_statistics_nor_seeds():
+def test_attack_changes_neither_statistics_nor_seeds():
     model = tiny_step.net()
     before = [v.numpy() for v in model.variables]
     images, _, _ = tiny_step.batch()
@@ -56,7 +56,7 @@ def attacked_state():
     return state
 
 
-def test_attacked_images_have_batch_statistics_of_their_own(attacked_state):
+def test_adversarial_images_have_separate_batch_statistics(attacked_state):
     state = attacked_state
     kind = keras.layers.BatchNormalization
     mains = [la for la in state.model.layers if isinstance(la, kind)]
@@ -68,7 +68,7 @@ def test_attacked_images_have_batch_statistics_of_their_own(attacked_state):
             assert not np.array_equal(a, b), name
 
 
-def test_auxiliary_weights_are_trained_and_saved_but_not_of_the_model(attacked_state):
+def test_auxiliary_weights_are_trained_and_saved_outside_the_model(attacked_state):
     state = attacked_state
     auxiliary = [v for la in state.auxiliary.values() for v in la.variables]
     inside = {id(v) for v in state.model.variables}
@@ -78,7 +78,7 @@ def test_auxiliary_weights_are_trained_and_saved_but_not_of_the_model(attacked_s
     assert sum(name.startswith("auxiliary/") for name in saved) == 8
 
 
-def test_clean_gradient_is_joined_by_the_attacked_one():
+def test_gradient_sums_clean_and_adversarial_images():
     def shift(**fields):
         model = tiny_step.net(batch_norm=False, dropout=0)
         start = model.get_weights()

@@ -38,7 +38,7 @@ def check(found, value):
         assert found[name].dtype == array.dtype
 
 
-def test_latest_comes_back_and_only_so_many_stay(saved, tmp_path):
+def test_restores_the_latest_and_keeps_a_limited_number(saved, tmp_path):
     assert restore(saved) == {}
     for step in (1, 20, 3000000000):  # more digits than the name has
         save(saved, step)
@@ -47,7 +47,7 @@ def test_latest_comes_back_and_only_so_many_stay(saved, tmp_path):
     check(restore(saved), 3000000000)
 
 
-def test_truncated_at_any_length_falls_back(saved):
+def test_truncated_file_falls_back_to_the_previous_one(saved):
     save(saved, 1)
     path = save(saved, 2)
     whole = path.read_bytes()
@@ -58,7 +58,7 @@ def test_truncated_at_any_length_falls_back(saved):
         check(found, 1)
 
 
-def test_flipped_bits_are_found_or_harmless(saved):
+def test_flipped_bits_are_detected_or_harmless(saved):
     save(saved, 1)
     path = save(saved, 2)
     whole = bytearray(path.read_bytes())
@@ -75,7 +75,7 @@ def test_flipped_bits_are_found_or_harmless(saved):
     assert fallbacks > len(whole) * 0.2
 
 
-def test_nothing_is_assigned_from_a_damaged_file_and_none_left_is_an_error(saved):
+def test_damaged_file_assigns_nothing_and_is_an_error_if_it_is_the_only_one(saved):
     path = save(saved, 1)
     data = bytearray(path.read_bytes())
     data[data.index(np.uint32(7).tobytes(), 200)] ^= 1
@@ -87,7 +87,7 @@ def test_nothing_is_assigned_from_a_damaged_file_and_none_left_is_an_error(saved
         saved.restore(dict.fromkeys(arrays(0), pytest.fail))
 
 
-def test_file_of_other_arrays_is_refused(saved):
+def test_rejects_a_file_with_other_arrays(saved):
     save(saved, 1)
     with (
         pytest.warns(UserWarning, match=r"the arrays of this run: \['ema/0'\]"),

@@ -125,7 +125,7 @@ def test_evaluation_counts_every_image_once_for_any_batch(batch_size):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_worker_that_is_killed_ends_the_other_and_all_resume(tmp_path, killed):
+def test_killed_worker_ends_the_others_and_the_run_resumes(tmp_path, killed):
     pair = start_pair("slow", tmp_path, seconds=0.1, epochs=1000)
     lines = [pair[killed].stdout.readline() for _ in range(3)]
     assert lines == ["step\n"] * 3
@@ -198,7 +198,7 @@ def test_workers_wait_for_every_file_of_a_slow_chief(tmp_path, epochs):
     assert found.loss == pytest.approx(first["final_loss"], abs=1e-5)
 
 
-def test_workers_of_another_configuration_end_before_the_first_step(tmp_path):
+def test_rejects_different_configurations_before_the_first_step(tmp_path):
     ports = tiny_run.free_ports(2)
     pair = [
         tiny_run.start("slow", tmp_path, index=i, ports=ports, lr_per_256=rate)
@@ -211,7 +211,7 @@ def test_workers_of_another_configuration_end_before_the_first_step(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_workers_without_a_shared_folder_end_before_the_first_step(tmp_path):
+def test_rejects_unshared_run_folders_before_the_first_step(tmp_path):
     ports = tiny_run.free_ports(2)
     pair = [
         tiny_run.start("slow", tmp_path / str(i), index=i, ports=ports)
@@ -224,7 +224,7 @@ def test_workers_without_a_shared_folder_end_before_the_first_step(tmp_path):
     assert not any((tmp_path / "0").iterdir())
 
 
-def test_multi_worker_needs_a_description_of_the_cluster(environment):
+def test_multi_worker_requires_a_cluster_description(environment):
     for text in ("", "{}"):
         environment("TF_CONFIG", text)
         with pytest.raises(ValueError, match="Neither TF_CONFIG nor SLURM_STEP_NUM_T"):
@@ -235,7 +235,7 @@ def test_multi_worker_needs_a_description_of_the_cluster(environment):
             distribution.make_strategy(name)
 
 
-def test_multi_worker_must_come_first(environment):
+def test_multi_worker_must_precede_other_use_of_tensorflow(environment):
     tf.zeros(1) + 1
     cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
     task = {"type": "worker", "index": 0}
@@ -247,7 +247,7 @@ def test_multi_worker_must_come_first(environment):
             distribution.make_strategy(name)
 
 
-def test_slurm_s_variables_become_a_cluster(environment):
+def test_slurm_variables_describe_a_cluster(environment):
     for name, value in SLURM.items():
         environment(name, value)
     # Source of the form: "node[1-2]", "2,1" and ranks of SLURM's srun manual.

@@ -28,7 +28,7 @@ def trained(call, layer, x, upstream):
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_layer_gives_what_keras_gives(name, policy):
+def test_fused_layer_matches_keras(name, policy):
     keras.utils.set_random_seed(0)
     layer = LAYERS[name]()
     layer.dtype_policy = keras.DTypePolicy(policy)
@@ -54,7 +54,7 @@ def test_layer_gives_what_keras_gives(name, policy):
 
 
 @pytest.mark.parametrize("name", ["pointwise", "swish"])
-def test_any_batch_and_size_of_images(name):
+def test_fused_layers_take_any_batch_and_image_size(name):
     layer = LAYERS[name]()
     layer.build((None, None, None, 3))
 

@@ -13,7 +13,7 @@ SMALL = TrainConfig(
 )
 
 
-def test_network_gives_logits_and_its_twin_their_softmax():
+def test_network_outputs_logits_and_its_copy_their_softmax():
     net = model.build(SMALL, 3)
     twin = model.with_softmax(SMALL, net)
     x = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
@@ -24,12 +24,12 @@ def test_network_gives_logits_and_its_twin_their_softmax():
 
 
 @pytest.mark.parametrize(("sizes", "side"), [("24", None), ("32", 32), ("", 32)])
-def test_input_is_open_where_training_has_other_sizes(sizes, side):
+def test_input_size_is_open_with_progressive_resizing(sizes, side):
     config = dataclasses.replace(SMALL, progressive_sizes=sizes)
     assert model.build(config, 3).input_shape[1] == side
 
 
-def test_twin_of_half_precision_is_float32():
+def test_final_model_of_half_precision_is_float32():
     half = dataclasses.replace(SMALL, precision="mixed_bfloat16")
     before = keras.config.dtype_policy()
     net = model.build(half, 3)
@@ -72,7 +72,7 @@ def test_general_network_follows_width_and_depth(name):
     assert net.get_layer("block7a_project_conv").filters == 80  # 320 * 0.25
 
 
-def test_network_for_several_sizes_takes_any_and_its_twin_the_last():
+def test_progressive_network_takes_any_size_and_its_copy_the_last():
     several = dataclasses.replace(SMALL, image_size=48, progressive_sizes="32,40,48")
     net = model.build(several, 3)
     assert net.input_shape == (None, None, None, 3)
@@ -97,7 +97,7 @@ def test_batch_norm_is_synchronised_in_training_only():
     ("replicas", "size"),
     [(1, 1), (2, 1), (8, 1), (16, 8), (32, 8), (64, 8), (128, 16), (1024, 128)],
 )
-def test_batch_norm_groups_follow_the_rule_of_the_original(replicas, size):
+def test_batch_norm_groups_follow_the_original_s_rule(replicas, size):
     assert model.bn_group_size(SMALL, replicas) == size
     for field in ("sync_batch_norm", "freeze_batch_norm"):
         other = dataclasses.replace(SMALL, **{field: True})

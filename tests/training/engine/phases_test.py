@@ -27,7 +27,7 @@ def test_sizes_share_the_steps_evenly():
     ]
 
 
-def test_head_is_trained_alone_and_then_the_last_stages():
+def test_head_is_trained_alone_then_with_the_last_stages():
     expected = [(0, 15, 224, "top"), (15, 60, 224, 4)]
     assert plan(head_only_epochs=1.5, unfreeze_from_stage=5) == expected
 
@@ -40,7 +40,7 @@ def test_stages_and_sizes_change_independently():
     ]
 
 
-def test_head_may_take_the_whole_run():
+def test_head_may_be_trained_for_the_entire_run():
     assert plan(head_only_epochs=9) == [(0, 60, 224, "top")]
 
 
@@ -69,6 +69,6 @@ def test_phases_leave_no_gap(batch_size):
         ("top", "the classifier"),
     ],
 )
-def test_phases_in_words(frozen, words):
+def test_phases_are_described_in_words(frozen, words):
     phase = phases.Phase(0, 1, 128, frozen)
     assert phase.describe() == f"{words}, 128 pixels"

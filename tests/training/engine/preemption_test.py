@@ -23,7 +23,7 @@ def test_signal_raises_at_once_or_waits_while_postponed(capsys):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_signal_while_validating_raises_though_the_loop_postpones():
+def test_signal_during_validation_raises_at_once():
     with SignalHandler() as interrupts, interrupts.postponed():
         with pytest.raises(Interrupted), interrupts.at_once():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -31,7 +31,7 @@ def test_signal_while_validating_raises_though_the_loop_postpones():
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
-def test_lost_terminal_saves_like_sigterm():
+def test_lost_terminal_saves_as_sigterm_does():
     code = (
         "import os, signal, sys\n"
         "from training.engine.preemption import SignalHandler\n"
@@ -78,7 +78,7 @@ def test_second_ctrl_c_ends_the_process():
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "SIGINT\n")
 
 
-def test_other_threads_go_without_signals():
+def test_other_threads_ignore_signals():
     found = []
 
     def work():

@@ -8,21 +8,21 @@ from training.engine.forward import Forward
 
 
 @pytest.mark.parametrize("stages", ["2", "1,2"])
-def test_recomputing_changes_nothing(stages):
+def test_recomputation_changes_no_result(stages):
     # Weights, statistics of BatchNorm and seeds of dropout, over three steps.
     kept = tiny_step.weights_after(3)
     again = tiny_step.weights_after(3, remat=stages)
     assert tiny_step.largest_difference(kept, again) < 1e-6
 
 
-def test_recomputing_goes_with_parts_and_half_precision(policy):
+def test_recomputation_works_with_accumulation_and_half_precision(policy):
     policy("mixed_bfloat16")
     kept = tiny_step.weights_after(2, grad_accum_steps=2)
     again = tiny_step.weights_after(2, grad_accum_steps=2, remat="1,2")
     assert tiny_step.largest_difference(kept, again) < 1e-6
 
 
-def test_stages_are_computed_twice_and_the_rest_once():
+def test_recomputed_stages_run_twice_and_the_rest_once():
     model = tiny_step.net()
     images, _, _ = tiny_step.batch()
 
@@ -39,7 +39,7 @@ def test_stages_are_computed_twice_and_the_rest_once():
     assert [convolutions(s) for s in ((), (2,), (1, 2))] == [2, 3, 4]
 
 
-def test_frozen_stage_gets_no_second_pass():
+def test_frozen_stage_is_not_recomputed():
     model = tiny_step.net(batch_norm=False, dropout=0)
     for layer in model.layers[:-1]:
         layer.trainable = False
@@ -51,7 +51,7 @@ def test_frozen_stage_gets_no_second_pass():
     assert moved == [False] * 4 + [True] * 2
 
 
-def test_stage_that_the_network_lacks_is_refused():
+def test_rejects_a_stage_that_the_network_lacks():
     with pytest.raises(ValueError, match=r"`remat` must name .* Received: stages 3, 7"):
         tiny_step.make(remat="1,3,7")
 

@@ -54,7 +54,7 @@ def flip_bits(path):
     path.write_bytes(content)
 
 
-def test_flipped_bits_of_the_best_weights_end_the_run(copy, source):
+def test_rejects_flipped_bits_in_the_best_weights(copy, source):
     workdir, _ = copy
     for name in ("summary.json", "model.keras"):
         (workdir / name).unlink()
@@ -80,7 +80,7 @@ def net():
         (flip_bits, "checksum differs"),
     ],
 )
-def test_weights_that_training_did_not_write_are_refused(tmp_path, net, damage, reason):
+def test_rejects_weights_that_training_did_not_write(tmp_path, net, damage, reason):
     path = tmp_path / "best.weights.h5"
     checkpoints.save_weights(net, path)
     written = net.get_weights()
@@ -125,7 +125,7 @@ ROW = {name: 1.5 for name in METRICS}
         lambda text: text.rstrip("\n") + ",7\n",
     ],
 )
-def test_damaged_metrics_are_a_warning(tmp_path, damage):
+def test_warns_about_damaged_metrics(tmp_path, damage):
     path = tmp_path / "metrics.csv"
     MetricsWriter(path, 0).add(ROW)
     assert MetricsWriter(path, 2).rows == [ROW]
@@ -136,13 +136,13 @@ def test_damaged_metrics_are_a_warning(tmp_path, damage):
     assert MetricsWriter(path, 2).rows == [ROW]
 
 
-def test_metrics_that_are_no_text_are_a_warning(tmp_path):
+def test_warns_about_metrics_that_are_not_text(tmp_path):
     (tmp_path / "metrics.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.warns(UserWarning, match="metrics.csv is damaged"):
         assert MetricsWriter(tmp_path / "metrics.csv", 2).rows == []
 
 
-def test_run_ends_without_the_curves_of_damaged_metrics(copy, source):
+def test_run_with_damaged_metrics_finishes_without_curves(copy, source):
     workdir, summary = copy
     for name in ("summary.json", "model.keras", "report.md", "curves.png"):
         (workdir / name).unlink()
@@ -157,7 +157,7 @@ DAMAGED = [b"", b"\xff", b"[1]", b'"x"', b'{"train": 3}', b"nul"]
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-def test_damaged_guards_are_named_with_their_cure(copy, source, content):
+def test_damaged_files_are_reported_with_a_remedy(copy, source, content):
     folder = RunFolder(copy[0])
     for path, check in (
         (folder.config, lambda: folder.check_config(TINY)),
@@ -175,7 +175,7 @@ def test_damaged_guards_are_named_with_their_cure(copy, source, content):
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-def test_damaged_summary_is_named_with_its_cure(copy, content):
+def test_damaged_summary_is_reported_with_a_remedy(copy, content):
     folder = RunFolder(copy[0])
     folder.summary.write_bytes(content)
     with pytest.raises(ValueError, match=r"summary.json is damaged .*; delete it to"):
@@ -183,7 +183,7 @@ def test_damaged_summary_is_named_with_its_cure(copy, content):
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-def test_damaged_preprocessing_is_named_and_mended(copy, source, content):
+def test_damaged_preprocessing_is_reported_and_repaired(copy, source, content):
     folder = RunFolder(copy[0])
     before = folder.read_preprocessing()
     folder.preprocessing.write_bytes(content)
@@ -242,7 +242,7 @@ def test_bad_images_of_earlier_sessions_count_for_the_limit(photos):
         bad_images.check(200)
 
 
-def test_record_of_bad_images_is_read_again_or_a_warning(tmp_path):
+def test_record_of_bad_images_is_restored_or_causes_a_warning(tmp_path):
     folder = RunFolder(tmp_path)
     folder.checkpoints.mkdir()
     record = BadImageRecord((3, 1), ("a\nb.png",))

@@ -37,7 +37,7 @@ def everything(state):
     return [*model, *slots, *average, state.step.numpy(), state.sums.numpy()]
 
 
-def test_ema_by_hand_with_its_ramp():
+def test_ema_matches_hand_computation_with_decay_ramp():
     state = make_state(ema_decay=0.3)
     kernel = state.model.get_layer("dense").kernel
     mean = state.model.get_layer("bn").moving_mean
@@ -52,7 +52,7 @@ def test_ema_by_hand_with_its_ramp():
         np.testing.assert_allclose(mean.numpy(), expected_mean, rtol=1e-5)
 
 
-def test_ema_weights_are_lent_only():
+def test_ema_weights_are_swapped_in_temporarily():
     state = make_state()
     train_one(state, 0)
     before = [np.array(v) for v in state.model.variables]
@@ -63,7 +63,7 @@ def test_ema_weights_are_lent_only():
         np.testing.assert_array_equal(old, np.array(new))
 
 
-def test_checkpoint_restores_everything_and_training_goes_on_the_same(tmp_path):
+def test_training_resumes_identically_from_a_checkpoint(tmp_path):
     straight = make_state()
     for step in range(3):
         train_one(straight, step)
@@ -82,7 +82,7 @@ def test_checkpoint_restores_everything_and_training_goes_on_the_same(tmp_path):
         np.testing.assert_array_equal(old, new)
 
 
-def test_average_and_checkpoints_take_no_weight_that_is_not_finite(tmp_path):
+def test_average_and_checkpoints_reject_non_finite_weights(tmp_path):
     state, saved = make_state(), Checkpoints(tmp_path, keep=2)
     train_one(state, 0)
     state.save(saved)
@@ -107,7 +107,7 @@ def test_average_and_checkpoints_take_no_weight_that_is_not_finite(tmp_path):
         np.testing.assert_array_equal(old, new)
 
 
-def test_best_is_decided_by_top1_then_by_loss():
+def test_best_epoch_is_chosen_by_top1_then_by_loss():
     state = make_state()
     assert state.is_best(0.0, 5.0)
     state.best_top1.assign(0.9)

@@ -15,7 +15,7 @@ from training.optim import optimizers
 
 
 @pytest.mark.parametrize("labels", ["indices", "probabilities"])
-def test_step_equals_that_of_keras(labels):
+def test_step_matches_keras(labels):
     state, take = tiny_step.make(tiny_step.net(dropout=0), label_smoothing=0.1)
     reference = tiny_step.net(dropout=0)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
@@ -33,7 +33,7 @@ def test_step_equals_that_of_keras(labels):
     assert state.sums.numpy()[2] == 24
 
 
-def test_dropout_of_the_step_is_that_of_keras():
+def test_dropout_matches_keras():
     found = tiny_step.weights_after(2)
     reference = tiny_step.net()
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
@@ -61,7 +61,7 @@ def test_masked_images_do_not_count():
     assert results[0][-1][2] == 5
 
 
-def test_coupled_decay_shrinks_what_decays():
+def test_coupled_decay_shrinks_decayed_weights_only():
     nets = []
     for weight_decay in (0.0, 0.5):
         state, take = tiny_step.make(optimizer="sgd", weight_decay=weight_decay)
@@ -96,7 +96,7 @@ def test_clipping_bounds_the_step():
     assert tiny_step.largest_difference(found, expected) < 1e-6
 
 
-def test_parts_add_up_to_the_whole_batch():
+def test_accumulated_gradients_equal_the_full_batch():
     def after(**options):
         model = tiny_step.net(batch_norm=False, dropout=0)
         return tiny_step.weights_after(2, model, **options)
@@ -105,21 +105,21 @@ def test_parts_add_up_to_the_whole_batch():
     assert tiny_step.largest_difference(whole, after(grad_accum_steps=4)) < 1e-5
 
 
-def test_parts_move_statistics_and_seeds_once_each():
+def test_each_part_updates_statistics_and_seeds_once():
     state, take = tiny_step.make(grad_accum_steps=2)
     take(*tiny_step.batch())
     seeds = [v.numpy() for v in state.model.variables if "seed" in v.path]
     assert [seed[1] for seed in seeds] == [2, 2]
 
 
-def test_parts_of_unequal_size_are_refused():
+def test_rejects_parts_of_unequal_size():
     with pytest.raises(
         ValueError, match=r"`grad_accum_steps` must divide .* 8\. Received: g"
     ):
         tiny_step.make(grad_accum_steps=3)
 
 
-def test_parts_with_synchronised_statistics_are_refused():
+def test_rejects_parts_with_synchronised_statistics():
     class Two:
         num_replicas_in_sync = 2
 
@@ -135,7 +135,7 @@ def test_parts_with_synchronised_statistics_are_refused():
     ("name", "scaled"),
     [*((name, False) for name in optimizers.OPTIMIZERS), ("sgd", True)],
 )
-def test_frozen_layers_and_their_slots_stay(name, scaled):
+def test_frozen_layers_and_their_slots_do_not_change(name, scaled):
     model = tiny_step.net()
     optim = optimizers.make_optimizer(name, 0.1, 0.1)
     if scaled:
@@ -156,7 +156,7 @@ def test_frozen_layers_and_their_slots_stay(name, scaled):
     assert not [path for path in moved if "block" in path]
 
 
-def test_loss_scaling_goes_with_clipping_and_parts():
+def test_loss_scaling_works_with_clipping_and_accumulation():
     def after(optim):
         model = tiny_step.net(batch_norm=False, dropout=0)
         options = {"grad_accum_steps": 2, "clip_norm": 0.01}
@@ -188,7 +188,7 @@ def test_images_of_any_size_train():
     assert np.isfinite(state.sums.numpy()).all()
 
 
-def test_quick_start_leaves_the_options_as_they_were():
+def test_skipping_graph_optimization_restores_the_options():
     def is_off():
         options = tf.config.optimizer.get_experimental_options()
         return options.get("disable_meta_optimizer", False)
@@ -246,7 +246,7 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-def test_two_replicas_step_like_one():
+def test_two_replicas_match_one():
     # Statistics of BatchNorm too: synchronised ones are those of the whole batch.
     done = subprocess.run(
         [sys.executable, "-c", REPLICAS],
@@ -298,7 +298,7 @@ def variables(found, case, trained=False):
         ("two_groups", 2, "alone"),
     ],
 )
-def test_group_of_replicas_steps_like_one_replica(grouped, case, replicas, reference):
+def test_group_of_replicas_matches_one_replica(grouped, case, replicas, reference):
     found = variables(grouped[4], case)
     expected = variables(grouped[replicas], reference)
     assert tiny_step.largest_difference(found, expected) < 1e-4
@@ -307,13 +307,13 @@ def test_group_of_replicas_steps_like_one_replica(grouped, case, replicas, refer
     assert tiny_step.largest_difference(alone, expected) > 1e-2
 
 
-def test_two_groups_step_like_the_halves_of_a_batch_on_one_device(grouped):
+def test_two_groups_match_the_halves_of_a_batch_on_one_device(grouped):
     found = variables(grouped[4], "two_groups", trained=True)
     expected = variables(grouped[1], "halves", trained=True)
     assert tiny_step.largest_difference(found, expected) < 1e-4
 
 
-def test_group_shares_statistics_of_attacked_images_and_when_recomputing(grouped):
+def test_group_shares_statistics_with_advprop_and_recomputation(grouped):
     found, expected = (variables(grouped[n], "attacked") for n in (4, 1))
     assert len(found) == len(expected) > len(variables(grouped[1], "whole"))
     assert tiny_step.largest_difference(found, expected) < 1e-4
@@ -324,7 +324,7 @@ def test_group_is_close_to_one_device_in_half_precision(grouped):
     assert tiny_step.largest_difference(found, expected) < 5e-3
 
 
-def test_rejects_an_optimizer_of_keras_on_several_replicas():
+def test_rejects_a_keras_optimizer_on_several_replicas():
     class Two:
         num_replicas_in_sync = 2
 

@@ -42,7 +42,7 @@ def read_metrics(workdir):
         ]
 
 
-def test_run_that_was_interrupted_ends_the_same_to_the_bit(tmp_path, source, finished):
+def test_interrupted_run_ends_bit_identical(tmp_path, source, finished):
     assert trainer.train(TINY, tmp_path, source, stop_at_step=3, show=False) is None
     summary = trainer.train(TINY, tmp_path, source, show=False)
     workdir, straight = finished
@@ -56,7 +56,7 @@ def test_run_that_was_interrupted_ends_the_same_to_the_bit(tmp_path, source, fin
         assert straight[key] == summary[key]
 
 
-def test_finished_run_returns_its_figures_without_training(finished):
+def test_finished_run_returns_its_summary_without_training(finished):
     workdir, summary = finished
     before = (workdir / "model.keras").stat().st_mtime_ns
     # No source: it does not even look at the data.
@@ -64,7 +64,7 @@ def test_finished_run_returns_its_figures_without_training(finished):
     assert (workdir / "model.keras").stat().st_mtime_ns == before
 
 
-def test_run_folder_holds_what_it_promises(finished):
+def test_run_folder_holds_the_documented_files(finished):
     workdir, summary = finished
     folder = run_folder.RunFolder(workdir)
     for path in vars(folder).values():
@@ -89,7 +89,7 @@ def test_run_folder_holds_what_it_promises(finished):
     assert len(read_metrics(workdir)) == 3
 
 
-def test_samples_are_the_source_s_images(finished, source):
+def test_samples_are_copies_of_the_source_images(finished, source):
     workdir, _ = finished
     path = workdir / "samples" / "verification" / "pear" / "0000001.png"
     image = tf.io.decode_png(path.read_bytes())
@@ -119,7 +119,7 @@ def test_model_file_opens_without_this_package(finished, tmp_path):
     np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-5)
 
 
-def test_run_killed_after_its_last_step_is_finished(finished, tmp_path, source):
+def test_run_killed_after_its_last_step_finishes(finished, tmp_path, source):
     workdir, expected = finished
     shutil.copytree(workdir, tmp_path / "run")
     for name in ("summary.json", "model.keras", "report.md"):
@@ -134,14 +134,14 @@ def test_run_killed_after_its_last_step_is_finished(finished, tmp_path, source):
     assert (scores.top1, scores.images) == (expected["final_top1"], 9)
 
 
-def test_folder_of_another_config_is_refused(finished, source):
+def test_rejects_the_folder_of_another_config(finished, source):
     workdir, _ = finished
     other = dataclasses.replace(TINY, seed=1, epochs=3)
     with pytest.raises(ValueError, match=r"differs in epochs: 2\.4 -> 3; seed: 0 -> 1"):
         trainer.train(other, workdir, source)
 
 
-def test_a_folder_without_steps_takes_another_config(tmp_path, source):
+def test_folder_without_steps_accepts_another_config(tmp_path, source):
     folder = run_folder.RunFolder(tmp_path)
     folder.begin(dataclasses.replace(TINY, seed=7), source)
     assert folder.config.is_file()
@@ -162,7 +162,7 @@ def test_run_that_cannot_start_writes_nothing(tmp_path, source, field, value, ma
     assert not (tmp_path / "run").exists()
 
 
-def test_other_images_are_refused(tmp_path, source):
+def test_rejects_other_images(tmp_path, source):
     trainer.train(TINY, tmp_path, source, stop_at_step=1, show=False)
     with pytest.raises(
         ValueError, match="started with. Received: .*24 images of train instead of 20"
@@ -175,14 +175,14 @@ def test_other_images_are_refused(tmp_path, source):
         trainer.train(TINY, tmp_path, turned, show=False)
 
 
-def test_checkpoints_without_their_config_are_refused(tmp_path, source):
+def test_rejects_checkpoints_without_their_config(tmp_path, source):
     trainer.train(TINY, tmp_path, source, stop_at_step=1, show=False)
     (tmp_path / "config.json").unlink()
     with pytest.raises(ValueError, match="a run whose config.json is missing"):
         trainer.train(TINY, tmp_path, source, show=False)
 
 
-def test_a_single_class_is_refused(tmp_path):
+def test_rejects_a_single_class(tmp_path):
     part = (np.zeros((4, 32, 32, 3), np.uint8), [0] * 4)
     single = sources.arrays({"train": part, "validation": part}, ["a"])
     with pytest.raises(ValueError, match="at least two classes"):
@@ -229,7 +229,7 @@ def test_bad_images_are_skipped_everywhere(tmp_path, photos):
         )
 
 
-def test_unusable_config_is_refused_before_anything_is_written(tmp_path, source):
+def test_rejects_an_invalid_config_before_writing(tmp_path, source):
     with pytest.raises(ValueError, match="`epochs`"):
         trainer.train(dataclasses.replace(TINY, epochs=0), tmp_path / "run", source)
     assert not (tmp_path / "run").exists()
@@ -241,7 +241,7 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path, source):
         trainer.train(wild, tmp_path, source, show=False)
 
 
-def test_images_scaled_to_one_are_warned_of_and_other_classes_refused(tmp_path):
+def test_warns_about_images_scaled_to_one_and_rejects_other_classes(tmp_path):
     whole = tiny_source(test=False)
     parts = {
         name: (np.ones((len(split), 32, 32, 3), np.uint8), split.labels)

@@ -3,14 +3,14 @@ import tensorflow as tf
 from training.metrics import metrics
 
 
-def test_equal_scores_gain_nothing():
+def test_constant_scores_gain_nothing():
     scores = tf.zeros((10, 10))
     labels = tf.range(10)
     assert float(tf.reduce_sum(metrics.top_k_correct(labels, scores, 1))) == 1
     assert float(tf.reduce_sum(metrics.top_k_correct(labels, scores, 5))) == 5
 
 
-def test_scores_print_what_people_look_for():
+def test_scores_print_accuracy_with_intervals():
     scores = metrics.Scores(images=360, loss=0.1, top1=0.98611, top5=1.0)
     assert str(scores) == (
         "top-1 98.61% (96.79% to 99.41%)  top-5 100.00% (98.94% to 100.00%)  n=360"

@@ -19,7 +19,7 @@ def answers_to(labels, answers):
     return predictions.Predictions(names, labels, answers, probabilities, labels * 0.0)
 
 
-def test_per_class_table_by_hand():
+def test_per_class_table_matches_hand_computation():
     found = answers_to([0, 0, 0, 0, 2, 2], [0, 1, 1, 3, 2, 2])
     first, second = predictions.per_class_scores(found, "abcd")
     assert first == {
@@ -46,7 +46,7 @@ def test_predictions_without_labels_leave_the_cell_empty(tmp_path):
     assert rows[1] == ["0.png", "", "b,c", "0.5", "d", "0.25", "e", "0.125"]
 
 
-def test_names_and_classes_are_no_formulas(tmp_path):
+def test_names_and_classes_are_escaped_for_spreadsheets(tmp_path):
     found = answers_to([0, 1], [1, 1])
     found = dataclasses.replace(found, names=["=1+1", "-2.5"])
     predictions.write_predictions(found, ["@a", "+b", "c", "d", "e"], tmp_path / "p")
@@ -60,7 +60,7 @@ def test_names_and_classes_are_no_formulas(tmp_path):
         assert "'+b" in cells
 
 
-def test_ilsvrc_numbers_are_read_from_both_spellings(tmp_path):
+def test_ilsvrc_numbers_are_read_with_and_without_numbers(tmp_path):
     path = tmp_path / "ids.txt"
     order = WNIDS[::-1]
     path.write_text("\n".join(order))
@@ -71,7 +71,7 @@ def test_ilsvrc_numbers_are_read_from_both_spellings(tmp_path):
     assert (plain[order[0]], plain[order[-1]]) == (1, 1000)
 
 
-def test_ilsvrc_numbers_that_are_not(tmp_path):
+def test_rejects_invalid_ilsvrc_numbers(tmp_path):
     path = tmp_path / "ids.txt"
     path.write_text("\n".join(WNIDS[:999]))
     with pytest.raises(ValueError, match="1000 classes, .* Received: 999 lines"):

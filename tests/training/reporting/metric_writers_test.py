@@ -20,7 +20,7 @@ def row(epoch):
     }
 
 
-def test_metrics_keep_rows_up_to_the_step_that_training_goes_on_from(tmp_path):
+def test_metrics_keep_rows_up_to_the_resumed_step(tmp_path):
     path = tmp_path / "metrics.csv"
     metrics = metric_writers.MetricsWriter(path, first_step=0)
     for epoch in (1, 2, 3):
@@ -33,7 +33,7 @@ def test_metrics_keep_rows_up_to_the_step_that_training_goes_on_from(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_tensorboard_holds_the_figures(tmp_path):
+def test_tensorboard_holds_the_metrics(tmp_path):
     with metric_writers.TensorBoardWriter(tmp_path) as board:
         board.add(row(2))
     (path,) = tmp_path.iterdir()

@@ -57,7 +57,7 @@ def test_captions_of_pictures_keep_both_classes():
     assert max(len(first), len(second)) <= plots.TITLE_LENGTH
 
 
-def test_wrong_and_unsure_answers_come_first_then_each_other_image_once():
+def test_wrong_and_uncertain_predictions_come_first_then_each_other_image_once():
     rng = np.random.default_rng(0)
     sure = rng.uniform(0.5, 1.0, 100)
     probabilities = np.stack([sure, 1 - sure], axis=1)
@@ -85,7 +85,7 @@ def test_confusion_is_readable_for_any_number_of_classes(tmp_path, classes):
     assert 200 < width < 3000
 
 
-def test_pairs_are_listed_from_the_most_frequent(monkeypatch):
+def test_confused_pairs_are_sorted_by_frequency(monkeypatch):
     labels = np.array([0, 0, 0, 1, 1, 2])
     answers = np.array([1, 1, 0, 2, 1, 2])
     figure = plots._confused_pairs(labels, answers, ["a", "b", "c"])
@@ -116,6 +116,6 @@ def test_names_with_dollars_are_not_formulas():
     assert not any(cbook.is_math_text(text) for text in ticks)
 
 
-def test_long_names_are_cut():
+def test_long_names_are_shortened():
     assert plots._short("a" * 24) == "a" * 24
     assert len(plots._short("a" * 25)) == 24

@@ -21,7 +21,7 @@ SUMMARY = {
 }
 
 
-def test_report_shows_figures_and_links_what_exists(tmp_path):
+def test_report_shows_scores_and_links_existing_files(tmp_path):
     folder = RunFolder(tmp_path)
     folder.metrics.write_text("")
     folder.curves.touch()
@@ -63,14 +63,14 @@ def test_report_shows_minival_phases_and_bad_images(tmp_path):
     assert "- `bad_99.jpg`\n- and 2 more\n" in text
 
 
-def test_report_says_when_validation_chose_the_epoch(tmp_path):
+def test_report_mentions_that_validation_selected_the_epoch(tmp_path):
     folder = RunFolder(tmp_path)
     summary = {**SUMMARY, "final_split": "validation"}
     report_page.write_report(folder, TrainConfig(data="digits"), summary)
     assert "There is no test split" in folder.report.read_text()
 
 
-def test_report_shows_what_differs_from_the_recipe_first(tmp_path):
+def test_report_shows_changes_to_the_recipe_first(tmp_path):
     folder = RunFolder(tmp_path)
     config = dataclasses.replace(load("digits"), epochs=4, weights="a.pth")
     report_page.write_report(folder, config, SUMMARY)
@@ -84,7 +84,7 @@ def test_report_shows_what_differs_from_the_recipe_first(tmp_path):
     assert "| epochs |" not in folded
 
 
-def test_report_of_a_recipe_that_is_gone_compares_with_the_defaults(tmp_path):
+def test_report_of_a_missing_recipe_compares_with_the_defaults(tmp_path):
     folder = RunFolder(tmp_path)
     config = TrainConfig(data="digits", recipe="gone.py")
     report_page.write_report(folder, config, SUMMARY)

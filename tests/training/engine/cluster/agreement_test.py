@@ -70,7 +70,7 @@ def test_rejects_different_sources(changes, named):
     assert "on worker 1 and" in str(error)
 
 
-def test_folders_may_lie_at_different_places(tmp_path):
+def test_accepts_data_in_different_folders(tmp_path):
     for place in ("here", "there/deeper"):
         for name in ("cat", "dog"):
             for i in range(20):
@@ -87,7 +87,7 @@ def test_folders_may_lie_at_different_places(tmp_path):
     assert "digest" in str(pair(agreement.check_source, here, moved))
 
 
-def test_accepts_a_shared_folder_and_leaves_nothing(tmp_path):
+def test_accepts_a_shared_folder_and_leaves_no_file(tmp_path):
     folder = tmp_path / "run"
     assert pair(agreement.check_shared, folder, folder) is None
     assert list(folder.iterdir()) == []

@@ -83,7 +83,7 @@ def test_workers_meet_in_any_order_and_free_their_ports():
         socket.create_server(("", port)).close()
 
 
-def test_a_single_worker_waits_for_nobody():
+def test_single_worker_does_not_wait():
     meet(clusters(1)[0], 0.0)
 
 
@@ -104,12 +104,12 @@ def test_reports_the_missing_worker_and_gives_up(monkeypatch, capsys):
     assert lines[0].endswith("of 2 s)")
 
 
-def test_long_lists_of_missing_workers_are_cut():
+def test_long_lists_of_missing_workers_are_shortened():
     with pytest.raises(WorkerLostError, match=r"worker 1 .*worker 5 .*; 4 more$"):
         meet(clusters(10)[0], 0.5)
 
 
-def test_worker_that_dies_while_others_are_missing_is_missed():
+def test_reports_a_worker_that_dies_during_the_wait():
     first, second, _ = clusters(3)
     threads, ends = start([first], 4.0)
     with pytest.raises(WorkerLostError, match="has not reached all.*worker 2"):
@@ -153,14 +153,14 @@ def test_rejects_the_same_task_twice():
         (SETTINGS, "busy with an earlier run"),
     ],
 )
-def test_other_programs_are_not_workers(server, answer, state):
+def test_answer_of_another_program_is_not_a_greeting(server, answer, state):
     first, second = clusters(2)
     server(int(first.addresses[second.task].rpartition(":")[2]), answer)
     with pytest.raises(WorkerLostError, match=f"Missing: worker 1 .*: ({state})"):
         meet(first, 1.5)
 
 
-def test_worker_that_has_moved_on_to_tensorflow_has_met_all(server, monkeypatch):
+def test_worker_that_has_started_tensorflow_has_met_all(server, monkeypatch):
     first, second = clusters(2)
     peer = rendezvous._Peer(first, second.task)
     greeting = {"program": "keras_efficientnet", "task": "worker 1"}
@@ -184,7 +184,7 @@ def test_waits_for_its_own_port():
     assert ends == {"worker 0": "met", "worker 1": "met"}
 
 
-def test_rejects_a_port_that_may_not_be_used(monkeypatch):
+def test_rejects_a_privileged_port(monkeypatch):
     def refuse(*args):
         raise PermissionError(13, "Permission denied")
 
@@ -196,7 +196,7 @@ def test_rejects_a_port_that_may_not_be_used(monkeypatch):
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 75), (None, 69)]
 )
-def test_command_reports_waits_obeys_signals_and_gives_up(tmp_path, sent, code):
+def test_command_reports_the_wait_and_ends_on_signal_or_timeout(tmp_path, sent, code):
     ports = tiny_run.free_ports(2)
     timeout = 600 if sent else 3
     process = tiny_run.start("slow", tmp_path, ports=ports, start_timeout=timeout)

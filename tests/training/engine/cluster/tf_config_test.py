@@ -45,7 +45,7 @@ def test_digest_depends_on_the_addresses_and_not_on_the_task(set_config):
 
 
 @pytest.mark.parametrize("config", ["", "{}", {"cluster": {}}, {"task": TASK}])
-def test_there_may_be_no_cluster(set_config, config):
+def test_missing_tf_config_is_no_cluster(set_config, config):
     set_config(config)
     assert tf_config.read_cluster() is None
 

@@ -57,7 +57,7 @@ def test_together_returns_each_worker_s_own_result():
         (KeyError("a mistake of ours"), WorkerLostError),
     ],
 )
-def test_error_of_one_worker_ends_all(error, kind):
+def test_error_on_one_worker_is_raised_on_all(error, kind):
     actions = [lambda: None, fail(error), lambda: None]
     ends = thread_workers.run([lambda w: w.together(actions[w.index])] * 3)
     assert ends[1] is error
@@ -68,7 +68,7 @@ def test_error_of_one_worker_ends_all(error, kind):
         assert getattr(end, "errno", None) == getattr(error, "errno", None)
 
 
-def test_error_of_the_chief_s_files_ends_all():
+def test_file_error_of_the_chief_is_raised_on_all():
     error = OSError(errno.EROFS, "Read-only file system")
     ends = thread_workers.run([lambda w: w.by_chief(fail(error))] * 2)
     assert ends[0] is error
@@ -89,7 +89,7 @@ def test_differences_are_named_with_their_workers():
     ]
 
 
-def test_long_lists_of_differences_are_cut():
+def test_long_lists_of_differences_are_shortened():
     def work(workers):
         workers.check_equal("fields", {f"f{i}": str(workers.index) for i in range(9)})
 
@@ -97,7 +97,7 @@ def test_long_lists_of_differences_are_cut():
     assert str(end).endswith("f4 is 1 on worker 1 and 0 on worker 0; 4 more")
 
 
-def test_one_worker_agrees_with_itself():
+def test_single_worker_passes_all_checks():
     workers = Workers(distribution.make_strategy("one_device"))
     assert (workers.count, workers.index, workers.is_chief) == (1, 0, True)
     assert workers.gather(3, 4).tolist() == [[3, 4]]
