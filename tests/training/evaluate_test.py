@@ -42,8 +42,8 @@ def bright_split(values, labels, classes):
 
 @pytest.mark.parametrize("batch_size", [1, 10, 64, 2000])
 def test_odd_number_of_images_is_counted_once(batch_size):
-    # 1,003 images with 10 classes; every image from the 600th on is labelled wrong
-    # by one, so that filling up with the last image would lower the score.
+    # 1,003 images of 10 classes; from the 600th on, labels are off by one, so that
+    # padding with the last image would lower the score.
     values = np.arange(1003) % 10
     labels = np.where(np.arange(1003) < 600, values, (values + 1) % 10)
     if batch_size == 1:
@@ -58,7 +58,7 @@ def test_odd_number_of_images_is_counted_once(batch_size):
 def test_top5_and_loss_match_hand_computation():
     split = bright_split([0, 0, 0], [0, 4, 5], 10)
     scores = evaluate.evaluate(brightness_model(10), split, SPEC)
-    # Scores fall with the class, so 4 is the fifth and 5 the sixth answer.
+    # Scores decrease with the class, so 4 is the fifth and 5 the sixth prediction.
     assert scores.top1 == pytest.approx(1 / 3)
     assert scores.top5 == pytest.approx(2 / 3)
     logits = -(np.arange(10.0) ** 2)
@@ -118,11 +118,11 @@ def write_images(folder, values):
 def test_command_writes_tables_and_pictures(tmp_path, model_file, command):
     for label in range(10):
         write_images(tmp_path / "photos" / "train" / str(label), [label])
-        # One of three is a little brighter, so that the next class is the answer.
+        # One of three is slightly brighter, so that the next class is predicted.
         values = [label, label, min(label + 1, 9)]
         write_images(tmp_path / "photos" / "test" / str(label), values)
     out = tmp_path / "out"
-    # Held out by a rule, validation would need more images.
+    # A validation split held out of `train` would need more images.
     write_validation = tmp_path / "photos" / "validation"
     for label in range(10):
         write_images(write_validation / str(label), [label])
@@ -136,7 +136,9 @@ def test_command_writes_tables_and_pictures(tmp_path, model_file, command):
         f"--output_dir={out}",
     )
     assert code == 0
-    assert "top-1 70.00%" in text  # 21 of 30: of the last class all three are right
+    assert (
+        "top-1 70.00%" in text
+    )  # 21 of 30: all three images of the last class are correct
     scores = json.loads((out / "scores.json").read_text())
     assert scores["images"] == 30
     assert scores["top1_interval"] == pytest.approx([0.5212, 0.8334], abs=1e-4)
@@ -251,7 +253,7 @@ def wnid_model(tmp_path):
 def test_test_server_file_has_five_numbers_per_image(tmp_path, command):
     write_images(tmp_path / "test", [4, 2])
     wnids = [wnid for wnid, _ in imagenet_classes()]
-    # Any order will do to test with; the real one is in the development kit.
+    # Any order serves the test; the real one is in the development kit.
     (tmp_path / "ids.txt").write_text("\n".join(reversed(wnids)) + "\n")
     code, text = command(
         f"--model={wnid_model(tmp_path)}",
@@ -269,7 +271,7 @@ def test_test_server_file_has_five_numbers_per_image(tmp_path, command):
 
 
 def test_subset_of_imagenet_is_matched_by_name(tmp_path, command):
-    # As the network calls them, in English and by WordNet id; in another order.
+    # English names and WordNet ids, in another order than the network's.
     names = ["great white shark", "goldfish", "n01440764"]  # classes 2, 1 and 0
     for i, name in zip((2, 1, 0), names, strict=True):
         for split in ("train", "validation"):

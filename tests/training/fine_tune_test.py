@@ -81,7 +81,7 @@ def test_starts_from_the_weights_of_a_given_model(tmp_path):
     name = "block5a_dwconv"
     (ours,), (theirs,) = (m.get_layer(name).get_weights() for m in (network, lite0))
     np.testing.assert_array_equal(ours, theirs)
-    # The new classifier prefers no class.
+    # The new classifier starts without a preference.
     logits = network.predict(np.full((1, 32, 32, 3), 99.0), verbose=0)
     assert logits.tolist() == [[0, 0, 0]]
 
@@ -102,7 +102,7 @@ def test_keeps_the_options_of_a_given_model(tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
     twin = model.with_softmax(config, model.build(config, classes=3))
     assert twin.get_layer("stem_bn").epsilon == 1e-5
-    # A second try with a better model does not begin with the first one's weights.
+    # A second attempt with a better model must not start from the first one's weights.
     kernel = b0.get_layer("stem_conv").kernel
     kernel.assign(kernel * 2)
     config = _config(b0, finetune.get_config(), RunFolder(tmp_path))
@@ -200,7 +200,7 @@ def test_images_may_be_folders_or_arrays(tmp_path):
     assert len(given.split("validation")) == 4
 
 
-# Folders of Tux Paint's stamps that hold photos, cut out by people.
+# Folders of Tux Paint's stamps with photos, cut out by hand.
 STAMPS = {
     "birds": "animals/birds",
     "fish": "animals/fish",

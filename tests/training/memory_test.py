@@ -22,7 +22,7 @@ def test_activations_of_a_small_network_match_hand_computation():
     block = 3 * 16 * 16 * 32 * 4 + 2 * 16 * 16 * 16 * 4
     assert sum(v for k, v in sizes.items() if k.startswith("block1a_")) == block
     whole = memory.activation_bytes(cost)
-    # Recomputed, it keeps its last output only, and is held for a moment.
+    # A recomputed stage keeps its last output only, but is recomputed at the peak.
     last = sizes["block1a_project_bn"]
     assert memory.activation_bytes(cost, remat=[1]) == whole
     held = {i: memory.activation_bytes(cost, remat=[i]) for i in range(1, 8)}

@@ -33,7 +33,7 @@ def teacher():
     return keras.Sequential([keras.Input((32, 32, 3)), Teacher()])
 
 
-# Red and green of each image, in pixel values; a 256th each is the probability.
+# Red and green of each image, in pixel values; divided by 256, the probabilities.
 COLOURS = {
     "a0": (224, 16),  # 0.875 for the first class
     "a1": (160, 64),  # 0.625
@@ -101,7 +101,7 @@ def test_a_student_trains_on_both(teacher, tmp_path):
     np.testing.assert_array_equal(train.labels, [0, 1, 2, 0, 1, 2, 0, 0, 1, 1])
     expected = [[0.875, 0.0625, 0.0625], [0.125, 0.75, 0.125]]
     np.testing.assert_allclose(train.soft_labels[[6, 9]], expected, atol=1e-3)
-    # Pixels in memory and files side by side.
+    # Pixels in memory combined with encoded files.
     pixels = [train.read(tf.constant(i, tf.int64)) for i in (0, 6, 9)]
     golden = source.split("train").read(tf.constant(0, tf.int64))
     np.testing.assert_array_equal(pixels[0], golden)

@@ -90,10 +90,10 @@ def test_transfer_trains_20_000_steps_at_the_published_sizes(name):
     train, test, classes = TABLE_6[name]
     known = dataset_info.TRANSFER[name]
     assert (known.train, known.classes) == (train, classes)
-    # The table's 3,369 of pets is a slip; 3,669 are listed with the data set.
+    # The table's 3,369 for pets is a typo; the data set lists 3,669.
     assert known.test == (3669 if name == "pets" else test)
     left = known.splits["train"]
-    # Flowers has validation images of its own; a tenth is held out of the others.
+    # Flowers has official validation images; the others hold out a tenth.
     assert left == (1020 if name == "flowers" else pytest.approx(0.9 * train, abs=1))
     assert run.total_steps(left) == 20_000
     # Momentum rule of arXiv:1805.08974: max(1 - 10 / steps per epoch, 0.9).

@@ -39,7 +39,7 @@ def alone(tmp_path_factory):
 def check_same(alone, workdir):
     expected, found = tiny_run.losses(alone), tiny_run.losses(workdir)
     assert len(expected) == STEPS
-    assert np.ptp(expected) > 0.5  # they do move
+    assert np.ptp(expected) > 0.5  # the statistics change
     np.testing.assert_allclose(found, expected, atol=1e-4)
     arrays = tiny_run.read_checkpoint(workdir, STEPS)
     start = tiny_run.read_checkpoint(alone, 1)
@@ -77,13 +77,13 @@ def ends_of(processes, timeout=120):
     return [process.returncode for process in processes], lines
 
 
-# By hand: every fourth image, from the first on, has another class than its answer.
+# By hand: every fourth image, from the first on, is misclassified.
 EXPECTED = {"images": UNEVEN, "top1": pytest.approx((UNEVEN - 251) / UNEVEN)}
 
 
 def test_two_workers_agree_and_count_every_image_once(tmp_path):
     results = finish(start_pair("meet", tmp_path, heartbeat_timeout=77.0))
-    # Each speaks for itself, and numbers up to 31 bits come through.
+    # Each worker reports its own numbers, of up to 31 bits.
     gathered = [[0, 2**31 - 1], [1, 2**31 - 2]]
     for result in results:
         assert {name: result[name] for name in EXPECTED} == EXPECTED

@@ -220,7 +220,7 @@ def test_bad_images_of_earlier_sessions_stay_in_the_report(tmp_path, photos):
     assert photos.split("train").names[place].endswith("light/07.png")
     assert len(found["evaluated"]) == 1
 
-    # This session reads another image in their place, so that it finds none.
+    # This session reads another image instead, so that it finds no bad ones.
     def whole(split):
         skip = lambda i: i - 107 * tf.cast(i == 107, i.dtype)  # noqa: E731
         return dataclasses.replace(split, read=lambda i: split.read(skip(i)))

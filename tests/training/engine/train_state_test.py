@@ -75,7 +75,7 @@ def test_training_resumes_identically_from_a_checkpoint(tmp_path):
     assert restored.checksum("model") != restored.checksum()
     for old, new in zip(everything(straight), everything(restored), strict=True):
         np.testing.assert_array_equal(old, new)
-    # Dropout's seed is in the checkpoint too, or these would part.
+    # Equal only because the checkpoint holds the dropout seed too.
     train_one(straight, 3)
     train_one(restored, 3)
     for old, new in zip(everything(straight), everything(restored), strict=True):

@@ -151,7 +151,7 @@ def test_frozen_layers_and_their_slots_do_not_change(name, scaled):
     take(*tiny_step.batch())
     pairs = zip(variables, before, strict=True)
     moved = {v.path for v, old in pairs if (v.numpy() != old).any()}
-    # Of the network the classifier alone; BatchNorm uses and keeps its statistics.
+    # Only the classifier is trained; BatchNorm is frozen.
     assert {"predictions/kernel", "predictions/bias"} <= moved
     assert not [path for path in moved if "block" in path]
 
@@ -302,7 +302,7 @@ def test_group_of_replicas_matches_one_replica(grouped, case, replicas, referenc
     found = variables(grouped[4], case)
     expected = variables(grouped[replicas], reference)
     assert tiny_step.largest_difference(found, expected) < 1e-4
-    # Statistics of each replica's own lead elsewhere.
+    # Separate statistics per replica give other weights.
     alone = variables(grouped[4], "alone")
     assert tiny_step.largest_difference(alone, expected) > 1e-2
 

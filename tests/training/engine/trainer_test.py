@@ -59,7 +59,7 @@ def test_interrupted_run_ends_bit_identical(tmp_path, source, finished):
 def test_finished_run_returns_its_summary_without_training(finished):
     workdir, summary = finished
     before = (workdir / "model.keras").stat().st_mtime_ns
-    # No source: it does not even look at the data.
+    # No source is given: the data is not opened.
     assert trainer.train(TINY, workdir) == summary
     assert (workdir / "model.keras").stat().st_mtime_ns == before
 
@@ -269,7 +269,7 @@ def test_epochs_may_be_shorter_than_a_step():
 def test_half_precision_trains(tmp_path, source, precision):
     half = dataclasses.replace(TINY, precision=precision, lr_per_256=0.01)
     before = keras.config.dtype_policy()
-    # Loss scaling begins at 2**15 and may have to fall; no step may be poisoned.
+    # Loss scaling starts at 2**15 and may have to decrease; all weights stay finite.
     trainer.train(half, tmp_path, source, stop_at_step=2, show=False)
     (row,) = read_metrics(tmp_path)
     assert np.isfinite(float(row["train_loss"]))

@@ -26,7 +26,7 @@ def test_per_class_table_matches_hand_computation():
         "class": "a",
         "images": 4,
         "top1": 0.25,
-        # Answers 1, 2, 3 miss class 0; 3, 0, 1 holds it.
+        # Predictions 1, 2, 3 miss class 0; 3, 0, 1 contain it.
         "top5": 0.5,
         "most_confused_with": "b",
         "times": 2,

@@ -96,7 +96,7 @@ def test_accepts_a_shared_folder_and_leaves_no_file(tmp_path):
 def test_rejects_folders_that_are_not_shared(tmp_path, monkeypatch):
     monkeypatch.setattr(agreement, "SHARED_WITHIN_S", 0.3)
     folders = [tmp_path / "0", tmp_path / "1"]
-    # What an earlier run has left there does not count.
+    # A file left by an earlier run does not count.
     folders[1].mkdir()
     (folders[1] / agreement.TOKEN).write_text("0123456789abcdef")
     actions = [lambda w, f=f: agreement.check_shared(w, f) for f in folders]

@@ -10,7 +10,7 @@ from training.engine.cluster import rendezvous
 from training.engine.cluster.rendezvous import WorkerLostError, meet
 from training.engine.cluster.tf_config import Cluster
 
-# As gRPC's server begins: a frame of 24 bytes, of type SETTINGS, on stream 0.
+# First bytes of a gRPC server: a frame of 24 bytes, of type SETTINGS, on stream 0.
 SETTINGS = bytes([0, 0, 24, 4, 0, 0, 0, 0, 0]) + bytes(24)
 
 
@@ -74,7 +74,7 @@ def test_workers_meet_in_any_order_and_free_their_ports():
     late, *others = found
     threads, ends = start(others)
     time.sleep(1.5)
-    assert ends == {}  # none goes on without the last
+    assert ends == {}  # none continues without the last
     more, last = start([late])
     join([*threads, *more])
     assert {**ends, **last} == dict.fromkeys(late.addresses, "met")
