@@ -136,9 +136,7 @@ def test_command_writes_tables_and_pictures(tmp_path, model_file, command):
         f"--output_dir={out}",
     )
     assert code == 0
-    assert (
-        "top-1 70.00%" in text
-    )  # 21 of 30: all three images of the last class are correct
+    assert "top-1 70.00%" in text  # 21 of 30: all of the last class are correct
     scores = json.loads((out / "scores.json").read_text())
     assert scores["images"] == 30
     assert scores["top1_interval"] == pytest.approx([0.5212, 0.8334], abs=1e-4)
