@@ -162,7 +162,7 @@ def test_rejects_arguments_that_would_be_ignored(tmp_path):
         (tmp_path / name).mkdir()
         for i in range(5):
             (tmp_path / name / f"{i}.png").write_bytes(b"not opened here")
-    with pytest.raises(ValueError, match="its own: a, b. Received: class_names=x, y"):
+    with pytest.raises(ValueError, match="of `train`: a, b. Received: class_names=x"):
         _source(tmp_path, None, ["x", "y"])
     source = _source(tmp_path, None, ["a", "b"])
     with pytest.raises(ValueError, match="a Source has its own splits"):
@@ -172,7 +172,7 @@ def test_rejects_arguments_that_would_be_ignored(tmp_path):
 
 
 def test_rejects_a_model_of_no_variant(tmp_path, tiny):
-    with pytest.raises(ValueError, match="`model` must be a variant's name or a model"):
+    with pytest.raises(ValueError, match="`model` must be the name of a variant, or"):
         _config(tiny, finetune.get_config(), RunFolder(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

@@ -135,8 +135,8 @@ class Checkpoints:
             return
         if paths:
             raise ValueError(
-                f"`workdir` must hold an intact checkpoint; all {len(paths)} in "
-                f"{self._directory} are damaged"
+                "`workdir` must hold an intact checkpoint. "
+                f"Received: {len(paths)} damaged, in {self._directory}"
             )
 
     def _paths(self) -> list[pathlib.Path]:

@@ -263,11 +263,16 @@ def _run_epochs(run: Run, stop_at_step: int | None) -> bool:
                 return True
         elif step == stop_at_step or (every and step % every == 0):
             run.save(step)
-        elif step % CHECK_EVERY_STEPS == 0:
+        elif step % CHECK_EVERY_STEPS == 0 or _is_loss_due(run):
             run.check_finite(step)
         if step == stop_at_step and step < max(ends):
             return False
     return True
+
+
+def _is_loss_due(run: Run) -> bool:
+    # Several workers must fetch it at the same steps.
+    return run.workers.count == 1 and run.progress.is_loss_due()
 
 
 def _steps(run: Run) -> Iterator[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ import tqdm
 
 from ..config import TrainConfig
 from ..data.sources import Source
+
+LOSS_S = 1.0  # seconds between two losses; each waits for the device
 
 
 class ProgressBar:
@@ -33,6 +36,7 @@ class ProgressBar:
         self._epochs = config.epochs
         self._chosen_on = "minival" if config.minival else "validation"
         self._show = show
+        self._shown_at = time.monotonic()
         self._bar = _Bar(
             batch_size=config.batch_size,
             steps_per_epoch=config.steps_per_epoch(images),
@@ -59,9 +63,14 @@ class ProgressBar:
         """Counts one step."""
         self._bar.update()
 
+    def is_loss_due(self) -> bool:
+        """Returns whether the bar shows a loss that is over a second old."""
+        return not self._bar.disable and time.monotonic() - self._shown_at > LOSS_S
+
     def loss(self, mean: float) -> None:
         """Shows the mean loss of the epoch so far."""
         self._bar.mean_loss = mean
+        self._shown_at = time.monotonic()
 
     def epoch(self, row: dict[str, float]) -> None:
         """Prints the figures of a finished epoch."""

@@ -82,7 +82,7 @@ def test_damaged_file_assigns_nothing_and_is_an_error_if_it_is_the_only_one(save
     path.write_bytes(data)
     with (
         pytest.warns(UserWarning, match="wrong check sum of|Bad CRC"),
-        pytest.raises(ValueError, match="all 1 in .*checkpoints are damaged"),
+        pytest.raises(ValueError, match="Received: 1 damaged, in .*checkpoints"),
     ):
         saved.restore(dict.fromkeys(arrays(0), pytest.fail))
 
@@ -91,7 +91,7 @@ def test_rejects_a_file_with_other_arrays(saved):
     save(saved, 1)
     with (
         pytest.warns(UserWarning, match=r"the arrays of this run: \['ema/0'\]"),
-        pytest.raises(ValueError, match="can be read"),
+        pytest.raises(ValueError, match="must hold an intact checkpoint"),
     ):
         saved.restore({"ema/0": pytest.fail, **dict.fromkeys(arrays(0), pytest.fail)})
 

@@ -85,6 +85,21 @@ def test_terminals_get_the_same_lines_and_a_bar(monkeypatch):
     assert last.endswith("00:00 left")
 
 
+def test_loss_is_due_after_a_second_and_only_on_a_terminal(monkeypatch):
+    leader, follower = open_terminal()
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        with progress.ProgressBar(CONFIG, 10, 0, show=True) as bar:
+            assert not bar.is_loss_due()
+            monkeypatch.setattr(progress, "LOSS_S", -1.0)
+            assert bar.is_loss_due()
+        monkeypatch.undo()
+    os.close(leader)
+    monkeypatch.setattr(progress, "LOSS_S", -1.0)
+    with progress.ProgressBar(CONFIG, 10, 0, show=True) as bar:
+        assert not bar.is_loss_due()
+
+
 def test_header_describes_model_data_devices_and_steps():
     images, labels = (
         np.zeros((10, 8, 8, 3), np.uint8),
