@@ -20,7 +20,7 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     An empty value or "none" sets an optional field to None, whatever its type.
 
     Args:
-        values: Where to define the flags.
+        values: Registry of the flags.
         argv: Command line, the program's name first.
 
     Returns:

@@ -34,7 +34,7 @@ _CGROUP_LIMIT = pathlib.Path("/sys/fs/cgroup/memory.max")  # of a container
 
 
 def variant_of(config: TrainConfig) -> Variant:
-    """Returns the row of `VARIANTS` that a run trains, or the scaling it asks for."""
+    """Returns the variant that a run trains, with its dropout."""
     if config.variant == ANY_SCALING:
         scaled = (config.width, config.depth, config.resolution, 0.2, config.lite)
         base = (config.stage_table, config.stem_filters, config.head_filters)
@@ -48,19 +48,19 @@ def variant_of(config: TrainConfig) -> Variant:
 def memory_bytes(
     config: TrainConfig, images: int, classes: int, share: int
 ) -> dict[str, int]:
-    """Estimates what a replica's training step holds at its height.
+    """Estimates the peak memory of a training step on one replica.
 
-    Activations are those that the gradient needs, for the phase that needs most. Not
-    counted: the framework itself, scratch memory of its kernels, images that wait.
+    Activations are those that the gradient needs, in the phase with the most. Not
+    included: the framework itself, workspaces of its kernels, prefetched images.
 
     Args:
-        config: The run.
-        images: Of the training split.
+        config: Configuration of the run.
+        images: Number of training images.
         classes: Number of classes.
-        share: Images of a step that a replica gets.
+        share: Number of images per step on a replica.
 
     Returns:
-        Bytes of weights, gradients, slots, average and activations.
+        Bytes of weights, gradients, optimizer slots, moving average and activations.
     """
     cost = plan_cost(variant_of(config), classes, resolution=config.resolution)
     at_once = math.ceil(share / config.grad_accum_steps)
@@ -90,14 +90,13 @@ def activation_bytes(
     remat: Iterable[int] = (),
     last_frozen: int = -1,
 ) -> int:
-    """Estimates the bytes that a gradient keeps of one image.
+    """Estimates the bytes of activations that the gradient needs per image.
 
     Args:
-        cost: Of the network, in float32.
-        itemsize: Bytes of a number of the mixed precision, 2, or 4.
-        remat: Stages that keep their output only and compute the rest again, one
-            stage at a time.
-        last_frozen: Last part that is not trained, -1 for none; see `stage_of`.
+        cost: Cost of the network, in float32.
+        itemsize: Bytes per number, 2 with mixed precision, else 4.
+        remat: Stages that keep their output only and are recomputed, one at a time.
+        last_frozen: Last frozen part, -1 for none; see `stage_of`.
     """
     readers: dict[str, list[LayerCost]] = {row.name: [] for row in cost.layers}
     for row in cost.layers:
@@ -119,16 +118,16 @@ def activation_bytes(
 
 
 def disk_bytes(config: TrainConfig, cost: Cost) -> tuple[int, int]:
-    """Estimates the size of a checkpoint, and of all files a run has at most.
+    """Estimates the size of a checkpoint, and the maximum size of a run's files.
 
     Args:
-        config: The run.
-        cost: Of its network.
+        config: Configuration of the run.
+        cost: Cost of its network.
 
     Returns:
-        Bytes of one checkpoint: weights, their average and the optimizer's slots.
-        Bytes of the checkpoints kept, one more while it is written, the best weights
-        and the final model.
+        Bytes of a checkpoint: weights, their moving average and the optimizer's slots.
+        Bytes of the kept checkpoints, one more during writing, the best weights and
+        the final model.
     """
     slots = SLOTS.get(config.optimizer, DEFAULT_SLOTS)
     checkpoint = 4 * (2 * cost.params + slots * cost.trainable_params)

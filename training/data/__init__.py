@@ -1,1 +1,1 @@
-"""Training data: sources of labelled images, and the pipeline that batches them."""
+"""Training data: sources of labelled images and the input pipeline."""

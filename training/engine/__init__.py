@@ -1,1 +1,1 @@
-"""The training loop: devices, steps, state, checkpoints and phases."""
+"""Training loop: devices, steps, state, checkpoints and phases."""
