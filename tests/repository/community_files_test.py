@@ -1,4 +1,4 @@
-"""Citation file, CI workflow and issue templates: valid, and consistent with the code."""
+"""Citation file, CI workflow and issue templates are valid and agree with the code."""
 
 import re
 
