@@ -1,4 +1,4 @@
-"""The base network that a study scales or changes, and how it is trained."""
+"""Base network of a study, and its training configuration."""
 
 from __future__ import annotations
 
@@ -25,67 +25,74 @@ SMALL = (
     Stage(repeats=2, kernel=3, stride=2, expand=4, filters=24),
     Stage(repeats=2, kernel=3, stride=2, expand=4, filters=40),
 )
-DIGITS_EPOCHS = 30.0  # there are a thousand of them only
+DIGITS_EPOCHS = 30.0  # more epochs, because there are only a thousand images
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """Options of the studies that train."""
+    """Options shared by the studies that train networks."""
 
     data: str = option(
-        "", "Images, as for training; empty: fashion_mnist if it is here, else digits."
+        "",
+        "Data source, as for training. By default fashion_mnist if it is installed, "
+        "otherwise digits.",
     )
     recipe: str = option(
         "",
-        "Recipe of the trainer, NAME[:ARG] or FILE.py[:ARG], that decides what has no "
-        "option here; empty: one for small images.",
+        "Training recipe, NAME[:ARG] or FILE.py[:ARG], for all settings without an "
+        "option here. By default one for small images.",
     )
     base: str = option(
         "",
-        "Base network: a variant such as EfficientNetB0, or a file that holds a stage "
-        "table as JSON; empty: the recipe's.",
+        "Base network: a variant such as EfficientNetB0, or a JSON file with a stage "
+        "table. By default the recipe's network.",
     )
-    image_size: int = option(0, "Image side of the base, pixels; 0: the recipe's.")
-    epochs: float = option(0.0, "Of each training; 0: the recipe's.")
-    train_images: int = option(15_000, "Most images to train on; 0: all.")
+    image_size: int = option(0, "Image size of the base, in pixels; 0: the recipe's.")
+    epochs: float = option(0.0, "Epochs of each training; 0: the recipe's.")
+    train_images: int = option(15_000, "Maximum number of training images; 0: all.")
     validation_images: int = option(
-        2_000, "Most images to choose the best epoch on; 0: all."
+        2_000, "Maximum number of images that choose the best epoch; 0: all."
     )
-    test_images: int = option(10_000, "Most images to be scored at the end; 0: all.")
+    test_images: int = option(
+        10_000, "Maximum number of images that are scored at the end; 0: all."
+    )
     processes: int = option(
-        0, "Trainings at a time; 0: one per core, or 1 with GPUs.", is_setting=False
+        0,
+        "Number of parallel trainings; 0: one per core, or 1 with GPUs.",
+        is_setting=False,
     )
     storage: str = option(
         "",
-        "Folder that several machines share, to divide the trainings among them; "
-        "empty: in output_dir.",
+        "Folder that several machines share to divide the trainings among them. By "
+        "default a folder in output_dir.",
         is_setting=False,
     )
 
 
 def resolve_data(options: Any) -> Any:
-    """Returns options with the data named that an empty name stands for.
+    """Replaces an empty data source by the default one.
 
     Args:
-        options: Of a study.
+        options: Options of a study.
     """
     if options.data:
         return options
-    is_here = trainer.sources.FASHION_MNIST.is_dir()
-    return dataclasses.replace(options, data="fashion_mnist" if is_here else "digits")
+    installed = trainer.sources.FASHION_MNIST.is_dir()
+    data = "fashion_mnist" if installed else "digits"
+    return dataclasses.replace(options, data=data)
 
 
 def base_config(options: TrainingOptions) -> trainer.config.TrainConfig:
-    """Returns the training of the unscaled network.
+    """Returns the training configuration of the unscaled network.
 
     Args:
-        options: Resolved.
+        options: Options with a resolved data source.
 
     Returns:
-        A config of "EfficientNet" with its stages as text.
+        Config of the model "EfficientNet", with its stage table as JSON text.
 
     Raises:
-        ValueError: An option is not usable.
+        ValueError: An option is invalid.
     """
     config = trainer.config.load(options.recipe) if options.recipe else _small()
     if not options.recipe and options.data == "digits":
@@ -104,12 +111,12 @@ def base_config(options: TrainingOptions) -> trainer.config.TrainConfig:
 def scaled_config(
     config: trainer.config.TrainConfig, scaling: Scaling, seed: int
 ) -> trainer.config.TrainConfig:
-    """Returns the training of a scaled network.
+    """Returns the training configuration of a scaled network.
 
     Args:
-        config: Of the base.
+        config: Training configuration of the base.
         scaling: Ratios to the base.
-        seed: Of weights, order and augmentation.
+        seed: Random seed of weights, data order and augmentation.
     """
     return dataclasses.replace(
         config,
@@ -121,24 +128,23 @@ def scaled_config(
 
 
 def count_classes(config: trainer.config.TrainConfig) -> int:
-    """Returns the number of classes of a training's images."""
+    """Returns the number of classes of the training data."""
     source = trainer.sources.load(config.source_name, data_dir=config.data_dir)
     return len(source.class_names)
 
 
 def describe(config: trainer.config.TrainConfig) -> str:
-    """Returns the base and its training in a few sentences."""
+    """Describes the base network and its training in a few sentences."""
     rows = "; ".join(
         f"{s.repeats} x MBConv{s.expand}, {s.kernel}x{s.kernel}, stride {s.stride}, "
         f"{s.filters} channels"
         for s in config.stage_table
     )
     return (
-        f"The base: stem of {config.stem_filters} channels, {rows}, head of "
-        f"{config.head_filters} channels, on images of {config.image_size} pixels of "
-        f"`{config.data}`. Each network is trained for {config.epochs:g} epochs of "
-        f"steps of {config.batch_size} images with {config.optimizer}, "
-        f"{config.schedule} schedule."
+        f"The base network: stem of {config.stem_filters} channels, {rows}, head of "
+        f"{config.head_filters} channels, on `{config.data}` at {config.image_size} "
+        f"pixels. Each network is trained for {config.epochs:g} epochs with batch size "
+        f"{config.batch_size}, {config.optimizer} and a {config.schedule} schedule."
     )
 
 
@@ -158,7 +164,7 @@ def _small() -> trainer.config.TrainConfig:
         schedule="cosine",
         optimizer="adamw",
         weight_decay=0.01,
-        # Hundreds of steps in all: slower averages would not catch up.
+        # With only hundreds of steps in total, a slower average would lag behind.
         ema_decay=0.98,
         bn_momentum=0.9,
         label_smoothing=0.1,

@@ -1,4 +1,4 @@
-"""Networks that a study found, as code that builds them."""
+"""Python code that builds the networks that a study found."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def describe_call(variant: Variant, classes: int, stages: str = STAGES_FILE) -> 
     """Returns the call of `keras_efficientnet.EfficientNet` that builds a network.
 
     Args:
-        variant: Of the network.
+        variant: Network to build.
         classes: Number of classes of its classifier.
-        stages: File of its stage table, where that is not B0's.
+        stages: File with its stage table, used if the table is not B0's.
     """
     parts = [
         f"width={variant.width:.6g}",
@@ -41,16 +41,16 @@ def describe_call(variant: Variant, classes: int, stages: str = STAGES_FILE) -> 
 def write_stages(
     config: trainer.config.TrainConfig, folder: pathlib.Path
 ) -> dict[str, str]:
-    """Writes the base's stage table, where that is not B0's.
+    """Writes the base's stage table unless it is B0's.
 
     Args:
-        config: Of the base.
-        folder: Where to.
+        config: Training configuration of the base.
+        folder: Folder to write into.
 
     Returns:
-        File -> what is in it, as for `write_page`.
+        File name -> description, as for `write_page`.
     """
     if config.stage_table == STAGES:
         return {}
     write_text(folder / STAGES_FILE, format_stages(config.stage_table))
-    return {STAGES_FILE: "the base's stages, for `read_stages`"}
+    return {STAGES_FILE: "stage table of the base, for `read_stages`"}

@@ -1,4 +1,4 @@
-"""Figure 7 of the paper: what several models look at, photo by photo."""
+"""Figure 7 of the paper: class activation maps of several models on photos."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from .reporting.folder import ResultsTable, StudyFolder, open_folder
 from .reporting.page import picture, write_page
 
 PICTURE = "class_maps.jpg"
-_CELL = 1.75  # inches, of a photo's side
+_CELL = 1.75  # inches per side of a photo
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassMapsOptions:
-    """What is looked at, and by whom."""
+    """Options of the study of class activation maps."""
 
     photos: tuple[str, ...] = option(
-        (), "Photos, or folders of photos.", is_setting=False
+        (), "Photos or folders of photos.", is_setting=False
     )
     models: tuple[str, ...] = option(
         ("EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2"),
         "Variants, run folders or .keras files.",
         is_setting=False,
     )
-    weights: str = option("imagenet", "Of the variants: a published family.")
-    method: str = option("cam", f"One of {', '.join(explain.METHODS)}.")
+    weights: str = option("imagenet", "Published family of weights for the variants.")
+    method: str = option("cam", f"Method: {' or '.join(explain.METHODS)}.")
 
 
 OPTIONS = ClassMapsOptions
@@ -47,17 +47,17 @@ OPTIONS = ClassMapsOptions
 
 @dataclasses.dataclass(frozen=True)
 class Explained:
-    """What a model says about a photo, and where it sees that.
+    """Prediction of a model for a photo, with its class map.
 
     Attributes:
-        photo: Path.
-        model: As it was named.
-        answer: The first class.
-        probability: Of the class.
-        place: Row and column of the map's highest point, as shares of its height and
+        photo: Path of the photo.
+        model: Name of the model, as given.
+        answer: Name of the top-1 class.
+        probability: Probability of that class.
+        place: Row and column of the map's maximum, as fractions of its height and
             width.
-        area: Share of the crop where the map is over half of its highest point.
-        map: Rows of the class map, split by ";".
+        area: Fraction of the crop where the map exceeds half of its maximum.
+        map: Rows of the class map, separated by ";".
     """
 
     photo: str
@@ -70,14 +70,14 @@ class Explained:
 
 
 def run(options: ClassMapsOptions, output_dir: pathlib.Path) -> None:
-    """Explains every photo by every model, and draws them side by side.
+    """Draws the class maps of every model for every photo side by side.
 
     Args:
-        options: What is looked at.
-        output_dir: Folder to write into, or to go on with.
+        options: Options of the study.
+        output_dir: Folder to write into; an interrupted study is resumed.
 
     Raises:
-        ValueError: There is no photo, or a model is none that can be explained.
+        ValueError: There is no photo, or a model has no class maps.
     """
     check_choice("method", options.method, explain.METHODS)
     photos = _photos(options.photos)
@@ -89,7 +89,7 @@ def run(options: ClassMapsOptions, output_dir: pathlib.Path) -> None:
             for photo in photos:
                 if rows.find(photo=str(photo), model=name) is None:
                     rows.add(_explain(name, loaded, photo, options.method))
-            if not crops:  # the first model's; the others' are nearly the same
+            if not crops:  # those of the first model; the others' are nearly the same
                 spec = loaded.preprocessing
                 crops = {str(photo): read_image(photo, spec) for photo in photos}
         _draw(crops, options.models, rows, folder.root / PICTURE)
@@ -105,7 +105,7 @@ def _photos(names: Sequence[str]) -> list[pathlib.Path]:
     missing = [path for path in paths if not path.is_file()]
     if missing or not paths:
         raise ValueError(
-            "`photos` must name photos, or folders of photos, that exist. "
+            "`photos` must be existing photos or folders of photos. "
             f"Received: photos={','.join(map(str, missing or names))}"
         )
     return paths
@@ -122,7 +122,7 @@ def _model_of(loaded: Loaded) -> keras.Model:
         return loaded.runner.model
     raise ValueError(
         "`models` must be variants, run folders or .keras files, because exported "
-        f"files do not give their features. Received: models={loaded.name}"
+        f"files do not output features. Received: models={loaded.name}"
     )
 
 
@@ -188,15 +188,15 @@ def _write(
             "model": row.model,
             "answer": row.answer,
             "probability": f"{row.probability:.1%}",
-            "over half of the highest": f"{row.area:.0%} of the crop",
+            "area over half of the maximum": f"{row.area:.0%} of the crop",
         }
         for row in rows
     ]
     blocks = [
-        "Each model's first answer, and the places that speak for it "
-        f"({options.method}): red the most, blue nothing.",
+        "Each model's top-1 class, and the evidence for it "
+        f"({options.method}): red is strong, blue is none.",
         picture(PICTURE, "Photos with class maps"),
         table(cells),
     ]
-    files = {"results.csv": "answers and maps", PICTURE: "the picture"}
+    files = {"results.csv": "predictions and class maps", PICTURE: "the picture"}
     write_page(folder, "Figure 7: class activation maps", blocks, files)

@@ -1,4 +1,4 @@
-"""What a network costs, and how accuracy is weighed against it."""
+"""Cost of a network, and the reward that balances accuracy against it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_kind(kind: str) -> None:
     """Checks the name of a cost.
 
     Raises:
-        ValueError: It is not known; the message names the nearest.
+        ValueError: There is no such cost; the message suggests the nearest.
     """
     check_choice("cost", kind, KINDS)
 
@@ -23,9 +23,9 @@ def cost_of(kind: str, variant: Variant, classes: int) -> float:
     """Returns the cost of a network for one image.
 
     Args:
-        kind: "flops": multiply-adds. "latency": milliseconds, measured on one thread
-            of this machine through TensorFlow Lite.
-        variant: Of the network.
+        kind: "flops" for multiply-adds, or "latency" for milliseconds, measured with
+            TensorFlow Lite on one thread of this machine.
+        variant: Network whose cost is returned.
         classes: Number of classes of its classifier.
     """
     if kind == "latency":
@@ -39,19 +39,20 @@ def format_cost(kind: str, cost: float) -> str:
 
 
 def search_reward(top1: float, cost: float, target: float, weight: float) -> float:
-    """Returns what a search maximises: top1 * (cost / target) ** weight.
+    """Returns the objective of a search: top1 * (cost / target) ** weight.
 
     Args:
-        top1: Ratio.
-        cost: Of the network.
-        target: Cost that is asked for, in the same unit.
-        weight: Below 0: twice the cost must bring 2 ** -weight times the top-1.
+        top1: Top-1 accuracy, a ratio.
+        cost: Cost of the network.
+        target: Target cost, in the same unit.
+        weight: Exponent. If it is negative, a network of twice the cost needs
+            2 ** -weight times the top-1 for the same reward.
 
     Source:
         arXiv:1905.11946, section 4: the weight is -0.07; arXiv:1807.11626, equation 2.
 
     Example:
-        >>> round(reward(0.75, 800e6, 400e6, -0.07), 4)
+        >>> round(search_reward(0.75, 800e6, 400e6, -0.07), 4)
         0.7145
     """
     return float(top1 * (cost / target) ** weight)

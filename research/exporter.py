@@ -1,4 +1,4 @@
-"""The part of the exporter that studies use; see `trainer` on its two names."""
+"""The parts of the exporter that studies use; `trainer` explains the two paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section 4: the coefficients of compound scaling, and the family they give."""
+"""Grid search of the compound scaling coefficients (section 4 of the paper)."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ from .reporting.folder import StudyFolder, open_folder
 from .reporting.page import picture, write_page
 
 TITLE = "Coefficients of compound scaling"
-GOAL = 2.0  # times the multiply-adds, for one step of phi
+GOAL = 2.0  # ratio of multiply-adds for one step of phi
 PHIS = range(1, 8)
 
 
 @dataclasses.dataclass(frozen=True)
 class GridOptions(base_network.TrainingOptions):
-    """Which coefficients are tried, and how they are judged."""
+    """Options of the grid search."""
 
-    grid_step: float = option(0.05, "Between two values of a coefficient.")
+    grid_step: float = option(0.05, "Step between two values of a coefficient.")
     tolerance: float = option(
-        0.1, "Of alpha * beta**2 * gamma**2 from 2, to either side."
+        0.1, "Largest difference of alpha * beta**2 * gamma**2 from 2."
     )
-    cost: str = option("flops", "flops, counted, or latency, measured on this machine.")
+    cost: str = option(
+        "flops", "Cost: flops (counted) or latency (measured on this machine)."
+    )
     weight: float = option(
-        -0.07, "Networks are ranked by top-1 * (cost / (2 * base's cost)) ** weight."
+        -0.07, "Exponent w of the ranking by top-1 * (cost / (2 * base's cost)) ** w."
     )
-    seeds: int = option(1, "Trainings per network, with seeds 0, 1, ...")
+    seeds: int = option(1, "Number of trainings per network, with seeds 0, 1, ...")
 
 
 OPTIONS = GridOptions
@@ -51,12 +53,12 @@ class GridRow:
         alpha: Depth ratio of one step of phi.
         beta: Width ratio of one step of phi.
         gamma: Resolution ratio of one step of phi.
-        image_size: Pixels.
-        multiply_adds: For one image.
-        cost_ratio: Cost of the network to that of the base.
-        top1: Mean over the seeds, of the validation images, ratio.
-        test_top1: The same of the final split.
-        reward: What the triples are ranked by.
+        image_size: Image size in pixels.
+        multiply_adds: Multiply-adds for one image.
+        cost_ratio: Cost of the network divided by that of the base.
+        top1: Validation top-1, a ratio, mean over the seeds.
+        test_top1: Top-1 on the final split, a ratio, mean over the seeds.
+        reward: Objective that ranks the triples.
     """
 
     alpha: float
@@ -71,14 +73,14 @@ class GridRow:
 
 
 def run(options: GridOptions, output_dir: pathlib.Path) -> None:
-    """Tries all triples, chooses one and prints the family.
+    """Trains all triples, chooses the best and prints its family.
 
     Args:
-        options: Which triples, and how they are judged.
-        output_dir: Folder to write into; a study that was stopped is gone on with.
+        options: Options of the study.
+        output_dir: Folder to write into; an interrupted study is resumed.
 
     Raises:
-        ValueError: An option is not usable, or the folder holds another study.
+        ValueError: An option is invalid, or the folder holds another study.
         RuntimeError: A training failed.
     """
     options = base_network.resolve_data(options)
@@ -90,7 +92,7 @@ def run(options: GridOptions, output_dir: pathlib.Path) -> None:
         best = max(rows, key=lambda row: row.reward)
         members = family(config, best, options.cost)
         _draw(rows, best, costs.KINDS[options.cost], folder.root / "grid.png")
-        files = {"results.csv": "a row per triple", "grid.png": "the picture"}
+        files = {"results.csv": "one row per triple", "grid.png": "the plot"}
         files |= calls.write_stages(config, folder.root)
         networks: dict[Any, list[GridRow]] = {}
         for row in rows:
@@ -111,14 +113,14 @@ def run(options: GridOptions, output_dir: pathlib.Path) -> None:
 
 
 def triples(grid_step: float, tolerance: float) -> list[tuple[float, float, float]]:
-    """Lists the coefficients whose product is near 2.
+    """Lists the triples with alpha * beta**2 * gamma**2 near 2.
 
     Args:
-        grid_step: Between two values of a coefficient.
-        tolerance: Of alpha * beta**2 * gamma**2 from 2, to either side.
+        grid_step: Step between two values of a coefficient.
+        tolerance: Largest difference of the product from 2.
 
     Returns:
-        (alpha, beta, gamma), each at least 1.
+        Triples (alpha, beta, gamma), each coefficient at least 1.
 
     Raises:
         ValueError: An argument is out of range, or there is no such triple.
@@ -154,15 +156,15 @@ def triples(grid_step: float, tolerance: float) -> list[tuple[float, float, floa
 def family(
     config: trainer.config.TrainConfig, row: Any, kind: str
 ) -> list[dict[str, Any]]:
-    """Lists the networks for phi = 1 to 7.
+    """Lists the scaled networks for phi = 1 to 7.
 
     Args:
-        config: Of the base.
-        row: With alpha, beta and gamma.
-        kind: Of the cost.
+        config: Training configuration of the base.
+        row: Result with the attributes alpha, beta and gamma.
+        kind: Kind of cost, "flops" or "latency".
 
     Returns:
-        Cells of a table: phi, depth, width, resolution, costs, and the call that
+        Rows of a table: phi, depth, width, resolution, costs, and the call that
         builds the network.
     """
     members = []
@@ -178,10 +180,12 @@ def family(
         }
         try:
             cost = plan_cost(variant, classes)
-        except ValueError:  # a stage of more blocks than there are letters
+        except ValueError:  # more blocks in a stage than layer names allow
             cells |= {"multiply-adds, M": "", "parameters, M": ""}
             cells |= {"ms": ""} if kind == "latency" else {}
-            members.append(cells | {"call": f"over {MAX_BLOCKS} blocks in a stage"})
+            members.append(
+                cells | {"call": f"more than {MAX_BLOCKS} blocks in a stage"}
+            )
             continue
         cells["multiply-adds, M"] = f"{cost.multiply_adds / 1e6:.2f}"
         cells["parameters, M"] = f"{cost.trainable_params / 1e6:.3f}"
@@ -197,7 +201,7 @@ def _judge(
     found: Sequence[tuple[float, float, float]],
     folder: StudyFolder,
 ) -> list[GridRow]:
-    """Trains a network of each kind, once per seed, and ranks the triples."""
+    """Trains each distinct network once per seed, and ranks the triples."""
     by_network: dict[Any, list[Scaling]] = {}
     for alpha, beta, gamma in found:
         scaling = Scaling(alpha, beta, gamma)
@@ -245,7 +249,7 @@ def _variant(config: trainer.config.TrainConfig, scaling: Scaling) -> Variant:
 
 
 def _plan(config: trainer.config.TrainConfig, scaling: Scaling) -> Any:
-    """Returns what tells networks apart after all rounding."""
+    """Returns a key that is equal for networks that are equal after rounding."""
     variant = _variant(config, scaling)
     ends = (variant.resolution, variant.stem_filters, variant.head_filters)
     return ends, block_plan(variant)
@@ -256,16 +260,16 @@ def _ratios(row: GridRow) -> tuple[float, float, float]:
 
 
 def _ranked(networks: Iterable[Sequence[GridRow]]) -> list[dict[str, Any]]:
-    """Returns cells of the best, from the triples of each network."""
+    """Returns table rows of the best networks, one per distinct network."""
     ordered = sorted(networks, key=lambda group: -group[0].reward)
     return [
         {
             "alpha": f"{row.alpha:g}",
             "beta": f"{row.beta:g}",
             "gamma": f"{row.gamma:g}",
-            "triples of it": len(group),
+            "triples": len(group),
             "pixels": row.image_size,
-            "times the base's cost": f"{row.cost_ratio:.2f}",
+            "cost / base's": f"{row.cost_ratio:.2f}",
             "validation top-1, %": f"{100 * row.top1:.2f}",
             "final top-1, %": f"{100 * row.test_top1:.2f}",
             "reward": f"{row.reward:.4f}",
@@ -290,6 +294,6 @@ def _draw(
     at = (best.cost_ratio, 100 * best.top1)
     axes.annotate(label, at, xytext=(9, 9), textcoords="offset points")
     axes.margins(0.1)
-    title = "Triples alpha, beta, gamma of about twice the cost by the formula"
-    drawing.tidy(axes, title, f"{cost}, times the base's", "validation top-1, %")
+    title = "Triples of alpha, beta and gamma with a nominal cost ratio of 2"
+    drawing.tidy(axes, title, f"{cost} relative to the base", "validation top-1, %")
     drawing.save(figure, path)

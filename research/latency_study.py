@@ -1,4 +1,4 @@
-"""Table 4 of the paper: how long one image takes on one core."""
+"""Inference latency on one core (Table 4 of the paper)."""
 
 from __future__ import annotations
 
@@ -31,22 +31,24 @@ from .reporting.page import picture, write_page
 
 RESNET = "ResNet-152"
 FAMILY = tuple(f"EfficientNetB{i}" for i in range(8))
-WARM_UP = 3  # runs that do not count
+WARM_UP = 3  # warmup runs, not counted
 PICTURE = "latency.png"
-_LINK = "EfficientNetB1"  # what the paper compares ResNet-152 with
+_LINK = "EfficientNetB1"  # the network that the paper compares ResNet-152 with
 
 
 @dataclasses.dataclass(frozen=True)
 class LatencyOptions:
-    """What is measured."""
+    """Options of the latency study."""
 
     models: tuple[str, ...] = option(
         (RESNET, *FAMILY),
-        f"Variants, and {RESNET}; measured in this order.",
+        f"Variants and {RESNET}, in the order of measurement.",
         is_setting=False,
     )
-    runs: int = option(20, "Runs of each, after three that do not count.")
-    core: int = option(-1, "Core to run on; -1: the last that this process may use.")
+    runs: int = option(20, "Number of timed runs per network, after three warmup runs.")
+    core: int = option(
+        -1, "CPU core to run on; -1: the last that this process may use."
+    )
 
 
 OPTIONS = LatencyOptions
@@ -54,18 +56,18 @@ OPTIONS = LatencyOptions
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A network's latency, batch 1, float32, one thread; seconds but for the rest.
+    """Latency of a network with batch size 1, float32, on one thread.
 
     Attributes:
-        model: Its name.
-        image_size: Side of the input, pixels.
-        params_M: Trainable parameters, millions.
-        multiply_adds_G: For one image, 1e9.
-        mean_s: Of the runs, by the wall clock.
-        deviation_s: Standard deviation of the runs.
-        median_s: Of the runs.
-        cpu_s: Mean time that the processor spent; less than `mean_s` when other
-            processes took the core.
+        model: Name of the network.
+        image_size: Image size in pixels.
+        params_M: Trainable parameters in millions.
+        multiply_adds_G: Multiply-adds for one image in units of 1e9.
+        mean_s: Mean wall-clock time in seconds.
+        deviation_s: Standard deviation of the wall-clock time in seconds.
+        median_s: Median wall-clock time in seconds.
+        cpu_s: Mean CPU time in seconds; less than `mean_s` if other processes used
+            the core.
     """
 
     model: str
@@ -79,14 +81,14 @@ class Measured:
 
 
 def run(options: LatencyOptions, output_dir: pathlib.Path) -> None:
-    """Measures each network and writes what it found.
+    """Measures each network and writes the report.
 
     Args:
-        options: What is measured.
-        output_dir: Folder to write into, or to go on with.
+        options: Options of the study.
+        output_dir: Folder to write into; an interrupted study is resumed.
 
     Raises:
-        ValueError: There is no such model, or `runs` is under 1.
+        ValueError: There is no such model, or `runs` is below 1.
     """
     for name in options.models:
         check_choice("models", name, [*VARIANTS, RESNET])
@@ -105,7 +107,7 @@ def build(name: str) -> keras.Model:
     """Builds a network with random weights.
 
     Args:
-        name: Key of `VARIANTS`, or "ResNet-152".
+        name: Key of `VARIANTS` or "ResNet-152".
     """
     if name == RESNET:
         return ResNet(152)
@@ -114,10 +116,10 @@ def build(name: str) -> keras.Model:
 
 @contextlib.contextmanager
 def pinned(core: int) -> Iterator[None]:
-    """Keeps this thread on one core for the time of a block, where the system can.
+    """Pins this thread to one core within a `with` block, if the system supports it.
 
     Args:
-        core: Its number; -1: the last that this process may use.
+        core: Number of the core; -1 for the last that this process may use.
 
     Raises:
         ValueError: This process may not use that core.
@@ -184,15 +186,15 @@ def _measure(name: str, options: LatencyOptions) -> Measured:
         median_s=float(np.median(times)),
         cpu_s=cpu,
     )
-    print(f"{name}: mean {found.mean_s:.3f} s, processor {cpu:.3f} s", flush=True)
+    print(f"{name}: mean {found.mean_s:.3f} s, CPU time {cpu:.3f} s", flush=True)
     return found
 
 
 def ratio(rows: Sequence[Measured], column: str = "mean_s") -> float | None:
-    """Returns ResNet-152's latency over B1's; None before both are measured.
+    """Returns ResNet-152's latency divided by B1's, or None if one is missing.
 
     Args:
-        rows: What was measured.
+        rows: Measurements.
         column: Field of `Measured`.
     """
     found = {row.model: getattr(row, column) for row in rows}
@@ -209,24 +211,29 @@ def _write(folder: StudyFolder, rows: Sequence[Measured]) -> None:
     cells = [
         {
             "model": row.model,
-            "side, pixels": row.image_size,
+            "image size, pixels": row.image_size,
             "multiply-adds, G": f"{row.multiply_adds_G:.2f}",
             "mean, s": f"{row.mean_s:.3f}",
             "deviation, s": f"{row.deviation_s:.3f}",
-            "processor, s": f"{row.cpu_s:.3f}",
-            "the paper's, s": f"{printed[row.model]:g}" if row.model in printed else "",
+            "CPU time, s": f"{row.cpu_s:.3f}",
+            "paper, s": f"{printed[row.model]:g}" if row.model in printed else "",
         }
         for row in rows
     ]
     blocks = [_INTRODUCTION, table(cells), *_on_ratio(rows, printed)]
-    blocks.append(picture(PICTURE, "Latency by multiply-adds."))
-    write_page(folder, "Table 4: one image on one core", blocks, {"results.csv": "all"})
+    blocks.append(picture(PICTURE, "Latency against multiply-adds."))
+    write_page(
+        folder,
+        "Table 4: one image on one core",
+        blocks,
+        {"results.csv": "all measurements"},
+    )
 
 
 _INTRODUCTION = (
-    "TFLite float32, batch 1, one thread pinned to one core, random weights. The paper "
-    "ran TensorFlow on an Intel Xeon E5-2690; compare ratios, not seconds. Where the "
-    "processor's time is well under the mean, other processes took the core."
+    "TFLite float32, batch size 1, one thread pinned to one core, random weights. The "
+    "paper ran TensorFlow on an Intel Xeon E5-2690, so compare ratios rather than "
+    "seconds. A CPU time well below the mean means that other processes used the core."
 )
 
 
@@ -236,8 +243,8 @@ def _on_ratio(rows: Sequence[Measured], printed: dict[str, float]) -> list[str]:
     if wall is None or cpu is None:
         return []
     return [
-        f"ResNet-152 takes {wall:.1f} times as long as B1, {cpu:.1f} times by the "
-        f"processor's time; the paper's ratio is {theirs:.1f}."
+        f"ResNet-152 takes {wall:.1f} times as long as B1, or {cpu:.1f} times by CPU "
+        f"time; the paper's ratio is {theirs:.1f}."
     ]
 
 
@@ -256,7 +263,7 @@ def _draw(
         [row.multiply_adds_G for row in known],
         [printed[row.model] for row in known],
         "kx",
-        label="the paper's",
+        label="paper",
     )
     for row in rows:
         name = row.model.removeprefix("EfficientNet")
@@ -271,7 +278,10 @@ def _draw(
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter("{x:g}")
     tidy(
-        axes, "One image on one core", "multiply-adds, G, logarithmic", "s, logarithmic"
+        axes,
+        "One image on one core",
+        "multiply-adds, G (log scale)",
+        "seconds (log scale)",
     )
     axes.legend(frameon=False, loc="upper left")
     save(figure, path)
@@ -284,12 +294,12 @@ def _cost(row: Measured) -> float:
 def _draw_times(axes: Axes, rows: Sequence[Measured], color: str, name: str) -> None:
     places = [row.multiply_adds_G for row in rows]
     cpu, means = [row.cpu_s for row in rows], [row.mean_s for row in rows]
-    axes.plot(places, cpu, "o-", color=color, label=f"{name}, processor")
+    axes.plot(places, cpu, "o-", color=color, label=f"{name}, CPU time")
     axes.plot(
         places,
         means,
         "o--",
         color=color,
         markerfacecolor="none",
-        label=f"{name}, clock",
+        label=f"{name}, wall clock",
     )

@@ -1,4 +1,4 @@
-"""Runs a study: flags only.
+"""Command line of the studies.
 
 python -m research.main STUDY --output_dir=DIR [--OPTION=VALUE ...]
 """
@@ -19,7 +19,7 @@ from .studies import Study, describe_studies, find_study
 
 _USAGE = """usage: efficientnet-study STUDY --output_dir=DIR [--OPTION=VALUE ...]
 
-Studies of arXiv:1905.11946. The same command goes on where it was stopped.
+Studies of arXiv:1905.11946. Run the same command again to resume a study.
 """
 
 
@@ -30,14 +30,15 @@ def main(argv: Sequence[str]) -> int:
         argv: Command line without the program's name.
 
     Returns:
-        Exit code: 0, 1 when a training failed, 2 for bad input, 75 when stopped.
+        Exit code: 0 for success, 1 if a training failed, 2 for bad input, 75 if
+        interrupted.
     """
     if not argv or argv[0].startswith("-"):
-        asked = bool(argv) and argv[0].lstrip("-") in ("help", "h", "helpfull")
-        more = "STUDY --help lists the options of a study."
+        wants_help = bool(argv) and argv[0].lstrip("-") in ("help", "h", "helpfull")
+        more = "Use STUDY --help to list the options of a study."
         text = f"{_USAGE}\n{describe_studies()}\n\n{more}"
-        print(text, file=sys.stdout if asked else sys.stderr)
-        return ExitCode.SUCCESS if asked else ExitCode.WRONG_INPUT
+        print(text, file=sys.stdout if wants_help else sys.stderr)
+        return ExitCode.SUCCESS if wants_help else ExitCode.WRONG_INPUT
     try:
         return _run_study(argv)
     except ModuleNotFoundError as error:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         console.report(f"Error: {error}")
         return ExitCode.FAILURE
     except KeyboardInterrupt:
-        print("Stopped; the same command goes on from here", file=sys.stderr)
+        print("Stopped. Run the same command again to resume.", file=sys.stderr)
         return ExitCode.INTERRUPTED
 
 
@@ -69,19 +70,24 @@ def parse(argv: Sequence[str]) -> tuple[Study, flags.FlagValues]:
         The study and the flags' values.
 
     Raises:
-        ValueError: There is no such study, or an argument is no flag.
-        flags.Error: There is no such flag, or its value is of another type.
+        ValueError: There is no such study, or an argument is not a flag.
+        flags.Error: There is no such flag, or its value has the wrong type.
     """
     study = find_study(argv[0])
     values = flags.FlagValues()
     flags.DEFINE_string(
-        "output_dir", None, "Folder of the study; gone on with.", flag_values=values
+        "output_dir",
+        None,
+        "Folder to write into; an interrupted study is resumed.",
+        flag_values=values,
     )
-    flags.DEFINE_bool("help", False, "Show this text.", flag_values=values)
+    flags.DEFINE_bool("help", False, "Show this help.", flag_values=values)
     define_flags(study.load().OPTIONS, values)
     rest = values(argv)[1:]
     if rest:
-        raise ValueError(f"All input must go into flags. Received: {rest[0]}")
+        raise ValueError(
+            f"All arguments must be flags, --NAME=VALUE. Received: {rest[0]}"
+        )
     return study, values
 
 

@@ -1,4 +1,4 @@
-"""A study's options: fields of a dataclass, set by flags."""
+"""Options of a study: dataclass fields that become command-line flags."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ITEM = {tuple[str, ...]: str, tuple[int, ...]: int, tuple[float, ...]: float}
 
 
 def option(default: Any, about: str, *, is_setting: bool = True) -> Any:
-    """Makes a field of the options of a study.
+    """Creates a field of an options dataclass.
 
     Args:
-        default: Its default; a str, int, float, bool, or a tuple of one of these.
-        about: What it is, for `--help`.
-        is_setting: Whether results depend on it. A folder holds results of the same
-            settings only; other options may change from one sitting to the next.
+        default: Default value: a str, int, float or bool, or a tuple of these.
+        about: Description for `--help`.
+        is_setting: Whether results depend on it. A folder holds the results of one
+            set of settings; other options may change when a study is resumed.
     """
     return dataclasses.field(
         default=default, metadata={"about": about, "is_setting": is_setting}
@@ -28,7 +28,7 @@ def option(default: Any, about: str, *, is_setting: bool = True) -> Any:
 
 
 def settings(options: Any) -> dict[str, Any]:
-    """Returns the options that results depend on, by name."""
+    """Returns the options that results depend on: name -> value."""
     return {
         field.name: getattr(options, field.name)
         for field in dataclasses.fields(options)
@@ -37,11 +37,11 @@ def settings(options: Any) -> dict[str, Any]:
 
 
 def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Returns which settings differ, and how; empty: none does.
+    """Describes the settings that differ, or returns "" if none does.
 
     Args:
-        old: By name, as read from JSON.
-        new: By name.
+        old: Earlier settings by name, as read from JSON.
+        new: New settings by name.
     """
     new = json.loads(json.dumps(new))
     return "; ".join(
@@ -56,7 +56,7 @@ def define_flags(kind: type, values: flags.FlagValues) -> None:
 
     Args:
         kind: Options class of a study.
-        values: Where to.
+        values: Flag values to define the flags in.
     """
     define: dict[Any, Callable[..., Any]] = {
         str: flags.DEFINE_string,
@@ -74,14 +74,14 @@ def define_flags(kind: type, values: flags.FlagValues) -> None:
 
 
 def read_flags(kind: type, values: flags.FlagValues) -> Any:
-    """Returns the options that the flags say.
+    """Returns the options that the flags specify.
 
     Args:
         kind: Options class of a study.
         values: Parsed flags.
 
     Raises:
-        ValueError: A list holds what is no number.
+        ValueError: A list contains something other than numbers.
     """
     types = typing.get_type_hints(kind)
     return kind(

@@ -1,4 +1,4 @@
-"""The studies: one row each."""
+"""Table of the studies."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class Study:
     """A study of the paper.
 
     Attributes:
-        about: What it shows, in a line.
-        module: Of this package. It has `OPTIONS`, a frozen dataclass whose fields
-            are made with `options.option`, and `run(options, output_dir)`, which
-            writes into the folder and goes on where it was stopped.
+        about: Description in one line.
+        module: Module of this package. It has `OPTIONS`, a frozen dataclass whose
+            fields are created with `options.option`, and `run(options, output_dir)`,
+            which writes into the folder and resumes an interrupted study.
     """
 
     about: str
     module: str
 
     def load(self) -> ModuleType:
-        """Imports the study; the others' packages are not needed."""
+        """Imports the study, without the packages that other studies need."""
         return importlib.import_module(f".{self.module}", __package__)
 
 
@@ -31,16 +31,17 @@ STUDIES = {
         "Figure 7: class activation maps of several models on photos", "class_maps"
     ),
     "latency": Study(
-        "Table 4: one image on one core, B0 to B7 and ResNet-152", "latency_study"
+        "Table 4: latency of B0 to B7 and ResNet-152 on one core", "latency_study"
     ),
     "tables": Study(
-        "Tables 1, 2, 3 and 7, Figures 1 and 5: printed, computed", "tables.study"
+        "Tables 1, 2, 3 and 7, Figures 1 and 5: paper against computed", "tables.study"
     ),
     "scaling": Study(
-        "Figures 3, 4 and 8: width, depth, resolution, all together", "scaling.study"
+        "Figures 3, 4 and 8: scaling width, depth, resolution or all three",
+        "scaling.study",
     ),
-    "grid": Study("Section 4: alpha, beta, gamma, and the family they give", "grid"),
-    "nas": Study("Section 4: the search behind B0", "nas.search"),
+    "grid": Study("Section 4: grid search of alpha, beta and gamma", "grid"),
+    "nas": Study("Section 4: the architecture search behind B0", "nas.search"),
 }
 
 
@@ -48,14 +49,14 @@ def find_study(name: str) -> Study:
     """Returns a row of `STUDIES`.
 
     Args:
-        name: Its key.
+        name: Key of the study.
 
     Raises:
-        ValueError: There is no such study; the message names the nearest.
+        ValueError: There is no such study; the message suggests the nearest.
     """
     if name in STUDIES:
         return STUDIES[name]
-    # Imported here, because the list of studies should not wait for Keras.
+    # Imported here, because listing the studies should not need to import Keras.
     from keras_efficientnet.common.choices import did_you_mean
 
     raise ValueError(
@@ -65,6 +66,6 @@ def find_study(name: str) -> Study:
 
 
 def describe_studies() -> str:
-    """Returns a line per study, for help texts."""
+    """Returns one line per study, for help texts."""
     width = max(map(len, STUDIES))
     return "\n".join(f"  {key:<{width}}  {row.about}" for key, row in STUDIES.items())

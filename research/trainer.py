@@ -1,7 +1,7 @@
-"""The part of the trainer that studies use.
+"""The parts of the trainer that studies use.
 
-In the checkout the other programs are top-level packages, in the wheel they are beside
-this one. Imports TensorFlow, so the studies import it when they train, not before.
+In the repository the other programs are top-level packages; in the wheel they are next
+to this one. This module imports TensorFlow, so only the studies that train import it.
 """
 
 from __future__ import annotations

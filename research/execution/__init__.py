@@ -1,1 +1,1 @@
-"""Trainings of a study in several processes and on several machines."""
+"""Runs the trainings of a study in several processes and on several machines."""

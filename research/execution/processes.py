@@ -1,4 +1,4 @@
-"""A function in several processes, each with one thread for TensorFlow."""
+"""Process pool in which TensorFlow uses one thread per process."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def run_processes(count: int, work: Callable[..., None], arguments: Any) -> None
     """Runs a function in several new processes, and waits for them.
 
     Args:
-        count: How many.
-        work: Importable by name.
-        arguments: Of `work`; must pickle.
+        count: Number of processes.
+        work: Function to run; must be importable by name.
+        arguments: Arguments of `work`; must be picklable.
 
     Raises:
-        RuntimeError: A process failed; the others are ended.
+        RuntimeError: A process failed; the others are terminated.
     """
     context = multiprocessing.get_context("spawn")
     errors = context.SimpleQueue()
@@ -54,7 +54,7 @@ def run_processes(count: int, work: Callable[..., None], arguments: Any) -> None
 
 
 def is_orphan() -> bool:
-    """Tells whether this is a process of `run_processes` whose caller has ended."""
+    """Returns whether this is a child of `run_processes` whose parent has exited."""
     parent = multiprocessing.parent_process()
     return parent is not None and not parent.is_alive()
 
@@ -65,7 +65,7 @@ def _guarded(errors: Any, work: Callable[..., None], arguments: Any) -> None:
     except KeyboardInterrupt:
         sys.exit(1)
     except Exception as error:
-        # A pipe holds no more than 64 kB until somebody reads.
+        # A pipe buffers at most 64 kB, and nothing reads it before this process ends.
         errors.put(f"{type(error).__name__}: {error}"[:_MAX_MESSAGE])
         sys.exit(1)
 

@@ -1,9 +1,10 @@
-"""Trainings side by side: on the cores of a machine, and on several machines.
+"""Parallel trainings on the cores of a machine and on several machines.
 
-A trial is a config. Its key says all that its outcome depends on, so a storage may be
-shared by studies, and whoever needs a trial that is there does not train it again. Who
-holds a trial's lock trains it; the system releases the lock when the process ends,
-however it ends, and the next one goes on from the trial's latest checkpoint.
+A trial is a training configuration. Its key is a hash of everything that its result
+depends on, so studies can share a storage and reuse each other's results. The process
+that holds a trial's lock trains it. The operating system releases the lock when the
+process ends for whatever reason, and the next process resumes from the trial's latest
+checkpoint.
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ Result = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A training that a study needs.
+    """One training of a study.
 
     Attributes:
-        name: What people see.
-        config: The training.
-        train_images: Most images to train on; 0: all.
-        validation_images: Most images to choose the best epoch on; 0: all.
-        test_images: Most images to be scored at the end; 0: all.
+        name: Name to display.
+        config: Training configuration.
+        train_images: Maximum number of training images; 0 for all.
+        validation_images: Maximum number of images that choose the best epoch; 0 for
+            all.
+        test_images: Maximum number of images that are scored at the end; 0 for all.
     """
 
     name: str
@@ -53,37 +55,37 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """Tells trials of different outcomes apart; a folder's name."""
-        told = [
+        """Hash of everything that the result depends on; a valid folder name."""
+        identity = [
             self.config.to_json(),
             self.train_images,
             self.validation_images,
             self.test_images,
         ]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:20]
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:20]
 
     def check(self) -> None:
-        """Checks that there is such a network.
+        """Checks that the network can be built.
 
         Raises:
-            ValueError: There is none; the message says why.
+            ValueError: It cannot be built; the message says why.
         """
         self.config.validate()
         block_plan(trainer.variant_of(self.config))
 
 
 def train(trial: Trial, folder: pathlib.Path) -> Result:
-    """Trains, by the trainer's loop.
+    """Trains a network with the trainer's loop.
 
     Args:
-        trial: What to train.
-        folder: Of the run; one that was interrupted is gone on with.
+        trial: Trial to train.
+        folder: Run folder; an interrupted run is resumed.
 
     Returns:
-        top1, of the final split; validation_top1, of the best epoch; seconds.
+        "top1" on the final split, "validation_top1" of the best epoch, and "seconds".
 
     Raises:
-        FloatingPointError: The loss is not finite any more.
+        FloatingPointError: The loss is no longer finite.
     """
     source = trainer.sources.load(
         trial.config.source_name, data_dir=trial.config.data_dir
@@ -104,7 +106,9 @@ def train(trial: Trial, folder: pathlib.Path) -> Result:
         trial.config, folder, source, show=False, scores_only=True
     )
     if summary is None:
-        raise RuntimeError(f"{folder} must hold a finished run")
+        raise RuntimeError(
+            f"The training must finish. Received: an unfinished run in {folder}"
+        )
     return {
         "top1": float(summary["final_top1"]),
         "validation_top1": float(summary["best_validation_top1"]),
@@ -113,17 +117,17 @@ def train(trial: Trial, folder: pathlib.Path) -> Result:
 
 
 class Storage:
-    """Results of trials, in a folder that processes and machines may share.
+    """Results of trials in a folder that processes and machines may share.
 
     Args:
-        root: The folder; need not exist.
+        root: Path of the folder, which is created if necessary.
     """
 
     def __init__(self, root: pathlib.Path) -> None:
         self.root = root
 
     def find(self, trial: Trial) -> Result | None:
-        """Returns a trial's result; None while it is not there."""
+        """Returns a trial's result, or None if there is none yet."""
         path = self._path(trial, "json")
         if not path.is_file():
             return None
@@ -133,14 +137,14 @@ class Storage:
     def try_to_make(
         self, trial: Trial, make: Callable[[Trial, pathlib.Path], Result]
     ) -> bool:
-        """Makes a trial's result, unless it is there or another process makes it.
+        """Runs a trial unless it is finished or another process is running it.
 
         Args:
-            trial: Of the result.
-            make: From a trial and a folder of its own to the result.
+            trial: Trial to run.
+            make: Function from a trial and its folder to the result.
 
         Returns:
-            Whether it was made now.
+            Whether this call ran it.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -167,27 +171,29 @@ def run_trials(
     make: Callable[[Trial, pathlib.Path], Result] = train,
     show: bool = True,
 ) -> list[Result]:
-    """Makes what is missing of some trials' results.
+    """Runs the trials that have no result yet, and returns all results.
 
     Args:
-        trials: In the order in which they are begun.
-        root: Of the storage.
-        processes: How many at a time on this machine; 0: `default_processes`.
-        make: From a trial and a folder of its own to the result; importable by name.
+        trials: Trials, in the order in which they are started.
+        root: Folder of the storage.
+        processes: Number of parallel trials on this machine; 0 for
+            `default_processes`.
+        make: Function from a trial and its folder to the result; must be importable
+            by name.
         show: Whether to print a line per trial on stderr.
 
     Returns:
-        A result per trial, in order. Those that other machines are making are waited
-        for.
+        One result per trial, in order. The function waits for trials that run on
+        other machines.
 
     Raises:
-        ValueError: A trial's config is not usable; none has been begun then.
+        ValueError: A trial's config is invalid; no trial has been started then.
         RuntimeError: A process failed; the message says why.
     """
     storage = Storage(root)
     missing = [trial for trial in trials if storage.find(trial) is None]
     for trial in missing:
-        trial.check()  # now, and not after hours of the others
+        trial.check()  # now rather than after hours of training the others
     count = min(processes or default_processes(), len(missing))
     if count > 1:
         with trainer.SignalHandler():
@@ -197,12 +203,12 @@ def run_trials(
     found = [storage.find(trial) for trial in trials]
     results = [result for result in found if result is not None]
     if len(results) < len(found):
-        raise RuntimeError("The process that began the study must not end before it")
+        raise RuntimeError("The process that started the study ended before the study")
     return results
 
 
 def default_processes() -> int:
-    """Returns the cores that this process may use; with GPUs 1, for all of them."""
+    """Returns the number of cores of this process, or 1 if there are GPUs."""
     if tf.config.list_physical_devices("GPU"):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
@@ -214,7 +220,7 @@ def _work(
     make: Callable[[Trial, pathlib.Path], Result],
     show: bool,
 ) -> None:
-    """Makes trials that nobody else is making, until all are there."""
+    """Runs trials that no other process is running, until all are finished."""
     storage = Storage(root)
     while True:
         missing = [trial for trial in trials if storage.find(trial) is None]
@@ -225,14 +231,14 @@ def _work(
             if storage.try_to_make(trial, make):
                 made = True
                 if show:
-                    _tell(trial, storage, trials)
+                    _print_progress(trial, storage, trials)
         if not missing:
             return
         if not made:
             time.sleep(POLL_S)
 
 
-def _tell(trial: Trial, storage: Storage, trials: Sequence[Trial]) -> None:
+def _print_progress(trial: Trial, storage: Storage, trials: Sequence[Trial]) -> None:
     done = sum(storage.find(each) is not None for each in trials)
     result = storage.find(trial) or {}
     text = f"[{done}/{len(trials)}] {trial.name}: {result.get('top1', 0):.2%}"

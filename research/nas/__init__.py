@@ -1,1 +1,1 @@
-"""The neural architecture search behind B0."""
+"""Neural architecture search, as used to find B0."""

@@ -1,4 +1,4 @@
-"""The Optuna study that the processes and machines of a search share."""
+"""Optuna study that the processes and machines of a search share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..options import describe_changes, settings
 from . import space
 from .records import SAMPLERS, Search
 
-PLACE = "place"  # attribute of a trial: machine and folder of its training
-_SETTINGS, _TARGET = "settings", "target"  # attributes of the study
+PLACE = "place"  # trial attribute: machine and folder of its training
+_SETTINGS, _TARGET = "settings", "target"  # study attributes
 
 
 def import_optuna() -> Any:
-    """Imports Optuna, silent about what is caught.
+    """Imports Optuna with logging reduced to errors.
 
     Raises:
         ImportError: It is not installed.
@@ -34,10 +34,10 @@ def import_optuna() -> Any:
 
 
 def open_study(search: Search) -> Any:
-    """Opens the study, new or to be gone on with.
+    """Opens the study, or creates it.
 
     Args:
-        search: With its storage and sampler.
+        search: Search with its storage and sampler.
 
     Returns:
         An `optuna.Study`.
@@ -61,7 +61,7 @@ def open_study(search: Search) -> Any:
 
 
 def finished_trials(study: Any) -> list[Any]:
-    """Returns the trials that are done, in order.
+    """Returns the completed trials in order.
 
     Args:
         study: Result of `open_study`.
@@ -72,11 +72,11 @@ def finished_trials(study: Any) -> list[Any]:
 
 
 def agree_on_target(study: Any, search: Search) -> float:
-    """Returns the T that whoever began the study had.
+    """Returns the target T of the process that started the study.
 
     Args:
         study: Result of `open_study`.
-        search: With a target of its own, measured on this machine perhaps.
+        search: Search with this process's target, possibly measured on this machine.
     """
     if _TARGET not in study.user_attrs:
         study.set_user_attr(_TARGET, search.target)
@@ -85,11 +85,11 @@ def agree_on_target(study: Any, search: Search) -> float:
 
 
 def enqueue_base(study: Any, search: Search) -> None:
-    """Lets the base be tried first, where it is in the space.
+    """Queues the base network as the first trial, if it is in the search space.
 
     Args:
         study: Result of `open_study`.
-        search: With the base's config.
+        search: Search with the base's config.
     """
     try:
         point = space.encode(search.config.stage_table, search.skeleton)
@@ -99,11 +99,11 @@ def enqueue_base(study: Any, search: Search) -> None:
 
 
 def requeue_interrupted(study: Any, search: Search) -> None:
-    """Queues the networks whose training an earlier sitting here did not end.
+    """Queues networks whose training was interrupted in this folder.
 
     Args:
         study: Result of `open_study`.
-        search: Whose folder no other process works in.
+        search: Search whose folder no other process is using.
     """
     states = import_optuna().trial.TrialState
     found = study.get_trials(deepcopy=False)
@@ -118,7 +118,7 @@ def requeue_interrupted(study: Any, search: Search) -> None:
         if trial.state not in (states.RUNNING, states.FAIL):
             continue
         if not there.startswith(here):
-            continue  # another machine may be at it
+            continue  # another machine may be training it
         if trial.state == states.RUNNING:
             study.tell(trial.number, state=states.FAIL)
         is_begun = (search.folder / there.removeprefix(here)).is_dir()
@@ -128,10 +128,10 @@ def requeue_interrupted(study: Any, search: Search) -> None:
 
 
 def find_duplicate(trial: Any) -> Any:
-    """Returns an earlier trial of the same network, done or at work; None: none.
+    """Returns an earlier, completed or running trial of the same network, or None.
 
     Args:
-        trial: Of Optuna, after it has chosen.
+        trial: Optuna trial after all its parameters are chosen.
     """
     states = import_optuna().trial.TrialState
     twins = [
@@ -148,14 +148,14 @@ def trial_location(search: Search, key: str) -> str:
     """Returns the machine and the folder of a training.
 
     Args:
-        search: That it belongs to.
-        key: Of the training; see `trials.Trial`.
+        search: Search that the training belongs to.
+        key: Key of the training; see `trials.Trial`.
     """
     return f"{socket.gethostname()}:{search.folder.absolute()}/{key}"
 
 
 def _check_settings(study: Any, search: Search) -> None:
-    """Lets only searches share a study that look for the same."""
+    """Checks that all searches that share a study have the same settings."""
     wanted = settings(search.options)
     known = study.user_attrs.get(_SETTINGS)
     if known is None:
@@ -170,7 +170,7 @@ def _check_settings(study: Any, search: Search) -> None:
 
 
 def _seed(search: Search, trials_before: int) -> int:
-    """Returns a seed that no earlier sitting and no other process has."""
+    """Returns a seed that differs between sessions and between processes."""
     seed = search.options.seed + trials_before
     if search.options.storage or multiprocessing.parent_process() is not None:
         who = f"{socket.gethostname()} {os.getpid()}"

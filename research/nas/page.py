@@ -1,4 +1,4 @@
-"""The page and the picture of the search."""
+"""Report and plot of the search."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def write(
     call: str,
     folder: StudyFolder,
 ) -> None:
-    """Writes the picture and the page.
+    """Writes the plot and the report.
 
     Args:
-        search: That was made.
+        search: Completed search.
         rows: Networks that were tried.
-        best: Of the highest reward.
-        call: Code that builds it.
-        folder: Of the study.
+        best: Network with the highest reward.
+        call: Code that builds the best network.
+        folder: Folder of the study.
     """
     options = search.options
     unit = costs.KINDS[options.cost]
     reference = _reference(search, rows)
     _draw(rows, best, reference, options.cost, folder.root / PICTURE)
-    told = {best.number: "winner"}
+    roles = {best.number: "winner"}
     if reference is not None:
-        told[reference.number] = "base" + (", winner" if reference is best else "")
+        roles[reference.number] = "base" + (", winner" if reference is best else "")
     networks = list({row.stages: row for row in reversed(rows)}.values())
     shown = sorted(networks, key=lambda row: -row.reward)[:10]
     if reference is not None and reference not in shown:
@@ -55,24 +55,24 @@ def write(
         f"Reward: validation top-1 * (cost / T) ** {options.weight:g}; cost: {unit}, "
         f"T = {costs.format_cost(options.cost, search.target)}.",
         picture(PICTURE, "Validation top-1 against cost"),
-        f"## The best\n\n{table([_cells(row, told, options.cost) for row in shown])}",
+        f"## The best\n\n{table([_cells(row, roles, options.cost) for row in shown])}",
         "## The winner\n\n" + table(_stages(best)),
         "```python\nfrom keras_efficientnet import EfficientNet, read_stages\n\n"
         f"model = {call}\n```",
     ]
-    files = {"results.csv": "a row per trial", PICTURE: "the picture"}
+    files = {"results.csv": "one row per trial", PICTURE: "the plot"}
     files[WINNER] = "stage table of the winner, for `read_stages`"
     write_page(folder, TITLE, blocks, files)
 
 
 def pareto(rows: Sequence[SearchRow]) -> list[SearchRow]:
-    """Returns the networks that no other beats in both cost and top-1.
+    """Returns the Pareto front of cost and top-1.
 
     Args:
         rows: Networks that were tried.
 
     Returns:
-        By rising cost.
+        Networks of the front, by increasing cost.
     """
     front: list[SearchRow] = []
     for row in sorted(rows, key=lambda row: (row.cost, -row.top1)):
@@ -82,15 +82,15 @@ def pareto(rows: Sequence[SearchRow]) -> list[SearchRow]:
 
 
 def _reference(search: Search, rows: Sequence[SearchRow]) -> SearchRow | None:
-    """Returns the base among the networks that were tried, if it is there."""
+    """Returns the base's row, or None if the base was not tried."""
     wanted = search.config.stage_table
     return next((row for row in rows if read_stages(row.stages) == wanted), None)
 
 
-def _cells(row: SearchRow, told: dict[int, str], kind: str) -> dict[str, Any]:
+def _cells(row: SearchRow, roles: dict[int, str], kind: str) -> dict[str, Any]:
     return {
         "trial": row.number,
-        "what": told.get(row.number, ""),
+        "role": roles.get(row.number, ""),
         "reward": f"{row.reward:.4f}",
         "validation top-1, %": f"{100 * row.top1:.2f}",
         "final top-1, %": f"{100 * row.test_top1:.2f}",
@@ -126,12 +126,12 @@ def _draw(
         *zip(*map(at, pareto(rows)), strict=True),
         color=drawing.COLORS[0],
         marker="o",
-        label="no other is better in both",
+        label="Pareto front",
     )
     style: dict[str, Any] = {"ls": "none", "ms": 14}
     axes.plot(*at(best), "*", color=drawing.COLORS[1], label="winner", **style)
     if reference is not None:
-        # Hollow, because it may be the winner.
+        # Hollow, so that the winner shows when it is the base.
         hollow: dict[str, Any] = {"mfc": "none", "mec": drawing.COLORS[2], "mew": 2}
         axes.plot(*at(reference), "D", label="base", **hollow, **style)
     axes.legend(frameon=False, loc="lower right")

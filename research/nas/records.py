@@ -1,4 +1,4 @@
-"""Options of a search, its results, and what its processes share."""
+"""Options, results and shared state of a search."""
 
 from __future__ import annotations
 
@@ -17,28 +17,32 @@ SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISamp
 
 @dataclasses.dataclass(frozen=True)
 class SearchOptions(base_network.TrainingOptions):
-    """What is searched, and what for."""
+    """Options of the architecture search."""
 
     trials: int = option(
         40,
-        "Networks that are tried; may be raised later. Those being trained when the "
-        "number is reached are finished too.",
+        "Number of networks to try; may be raised later. Trainings in progress when "
+        "the number is reached are completed too.",
         is_setting=False,
     )
     skeleton: str = option(
-        "", "mobilenet_v2, which B0 belongs to, or a stage table; empty: the base's."
+        "",
+        "Skeleton: mobilenet_v2, whose space contains B0, or a stage table. By default "
+        "the base's stages.",
     )
-    cost: str = option("flops", "flops, counted, or latency, measured on this machine.")
+    cost: str = option(
+        "flops", "Cost: flops (counted) or latency (measured on this machine)."
+    )
     target: float = option(
-        0.0, "T: multiply-adds, or ms with latency; 0: the cost of the base."
+        0.0, "Target T in multiply-adds, or ms for latency; 0: the cost of the base."
     )
-    weight: float = option(-0.07, "w of the reward, top-1 * (cost / T) ** w.")
-    sampler: str = option("tpe", f"Of Optuna: {', '.join(SAMPLERS)}.")
-    seed: int = option(0, "Of the sampler and of each training.")
+    weight: float = option(-0.07, "Exponent w of the reward top-1 * (cost / T) ** w.")
+    sampler: str = option("tpe", f"Optuna sampler: {', '.join(SAMPLERS)}.")
+    seed: int = option(0, "Random seed of the sampler and of each training.")
     storage: str = option(
         "",
-        "Optuna's: a file in a folder that several machines share, or the URL of a "
-        "database, such as mysql://HOST/NAME; empty: in output_dir.",
+        "Optuna storage: a file in a folder that several machines share, or the URL of "
+        "a database, such as mysql://HOST/NAME. By default a file in output_dir.",
         is_setting=False,
     )
 
@@ -48,15 +52,15 @@ class SearchRow:
     """One network that was tried.
 
     Attributes:
-        number: Of the trial, from 0.
-        cost: Multiply-adds or ms.
-        multiply_adds: For one image.
-        trainable_params: Of the network.
-        top1: Of the validation images, ratio.
-        test_top1: Of the final split, ratio.
-        reward: What the search maximises.
-        seconds: Of training.
-        stages: Stage table, as JSON.
+        number: Number of the trial, from 0.
+        cost: Cost in multiply-adds or ms.
+        multiply_adds: Multiply-adds for one image.
+        trainable_params: Number of trainable parameters.
+        top1: Validation top-1, a ratio.
+        test_top1: Top-1 on the final split, a ratio.
+        reward: Objective of the search.
+        seconds: Training time in seconds.
+        stages: Stage table as JSON.
     """
 
     number: int
@@ -72,17 +76,17 @@ class SearchRow:
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What every process of a search must know.
+    """State that all processes of a search share.
 
     Attributes:
-        options: Resolved.
-        config: Of the base.
+        options: Options with a resolved data source.
+        config: Training configuration of the base.
         classes: Number of classes.
-        skeleton: Of the space.
-        target: T of the reward.
-        storage: Of Optuna: a file, or the URL of a database.
-        folder: Where trainings are kept while they run.
-        make: Trains; see `trials.run_trials`.
+        skeleton: Skeleton of the search space.
+        target: Target T of the reward.
+        storage: Optuna storage: a file, or the URL of a database.
+        folder: Folder of the trainings in progress.
+        make: Function that trains; see `trials.run_trials`.
     """
 
     options: SearchOptions

@@ -1,4 +1,4 @@
-"""The search behind B0: accuracy against multiply-adds or latency."""
+"""Architecture search for accuracy against multiply-adds or latency."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from .page import WINNER
 from .records import SAMPLERS, Search, SearchOptions, SearchRow
 
 OPTIONS = SearchOptions
-_DIVERGED = "diverged"  # attribute of a trial
-# The others: what its row has but its number and reward.
+_DIVERGED = "diverged"  # trial attribute
+# Other trial attributes: all fields of its row except number and reward.
 _ATTRIBUTES = [
     field.name
     for field in dataclasses.fields(SearchRow)
@@ -34,14 +34,14 @@ _ATTRIBUTES = [
 
 
 def run(options: SearchOptions, output_dir: pathlib.Path) -> None:
-    """Searches, and writes the winner as a stage table.
+    """Runs the search, and writes the winner as a stage table.
 
     Args:
-        options: What is searched, and what for.
-        output_dir: Folder to write into; a study that was stopped is gone on with.
+        options: Options of the study.
+        output_dir: Folder to write into; an interrupted study is resumed.
 
     Raises:
-        ValueError: An option is not usable, or the folder holds another study.
+        ValueError: An option is invalid, or the folder holds another study.
         ImportError: Optuna is not installed.
         RuntimeError: A training failed.
     """
@@ -64,8 +64,8 @@ def run(options: SearchOptions, output_dir: pathlib.Path) -> None:
             work(search)
         rows = folder.rows(SearchRow, ("number",))
         for trial in optuna_study.finished_trials(study):
-            told = {name: trial.user_attrs[name] for name in _ATTRIBUTES}
-            rows.add(SearchRow(number=trial.number, reward=trial.value, **told))
+            known = {name: trial.user_attrs[name] for name in _ATTRIBUTES}
+            rows.add(SearchRow(number=trial.number, reward=trial.value, **known))
         best = max(rows.rows, key=lambda row: row.reward)
         write_text(folder.root / WINNER, format_stages(read_stages(best.stages)))
         call = calls.describe_call(variant_of(search, best), search.classes, WINNER)
@@ -74,14 +74,14 @@ def run(options: SearchOptions, output_dir: pathlib.Path) -> None:
 
 
 def prepare(options: SearchOptions, root: pathlib.Path) -> Search:
-    """Checks the options and gathers what all processes need.
+    """Checks the options and creates the state that all processes share.
 
     Args:
-        options: Resolved.
-        root: Of the study.
+        options: Options with a resolved data source.
+        root: Folder of the study.
 
     Raises:
-        ValueError: An option is not usable.
+        ValueError: An option is invalid.
     """
     costs.check_kind(options.cost)
     check_choice("sampler", options.sampler, SAMPLERS)
@@ -104,10 +104,10 @@ def prepare(options: SearchOptions, root: pathlib.Path) -> Search:
 
 
 def work(search: Search) -> None:
-    """Tries networks until the study has as many as were asked for.
+    """Tries networks until the study has the requested number of trials.
 
     Args:
-        search: What to do.
+        search: Search to run.
     """
     optuna = optuna_study.import_optuna()
     study = optuna_study.open_study(search)
@@ -118,13 +118,13 @@ def work(search: Search) -> None:
         found = study.get_trials(deepcopy=False)
         done = sum(each.state == states.COMPLETE for each in found)
         failed = sum(_DIVERGED in each.user_attrs for each in found)
-        _tell(trial, done, search.options.trials)
+        _print_progress(trial, done, search.options.trials)
         if done >= search.options.trials or is_orphan():
             study.stop()
         elif failed > search.options.trials + done:
             raise RuntimeError(
-                f"{failed} of {len(found)} trainings failed: their loss does not stay "
-                "finite"
+                f"{failed} of {len(found)} trainings failed: their loss became "
+                "non-finite"
             )
 
     study.optimize(
@@ -135,14 +135,14 @@ def work(search: Search) -> None:
 
 
 def objective(trial: Any, search: Search) -> float:
-    """Trains the network that a trial chooses; returns its reward.
+    """Trains the network that a trial chooses, and returns its reward.
 
     Args:
-        trial: Of Optuna.
-        search: What to do.
+        trial: Optuna trial.
+        search: Search that the trial belongs to.
 
     Raises:
-        FloatingPointError: Its loss does not stay finite.
+        FloatingPointError: The loss became non-finite.
         InUseError: Another process is training it.
     """
     stages = space.choose(
@@ -150,8 +150,8 @@ def objective(trial: Any, search: Search) -> float:
     )
     twin = optuna_study.find_duplicate(trial)
     if twin is not None and twin.value is None:
-        time.sleep(POLL_S)  # small spaces may have nothing else left
-        raise InUseError(f"Trial {twin.number} is training the network already")
+        time.sleep(POLL_S)  # a small space may have no other network left
+        raise InUseError(f"Trial {twin.number} is already training this network")
     if twin is not None:
         for name in _ATTRIBUTES:
             trial.set_user_attr(name, twin.user_attrs[name])
@@ -197,8 +197,8 @@ def variant_of(search: Search, row: SearchRow) -> Variant:
     """Returns the network of a row.
 
     Args:
-        search: That tried it.
-        row: Of the network.
+        search: Search that tried it.
+        row: Result of the network.
     """
     return trainer.variant_of(dataclasses.replace(search.config, stages=row.stages))
 
@@ -216,7 +216,7 @@ def _skeleton(
 
 
 def _suggest(trial: Any, name: str, values: tuple[Any, ...]) -> Any:
-    """Lets a sampler choose; numbers at equal distances have an order for it."""
+    """Lets the sampler choose; evenly spaced integers are treated as a range."""
     steps = {b - a for a, b in itertools.pairwise(values)}
     is_range = all(type(value) is int for value in values) and len(steps) == 1
     if is_range:
@@ -224,12 +224,12 @@ def _suggest(trial: Any, name: str, values: tuple[Any, ...]) -> Any:
     return trial.suggest_categorical(name, values)
 
 
-def _tell(trial: Any, done: int, of: int) -> None:
+def _print_progress(trial: Any, done: int, of: int) -> None:
     if trial.value is not None:
         top1 = trial.user_attrs["top1"]
-        told = f"[{done}/{of}] reward {trial.value:.4f}, top-1 {top1:.2%}"
+        line = f"[{done}/{of}] reward {trial.value:.4f}, top-1 {top1:.2%}"
     elif _DIVERGED in trial.user_attrs:
-        told = f"trial {trial.number} failed: its loss did not stay finite"
+        line = f"trial {trial.number} failed: its loss became non-finite"
     else:
         return
-    print(told, file=sys.stderr, flush=True)
+    print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The search space: a skeleton of stages, and what may differ in each of them."""
+"""Search space: a skeleton of stages, and the choices for each stage."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ KERNELS = (3, 5)  # pixels, square
 EXPANSIONS = (1, 3, 4, 6)
 SE_RATIOS = (0.0, 0.25)
 SKIPS = (True, False)
-LAYERS_AROUND = 1  # more or fewer than the skeleton's
-FILTERS_AROUND = 0.25  # more or fewer than the skeleton's, ratio
-FILTERS_STEP = 8  # what channels are multiples of
+LAYERS_AROUND = 1  # largest difference from the skeleton
+FILTERS_AROUND = 0.25  # largest relative difference from the skeleton
+FILTERS_STEP = 8  # channels are multiples of this
 
 # Source: arXiv:1807.11626, section 4.1.
 SKELETONS = {"mobilenet_v2": MOBILENET_V2_STAGES}
 
-# Field of a stage -> its choices there.
+# Field of a stage -> its choices.
 Choices = dict[str, tuple[Any, ...]]
 
 
 def choices(stage: Stage) -> Choices:
-    """Returns what a stage of the skeleton may become.
+    """Returns the choices for a stage of the skeleton.
 
     Args:
-        stage: Of the skeleton. Its stride stays.
+        stage: Stage of the skeleton; its stride is fixed.
 
     Returns:
-        Field of the stage -> values, at least one each.
+        Field of the stage -> allowed values, at least one each.
 
     Source:
-        arXiv:1807.11626, section 4.1, with every multiple of 8 channels within a
-        quarter, and MBConv as the only operation, as in every network it found.
+        arXiv:1807.11626, section 4.1, with all multiples of 8 channels within a
+        quarter, and MBConv as the only operation, as in every network found there.
 
     Example:
         >>> choices(SKELETONS["mobilenet_v2"][4])["filters"]
@@ -56,7 +56,7 @@ def choices(stage: Stage) -> Choices:
 
 
 def count(skeleton: Sequence[Stage]) -> int:
-    """Returns how many stage tables the space has."""
+    """Returns the number of stage tables in the space."""
     sizes = [len(values) for stage in skeleton for values in choices(stage).values()]
     return math.prod(sizes)
 
@@ -65,14 +65,14 @@ def encode(stages: Sequence[Stage], skeleton: Sequence[Stage]) -> dict[str, Any]
     """Returns the parameters of a stage table.
 
     Args:
-        stages: A point of the space.
-        skeleton: Of the space.
+        stages: Stage table in the space.
+        skeleton: Skeleton of the space.
 
     Returns:
         "stage1_kernel" and so on -> value.
 
     Raises:
-        ValueError: It is not in the space; the message says where.
+        ValueError: The table is not in the space; the message names the stage.
     """
     if len(stages) != len(skeleton):
         raise ValueError(
@@ -98,11 +98,11 @@ def encode(stages: Sequence[Stage], skeleton: Sequence[Stage]) -> dict[str, Any]
 def decode(
     parameters: Mapping[str, Any], skeleton: Sequence[Stage]
 ) -> tuple[Stage, ...]:
-    """Returns the stage table of some parameters.
+    """Returns the stage table for the given parameters.
 
     Args:
-        parameters: As `encode` returns them.
-        skeleton: Of the space.
+        parameters: Parameters as returned by `encode`.
+        skeleton: Skeleton of the space.
     """
     return choose(lambda name, values: parameters[name], skeleton)
 
@@ -110,11 +110,11 @@ def decode(
 def choose(
     pick: Callable[[str, tuple[Any, ...]], Any], skeleton: Sequence[Stage]
 ) -> tuple[Stage, ...]:
-    """Returns a stage table made by choosing each parameter.
+    """Builds a stage table by choosing each parameter.
 
     Args:
-        pick: From a parameter's name and values to one of these.
-        skeleton: Of the space.
+        pick: Function from a parameter's name and values to one of the values.
+        skeleton: Skeleton of the space.
     """
     return tuple(
         dataclasses.replace(

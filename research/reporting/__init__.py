@@ -1,1 +1,1 @@
-"""Study folders, pages and figures."""
+"""Folders, reports and figures of the studies."""

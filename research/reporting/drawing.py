@@ -1,4 +1,4 @@
-"""What the studies' pictures share."""
+"""Common style of the studies' figures."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from matplotlib.figure import Figure
 
 from keras_efficientnet.common.files import replacing
 
-# Told apart by colour-blind people too (Okabe and Ito).
+# Colour-blind safe palette of Okabe and Ito.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def new_figure(width: float = 8.0, height: float = 5.0) -> Figure:
-    """Returns an empty figure that needs no screen.
+    """Creates an empty figure that needs no display.
 
     Args:
-        width: Inches.
-        height: Inches.
+        width: Width in inches.
+        height: Height in inches.
     """
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def tidy(axes: Axes, title: str, x: str, y: str) -> None:
-    """Names axes, with units, and takes away what is not data."""
+    """Sets title and axis labels, and removes the frame."""
     axes.set_title(title, loc="left")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -34,6 +34,6 @@ def tidy(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a PNG, whole or not at all."""
+    """Writes a figure atomically, in the format of the path's suffix."""
     with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=120)

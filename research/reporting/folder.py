@@ -1,4 +1,4 @@
-"""A study's folder: what was asked, a row per trial, and a page about them."""
+"""Output folder of a study: its settings, results and report."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Row = TypeVar("Row")
 
 
 class StudyFolder:
-    """The folder that a study writes into.
+    """Output folder of a study.
 
     Attributes:
-        root: The folder.
-        report: The page.
-        settings: What the results depend on, as JSON.
+        root: Path of the folder.
+        report: Path of the report.
+        settings: Path of the JSON file with the settings that the results depend on.
     """
 
     def __init__(self, root: pathlib.Path) -> None:
@@ -41,19 +41,19 @@ class StudyFolder:
 
 @contextlib.contextmanager
 def open_folder(root: pathlib.Path, study: str, options: Any) -> Iterator[StudyFolder]:
-    """Takes a folder for a study, new or to be gone on with.
+    """Opens a folder for a new or an interrupted study.
 
     Args:
-        root: The folder; need not exist.
+        root: Path of the folder, which is created if necessary.
         study: Key of `STUDIES`.
-        options: The study's options.
+        options: Options of the study.
 
     Yields:
         The folder, locked against other processes.
 
     Raises:
-        ValueError: It holds another study, or results of other settings, or another
-            process works in it.
+        ValueError: The folder holds another study or results with other settings, or
+            another process is using it.
     """
     folder = StudyFolder(root)
     wanted = {"study": study, **settings(options)}
@@ -77,18 +77,18 @@ def _check_settings(folder: StudyFolder, wanted: dict[str, Any]) -> None:
 
 
 class ResultsTable(Generic[Row]):
-    """A CSV file with a row per trial, whole at any moment.
+    """CSV file with a row per trial, written atomically after each row.
 
     Rows are dataclasses with fields of str, int, float and bool; a field of
     `float | None` may be empty.
 
     Args:
-        path: Of the file; rows of an earlier sitting are kept.
-        kind: The dataclass.
-        key: Fields that tell trials apart.
+        path: Path of the file; rows of earlier sessions are kept.
+        kind: Dataclass of the rows.
+        key: Fields that identify a trial.
 
     Attributes:
-        rows: In the order they were added.
+        rows: Rows in the order in which they were added.
     """
 
     def __init__(self, path: pathlib.Path, kind: type[Row], key: Sequence[str]) -> None:
@@ -101,16 +101,16 @@ class ResultsTable(Generic[Row]):
                 self.rows = [self._parse(line) for line in csv.DictReader(file)]
 
     def find(self, **key: Any) -> Row | None:
-        """Returns the row of a trial; None when it has not been made yet.
+        """Returns the row of a trial, or None if there is none yet.
 
         Args:
-            **key: The fields that tell trials apart, all of them.
+            **key: Values of all fields that identify a trial.
         """
         wanted = tuple(key[name] for name in self._key)
         return next((row for row in self.rows if self._key_of(row) == wanted), None)
 
     def add(self, row: Row) -> None:
-        """Adds a row; one with the same key gives way."""
+        """Adds a row, replacing a row with the same key."""
         kept = [old for old in self.rows if self._key_of(old) != self._key_of(row)]
         self.rows = [*kept, row]
         write_csv(self.path, [vars(row) for row in self.rows])

@@ -1,4 +1,4 @@
-"""The page of a study, in Markdown."""
+"""Markdown report of a study."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def write_page(
     """Writes report.md.
 
     Args:
-        folder: Of the study.
-        title: Of the page.
-        blocks: Paragraphs, tables and pictures, in Markdown.
-        files: File of the folder -> what is in it; linked at the end.
+        folder: Folder of the study.
+        title: Title of the report.
+        blocks: Paragraphs, tables and pictures in Markdown.
+        files: File name -> description; linked at the end.
     """
-    known = dict(files) | {folder.settings.name: "what was asked for"}
+    known = dict(files) | {folder.settings.name: "the settings"}
     linked = [f"- [{name}]({name}): {what}" for name, what in known.items()]
     text = "\n\n".join([f"# {title}", *blocks, "## Files", "\n".join(linked)])
     write_text(folder.report, text + "\n")
 
 
 def picture(name: str, about: str) -> str:
-    """Returns a picture of the folder in Markdown."""
+    """Returns the Markdown of a picture in the folder."""
     return f"![{about}]({name})"

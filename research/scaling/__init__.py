@@ -1,1 +1,1 @@
-"""The scaling study: width, depth and resolution, alone and together."""
+"""Scaling study: width, depth and resolution, alone and combined."""

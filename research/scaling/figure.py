@@ -1,4 +1,4 @@
-"""The picture of the scaling study."""
+"""Figures of the scaling study."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def draw(
     data: str,
     path: pathlib.Path,
 ) -> None:
-    """Draws Figures 3, 4 and 8 on one sheet, all panels on the same axes.
+    """Draws Figures 3, 4 and 8 as panels with shared axes.
 
     Args:
-        points: By line, as `scaling.series` names them.
-        at: Depth and resolution of the lines of Figure 4, besides 1 and 1.
-        data: Name of the images.
-        path: Of the PNG.
+        points: Name of a line, as returned by `study.series` -> its points.
+        at: Depth and resolution of the lines of Figure 4, in addition to 1 and 1.
+        data: Name of the data source.
+        path: Path of the PNG file.
     """
     figure = drawing.new_figure(13.0, 8.5)
     above = [name for name in SINGLE for _ in range(2)]
@@ -47,7 +47,7 @@ def draw(
     drawing.tidy(panels["at"], title, _X, _Y)
     for i, name in enumerate((*SINGLE, "compound")):
         line(panels["all"], points[name], name, i)
-    drawing.tidy(panels["all"], "Figure 8: one dimension, or all", _X, "")
+    drawing.tidy(panels["all"], "Figure 8: one dimension, or all three", _X, "")
     seeds = points["width"][0].seeds
     for name, axes in panels.items():
         axes.set_xscale("log", base=2)
@@ -55,10 +55,8 @@ def draw(
         axes.tick_params(labelbottom=True)
         if name in ("at", "all"):
             axes.legend(frameon=False, loc="lower right")
-    told = (
-        f"Mean of {seeds} trainings of each network on {data}; bars: standard deviation"
-    )
-    figure.suptitle(told if seeds > 1 else f"One training of each network on {data}")
+    title = f"Mean of {seeds} trainings per network on {data}, with standard deviation"
+    figure.suptitle(title if seeds > 1 else f"One training per network on {data}")
     drawing.save(figure, path)
 
 
@@ -68,11 +66,11 @@ def line(
     """Draws a line with error bars.
 
     Args:
-        axes: Where to.
-        points: Of the line.
-        label: Of the line.
-        style: Number of its colour and marker.
-        labels: Whether to write each point's label beside it.
+        axes: Axes to draw into.
+        points: Points of the line.
+        label: Legend entry.
+        style: Index of colour and marker.
+        labels: Whether to label each point.
     """
     x = [point.multiply_adds / 1e6 for point in points]
     y = [100 * point.top1 for point in points]

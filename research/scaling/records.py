@@ -1,4 +1,4 @@
-"""Results of the scaling study: trainings, and their means."""
+"""Results of the scaling study: trainings and their means."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class ScalingRow:
         width: Ratio to the base.
         depth: Ratio to the base.
         resolution: Ratio to the base.
-        seed: Of weights, order and augmentation.
-        image_size: Pixels.
-        multiply_adds: For one image.
-        trainable_params: Of the network.
-        top1: Of the final split, ratio.
-        validation_top1: Of the best epoch, ratio.
-        seconds: Of training.
+        seed: Random seed of weights, data order and augmentation.
+        image_size: Image size in pixels.
+        multiply_adds: Multiply-adds for one image.
+        trainable_params: Number of trainable parameters.
+        top1: Top-1 on the final split, a ratio.
+        validation_top1: Validation top-1 of the best epoch, a ratio.
+        seconds: Training time in seconds.
     """
 
     width: float
@@ -38,16 +38,16 @@ class ScalingRow:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A network's mean over the seeds.
+    """Mean of a network over the seeds.
 
     Attributes:
-        label: What is told of it, such as "w=2".
+        label: Label in figures and tables, such as "w=2".
         scaling: Ratios to the base.
-        multiply_adds: For one image.
-        trainable_params: Of the network.
-        top1: Mean, ratio.
-        deviation: Standard deviation over the seeds, ratio; 0 with one seed.
-        seeds: How many.
+        multiply_adds: Multiply-adds for one image.
+        trainable_params: Number of trainable parameters.
+        top1: Mean top-1, a ratio.
+        deviation: Standard deviation over the seeds, a ratio; 0 with one seed.
+        seeds: Number of seeds.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""Figures 3, 4 and 8: what width, depth, resolution and all three together bring."""
+"""Scaling of width, depth, resolution and all three (Figures 3, 4 and 8)."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ from . import figure
 from .figure import SINGLE
 from .records import Point, ScalingRow
 
-TITLE = "Scaling one dimension, and all of them"
+TITLE = "Scaling one dimension or all three"
 COMPOUND = "compound"
 
 
 @dataclasses.dataclass(frozen=True)
 class ScalingOptions(base_network.TrainingOptions):
-    """Which networks are trained, and how often."""
+    """Options of the scaling study."""
 
-    widths: tuple[float, ...] = option((2.0, 3.0), "Figure 3: ratios of width.")
-    depths: tuple[float, ...] = option((2.0, 4.0), "Figure 3: ratios of depth.")
+    widths: tuple[float, ...] = option((2.0, 3.0), "Figure 3: width ratios.")
+    depths: tuple[float, ...] = option((2.0, 4.0), "Figure 3: depth ratios.")
     resolutions: tuple[float, ...] = option(
-        (1.25, 1.75), "Figure 3: ratios of resolution."
+        (1.25, 1.75), "Figure 3: resolution ratios."
     )
     at: tuple[str, ...] = option(
         ("2:1.5",),
-        "Figure 4: DEPTH:RESOLUTION at which width is scaled, besides 1:1.",
+        "Figure 4: DEPTH:RESOLUTION pairs at which width is scaled, besides 1:1.",
     )
-    at_widths: tuple[float, ...] = option((2.0,), "Figure 4: ratios of width.")
-    phis: tuple[float, ...] = option((1.0, 3.0), "Figure 8: coefficients phi.")
+    at_widths: tuple[float, ...] = option((2.0,), "Figure 4: width ratios.")
+    phis: tuple[float, ...] = option((1.0, 3.0), "Figure 8: compound coefficients phi.")
     alpha: float = option(1.2, "Figure 8: depth ratio of one step of phi.")
     beta: float = option(1.1, "Figure 8: width ratio of one step of phi.")
     gamma: float = option(1.15, "Figure 8: resolution ratio of one step of phi.")
-    seeds: int = option(3, "Trainings per network, with seeds 0, 1, ...")
+    seeds: int = option(3, "Number of trainings per network, with seeds 0, 1, ...")
 
 
 OPTIONS = ScalingOptions
 
 
 def run(options: ScalingOptions, output_dir: pathlib.Path) -> None:
-    """Trains all networks, draws the figures and writes the page.
+    """Trains all networks, draws the figures and writes the report.
 
     Args:
-        options: Which networks, and how they are trained.
-        output_dir: Folder to write into; a study that was stopped is gone on with.
+        options: Options of the study.
+        output_dir: Folder to write into; an interrupted study is resumed.
 
     Raises:
-        ValueError: An option is not usable, or the folder holds another study.
+        ValueError: An option is invalid, or the folder holds another study.
         RuntimeError: A training failed.
     """
     options = base_network.resolve_data(options)
@@ -76,7 +76,7 @@ def run(options: ScalingOptions, output_dir: pathlib.Path) -> None:
             *_tables(points),
             *_comparison(points),
         ]
-        files = {rows.path.name: "a row per training", "scaling.png": "the figures"}
+        files = {rows.path.name: "one row per training", "scaling.png": "the figures"}
         write_page(folder, TITLE, blocks, files)
 
 
@@ -84,15 +84,14 @@ def series(options: ScalingOptions) -> dict[str, list[tuple[str, Scaling]]]:
     """Lists the networks of each line of the figures, with their labels.
 
     Args:
-        options: Which networks.
+        options: Options of the study.
 
     Returns:
-        "width", "depth", "resolution" and "compound", each from the base on; then a
-        line per DEPTH:RESOLUTION.
+        Lines "width", "depth", "resolution" and "compound", each starting at the base,
+        and a line per DEPTH:RESOLUTION.
 
     Raises:
-        ValueError: A ratio is not above 0, `at` is not as it must be, or `seeds` is
-            not at least 1.
+        ValueError: A ratio is not above 0, `at` is malformed, or `seeds` is below 1.
     """
     if options.seeds < 1:
         raise ValueError(f"`seeds` must be at least 1. Received: seeds={options.seeds}")
@@ -122,7 +121,7 @@ def _at(text: str) -> tuple[float, float]:
         depth, resolution = (float(part) for part in text.split(":"))
     except ValueError as error:
         raise ValueError(
-            f"`at` must be a list like 2:1,1:1.5, depth and resolution. "
+            f"`at` must be a list of DEPTH:RESOLUTION like 2:1,1:1.5. "
             f"Received: at={text!r}"
         ) from error
     return depth, resolution
@@ -219,19 +218,20 @@ def _comparison(points: dict[str, list[Point]]) -> list[str]:
     if not rows:
         return []
     return [
-        "## Compound against one dimension\n\nPercentage points that compound scaling "
-        "is above a single dimension at equal multiply-adds, between whose points the "
-        "logarithm of the multiply-adds is interpolated; empty where the line does "
-        f"not reach so far.\n\n{table(rows)}"
+        "## Compound against one dimension\n\nLead of compound scaling over a single "
+        "dimension at equal multiply-adds, in percentage points. The line of the "
+        "single dimension is interpolated in the logarithm of the multiply-adds; a "
+        "cell is empty where the line does not reach that far.\n\n"
+        f"{table(rows)}"
     ]
 
 
 def interpolate(line: Sequence[Point], multiply_adds: float) -> float | None:
-    """Returns the top-1 of a line at some cost; None outside of it.
+    """Interpolates the top-1 of a line, or returns None outside its range.
 
     Args:
-        line: In any order.
-        multiply_adds: Where.
+        line: Points in any order.
+        multiply_adds: Cost to interpolate at.
     """
     ordered = sorted(line, key=lambda point: point.multiply_adds)
     for one, other in itertools.pairwise(ordered):

@@ -1,1 +1,1 @@
-"""The paper's tables and figures, printed against computed."""
+"""The paper's printed tables and figures compared with computed numbers."""

@@ -1,4 +1,4 @@
-"""Figures 1 and 5 of the paper: what accuracy costs, in parameters and in FLOPs."""
+"""Figures 1 and 5 of the paper: accuracy against parameters and FLOPs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from .. import paper_data
 from ..reporting.drawing import COLORS, new_figure, save, tidy
 
 FIGURES = {
-    "figure1.png": ("params_M", "Figure 1: accuracy by parameters", "parameters, M"),
-    "figure5.png": ("flops_B", "Figure 5: accuracy by FLOPs", "multiply-adds, G"),
+    "figure1.png": (
+        "params_M",
+        "Figure 1: accuracy against parameters",
+        "parameters, M",
+    ),
+    "figure5.png": ("flops_B", "Figure 5: accuracy against FLOPs", "multiply-adds, G"),
 }
 _LINES = (("ResNet-50", "ResNet-152"), ("DenseNet-169", "DenseNet-264"))
-# Where labels go: points to the right and up, and which end is there.
+# Offsets of labels: points to the right and up, and the horizontal alignment.
 _BESIDE = (7, -3, "left")
 _BEFORE = (-7, -3, "right")
 _ABOVE = (-5, 5, "right")
 _BELOW = (6, -11, "left")
 _OVER = (6, 3, "left")
-# Those that would lie on other labels or lines if they were beside their points.
+# Labels that would overlap others or lines at the default offset.
 _PLACES = {
     ("params_M", "PNASNet"): (-7, 1, "right"),
     ("params_M", "AmoebaNet-A"): (-7, -9, "right"),
@@ -47,13 +51,13 @@ _PLACES = {
 def draw(folder: pathlib.Path) -> dict[str, str]:
     """Draws both figures.
 
-    The EfficientNets are placed at computed costs, their peers at printed ones.
+    EfficientNets are drawn at computed costs, other networks at printed ones.
 
     Args:
-        folder: Where to.
+        folder: Folder to write into.
 
     Returns:
-        File name -> what it shows.
+        File name -> caption.
     """
     for name, (column, title, unit) in FIGURES.items():
         figure = new_figure(9, 6)
@@ -62,7 +66,7 @@ def draw(folder: pathlib.Path) -> dict[str, str]:
         _draw_family(axes, column)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-        tidy(axes, title, f"{unit}, logarithmic", "ImageNet top-1 accuracy, %")
+        tidy(axes, title, f"{unit} (log scale)", "ImageNet top-1 accuracy, %")
         axes.margins(x=0.08)
         axes.legend(frameon=False, loc="upper left")
         save(figure, folder / name)
@@ -78,7 +82,7 @@ def _draw_family(axes: Axes, column: str) -> None:
             "flops_B": cost.multiply_adds / 1e9,
         }
         points[row["model"]] = spent[column], float(row["top1"])
-    label = "EfficientNet, cost as computed"
+    label = "EfficientNet, computed cost"
     axes.plot(*zip(*points.values(), strict=True), "o-", color=COLORS[1], label=label)
     for model, point in points.items():
         _label(axes, column, model.removeprefix("EfficientNet"), point, COLORS[1])
@@ -90,7 +94,7 @@ def _draw_peers(axes: Axes, column: str) -> None:
         for row in paper_data.read("table2_peers")
         if row[column]
     }
-    label = "peers, cost as printed"
+    label = "other networks, printed cost"
     axes.plot(*zip(*points.values(), strict=True), "o", color="0.45", label=label)
     for names in _LINES:
         ends = [points[name] for name in names]

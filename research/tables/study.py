@@ -1,4 +1,4 @@
-"""Tables 1, 2, 3 and 7 of the paper, printed against computed; Figures 1 and 5."""
+"""Tables 1, 2, 3 and 7 and Figures 1 and 5 of the paper, printed and computed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BUILDERS: dict[str, Callable[[Scaling], keras.Model]] = {
 
 @dataclasses.dataclass(frozen=True)
 class TablesOptions:
-    """The study has none: it is arithmetic."""
+    """No options: the study is arithmetic."""
 
 
 OPTIONS = TablesOptions
@@ -40,16 +40,16 @@ OPTIONS = TablesOptions
 
 @dataclasses.dataclass(frozen=True)
 class TableComparison:
-    """A number of the paper and ours.
+    """A printed number compared with the computed one.
 
     Attributes:
-        table: Of the paper.
+        table: Number of the paper's table.
         model: Row of the table.
-        quantity: With its unit.
-        printed: As in the paper.
-        computed: Ours.
-        difference: Ratio to the printed number, less one.
-        rounding: What half a unit in the printed number's last digit makes, a ratio.
+        quantity: Name of the quantity, with its unit.
+        printed: Number in the paper.
+        computed: Number computed here.
+        difference: Computed divided by printed, minus one.
+        rounding: Half a unit of the last printed digit, as a ratio to the number.
     """
 
     table: int
@@ -62,13 +62,13 @@ class TableComparison:
 
     @property
     def is_explained_by_rounding(self) -> bool:
-        """Whether the printed number may be the computed one, rounded."""
+        """Whether rounding the computed number may give the printed one."""
         return abs(self.difference) <= self.rounding
 
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    """A row of one of the paper's tables: what it prints, and how to compute it."""
+    """A row of one of the paper's tables, with a function that computes it."""
 
     table: int
     model: str
@@ -77,10 +77,10 @@ class _Row:
 
 
 def run(options: TablesOptions, output_dir: pathlib.Path) -> None:
-    """Compares, draws, and writes what it found.
+    """Compares all numbers, draws the figures and writes the report.
 
     Args:
-        options: None.
+        options: Empty options.
         output_dir: Folder to write into.
     """
     with open_folder(output_dir, "tables", options) as folder:
@@ -90,7 +90,7 @@ def run(options: TablesOptions, output_dir: pathlib.Path) -> None:
         pictures = figures.draw(folder.root)
         blocks = [_INTRODUCTION, *_sections(rows.rows)]
         blocks += [picture(name, about) for name, about in pictures.items()]
-        write_page(folder, TITLE, blocks, {rows.path.name: "every number"})
+        write_page(folder, TITLE, blocks, {rows.path.name: "all numbers"})
 
 
 def compare(
@@ -99,11 +99,11 @@ def compare(
     """Compares a printed number with a computed one.
 
     Args:
-        table: Of the paper.
+        table: Number of the paper's table.
         model: Row of the table.
-        quantity: With its unit.
-        printed: The number as it is printed.
-        computed: Ours, in the same unit.
+        quantity: Name of the quantity, with its unit.
+        printed: Number as printed.
+        computed: Computed number, in the same unit.
 
     Example:
         >>> found = compare(2, "EfficientNetB0", MULTIPLY_ADDS, "0.40", 0.39)
@@ -156,7 +156,7 @@ def _table1() -> Iterator[_Row]:
 
 
 def _stage(number: int) -> dict[str, float]:
-    """Returns what Table 1 says of a stage, 1 to 9, of the network that is built."""
+    """Computes the row of Table 1 for a stage, 1 to 9."""
     variant = VARIANTS["EfficientNetB0"]
     plan = [block for block in block_plan(variant) if block.stage == number - 1]
     if plan:
@@ -228,29 +228,31 @@ def _describe(row: dict[str, str]) -> str:
 
 
 _INTRODUCTION = (
-    "One multiply-add is one FLOP, as in the paper. The rounding column is what half a "
-    "unit in the printed number's last digit makes; a difference within it says "
-    "nothing. Nothing was fitted to the printed numbers: channels are rounded to "
-    "multiples of 8, blocks per stage up, as in the original implementation."
+    "One multiply-add is one FLOP, as in the paper. The rounding column is half a unit "
+    "of the last printed digit, relative to the number; smaller differences are not "
+    "significant. Nothing was fitted to the printed numbers: channels are rounded to "
+    "multiples of 8, and blocks per stage are rounded up, as in the original "
+    "implementation."
 )
 _NOTES = {
     1: "",
     2: "B4's and B5's printed multiply-adds are lower than what their published "
-    "architecture has. The ResNets halve the image in the 3x3 convolution (v1.5); in "
-    "the 1x1 convolution (v1) ResNet-50 has 3.86 G.",
+    "architecture has. The ResNets stride in the 3x3 convolution (v1.5); with the "
+    "stride in the 1x1 convolution (v1) ResNet-50 has 3.86 G.",
     3: """The paper does not say how it rounded its baselines. Other rules tried on the
-compound rows, whose image of 224 * 1.3 = 291 pixels makes odd maps:
+compound rows, whose images of 224 * 1.3 = 291 pixels give odd feature maps:
 
-- blocks to the nearest number: MobileNetV1 -5.3%, MobileNetV2 -14.2%, ResNet-50 -15.2%;
+- blocks rounded to nearest: MobileNetV1 -5.3%, MobileNetV2 -14.2%, ResNet-50 -15.2%;
 - blocks rounded down: -23.2%, -22.2%, -18.5%;
 - channels not rounded to multiples of 8: +6.7%, +3.9%, -4.9%;
 - images of 288 pixels: -2.5%, -1.2%, -13.5%.
 
-At depth 4 ResNet-50 has nothing to round. Four times the blocks, one strided block to
-a stage as before, come to less than the printed number, which is nearly four times the
-whole unscaled network's.""",
-    7: "The rows of one dimension are printed higher than what B0's block table gives "
-    "with blocks rounded up and channels to multiples of 8; the compound row is not.",
+At depth 4 ResNet-50 has nothing to round. Four times the blocks, with one strided block
+per stage as before, cost less than the printed number, which is nearly four times that
+of the complete unscaled network.""",
+    7: "The printed numbers of the rows that scale one dimension are higher than B0's "
+    "block table gives with blocks rounded up and channels rounded to multiples of 8. "
+    "The compound row agrees.",
 }
 
 
@@ -272,7 +274,7 @@ def _verdict(rows: Sequence[TableComparison]) -> str:
     rounded = sum(row.is_explained_by_rounding for row in rows)
     worst = max(rows, key=lambda row: abs(row.difference))
     return (
-        f"{rounded} of {len(rows)} numbers agree within the rounding; the largest "
+        f"{rounded} of {len(rows)} numbers agree within rounding; the largest "
         f"difference is {worst.difference:+.1%}, {worst.quantity} of {worst.model}."
     )
 
@@ -285,5 +287,5 @@ def _cells(row: TableComparison) -> dict[str, str]:
         "computed": f"{row.computed:.4g}",
         "difference": f"{row.difference:+.1%}",
         "rounding": f"{row.rounding:.1%}",
-        "within it": "yes" if row.is_explained_by_rounding else "no",
+        "within rounding": "yes" if row.is_explained_by_rounding else "no",
     }
