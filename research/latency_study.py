@@ -142,14 +142,14 @@ def pinned(core: int) -> Iterator[None]:
 
 
 def time_calls(call: Callable[[], object], runs: int) -> tuple[np.ndarray, float]:
-    """Times calls, after some that do not count.
+    """Times calls after warmup runs.
 
     Args:
-        call: Classifies one image.
-        runs: How often.
+        call: Function that classifies one image.
+        runs: Number of timed calls.
 
     Returns:
-        Seconds of each run by the wall clock, and the mean seconds of the processor.
+        Wall-clock seconds of each call, and the mean CPU seconds per call.
     """
     for _ in range(WARM_UP):
         call()
@@ -166,7 +166,7 @@ def _measure(name: str, options: LatencyOptions) -> Measured:
     model = build(name)
     cost, side = profile(model), model.input_shape[1]
     with pinned(options.core):
-        pass  # a core that may not be used is told before minutes of converting
+        pass  # reject an invalid core before minutes of conversion
     content = convert(model, side)
     del model
     keras.backend.clear_session()

@@ -10,7 +10,7 @@ OPTIONS = grid.GridOptions(data="digits", grid_step=0.2, tolerance=0.2, processe
 
 
 def pretend(trial, folder):
-    """Only depth helps, so the deepest network must win."""
+    """Makes only depth increase accuracy, so the deepest network must win."""
     depth = trial.config.depth
     return {"top1": 0.5, "validation_top1": 0.3 + 0.2 * depth, "seconds": 1.0}
 
@@ -28,7 +28,7 @@ def made(monkeypatch):
     return seen
 
 
-def test_the_paper_s_coefficients_are_in_the_grid():
+def test_grid_contains_the_coefficients_of_the_paper():
     """Source: arXiv:1905.11946, section 4, step 1."""
     found = grid.triples(0.05, 0.1)
     assert (1.2, 1.1, 1.15) in found
@@ -37,15 +37,15 @@ def test_the_paper_s_coefficients_are_in_the_grid():
     assert {(2.0, 1.0, 1.0), (1.0, 1.4, 1.0), (1.0, 1.0, 1.4)} <= set(found)
 
 
-def test_the_grid_is_whole():
-    """By hand: of 1 and 1.5, only these products are within 0.3 of 2."""
+def test_grid_is_complete():
+    """By hand: with steps of 0.5, only these products are within 0.3 of 2."""
     assert grid.triples(0.5, 0.3) == [(1.0, 1.0, 1.5), (1.0, 1.5, 1.0), (2.0, 1.0, 1.0)]
 
 
-def test_the_study_chooses_the_best_and_prints_a_family(made, tmp_path, capsys):
+def test_chooses_the_best_triple_and_prints_its_family(made, tmp_path, capsys):
     grid.run(OPTIONS, tmp_path)
     found = grid.triples(0.2, 0.2)
-    assert 1 < len(made) < len(found)  # networks that are equal are trained once
+    assert 1 < len(made) < len(found)  # equal networks are trained once
     rows = (tmp_path / "results.csv").read_text().splitlines()
     assert len(rows) == 1 + len(found)
     deepest = max(alpha for alpha, _, _ in found)
@@ -55,8 +55,8 @@ def test_the_study_chooses_the_best_and_prints_a_family(made, tmp_path, capsys):
     assert capsys.readouterr().out.count("phi ") == 7
 
 
-def test_latency_may_be_the_cost(made, tmp_path, monkeypatch):
-    """Pretends that pixels alone take time, so that finer images are dear."""
+def test_ranks_by_latency(made, tmp_path, monkeypatch):
+    """Makes latency depend on pixels alone, so that resolution is expensive."""
     monkeypatch.setattr(
         costs, "tflite_latency", lambda variant, classes: variant.resolution**2 / 1000
     )
@@ -66,10 +66,10 @@ def test_latency_may_be_the_cost(made, tmp_path, monkeypatch):
     best = report.split("The best: ")[1].split("\n")[0]
     assert "gamma 1, with 1.00 times the base's ms per image" in best
     assert "| ms |" in report
-    assert "| 0.256 |" in report  # 16 pixels at every phi, as gamma is 1
+    assert "| 0.256 |" in report  # 16 pixels at every phi, because gamma is 1
 
 
-def test_the_family_s_calls_build_what_they_cost(tmp_path, monkeypatch):
+def test_calls_of_the_family_build_networks_of_the_stated_cost(tmp_path, monkeypatch):
     config = base_network.base_config(OPTIONS)
     members = grid.family(
         config, grid.GridRow(1.2, 1.1, 1.15, 18, 0, 2, 0.5, 0.5, 1), "flops"
@@ -83,7 +83,7 @@ def test_the_family_s_calls_build_what_they_cost(tmp_path, monkeypatch):
     assert model.input_shape[1] == members[1]["pixels"] == round(16 * 1.15**2)
 
 
-def test_a_family_of_b0_needs_no_stage_table():
+def test_family_of_b0_needs_no_stage_table():
     options = dataclasses.replace(OPTIONS, recipe="imagenet:b0")
     config = base_network.base_config(options)
     assert config.stage_table == STAGES
@@ -94,10 +94,10 @@ def test_a_family_of_b0_needs_no_stage_table():
         deep[0]["call"]
         == "`EfficientNet(width=1, depth=2.5, resolution=224, classes=10)`"
     )
-    assert deep[-1]["call"] == "over 702 blocks in a stage"
+    assert deep[-1]["call"] == "more than 702 blocks in a stage"
 
 
-def test_scaling_a_base_keeps_its_own_ratios():
+def test_scales_relative_to_the_base():
     config = dataclasses.replace(
         base_network.base_config(OPTIONS), width=0.5, depth=2.0
     )
@@ -114,7 +114,7 @@ def test_scaling_a_base_keeps_its_own_ratios():
         ({"cost": "flop"}, "Did you mean 'flops'"),
     ],
 )
-def test_options_out_of_range_are_named(change, message, tmp_path):
+def test_rejects_invalid_options(change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         grid.run(dataclasses.replace(OPTIONS, **change), tmp_path / "new")
     assert not (tmp_path / "new").exists()

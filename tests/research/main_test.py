@@ -1,4 +1,4 @@
-"""The command of the studies, and the folder that a study writes into."""
+"""Command line and output folder of the studies."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ class Options:
     data: str = options.option("digits", "Source of images.")
     steps: int = options.option(3, "Steps of each trial.")
     draws: bool = options.option(True, "Whether to draw.")
-    processes: int = options.option(1, "At one time.", is_setting=False)
+    processes: int = options.option(1, "Parallel trainings.", is_setting=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Trial:
 
 @pytest.fixture
 def study(monkeypatch):
-    """A study that notes what it is run with."""
+    """A study that records its arguments."""
     calls = []
     module = types.SimpleNamespace(
         OPTIONS=Options, run=lambda *arguments: calls.append(arguments)
@@ -41,7 +41,7 @@ def study(monkeypatch):
     return calls
 
 
-def test_options_come_from_flags(study, tmp_path):
+def test_parses_options_from_flags(study, tmp_path):
     flags = ["--seeds=4,5", "--widths=1.5", "--nodraws", "--steps=7"]
     assert main.main(["trial", f"--output_dir={tmp_path}", *flags]) == 0
     wanted = Options(seeds=(4, 5), widths=(1.5,), draws=False, steps=7)
@@ -63,18 +63,21 @@ def test_help_lists_studies_and_their_options(study, capsys):
         ([], "usage: "),
         (["trail", "--output_dir=x"], "Did you mean 'trial'? Received: 'trail'"),
         (["trial"], "--output_dir=DIR must be given"),
-        (["trial", "--output_dir=x", "more"], "must go into flags. Received: more"),
+        (
+            ["trial", "--output_dir=x", "more"],
+            "must be flags, --NAME=VALUE. Received: more",
+        ),
         (["trial", "--output_dir=x", "--proceses=1"], "Did you mean: processes"),
         (["trial", "--output_dir=x", "--seeds=a"], "`seeds` must be a list like 1,2,3"),
     ],
 )
-def test_bad_command_lines(study, capsys, arguments, message):
+def test_rejects_invalid_command_lines(study, capsys, arguments, message):
     assert main.main(arguments) == 2
     assert message in capsys.readouterr().err
     assert study == []
 
 
-def test_what_must_be_installed(monkeypatch, capsys):
+def test_names_the_extras_of_a_missing_package(monkeypatch, capsys):
     monkeypatch.setitem(studies.STUDIES, "trial", studies.Study("", "no_such_module"))
     assert main.main(["trial", "--help"]) == 2
     assert "pip install 'efficientnet-keras[cpu,train,export,research]'" in (
@@ -82,14 +85,14 @@ def test_what_must_be_installed(monkeypatch, capsys):
     )
 
 
-def test_every_study_has_options_and_runs():
+def test_every_study_defines_options_and_run():
     for study in studies.STUDIES.values():
         module = study.load()
         assert options.settings(module.OPTIONS()) is not None
         assert callable(module.run)
 
 
-def test_a_folder_goes_on_with_its_settings_only(tmp_path):
+def test_rejects_a_folder_with_other_settings(tmp_path):
     with open_folder(tmp_path / "new", "trial", Options()):
         pass
     with open_folder(tmp_path / "new", "trial", Options(processes=9)) as folder:
@@ -101,7 +104,7 @@ def test_a_folder_goes_on_with_its_settings_only(tmp_path):
         pass
 
 
-def test_a_folder_is_for_one_process(tmp_path):
+def test_rejects_a_folder_that_is_in_use(tmp_path):
     with (
         open_folder(tmp_path, "trial", Options()),
         pytest.raises(ValueError, match="`output_dir` must not be in use"),
@@ -110,7 +113,7 @@ def test_a_folder_is_for_one_process(tmp_path):
         pass
 
 
-def test_rows_are_read_back_as_they_were(tmp_path):
+def test_rows_survive_writing_and_reading(tmp_path):
     path = tmp_path / "results.csv"
     rows = ResultsTable(path, Trial, ("width", "seed"))
     first = Trial("a, b", 0.1 + 0.2, 0, True, None)
@@ -127,25 +130,27 @@ def test_rows_are_read_back_as_they_were(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["results.csv"]
 
 
-def test_rows_of_other_columns_are_refused(tmp_path):
+def test_rejects_a_results_file_with_other_columns(tmp_path):
     (tmp_path / "results.csv").write_text("name,width\na,1.0\n")
     with pytest.raises(ValueError, match="columns name, width, seed, good, top1"):
         ResultsTable(tmp_path / "results.csv", Trial, ("width",))
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "message"),
     [
-        (RuntimeError("no luck"), 1, "Error: no luck"),
+        (RuntimeError("It failed"), 1, "Error: It failed"),
         (FloatingPointError("The loss"), 1, "Error: The loss"),
-        (KeyboardInterrupt(), 75, "Stopped; the same command goes on from here"),
+        (KeyboardInterrupt(), 75, "Stopped. Run the same command again to resume."),
     ],
 )
-def test_exit_code_of_a_study(error, code, told, study, tmp_path, capsys, monkeypatch):
+def test_exit_code_of_a_failed_study(
+    error, code, message, study, tmp_path, capsys, monkeypatch
+):
     def run(*arguments):
         raise error
 
     module = types.SimpleNamespace(OPTIONS=Options, run=run)
     monkeypatch.setattr(studies.Study, "load", lambda self: module)
     assert main.main(["trial", f"--output_dir={tmp_path}"]) == code
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -8,7 +8,7 @@ from research.execution import processes
 
 
 def note(folder):
-    """Writes down who is at work, and waits for the other."""
+    """Records this process, and waits for the other one."""
     threads = os.environ["TF_NUM_INTRAOP_THREADS"]
     (folder / str(os.getpid())).write_text(threads)
     deadline = time.monotonic() + 60
@@ -17,15 +17,15 @@ def note(folder):
 
 
 def fail_one(folder):
-    """The first to come fails; the other would go on for a minute."""
+    """Fails in the first process; the other would run for a minute."""
     try:
         (folder / "first").open("x").close()
     except FileExistsError:
         time.sleep(60)
-    raise ValueError("no luck")
+    raise ValueError("training failed")
 
 
-def test_processes_are_new_and_have_one_thread_each(tmp_path, monkeypatch):
+def test_starts_new_processes_with_one_thread_each(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
     processes.run_processes(2, note, (tmp_path,))
     notes = {path.name: path.read_text() for path in tmp_path.iterdir()}
@@ -34,8 +34,8 @@ def test_processes_are_new_and_have_one_thread_each(tmp_path, monkeypatch):
     assert os.environ["TF_NUM_INTRAOP_THREADS"] == "7"
 
 
-def test_a_process_that_fails_ends_the_others(tmp_path):
-    with pytest.raises(RuntimeError, match="ValueError: no luck"):
+def test_terminates_the_others_if_a_process_fails(tmp_path):
+    with pytest.raises(RuntimeError, match="ValueError: training failed"):
         processes.run_processes(2, fail_one, (tmp_path,))
     assert not multiprocessing.active_children()
 
@@ -44,12 +44,12 @@ def fail_at_length():
     raise ValueError("x" * 1_000_000)
 
 
-def test_a_long_message_is_cut(tmp_path):
+def test_truncates_long_error_messages(tmp_path):
     with pytest.raises(RuntimeError, match="ValueError: xxx") as caught:
         processes.run_processes(1, fail_at_length, ())
     assert len(str(caught.value)) < 10_000
 
 
-def test_reports_a_killed_process(tmp_path):
+def test_reports_the_exit_code_of_a_killed_process(tmp_path):
     with pytest.raises(RuntimeError, match="ended with exit code 3"):
         processes.run_processes(1, os._exit, (3,))

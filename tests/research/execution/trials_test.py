@@ -35,7 +35,7 @@ def jobs(count):
 
 
 def make(trial, folder):
-    """Writes down who made it; another process would find the file there."""
+    """Records which process ran the trial; fails if the trial has run before."""
     folder.mkdir()
     with (folder.parent / f"made-{trial.config.seed}").open("x") as file:
         file.write(str(os.getpid()))
@@ -43,20 +43,20 @@ def make(trial, folder):
 
 
 def fail(trial, folder):
-    raise FloatingPointError(f"no luck with {trial.name}")
+    raise FloatingPointError(f"cannot train {trial.name}")
 
 
-def test_trials_are_made_once_and_found_again(tmp_path):
+def test_runs_each_trial_once_and_finds_its_result(tmp_path):
     options = {"processes": 1, "make": make, "show": False}
     found = trials.run_trials(jobs(2), tmp_path, **options)
     assert [result["top1"] for result in found] == [0.0, 0.1]
-    # `make` fails where it has been before.
+    # `make` would fail for a trial that has run before.
     found = trials.run_trials(jobs(3), tmp_path, **options)
     assert [result["top1"] for result in found] == [0.0, 0.1, 0.2]
     assert not (tmp_path / jobs(1)[0].key).exists()
 
 
-def test_keys_tell_apart_what_the_outcome_depends_on():
+def test_keys_depend_on_everything_but_the_name():
     job = jobs(1)[0]
     others = [
         dataclasses.replace(job, train_images=7),
@@ -69,16 +69,16 @@ def test_keys_tell_apart_what_the_outcome_depends_on():
 
 
 @pytest.mark.slow
-def test_processes_divide_the_trials(tmp_path):
+def test_processes_share_the_trials(tmp_path):
     found = trials.run_trials(jobs(6), tmp_path, processes=2, make=make, show=False)
     assert [result["top1"] for result in found] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     makers = {path.read_text() for path in tmp_path.glob("made-*")}
     assert str(os.getpid()) not in makers
-    with pytest.raises(RuntimeError, match="FloatingPointError: no luck with seed"):
+    with pytest.raises(RuntimeError, match="FloatingPointError: cannot train seed"):
         trials.run_trials(jobs(8), tmp_path, processes=2, make=fail, show=False)
 
 
-def test_a_trial_that_another_process_makes_is_left_to_it(tmp_path):
+def test_skips_a_trial_that_another_process_is_running(tmp_path):
     (job,), storage = jobs(1), trials.Storage(tmp_path)
     with lock(tmp_path / f"{job.key}.lock", "storage"):
         assert not storage.try_to_make(job, make)
@@ -89,7 +89,7 @@ def test_a_trial_that_another_process_makes_is_left_to_it(tmp_path):
     assert not storage.try_to_make(job, make)
 
 
-def test_training_scores_the_requested_images(tmp_path):
+def test_trains_and_scores_on_the_requested_number_of_images(tmp_path):
     job = trials.Trial("tiny", TINY, 16, 10, 20)
     result = trials.train(job, tmp_path / "run")
     assert result["top1"] * 20 == pytest.approx(round(result["top1"] * 20))
@@ -101,7 +101,7 @@ def test_training_scores_the_requested_images(tmp_path):
     assert not left & {"model.keras", "samples", "report.md", "predictions.png"}
 
 
-def test_base_is_the_recipe_s_with_the_options_on_top(tmp_path):
+def test_options_override_the_recipe_of_the_base(tmp_path):
     options = base_network.TrainingOptions(data="digits")
     config = base_network.base_config(options)
     assert config.stage_table == base_network.SMALL
@@ -116,12 +116,12 @@ def test_base_is_the_recipe_s_with_the_options_on_top(tmp_path):
     assert str(tmp_path) not in config.to_json()
 
 
-def test_a_variant_is_a_base_under_its_own_recipe():
+def test_variant_replaces_the_network_of_the_recipe():
     config = base_network.base_config(
         base_network.TrainingOptions(data="digits", recipe="imagenet:b1", base="b0")
     )
     assert (config.model, config.stages) == ("EfficientNet", None)
-    # B0's size: what the recipe leaves to its variant follows the base.
+    # B0's size: settings that the recipe leaves to the variant follow the base.
     assert (config.image_size, config.width, config.depth) == (224, 1.0, 1.0)
     scaled = base_network.scaled_config(
         config, base_network.Scaling(2.0, 1.5, 1.1), seed=3
@@ -131,10 +131,12 @@ def test_a_variant_is_a_base_under_its_own_recipe():
 
 
 @pytest.mark.parametrize(
-    ("is_here", "data"), [(True, "fashion_mnist"), (False, "digits")]
+    ("installed", "data"), [(True, "fashion_mnist"), (False, "digits")]
 )
-def test_empty_data_stands_for_what_is_here(is_here, data, tmp_path, monkeypatch):
-    place = tmp_path if is_here else tmp_path / "missing"
+def test_default_data_depends_on_what_is_installed(
+    installed, data, tmp_path, monkeypatch
+):
+    place = tmp_path if installed else tmp_path / "missing"
     monkeypatch.setattr(base_network.trainer.sources, "FASHION_MNIST", place)
     assert base_network.resolve_data(base_network.TrainingOptions()).data == data
     assert (

@@ -14,7 +14,7 @@ OPTIONS = nas.SearchOptions(data="digits", trials=6, sampler="random", processes
 
 
 def pretend(trial, folder):
-    """More channels, better answers."""
+    """Makes accuracy grow with the number of channels."""
     filters = sum(stage.filters for stage in trial.config.stage_table)
     top1 = 0.5 + filters / 400
     return {"top1": top1 - 0.1, "validation_top1": top1, "seconds": 1.0}
@@ -30,14 +30,14 @@ def pretended(monkeypatch):
     monkeypatch.setattr(nas, "prepare", pretending)
 
 
-def test_b0_is_a_point_of_the_space():
+def test_space_contains_b0():
     point = space.encode(STAGES, MOBILENET_V2)
     assert len(point) == 7 * 6
     assert point["stage3_kernel"] == 5
     assert space.decode(point, MOBILENET_V2) == STAGES
 
 
-def test_choices_are_around_the_skeleton():
+def test_choices_surround_the_skeleton():
     """Source: arXiv:1807.11626, section 4.1."""
     found = space.choices(MOBILENET_V2[3])
     assert found["filters"] == (48, 56, 64, 72, 80)
@@ -48,7 +48,7 @@ def test_choices_are_around_the_skeleton():
     assert space.count((narrow,)) == 2 * 4 * 2 * 2 * 2 * 1
 
 
-def test_what_is_not_in_the_space_is_named():
+def test_rejects_stages_outside_the_space():
     wide = (dataclasses.replace(STAGES[0], filters=24), *STAGES[1:])
     with pytest.raises(ValueError, match="`filters` of stage 1 .* filters=24"):
         space.encode(wide, MOBILENET_V2)
@@ -59,15 +59,13 @@ def test_what_is_not_in_the_space_is_named():
         space.encode(STAGES[1:], MOBILENET_V2)
 
 
-def test_reward_by_hand():
+def test_reward_equals_hand_calculation():
     assert costs.search_reward(0.8, 400e6, 400e6, -0.07) == pytest.approx(0.8)
     assert costs.search_reward(0.8, 800e6, 400e6, -0.07) == pytest.approx(0.8 / 2**0.07)
     assert costs.search_reward(0.8, 800e6, 400e6, 0.0) == 0.8
 
 
-def test_the_winner_is_written_as_a_stage_table(
-    pretended, tmp_path, monkeypatch, capsys
-):
+def test_writes_the_winner_as_a_stage_table(pretended, tmp_path, monkeypatch, capsys):
     nas.run(OPTIONS, tmp_path)
     rows = list(map(str, (tmp_path / "results.csv").read_text().splitlines()))
     assert len(rows) == 1 + 6
@@ -75,26 +73,26 @@ def test_the_winner_is_written_as_a_stage_table(
     monkeypatch.chdir(tmp_path)
     model = eval(call, {"EfficientNet": EfficientNet, "read_stages": read_stages})
     winner = read_stages(tmp_path / "winner.json")
-    space.encode(winner, base_network.SMALL)  # raises unless it is in the space
+    space.encode(winner, base_network.SMALL)  # raises if it is not in the space
     report = (tmp_path / "report.md").read_text()
     assert f"{profile(model).multiply_adds / 1e6:.3f} M" in report
     assert "base" in report.split("## The winner")[0]
     assert (tmp_path / "nas.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_search_goes_on_with_the_same_study(pretended, tmp_path):
+def test_resumes_a_search_with_more_trials(pretended, tmp_path):
     nas.run(OPTIONS, tmp_path)
     first = (tmp_path / "results.csv").read_text().splitlines()
     nas.run(dataclasses.replace(OPTIONS, trials=8), tmp_path)
     more = (tmp_path / "results.csv").read_text().splitlines()
     assert more[:7] == first
     assert len(more) == 9
-    # The sampler does not begin anew with the networks that it began with.
+    # The sampler must not repeat the networks of the first session.
     tried = [line.split('"', 1)[1] for line in more[1:]]
     assert len(set(tried)) == 8
 
 
-def test_latency_may_be_the_cost(pretended, tmp_path, monkeypatch):
+def test_searches_by_latency(pretended, tmp_path, monkeypatch):
     monkeypatch.setattr(costs, "tflite_latency", lambda variant, classes: 0.5)
     nas.run(dataclasses.replace(OPTIONS, trials=2, cost="latency"), tmp_path)
     report = (tmp_path / "report.md").read_text()
@@ -114,14 +112,14 @@ def test_machines_share_a_database(pretended, tmp_path):
     assert not (tmp_path / "there" / "trials").exists()
 
 
-def test_machines_do_not_try_the_same(pretended, tmp_path):
+def test_machines_do_not_try_the_same_network(pretended, tmp_path):
     shared = dataclasses.replace(OPTIONS, storage=str(tmp_path / "optuna.log"))
     here = nas.prepare(shared, tmp_path / "here")
     there = nas.prepare(shared, tmp_path / "there")
     tried = []
 
     def meanwhile(trial, folder):
-        """While one machine trains the base, the other does all that it is to do."""
+        """Runs the other machine's trials while this one trains the base."""
         tried.append(trial.key)
         if folder.parent.parent.name == "here" and len(tried) == 1:
             nas.work(dataclasses.replace(there, make=meanwhile))
@@ -138,7 +136,7 @@ def test_machines_do_not_try_the_same(pretended, tmp_path):
     assert optuna_study.agree_on_target(study, slower) == here.target
 
 
-def test_a_network_is_trained_once(pretended, tmp_path):
+def test_trains_each_network_once(pretended, tmp_path):
     narrow = '[{"repeats": 1, "kernel": 3, "stride": 1, "expand": 1, "filters": 8}]'
     options = dataclasses.replace(OPTIONS, skeleton=narrow, trials=2)
     search = nas.prepare(options, tmp_path)
@@ -161,10 +159,10 @@ def test_a_network_is_trained_once(pretended, tmp_path):
     assert "1 were tried in 2 trials" in (tmp_path / "report.md").read_text()
 
 
-def test_trainings_that_diverge_do_not_end_the_search(tmp_path):
+def test_continues_after_diverged_trainings(tmp_path):
     def diverge(trial, folder):
         if json.loads(trial.config.stages)[0]["kernel"] == 3:
-            raise FloatingPointError("The loss must stay finite")
+            raise FloatingPointError("The loss must be finite")
         return pretend(trial, folder)
 
     search = dataclasses.replace(nas.prepare(OPTIONS, tmp_path), make=diverge)
@@ -176,14 +174,14 @@ def test_trainings_that_diverge_do_not_end_the_search(tmp_path):
     assert kernels == [5] * 6
 
     def never(trial, folder):
-        raise FloatingPointError("The loss must stay finite")
+        raise FloatingPointError("The loss must be finite")
 
     search = dataclasses.replace(nas.prepare(OPTIONS, tmp_path / "new"), make=never)
     with pytest.raises(RuntimeError, match="trainings failed: their loss"):
         nas.work(search)
 
 
-def test_interrupted_training_is_resumed(tmp_path):
+def test_resumes_interrupted_trainings(tmp_path):
     begun = []
 
     def stop(trial, folder):
@@ -195,38 +193,40 @@ def test_interrupted_training_is_resumed(tmp_path):
     stopped = dataclasses.replace(search, make=stop)
     with pytest.raises(Interrupted):
         nas.work(stopped)
-    with pytest.raises(SystemExit):  # as if killed: Optuna is not told
+    with pytest.raises(
+        SystemExit
+    ):  # like a killed process: Optuna does not learn of it
         nas.objective(optuna_study.open_study(search).ask(), stopped)
     assert len(set(begun)) == 2
     elsewhere = dataclasses.replace(stopped, folder=tmp_path / "elsewhere")
     with pytest.raises(SystemExit):
         nas.objective(optuna_study.open_study(search).ask(), elsewhere)
 
-    for _ in range(2):  # the second has nothing to add
+    for _ in range(2):  # the second call must queue nothing
         optuna_study.requeue_interrupted(optuna_study.open_study(search), search)
-    gone_on = []
+    resumed = []
 
     def finish(trial, folder):
-        gone_on.append(trial.key)
+        resumed.append(trial.key)
         return pretend(trial, folder)
 
     nas.work(dataclasses.replace(search, make=finish))
-    assert gone_on[:2] == begun[:2]
-    assert begun[2] not in gone_on
+    assert resumed[:2] == begun[:2]
+    assert begun[2] not in resumed
     states = [trial.state.name for trial in optuna_study.open_study(search).trials]
-    assert states.count("RUNNING") == 1  # not ours
+    assert states.count("RUNNING") == 1  # the one in the other folder
     assert states.count("COMPLETE") == 6
 
 
 @pytest.mark.slow
-def test_processes_search_together(pretended, tmp_path):
+def test_processes_share_a_search(pretended, tmp_path):
     nas.run(dataclasses.replace(OPTIONS, trials=8, processes=2), tmp_path)
     lines = (tmp_path / "results.csv").read_text().splitlines()
-    assert len(lines) in (9, 10)  # one may have been at work
+    assert len(lines) in (9, 10)  # one training may have been in progress
     assert len({line.split('"', 1)[1] for line in lines[1:]}) == len(lines) - 1
 
 
-def test_the_front_has_what_nothing_beats():
+def test_pareto_front():
     rows = [
         nas.SearchRow(i, cost, int(cost), 1, top1, top1, 0.0, 1.0, "")
         for i, (cost, top1) in enumerate([(3, 0.7), (1, 0.5), (2, 0.4), (2, 0.6)])
@@ -244,18 +244,18 @@ def test_the_front_has_what_nothing_beats():
         ({"skeleton": "none.json"}, "JSON text or the path of a file"),
     ],
 )
-def test_options_out_of_range_are_named(change, message, tmp_path):
+def test_rejects_invalid_options(change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         nas.prepare(dataclasses.replace(OPTIONS, **change), tmp_path)
 
 
-def test_a_storage_in_the_home_folder(tmp_path, monkeypatch):
+def test_expands_the_home_folder_in_storage(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     options = dataclasses.replace(OPTIONS, storage="~/nas.log")
     assert nas.prepare(options, tmp_path).storage == str(tmp_path / "nas.log")
 
 
-def test_optuna_is_named_where_it_is_missing(tmp_path, monkeypatch):
+def test_names_the_extra_if_optuna_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(ImportError, match=r"efficientnet-keras\[research\]"):
         nas.run(OPTIONS, tmp_path / "new")

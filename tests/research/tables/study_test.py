@@ -1,4 +1,4 @@
-"""Printed and computed numbers. Golden: the paper's tables and hand arithmetic."""
+"""Printed and computed numbers, against the paper's tables and hand arithmetic."""
 
 import keras
 import pytest
@@ -10,7 +10,7 @@ TINY = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(1, 2)])
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Builds something small in place of the baselines; counts how often."""
+    """Replaces the baselines by a small model; records each build."""
     built = []
 
     def build(scaling):
@@ -21,7 +21,7 @@ def quick(monkeypatch):
     return built
 
 
-def test_difference_and_rounding_by_hand():
+def test_difference_and_rounding_equal_hand_calculation():
     found = study.compare(2, "m", study.PARAMETERS, "26", 25.6)
     assert found.difference == pytest.approx(-0.4 / 26)
     assert found.rounding == pytest.approx(0.5 / 26)
@@ -29,7 +29,7 @@ def test_difference_and_rounding_by_hand():
     assert not study.compare(2, "m", "q", "16.2", 16.26).is_explained_by_rounding
 
 
-def test_every_number_is_compared_once(quick, tmp_path):
+def test_compares_every_number_once(quick, tmp_path):
     study.run(study.TablesOptions(), tmp_path)
     assert len(quick) == 2 + 14  # ResNets of Table 2, rows of Table 3
     lines = (tmp_path / "results.csv").read_text().splitlines()[1:]
@@ -46,7 +46,7 @@ def test_every_number_is_compared_once(quick, tmp_path):
         assert f"]({name})" in report
 
 
-def test_goes_on_where_it_was_stopped(quick, tmp_path, monkeypatch):
+def test_resumes_where_it_was_interrupted(quick, tmp_path, monkeypatch):
     rows = list(study._all_rows())
     monkeypatch.setattr(study, "_all_rows", lambda: iter(rows[:18]))  # one ResNet
     study.run(study.TablesOptions(), tmp_path)
@@ -57,8 +57,8 @@ def test_goes_on_where_it_was_stopped(quick, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_scaled_baselines_cost_what_table_3_says(tmp_path):
-    """All but two within 10%; those two within 11%, told in the report."""
+def test_scaled_baselines_agree_with_table_3(tmp_path):
+    """All but two numbers agree within 10%, and those two within 11%."""
     study.run(study.TablesOptions(), tmp_path)
     found = {
         float(line.split(",")[-2])
