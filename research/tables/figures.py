@@ -67,7 +67,7 @@ def draw(folder: pathlib.Path) -> dict[str, str]:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         tidy(axes, title, f"{unit} (log scale)", "ImageNet top-1 accuracy, %")
-        axes.margins(x=0.08)
+        axes.margins(x=0.12)
         axes.legend(frameon=False, loc="upper left")
         save(figure, folder / name)
     return {name: f"{title}." for name, (_, title, _) in FIGURES.items()}
