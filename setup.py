@@ -15,32 +15,12 @@ from setuptools import find_packages, setup
 EXCLUDED_KERAS = ",".join(f"!=3.{minor}.*" for minor in (*range(8), 11))
 HERE = pathlib.Path(__file__).parent
 PROGRAMS = ("training", "export", "research")
-# Where the repository can be browsed, such as "https://github.com/OWNER/NAME".
-REPOSITORY = ""
 
 version = re.search(
     r'^__version__ = "(.+)"$',
     (HERE / "keras_efficientnet" / "__init__.py").read_text(),
     re.MULTILINE,
 )[1]
-
-
-def describe(readme: str, repository: str, tag: str) -> str:
-    """Returns the README as PyPI needs it: PyPI does not resolve relative links.
-
-    Args:
-        readme: Text of README.md, with relative links and pictures.
-        repository: URL of the repository. If it is empty, links become plain text, and
-            pictures are left out.
-        tag: Git tag that the links point to.
-    """
-    relative = r"\((?!https?:|#)([^)]+)\)"
-    pictures, links = rf"!\[([^]]*)\]{relative}", rf"\[([^]]*)\]{relative}"
-    if not repository:
-        return re.sub(links, r"\1", re.sub(rf"{pictures}\n*", "", readme))
-    text = re.sub(pictures, rf"![\1]({repository}/raw/{tag}/\2)", readme)
-    return re.sub(links, rf"[\1]({repository}/blob/{tag}/\2)", text)
-
 
 packages = find_packages(include=["keras_efficientnet", "keras_efficientnet.*"])
 package_dir = {}
@@ -121,12 +101,9 @@ setup(
     name="efficientnet-keras",
     version=version,
     description="EfficientNet for Keras 3: models, weights, training and export",
-    long_description=describe(
-        (HERE / "README.md").read_text(encoding="utf-8"), REPOSITORY, f"v{version}"
-    ),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    project_urls={"Source": REPOSITORY} if REPOSITORY else {},
     python_requires=">=3.11",
     packages=packages,
     package_dir=package_dir,
