@@ -23,7 +23,7 @@ from .reporting.folder import ResultsTable, StudyFolder, open_folder
 from .reporting.page import picture, write_page
 
 PICTURE = "class_maps.jpg"
-_CELL = 1.75  # inches per side of a photo
+_CELL = 1.75  # inches, of a photo's side
 
 
 @dataclasses.dataclass(frozen=True)

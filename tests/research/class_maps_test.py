@@ -41,7 +41,7 @@ def test_draws_class_maps_and_resumes_without_recomputing(
     assert (tmp_path / class_maps.PICTURE).is_file()
 
 
-def test_reads_maps_from_text():
+def test_maps_are_read_back():
     np.testing.assert_array_equal(class_maps._read_map("1 2;3 4.5"), [[1, 2], [3, 4.5]])
 
 
