@@ -3,6 +3,7 @@
 import ast
 import collections
 import graphlib
+import pathlib
 import re
 import subprocess
 import sys
@@ -74,6 +75,22 @@ OWNERS = {
     ),
     "Markdown table": (f"{_COMMON}/markdown.py", r"\| ?-{3}|[\"'] \| [\"']\.join"),
 }
+# Folders and files whose wording is checked; a new folder belongs here.
+PLAIN_ENGLISH = ("tests/repository",)
+# Wording that readers stumbled over, and what to write in its place.
+ODD_WORDING = {
+    r"\btold\b": "reported, specified, distinguished",
+    r"\bnamesakes?\b": "an earlier file of the same name",
+    r"\banybody\b": "anyone; untrusted, of a file",
+    r"\b(goes|go|going|gone) on with\b": "resumes, continues",
+    r"\bsittings?\b": "sessions",
+    r"\basked for\b": "requested",
+    r"\bmend(s|ed|ing)?\b": "fix",
+    r"\bnot at all\b": "atomically; no, without",
+    r"\bwhoever\b": "the caller, users who",
+    r"\bno such text\b": "not a valid ...",
+}
+_RIDDLES = ("What ", "How ", "Of ", "Whoever ", "Whose ")
 PROGRAMS = ("keras_efficientnet", "training", "export", "research")
 PYTHON_FILES = sorted(
     path for folder in (*ARROWS, "tests") for path in (ROOT / folder).rglob("*.py")
@@ -238,3 +255,74 @@ def test_no_word_of_where_it_was_written():
     for path in [*PYTHON_FILES, ROOT / "README.md", ROOT / "Makefile", ROOT / "BUILD"]:
         if path.name != "source_tree_test.py":
             assert not pattern.search(path.read_text()), path
+
+
+def _argument_texts(docstring):
+    """Yields (name, first line) of each entry under `Args:` and `Attributes:`."""
+    section = ""
+    for line in docstring.splitlines():
+        if line and not line.startswith(" "):
+            section = line
+        entry = re.match(r" {4}\*{0,2}(\w+): (.*)", line)
+        if entry and section in ("Args:", "Attributes:"):
+            yield entry.groups()
+
+
+def _wording_faults(source):
+    """Lists what reads oddly in a module, each with its line number."""
+    faults = []
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.Module, ast.ClassDef, *functions)):
+            continue
+        line = getattr(node, "lineno", 1)
+        if isinstance(node, functions) and re.search("_(told|said)$", node.name):
+            faults.append((line, f"{node.name}: name the behaviour"))
+        docstring = ast.get_docstring(node) or ""
+        if docstring.startswith(_RIDDLES):
+            faults.append((line, f"{docstring.splitlines()[0]!r}: name the thing"))
+        for name, text in _argument_texts(docstring):
+            if text.startswith(("Of ", "Whose ")):
+                faults.append((line, f"{name}: {text!r}: begin with a noun"))
+    for number, line in enumerate(source.splitlines(), start=1):
+        for pattern, better in ODD_WORDING.items():
+            if found := re.search(pattern, line, re.IGNORECASE):
+                faults.append((number, f"{found[0]!r}: write {better}"))
+    return faults
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ('"""What a layer costs."""', "'What a layer costs.': name the thing"),
+        ('class A:\n    """How it is done."""', "'How it is done.': name the thing"),
+        (
+            'def f(a):\n    """Does it.\n\n    Args:\n        a: Of the file.\n    """',
+            "a: 'Of the file.': begin with a noun",
+        ),
+        ("def test_it_is_told():\n    pass", "test_it_is_told: name the behaviour"),
+        ("# Anybody may write it.", "'Anybody': write anyone; untrusted, of a file"),
+    ],
+)
+def test_the_wording_check_finds_faults(source, fault):
+    assert fault in [text for _, text in _wording_faults(source)]
+
+
+def test_the_wording_check_accepts_plain_english():
+    assert not _wording_faults(
+        'def f(a):\n    """Opens it.\n\n    Args:\n        a: Path of the file.\n\n'
+        '    Returns:\n        text: Of any length.\n    """'
+    )
+
+
+@pytest.mark.parametrize("place", PLAIN_ENGLISH)
+def test_wording_is_plain_english(place):
+    paths = [p for p in PYTHON_FILES if p.is_relative_to(ROOT / place)]
+    assert paths, place
+    faults = {
+        str(path.relative_to(ROOT)): found
+        for path in paths
+        if path != pathlib.Path(__file__)  # quotes them
+        and (found := _wording_faults(path.read_text()))
+    }
+    assert not faults
