@@ -81,7 +81,7 @@ NATIVE_SIZES = sorted({variant.resolution for variant in VARIANTS.values()})
     ],
     ids=["small", "native"],
 )
-def test_dynamic_input_shape_equals_every_static_shape(include_top, sizes):
+def test_open_input_shape_equals_every_static_shape(include_top, sizes):
     """Golden: keras.applications built for each static size, where its padding is
     correct."""
     options = {"include_top": include_top, "classes": 5, "weights": None}

@@ -1,4 +1,5 @@
-"""Rules about the source itself: import arrows, BUILD, file sizes, import cost."""
+"""Rules about the source: import directions, BUILD, file sizes, import cost,
+wording."""
 
 import ast
 import collections
@@ -12,7 +13,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-# What a package may import of ours, besides itself.
+# Our packages that each package may import, besides itself.
 ARROWS = {
     "keras_efficientnet": set(),
     "training": {"keras_efficientnet"},
@@ -20,7 +21,7 @@ ARROWS = {
     "research": {"keras_efficientnet", "training", "export"},
     "benchmarks": {"benchmarks", "export", "keras_efficientnet", "training"},
 }
-# What the library may import of others, and where it may import TensorFlow.
+# Third-party packages that the library may import, and files that use TensorFlow.
 LIBRARY_IMPORTS = {
     "filelock",
     "h5py",
@@ -31,7 +32,7 @@ LIBRARY_IMPORTS = {
 }
 TENSORFLOW_FILES = {"tf_ops.py", "tf_decoding.py", "tf_files.py"}
 PILLOW_FILES = {"file_limits.py", "image_folders.py", "tf_decoding.py"}
-# Imported by functions that need them, not with the library.
+# Imported inside functions, not with the library.
 LAZY_IMPORTS = {
     "addons.py": {"tensorflow_addons"},
     "exit_codes.py": {"absl"},
@@ -45,7 +46,7 @@ LAZY_IMPORTS = {
         "transformers",
     },
 }
-# Concept: (module that owns it, what must not stand elsewhere).
+# Concept: (module that owns it, pattern that must not occur elsewhere).
 _COMMON = "keras_efficientnet/common"
 OWNERS = {
     "cache folder": (f"{_COMMON}/files.py", r"environ.*KERAS_HOME"),
@@ -76,7 +77,27 @@ OWNERS = {
     "Markdown table": (f"{_COMMON}/markdown.py", r"\| ?-{3}|[\"'] \| [\"']\.join"),
 }
 # Folders and files whose wording is checked; a new folder belongs here.
-PLAIN_ENGLISH = ("tests/repository",)
+PLAIN_ENGLISH = (
+    "keras_efficientnet/__init__.py",
+    "keras_efficientnet/_compat.py",
+    "keras_efficientnet/addons.py",
+    "keras_efficientnet/baselines.py",
+    "keras_efficientnet/common",
+    "keras_efficientnet/cost",
+    "keras_efficientnet/explain",
+    "keras_efficientnet/preprocessing",
+    "keras_efficientnet/scaling.py",
+    "keras_efficientnet/transfer.py",
+    "keras_efficientnet/weights/assign.py",
+    "keras_efficientnet/weights/convert.py",
+    "keras_efficientnet/weights/download",
+    "keras_efficientnet/weights/formats",
+    "keras_efficientnet/weights/load.py",
+    "keras_efficientnet/weights/name_mapping.py",
+    "keras_efficientnet/weights/naming_schemes.py",
+    "keras_efficientnet/weights/reference_logits.py",
+    "tests/keras_efficientnet",
+)
 # Wording that readers stumbled over, and what to write in its place.
 ODD_WORDING = {
     r"\btold\b": "reported, specified, distinguished",
@@ -103,7 +124,7 @@ def _module_name(path):
 
 
 def _full_imports(path):
-    """Full names of the modules that a file imports, at its top or in functions."""
+    """Yields the full names of the modules that a file imports anywhere."""
     name = _module_name(path)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text())):
@@ -121,7 +142,7 @@ def _full_imports(path):
 
 
 def _imports(path):
-    """Top-level names of the absolute imports of a file."""
+    """Yields the top-level names of the absolute imports of a file."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -130,13 +151,13 @@ def _imports(path):
 
 
 @pytest.mark.parametrize("package", ARROWS)
-def test_imports_go_one_way(package):
+def test_packages_import_in_one_direction(package):
     for path in (ROOT / package).rglob("*.py"):
         ours = set(_imports(path)) & set(ARROWS)
         assert ours <= ARROWS[package], path
 
 
-def test_the_library_needs_few_others():
+def test_library_has_few_dependencies():
     for path in (ROOT / "keras_efficientnet").rglob("*.py"):
         others = set(_imports(path)) - sys.stdlib_module_names - LIBRARY_IMPORTS
         allowed = {"tensorflow"} if path.name in TENSORFLOW_FILES else set()
@@ -155,13 +176,13 @@ def test_no_folder_has_more_than_15_modules():
     assert not {folder: n for folder, n in counts.items() if n > 15}
 
 
-def test_every_package_says_what_belongs_in_it():
+def test_every_package_has_a_docstring():
     for name in PROGRAMS:
         for path in (ROOT / name).rglob("__init__.py"):
             assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
-def test_no_module_takes_the_name_of_a_standard_one():
+def test_no_module_has_the_name_of_a_standard_one():
     for path in PYTHON_FILES:
         assert path.stem not in sys.stdlib_module_names, path
 
@@ -182,8 +203,8 @@ def test_no_test_imports_another_test():
             assert not name.endswith("_test"), path
 
 
-def test_modules_do_not_import_each_other_in_a_circle():
-    """Imports inside functions and for type checkers count too."""
+def test_imports_have_no_cycles():
+    """Imports inside functions and for type checkers count, too."""
     files = [path for name in ARROWS for path in (ROOT / name).rglob("*.py")]
     modules = {_module_name(path): path for path in files}
     sorter = graphlib.TopologicalSorter(
@@ -192,11 +213,11 @@ def test_modules_do_not_import_each_other_in_a_circle():
             for name, path in modules.items()
         }
     )
-    sorter.prepare()  # raises CycleError, which names the circle
+    sorter.prepare()  # raises CycleError, which names the cycle
 
 
 def test_importing_adds_little_to_keras():
-    """No import of TensorFlow extras, network or archive modules by the package."""
+    """The package imports no TensorFlow extras, network or archive modules."""
     code = (
         "import sys, keras; before = set(sys.modules); import keras_efficientnet;"
         "print(*sorted(set(sys.modules) - before))"
@@ -222,7 +243,7 @@ def test_each_concept_has_one_owner(concept):
 
 
 def _build_file():
-    """Name -> keyword arguments of every library in BUILD, and name -> value there."""
+    """Returns name -> arguments of the libraries in BUILD, and name -> value."""
     libraries, values = {}, {}
     for node in ast.parse((ROOT / "BUILD").read_text()).body:
         if isinstance(node, ast.Assign):
@@ -233,14 +254,14 @@ def _build_file():
     return libraries, values
 
 
-def test_fast_tests_of_build_exist():
+def test_fast_tests_in_build_exist():
     _, values = _build_file()
     assert values["FAST_TESTS"] == sorted(values["FAST_TESTS"])
     for name in values["FAST_TESTS"]:
         assert (ROOT / f"{name}.py").is_file()
 
 
-def test_build_deps_of_libraries_are_the_real_imports():
+def test_deps_in_build_equal_the_imports():
     libraries, _ = _build_file()
     assert libraries.keys() == ARROWS.keys() | {"testing"}
     for name in ARROWS:
@@ -250,7 +271,7 @@ def test_build_deps_of_libraries_are_the_real_imports():
         assert deps == sorted(f":{other}" for other in used - {name}), name
 
 
-def test_no_word_of_where_it_was_written():
+def test_sources_do_not_mention_the_development_machine():
     pattern = re.compile(r"/work/|/tmp/w\b|\bissue \d+ of ours\b")
     for path in [*PYTHON_FILES, ROOT / "README.md", ROOT / "Makefile", ROOT / "BUILD"]:
         if path.name != "source_tree_test.py":

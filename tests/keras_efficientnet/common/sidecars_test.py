@@ -43,7 +43,7 @@ def test_encoding_error_names_the_file(tmp_path):
     [
         (("a\nb", "c"), r"not contain line feeds.* Received: .a.+b"),
         (("a\r", "b\r"), "end with a carriage return"),
-        (("\ufeffa", "b"), "byte order marks"),
+        (("\ufeffa", "b"), "byte order mark"),
         (("a", "\udce9"), "valid Unicode.* Received: '.udce9'"),
     ],
 )

@@ -182,7 +182,10 @@ def test_ignore_patterns_match_original_and_mapped_names(whole):
 
 
 def test_reads_the_state_dict_of_our_network_on_pytorch(whole):
-    """Source: Keras 3.15, backend/torch/layer.py: a ParameterDict by variable paths."""
+    """Source: Keras 3.15, backend/torch/layer.py: a ParameterDict by variable paths.
+
+    It includes the random states of Dropout, numbered per process.
+    """
     expected = values(whole)
     arrays = renamed("_torch_params.", expected)
     for number in range(10, 20):

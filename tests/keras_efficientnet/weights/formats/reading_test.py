@@ -274,7 +274,7 @@ def test_rejects_two_networks_nested_in_a_model(write, target, saved, tmp_path):
     inputs = keras.Input((32, 32, 3))
     twin = build(name="twin")
     outer = keras.Model(inputs, keras.layers.Add()([saved(inputs), twin(inputs)]))
-    with pytest.raises(ValueError, match=r"it holds stem_\w+/\w+ twice"):
+    with pytest.raises(ValueError, match=r"it has stem_\w+/\w+ twice"):
         load_weights(target, write(outer, tmp_path / "outer.h5"))
 
 

@@ -55,7 +55,7 @@ def test_checkpoint_without_averages_has_raw_values(tmp_path, ema):
 
 def test_rejects_averages_of_only_some_variables(tmp_path):
     path = write(tmp_path / "x", {"a": 1.0, f"a{AVERAGE}": 2.0, "b": 3.0})
-    with pytest.raises(ValueError, match="1 of its variables .* 'b'; `ema=False`"):
+    with pytest.raises(ValueError, match="1 of its variables .* 'b'; pass `ema=False`"):
         reading.read(path, [])
 
 
