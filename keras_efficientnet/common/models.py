@@ -254,8 +254,8 @@ def _open(
         raise ValueError(describe_choices(str(model)))
     if weights:
         raise ValueError(
-            "`weights` can only be passed with a variant name; other models have "
-            f"their own weights. Received: model={found[0]}, weights={weights}"
+            "`weights` goes with the name of a variant only; other models hold "
+            f"their own. Received: model={found[0]}, weights={weights}"
         )
     return found
 
