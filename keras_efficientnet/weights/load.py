@@ -306,10 +306,10 @@ def _normalizes_like(layers: dict[str, Any], kind: str) -> bool:
 
 
 def existing_file(weights: str | os.PathLike[str]) -> Path:
-    """Returns the path of a weight file or checkpoint that exists.
+    """Returns the path of an existing weight file or checkpoint.
 
     Args:
-        weights: Path.
+        weights: Path of a weight file, or of a checkpoint's folder or prefix.
 
     Raises:
         FileNotFoundError: There is no file at the path.
