@@ -1,8 +1,8 @@
-"""Makes of the guides a site in which the links to the repository work, too.
+"""MkDocs hooks that make links into the repository work on the site, too.
 
-On the code host a guide may link a page, README.md or any source file by its relative
-path. The site gets those that lie outside docs/ as pages: prose as it is, sources in a
-frame of code.
+On the code host, guides link other pages, README.md and source files by relative paths.
+Linked files outside docs/ become pages of the site: prose as it is, source files as
+code blocks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
@@ -27,15 +29,33 @@ PROSE = {
     "SECURITY.md": "security.md",
 }
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^)#:\s]+)(?=(#[^)\s]*)?\))")
-# What a browser asks for by itself, not what a reader may follow.
+# Resources that a browser loads by itself, as opposed to links.
 _FOREIGN = re.compile(
     r"""<(?:script|img|iframe|link)[^>]+(?:src|href)=["']?(https?:)?//"""
 )
 _LANGUAGES = {".py": "python", ".c": "c", ".mjs": "javascript", ".bzl": "python"}
 
 
+class Factories(griffe.Extension):
+    """Griffe extension that documents the model factories.
+
+    A function makes them and formats their docstrings, so their signatures and
+    docstrings exist only after import. Everything else is read from the source.
+    """
+
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        """Replaces the factories, which are attributes in the source, by functions."""
+        if pkg.name == "keras_efficientnet":
+            imported = griffe.inspect("efficientnet", parent=pkg)
+            module = pkg["efficientnet"]
+            for name, member in imported.members.items():
+                is_function = not member.is_alias and member.is_function
+                if is_function and module.members[name].is_attribute:
+                    module.set_member(name, member)
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages that are not files in docs/."""
+    """Adds pages for files outside docs/."""
     for name, place in PROSE.items():
         text = (ROOT / name).read_text()
         files.append(File.generated(config, place, content=text))
@@ -53,28 +73,28 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(
     markdown: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
-    """Points links at the pages of the site."""
+    """Rewrites links to point to pages of the site."""
     folder = _folder(page.file.src_uri)
     here = PurePosixPath(page.file.src_uri).parent
 
     def replace(match: re.Match[str]) -> str:
         target = _resolve(match["path"], folder)
         if target is None:
-            return match["path"]  # MkDocs tells that there is no such file
+            return match["path"]  # MkDocs reports the missing file
         return os.path.relpath(_place(target), here)
 
     return _LINK.sub(replace, markdown)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Warns of a page that would ask other hosts for anything."""
+    """Warns about pages that load resources from other hosts."""
     for found in _FOREIGN.finditer(output):
-        log.warning("%s asks another host: %s", page.file.src_uri, found[0])
+        log.warning("%s loads from another host: %s", page.file.src_uri, found[0])
     return output
 
 
 def _folder(place: str) -> Path:
-    """Folder of the file in the repository that a page is made of."""
+    """Returns the folder of the repository file behind a page."""
     return ROOT if place in PROSE.values() else (ROOT / "docs" / place).parent
 
 
@@ -85,7 +105,7 @@ def _linked(markdown: str, folder: Path) -> Iterator[str]:
 
 
 def _resolve(link: str, folder: Path) -> str | None:
-    """Path of a linked file from the top of the repository."""
+    """Returns the path of a linked file relative to the repository's root."""
     target = Path(os.path.normpath(folder / link))
     if target.is_file() and target.is_relative_to(ROOT):
         return target.relative_to(ROOT).as_posix()
@@ -93,7 +113,7 @@ def _resolve(link: str, folder: Path) -> str | None:
 
 
 def _place(target: str) -> str:
-    """Where the site has a file of the repository."""
+    """Returns the path of a repository file on the site."""
     if target in PROSE:
         return PROSE[target]
     if target.startswith("docs/"):

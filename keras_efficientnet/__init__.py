@@ -1,4 +1,4 @@
-"""EfficientNet for Keras 3: the family, the scaling law, the published weights."""
+"""EfficientNet for Keras 3: models, compound scaling and published weights."""
 
 from .common.cli import startup as _startup
 

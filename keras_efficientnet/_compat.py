@@ -1,4 +1,4 @@
-"""What Keras 2.15, which TensorFlow Addons needs, calls otherwise than Keras 3."""
+"""Compatibility with Keras 2.15, which TensorFlow Addons needs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 
 def to_tensor(values: np.ndarray, dtype: Any) -> Any:
-    """Turns an array into a tensor of the backend.
+    """Converts an array to a tensor of the backend.
 
     Args:
-        values: Of any shape and dtype.
-        dtype: Of the tensor.
+        values: Array of any shape and dtype.
+        dtype: Data type of the tensor.
     """
     if hasattr(keras, "ops"):
         return keras.ops.convert_to_tensor(values, dtype=dtype)
@@ -21,14 +21,14 @@ def to_tensor(values: np.ndarray, dtype: Any) -> Any:
 
 
 def to_numpy(tensor: Any) -> np.ndarray:
-    """Turns a tensor of the backend, or anything like an array, into an array."""
+    """Converts a tensor of the backend, or anything array-like, to a NumPy array."""
     if hasattr(keras, "ops"):
         return keras.ops.convert_to_numpy(tensor)
     return np.asarray(tensor)
 
 
 class Call(NamedTuple):
-    """One call of a layer in the graph of a model, with Keras 3's names."""
+    """One layer call in the graph of a model, with Keras 3's attribute names."""
 
     operation: Any  # the layer
     input_tensors: list[Any]
@@ -36,10 +36,10 @@ class Call(NamedTuple):
 
 
 def layer_call(node: Any) -> Any:
-    """Returns a node of a model's graph, or a `Call` in its place.
+    """Returns a graph node with Keras 3's attributes; on Keras 2, a `Call`.
 
     Args:
-        node: Out of the `_nodes_by_depth` of a functional model.
+        node: Node from the `_nodes_by_depth` of a functional model.
     """
     if hasattr(node, "operation"):
         return node
@@ -48,5 +48,5 @@ def layer_call(node: Any) -> Any:
 
 
 def kernel(layer: Any) -> Any:
-    """Returns the kernel of a convolution, depthwise or not, or of a dense layer."""
+    """Returns the kernel of a dense, convolution or depthwise convolution layer."""
     return layer.kernel if hasattr(layer, "kernel") else layer.depthwise_kernel

@@ -1,4 +1,4 @@
-"""TensorFlow Addons where it can run, and where it cannot, the reason.
+"""TensorFlow Addons, with a helpful error where it cannot run.
 
 Write `from keras_efficientnet.addons import tfa` for `import tensorflow_addons as tfa`.
 """
@@ -15,12 +15,12 @@ __all__ = ["tfa"]
 
 def _load() -> Any:
     advice = (
-        "`pip install 'efficientnet-keras[addons]'` in an environment of its own gets "
-        "all of them; docs/addons.md tells what replaces each part elsewhere."
+        "`pip install 'efficientnet-keras[addons]'` in a separate environment installs "
+        "all of them; docs/addons.md lists a replacement for each part."
     )
     if not keras.__version__.startswith("2.15."):
         raise ImportError(
-            "TensorFlow Addons has ended, and its last release, 0.23, must have "
+            "TensorFlow Addons is discontinued; its last release, 0.23, needs "
             f"TensorFlow 2.15 and Keras 2.15. {advice} "
             f"Received: Keras {keras.__version__}"
         )

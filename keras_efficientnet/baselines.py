@@ -1,7 +1,7 @@
-"""The networks that the paper scales beside its own: MobileNets and ResNets.
+"""Baseline networks of the paper's scaling study: MobileNets and ResNets.
 
 Layers are named as in keras.applications, so its weights can be copied by name. There
-is no `weights` argument: these are here to be scaled, measured and trained.
+is no `weights` argument: these networks exist to be scaled, measured and trained.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .common.choices import check_choice
 from .common.recursion_limit import raised_recursion_limit
 from .scaling import Scaling, round_filters, round_repeats
 
-# Source: arXiv:1704.04861, Table 1; a row is a depthwise and a 1x1 convolution.
+# Source: arXiv:1704.04861, Table 1; each row is a depthwise and a 1x1 convolution.
 MOBILENET_V1_STAGES = (
     Stage(repeats=1, kernel=3, stride=1, expand=1, filters=64),
     Stage(repeats=2, kernel=3, stride=2, expand=1, filters=128),
@@ -37,8 +37,8 @@ MOBILENET_V2_STAGES = (
 )
 MOBILENET_V2_HEAD_FILTERS = 1280
 MOBILENET_STEM_FILTERS = 32
-# Source: arXiv:1512.03385, Table 1. Here `filters` are those of the 3x3 convolution;
-# a block gives `expand` times as many.
+# Source: arXiv:1512.03385, Table 1. `filters` counts the outputs of the 3x3
+# convolution; the block has `expand` times as many.
 RESNET_STAGES = {
     50: (
         Stage(repeats=3, kernel=3, stride=1, expand=4, filters=64),
@@ -68,21 +68,22 @@ def MobileNetV1(
     dropout: float = 1e-3,
     name: str = "mobilenet_v1",
 ) -> keras.Model:
-    """Builds a MobileNetV1, scaled, with random weights.
+    """Builds a scaled MobileNetV1 with random weights.
 
     Args:
-        scaling: Ratios to the network of the paper. Blocks per stage are rounded up,
+        scaling: Ratios to the published network. Blocks per stage are rounded up,
             channels to multiples of 8.
         resolution: Image side of the unscaled network, pixels.
         classes: Number of classes.
-        classifier_activation: Of the classifier; None gives logits.
-        normalization: Of the input; "imagenet", "inception", "lite" or "none".
-        dropout: Rate before the classifier.
+        classifier_activation: Activation of the classifier; None returns logits.
+        normalization: Normalisation of the input: "imagenet", "inception", "lite" or
+            "none".
+        dropout: Dropout rate before the classifier.
         name: Name of the model.
 
     Returns:
-        A functional model of RGB images, (batch, side, side, 3), 0 to 255, to
-        scores, (batch, classes), float32.
+        A functional model from RGB images, (batch, side, side, 3), 0 to 255, to scores,
+        (batch, classes), float32.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -112,7 +113,7 @@ def MobileNetV2(
     dropout: float = 0.0,
     name: str = "mobilenet_v2",
 ) -> keras.Model:
-    """Builds a MobileNetV2, scaled, with random weights.
+    """Builds a scaled MobileNetV2 with random weights.
 
     Args:
         scaling: As in `MobileNetV1`. The last 1x1 convolution grows with the width,
@@ -158,20 +159,20 @@ def ResNet(
     dropout: float = 0.0,
     name: str = "",
 ) -> keras.Model:
-    """Builds a ResNet with bottlenecks, scaled, with random weights.
+    """Builds a scaled bottleneck ResNet with random weights.
 
     Args:
         depth: Layers of the unscaled network, a key of `RESNET_STAGES`.
         scaling: As in `MobileNetV1`.
-        version: "v1.5" halves the image in a stage's first 3x3 convolution and has no
-            biases before batch normalisation, as torchvision's networks; "v1" halves
-            it in the first 1x1 convolution and has them, as keras.applications'.
+        version: "v1.5" has the stride of a stage in its first 3x3 convolution and no
+            biases before batch normalisation, like torchvision; "v1" has the stride in
+            the first 1x1 convolution and uses biases, like keras.applications.
         resolution: As in `MobileNetV1`.
         classes: As in `MobileNetV1`.
         classifier_activation: As in `MobileNetV1`.
         normalization: As in `MobileNetV1`.
         dropout: As in `MobileNetV1`.
-        name: Name of the model; empty: "resnet50" and the like.
+        name: Name of the model. Defaults to "resnet50" or similar.
 
     Returns:
         A model as `MobileNetV1` describes it.
@@ -203,7 +204,7 @@ def ResNet(
 def _plan(
     stages: tuple[Stage, ...], scaling: Scaling
 ) -> list[tuple[Stage, int, tuple[int, int]]]:
-    """Lists (stage, stride, (place of stage, place in stage)) of every block."""
+    """Lists (stage, stride, (index of stage, index in stage)) of every block."""
     return [
         (stage, stage.stride if j == 0 else 1, (i, j))
         for i, stage in enumerate(stages)
@@ -258,7 +259,7 @@ def _resnet_conv(
         f"{prefix}_conv",
         f"{prefix}_bn",
         stride=stride,
-        # Padded on both sides alike, by the caller: TensorFlow's padding is not.
+        # The caller pads both sides equally, which TensorFlow's SAME padding does not.
         padding="valid" if stride > 1 else "same",
         bias=bias,
         activation=activation,

@@ -1,4 +1,4 @@
-"""The compound scaling law and the rounding rules that go with it."""
+"""Compound scaling and its rounding rules."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """How much deeper, wider and finer a network is than its base.
+    """Depth, width and resolution of a network relative to its base network.
 
     Attributes:
-        depth: Layers, a ratio to the base network's.
-        width: Channels, a ratio to the base network's.
-        resolution: Image side, a ratio to the base network's.
+        depth: Ratio of the number of layers to the base network's.
+        width: Ratio of the number of channels to the base network's.
+        resolution: Ratio of the image side to the base network's.
 
     Raises:
         ValueError: A ratio is not a finite number above 0.
@@ -46,14 +46,14 @@ class Scaling:
 def compound(
     phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15
 ) -> Scaling:
-    """Scales depth, width and resolution together by one coefficient.
+    """Scales depth, width and resolution by one compound coefficient.
 
-    Multiply-adds grow by about `(alpha * beta**2 * gamma**2) ** phi`, which the
-    default coefficients make about `2 ** phi`.
+    Multiply-adds grow by about `(alpha * beta**2 * gamma**2) ** phi`, which is about `2
+    ** phi` for the default coefficients.
 
     Args:
-        phi: Compound coefficient; 0 is the base network. May be fractional, and
-            negative for networks smaller than the base.
+        phi: Compound coefficient; 0 gives the base network. It may be fractional, and
+            negative for smaller networks.
         alpha: Depth ratio of one step of `phi`.
         beta: Width ratio of one step of `phi`.
         gamma: Resolution ratio of one step of `phi`.
@@ -62,7 +62,7 @@ def compound(
         ValueError: `phi` is not finite, or a coefficient is not above 0.
 
     Source:
-        arXiv:1905.11946, equation 3; the coefficients, section 4, step 1.
+        arXiv:1905.11946, equation 3; coefficients: section 4, step 1.
 
     Example:
         >>> compound(1)
@@ -78,12 +78,12 @@ def compound(
 def round_filters(filters: int, width: float, divisor: int = 8) -> int:
     """Scales a channel count and rounds it to a multiple of `divisor`.
 
-    Takes the nearest multiple, or the next one if that loses over 10%.
+    Rounds to the nearest multiple, or up if that would lose more than 10%.
 
     Args:
-        filters: Channels of the unscaled network, at least 1.
-        width: Width multiplier w, a ratio above 0; 1.0 is B0.
-        divisor: Channels in one rounding unit.
+        filters: Number of channels of the unscaled network, at least 1.
+        width: Width multiplier w, above 0; 1.0 for B0.
+        divisor: Number that the result is a multiple of.
 
     Raises:
         ValueError: `filters`, `width` or `divisor` is not above 0.
@@ -104,11 +104,11 @@ def round_filters(filters: int, width: float, divisor: int = 8) -> int:
 
 
 def round_repeats(repeats: int, depth: float) -> int:
-    """Scales the number of blocks of a stage, rounding up.
+    """Scales the number of blocks of a stage and rounds it up.
 
     Args:
-        repeats: Blocks of the unscaled stage, at least 1.
-        depth: Depth multiplier d, a ratio above 0; 1.0 is B0.
+        repeats: Number of blocks of the unscaled stage, at least 1.
+        depth: Depth multiplier d, above 0; 1.0 for B0.
 
     Raises:
         ValueError: `repeats` or `depth` is not above 0.
@@ -129,11 +129,11 @@ def check_positive(name: str, value: float) -> None:
     """Checks that a number is finite and above 0.
 
     Args:
-        name: Name of the argument, for the message.
+        name: Name of the argument, for the error message.
         value: Value of the argument.
 
     Raises:
-        ValueError: It is not.
+        ValueError: The value is not finite or not above 0.
     """
     if not (math.isfinite(value) and value > 0):
         raise ValueError(

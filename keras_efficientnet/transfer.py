@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 @raised_recursion_limit()
 def feature_extractor(model: keras.Model) -> keras.Model:
-    """Returns the part of `model` that turns images into pooled features.
+    """Returns a model of pooled features, the input of the classifier.
 
-    Shares its layers, and so its weights, with `model`.
+    It shares its layers, and therefore its weights, with `model`.
 
     Args:
-        model: Built by a factory of this package, with or without top.
+        model: Model built by a factory of this package, with or without top.
 
     Returns:
         A model from images to features, (batch, channels), float32.
@@ -45,15 +45,15 @@ def reset_classifier(
     dropout: float = 0.2,
     classifier_activation: Any = "softmax",
 ) -> keras.Model:
-    """Returns `model` with a new, randomly initialised classifier.
+    """Returns a copy of `model` with a new, randomly initialised classifier.
 
-    Shares all other layers, and so their weights, with `model`.
+    It shares all other layers, and therefore their weights, with `model`.
 
     Args:
-        model: Built by a factory of this package, with or without top.
+        model: Model built by a factory of this package, with or without top.
         classes: Number of classes of the new classifier, at least 1.
-        dropout: Rate before the classifier.
-        classifier_activation: Of the classifier; None gives logits.
+        dropout: Dropout rate before the classifier.
+        classifier_activation: Activation of the classifier; None returns logits.
 
     Returns:
         A model from images to (batch, classes), float32.
@@ -70,23 +70,23 @@ def reset_classifier(
 def freeze(
     model: keras.Model, up_to: int | str | None = "top", batch_norm: bool = True
 ) -> None:
-    """Keeps the early part of `model` from being trained.
+    """Freezes the early part of `model` for fine-tuning.
 
-    What was set before, such as `model.trainable = False`, no longer counts.
+    Earlier settings, such as `model.trainable = False`, are overridden.
 
     Args:
-        model: Model that a factory of this package has built, or that holds one as a
-            layer. Layers of your own after it count as its classifier, those before it
-            as its stem.
-        up_to: Last frozen part: 0 (the stem), a stage 1 to 7, or "top" (everything
-            but the classifier). Later parts become trainable; with None, all.
-        batch_norm: Whether to freeze every BatchNormalization layer, past `up_to`
-            too. Frozen ones use and keep the moving statistics, which is what
-            small data sets and small batches need.
+        model: Model built by a factory of this package, or one that contains such a
+            model as a layer. Your own layers after it count as its classifier, layers
+            before it as its stem.
+        up_to: Last frozen part: 0 (the stem), a stage from 1 to 7, or "top" (everything
+            but the classifier). Later parts become trainable; with None, all parts.
+        batch_norm: Whether to freeze all BatchNormalization layers, also after `up_to`.
+            Frozen layers use their moving statistics and do not update them, which is
+            best for small data sets and small batches.
 
     Raises:
-        ValueError: `up_to` is none of these, or `model` holds no network of this
-            package.
+        ValueError: `up_to` is not one of these, or `model` does not contain a network
+            of this package.
     """
     if up_to not in (None, *range(8), "top"):
         raise ValueError(
@@ -99,34 +99,34 @@ def freeze(
     if not ours:
         raise ValueError(
             "`model` must be a network of this package, with layers such as "
-            "'stem_conv', or hold one as a layer. "
+            "'stem_conv', or contain one as a layer. "
             f"Received: a model of {', '.join(names[:5])}"
         )
-    # A model that is not trainable itself hides what its layers are.
+    # An untrainable model hides the settings of its layers.
     model.trainable = True
     last = -1 if up_to is None else 8 if up_to == "top" else int(up_to)
     for i, layer in enumerate(layers):
         part = stage_of(layer.name)
         if part == 0 and i > ours[0] and not _is_ours(layer.name):
-            part = 9  # somebody else's
+            part = 9  # not ours
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         frozen = part <= last or (batch_norm and is_batch_norm)
         layer.trainable = not frozen
 
 
 def check_input_range(data: T) -> T:
-    """Warns when a first batch of images looks scaled to 0..1 or -1..1.
+    """Warns if the first batch of images looks scaled to 0..1 or -1..1.
 
-    The networks take pixels 0 to 255; images divided by 255 train badly without
-    any error. Wrap what you pass to `fit`: `model.fit(check_input_range(data))`.
+    The networks take pixels 0 to 255; images divided by 255 train badly without any
+    error. Wrap the data that you pass to `fit`: `model.fit(check_input_range(data))`.
 
     Args:
-        data: Images, (batch, height, width, channels); or a tuple or dict of them
-            with labels; or a dataset, generator or iterable of such batches, of
-            which only the first is looked at.
+        data: Images, (batch, height, width, channels); or a tuple or dict of images and
+            labels; or a dataset, generator or iterable of such batches, of which only
+            the first is checked.
 
     Returns:
-        `data`, or for an iterator an equivalent one that still has the first batch.
+        `data`; for an iterator, an equivalent one that starts with the first batch.
     """
     if isinstance(data, Iterator):
         first = next(data, None)
@@ -151,8 +151,8 @@ def _warn_if_scaled(batch: Any) -> None:
     low, high = float(images.min()), float(images.max())
     if 0 < high <= 1 and low >= -1:
         warnings.warn(
-            "Images must be pixels from 0 to 255, because the network normalises them "
-            "itself; these look divided already. "
+            "Images must be pixels from 0 to 255 because the network normalises them "
+            "itself; these look rescaled already. "
             f"Received: images from {low:.3g} to {high:.3g}",
             stacklevel=3,
         )
@@ -173,10 +173,10 @@ def _pooled(model: keras.Model) -> Any:
 
 
 def _leaves(layer: Any) -> Iterator[Any]:
-    """Walks the layers of a model, those of models and wrappers inside it in place."""
+    """Yields the layers of a model, expanding nested models and wrappers in place."""
     inner = getattr(layer, "layers", None)
     if inner is None:
-        # A generator in Keras 2.
+        # Keras 2 returns a generator.
         inner = list(layer._flatten_layers(include_self=False, recursive=False))
     for child in inner:
         yield from _leaves(child)
@@ -189,7 +189,7 @@ def _is_ours(layer_name: str) -> bool:
 
 
 def stage_of(layer_name: str) -> int:
-    """Places a layer: 0 stem, 1 to 7 stages, 8 head, 9 classifier."""
+    """Returns the part of a layer: 0 stem, 1 to 7 stages, 8 head, 9 classifier."""
     block = read_block_name(layer_name)
     if block:
         return block[0]

@@ -1,1 +1,1 @@
-"""Helpers that every package shares: files, image folders, models by name, text."""
+"""Helpers shared by all packages: files, image folders, opening models, text."""

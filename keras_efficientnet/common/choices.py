@@ -1,4 +1,4 @@
-"""Checks of arguments that every package shares."""
+"""Validation of arguments."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def did_you_mean(name: str, choices: Iterable[str], most: int = 1) -> str:
-    """Returns " Did you mean 'x'?" for the nearest of `choices`, or nothing.
+    """Returns " Did you mean 'x'?" for the closest choices, or "".
 
     Args:
-        name: Name that is none of the choices.
-        choices: Names to choose from.
-        most: Number of choices to name at most.
+        name: Unknown name.
+        choices: Known names.
+        most: Maximum number of suggestions.
     """
     near = difflib.get_close_matches(str(name), list(choices), most)
     if not near:
@@ -32,7 +32,7 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
         choices: Allowed values.
 
     Raises:
-        ValueError: The value is another one; the message names the nearest.
+        ValueError: The value is not allowed; the message suggests the closest choice.
     """
     choices = list(choices)
     if value not in choices:
@@ -44,7 +44,7 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
 
 
 def check_count(name: str, value: Any, least: int = 1, unit: str = "") -> int:
-    """Checks that an argument is a whole number, of Python or of NumPy.
+    """Checks that an argument is an integer, of Python or NumPy.
 
     Args:
         name: Name of the argument.
@@ -53,10 +53,10 @@ def check_count(name: str, value: Any, least: int = 1, unit: str = "") -> int:
         unit: Text after the smallest value in the message, such as " pixels".
 
     Returns:
-        The value as Python's `int`, which configurations in JSON can hold.
+        The value as a Python `int`, so that it can be stored in JSON.
 
     Raises:
-        ValueError: The value is no whole number of at least `least`.
+        ValueError: The value is not an integer, or is less than `least`.
     """
     try:
         count = operator.index(value)

@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 _UNFINISHED = "unfinished."
 _SCRATCH = ".unfinished-"
-_STALE_SECONDS = 24 * 3600  # age of an unfinished file that nobody writes any more
-_REPORT_SECONDS = 3.0  # of waiting for a lock without a word
+_STALE_SECONDS = 24 * 3600  # age at which an unfinished file counts as abandoned
+_REPORT_SECONDS = 3.0  # wait for a lock before a message is printed
 _POLL_SECONDS = 0.1
-# Some network file systems have no locks.
+# Some network file systems do not support locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 class InUseError(ValueError):
-    """Another process works in a folder."""
+    """Another process is using a folder."""
 
 
 def cache_dir() -> Path:
-    """Returns the folder of downloads and measurements: in $KERAS_HOME or ~/.keras.
+    """Returns the cache folder, inside $KERAS_HOME or ~/.keras.
 
-    Without a home folder it is in the folder for temporary files, as Keras' own is.
+    Without a home folder it is in the temporary folder, like Keras' own.
     """
     home = os.environ.get("KERAS_HOME")
     try:
@@ -54,16 +54,16 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Writes a file atomically: readers see the old file or the complete new one.
 
     Args:
-        path: Path of the file; an existing one is replaced at the end of the block.
+        path: Path of the file; an existing file is replaced when the block ends.
         shared: Whether other processes may write the same file at the same time.
 
     Yields:
-        Path to write to: a file in the same folder, with the same suffixes. It is
-        removed when the block fails. If the process dies, the next attempt replaces
-        it or, with `shared`, removes it a day later.
+        Temporary path to write to, in the same folder and with the same suffixes. It is
+        removed if the block fails. If the process dies, the next attempt overwrites it
+        or, with `shared`, removes it after a day.
 
     Raises:
-        OSError: The file cannot be written, for lack of space or of rights.
+        OSError: The file cannot be written, for lack of space or permissions.
     """
     token = f"{os.urandom(4).hex()}." if shared else ""
     if shared:
@@ -82,10 +82,10 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
 
 def publish(unfinished: Path, path: Path) -> None:
-    """Renames a complete file or folder once its content is on the disk.
+    """Syncs a complete file to disk and renames it; folders are only renamed.
 
     Args:
-        unfinished: Path of the file or folder, in the file system of `path`.
+        unfinished: Path of the file or folder, on the same file system as `path`.
         path: Final path; an existing file is replaced.
 
     Raises:
@@ -104,7 +104,7 @@ def publish(unfinished: Path, path: Path) -> None:
 
 
 def _remove_stale(path: Path) -> None:
-    """Removes files of `replacing(path, shared=True)` whose processes have died."""
+    """Removes abandoned temporary files of `replacing(path, shared=True)`."""
     ours = re.compile(rf"{_UNFINISHED}[0-9a-f]{{8}}\.{re.escape(path.name)}")
     with contextlib.suppress(OSError):
         for found in path.parent.iterdir():
@@ -134,7 +134,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     Args:
         path: Path of the file.
         rows: Dicts of column name to cell, with the same columns in each row; at least
-            one. See `csv_cell` for texts that look like formulas.
+            one. Text that looks like a formula is escaped by `csv_cell`.
 
     Raises:
         OSError: The file cannot be written.
@@ -149,16 +149,16 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Opens a file for reading, unless it is a device, a pipe or a folder.
+    """Opens a regular file for reading; devices, pipes and folders are rejected.
 
     Args:
-        path: Path of the file, which may be a link to one.
+        path: Path of the file or of a link to it.
 
     Raises:
         OSError: There is no such file, or it cannot be read.
         ValueError: It is not a regular file.
     """
-    # Before it is opened, which devices may notice, and afterwards.
+    # Checked before opening, which can have side effects on a device, and after.
     is_regular = stat.S_ISREG(path.stat().st_mode)
     with contextlib.ExitStack() as stack:
         if is_regular:
@@ -173,10 +173,10 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path) -> bytes:
-    """Reads a regular file up to the size that it has when it is opened.
+    """Reads a regular file, up to the size it had when it was opened.
 
     Args:
-        path: Path of the file, which may be a link to one.
+        path: Path of the file or of a link to it.
 
     Raises:
         OSError: There is no such file, or it cannot be read.
@@ -187,14 +187,14 @@ def read_regular(path: Path) -> bytes:
 
 
 def check_space(folder: Path, size: int) -> None:
-    """Checks that a file fits into a folder.
+    """Checks that the disk of a folder has room for a file.
 
     Args:
         folder: Folder of the file.
         size: Size of the file, bytes.
 
     Raises:
-        OSError: The file does not fit.
+        OSError: There is not enough free space.
     """
     if shutil.disk_usage(folder).free < 1.1 * size + (1 << 20):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
@@ -202,18 +202,18 @@ def check_space(folder: Path, size: int) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path, argument: str = "workdir") -> Iterator[None]:
-    """Holds a lock file, so that no other process works in its folder.
+    """Holds a lock file, so that no other process uses its folder.
 
-    The system releases it when the process ends, however it ends. Between machines it
-    holds as far as the shared file system supports locks; where there are none, a
-    warning says so, and nobody is excluded.
+    The operating system releases the lock when the process ends, even if it is killed.
+    Across machines, the shared file system must support locks; where it does not, a
+    warning is issued and no process is excluded.
 
     Args:
-        path: Path of the lock file; made, with its folder, if needed. It stays.
-        argument: Name of the argument that named the folder, for the error.
+        path: Path of the lock file. It is created, with its folder, and never deleted.
+        argument: Name of the user's argument for the folder, for the error message.
 
     Raises:
-        InUseError: Another process holds it; the message says which.
+        InUseError: Another process holds the lock; the message names it.
     """
     from filelock import FileLock, Timeout
 
@@ -231,7 +231,7 @@ def lock(path: Path, argument: str = "workdir") -> Iterator[None]:
             f"`{argument}` must not be in use: {path.parent} is held by {_holder(path)}"
         ) from error
     try:
-        # Windows lets nobody write to, or read, a locked file.
+        # On Windows a locked file can be neither read nor written.
         with contextlib.suppress(OSError):
             text = f"process {os.getpid()} on {socket.gethostname()}\n"
             path.write_text(text, encoding="utf-8")
@@ -242,16 +242,17 @@ def lock(path: Path, argument: str = "workdir") -> Iterator[None]:
 
 @contextlib.contextmanager
 def waiting_lock(path: Path, purpose: str) -> Iterator[bool]:
-    """Holds a lock file, after waiting for the process or thread that holds it.
+    """Waits for a lock file that another process or thread may hold, then holds it.
 
-    The file exists only while the lock is wanted.
+    The file is deleted afterwards.
 
     Args:
         path: Path of the lock file, in a folder that exists.
-        purpose: What the holder does, for the message of a process that waits long.
+        purpose: Verb phrase for the message of a waiting process, such as "downloads
+            x".
 
     Yields:
-        Whether the file system has locks; without, nobody is excluded.
+        Whether the file system supports locks; if not, no process is excluded.
     """
     from filelock import FileLock
 
@@ -262,8 +263,8 @@ def waiting_lock(path: Path, purpose: str) -> Iterator[bool]:
     try:
         yield is_locked
     finally:
-        # While it is held: a waiting process notices, and makes the file anew. Windows
-        # does not delete an open file, and need not: it is empty.
+        # Deleted while the lock is held: waiting processes notice and create it again.
+        # Windows cannot delete an open file; there the empty file stays.
         with contextlib.suppress(OSError):
             path.unlink()
         held.release()
@@ -271,13 +272,14 @@ def waiting_lock(path: Path, purpose: str) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path, purpose: str) -> Iterator[Path]:
-    """Makes a folder for unfinished files, and removes it at the end of the block.
+    """Creates a folder for unfinished files, and removes it when the block ends.
 
-    Processes that work in the same place wait for each other, and those of killed
-    processes are removed.
+    Processes with the same parent folder wait for each other, and folders left behind
+    by killed processes are removed.
 
     Args:
-        parent: Existing folder to make it in, so that files can be renamed into that.
+        parent: Existing folder that will contain it, so that finished files can be
+            renamed into place.
         purpose: See `waiting_lock`.
 
     Yields:
@@ -302,15 +304,15 @@ def _wait(held: BaseFileLock, purpose: str) -> None:
 
 @contextlib.contextmanager
 def _or_without_locks(path: Path) -> Iterator[None]:
-    """Turns the error of a file system without locks into a warning."""
+    """Replaces the error of a file system without locks by a warning."""
     try:
         yield
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
         warnings.warn(
-            f"The file system of {path.parent} has no file locks ({error}): make sure "
-            "that no other process works in this folder",
+            f"The file system of {path.parent} has no file locks ({error}); make sure "
+            "that no other process uses this folder",
             stacklevel=4,
         )
 

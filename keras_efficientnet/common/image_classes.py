@@ -1,4 +1,4 @@
-"""Classes of images: matching to a model's classes, and balanced choice."""
+"""Image classes: matching to a model's classes, and balanced sampling."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from .image_folders import shorten
 def match_classes(
     data_names: Sequence[str], model_names: Sequence[str] | None, outputs: int
 ) -> np.ndarray:
-    """Finds each class of the data among those of the model.
+    """Maps the classes of a data set to the classes of a model.
 
-    By name: the data may have fewer classes than the model, in any order. Case,
-    underscores and Unicode normalisation do not matter, and ImageNet's classes go by
-    WordNet ids and by English names. Where no name is found and the data's are 0, 1, 2
-    or 1, 2, 3 and so on for all classes, the numbers decide; where the model's
-    names are not known, the order does.
+    Classes are matched by name: the data may have fewer classes than the model, in any
+    order. Case, underscores and Unicode normalisation are ignored, and ImageNet classes
+    are known by both WordNet id and English name. If no name matches and the data's
+    names are the numbers 0, 1, 2, ... or 1, 2, 3, ... for all classes, they are used as
+    indices; if the model's class names are unknown, classes are matched in order.
 
     Args:
         data_names: Classes of the data, in index order.
-        model_names: Classes of the model, in index order; None: not known.
+        model_names: Classes of the model, in index order, or None if unknown.
         outputs: Number of classes of the model.
 
     Returns:
-        Class index of the model for each class of the data, (data classes,), int32.
+        Index of the model's class for each class of the data, (data classes,), int32.
 
     Raises:
-        ValueError: A class is not one of the model's, or could be two of them, or the
-            numbers of classes differ where they must not.
+        ValueError: A class is not one of the model's or is ambiguous, or classes are
+            matched in order and their numbers differ.
     """
     exact = _unique((name, i) for i, name in enumerate(model_names or ()))
     other = _unique(_other_names(model_names or ()))
@@ -49,25 +49,25 @@ def match_classes(
         missing = [n for n, p in zip(data_names, found, strict=True) if p is None]
         raise ValueError(
             f"The classes of the data must be among the model's {outputs}, by name "
-            "(those in its labels.txt or in --labels=FILE). These are not, or could be "
-            "two of them: "
+            "(those in its labels.txt or in --labels=FILE). "
+            "Received missing or ambiguous classes: "
             f"{shorten(missing)}.{did_you_mean(missing[0], model_names or ())}"
         )
     return _by_order(data_names, outputs, is_numbered, model_names is not None)
 
 
 def choose_balanced(labels: np.ndarray, count: int) -> list[int]:
-    """Chooses images so that every class has nearly as many.
+    """Chooses images with nearly equal numbers per class.
 
-    Takes one of each class in turn, in a fixed random order within the class, so that
-    the first part of the choice is balanced as well.
+    Takes one image of each class in turn, in a fixed random order within the class, so
+    that any prefix of the result is balanced as well.
 
     Args:
         labels: Class of each image, (images,), integers.
-        count: Number of images wanted; all when there are fewer.
+        count: Number of images to choose; if there are fewer, all are chosen.
 
     Returns:
-        Positions, in the order of choice.
+        Indices of the chosen images, in the order in which they were chosen.
 
     Raises:
         ValueError: `count` is negative.
@@ -80,17 +80,17 @@ def choose_balanced(labels: np.ndarray, count: int) -> list[int]:
     if count < 0:
         raise ValueError(f"`count` must be at least 0. Received: count={count}")
     labels = np.asarray(labels)
-    # RandomState's numbers are the same in every version of NumPy.
+    # RandomState gives the same numbers in every version of NumPy.
     shuffled = np.random.RandomState(0).permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     is_first = np.diff(labels[by_class], prepend=np.nan) != 0
     starts = np.maximum.accumulate(np.where(is_first, np.arange(len(labels)), 0))
-    rounds = np.arange(len(labels)) - starts  # place of each image in its class
+    rounds = np.arange(len(labels)) - starts  # position of each image within its class
     return by_class[np.argsort(rounds, kind="stable")][:count].tolist()
 
 
 def readable_names(class_names: Sequence[str]) -> tuple[str, ...]:
-    """Returns English names for WordNet ids, and other names as they are.
+    """Replaces WordNet ids by English names and keeps all other names.
 
     Args:
         class_names: Names of classes.
@@ -115,19 +115,19 @@ def _by_order(
             return places.astype(np.int32)
         if is_known:
             raise ValueError(
-                "Classes that are numbers must be all from 0 or from 1 on. "
+                "Classes that are numbers must be consecutive, from 0 or from 1. "
                 f"Received: {shorten(data_names)}"
             )
     warnings.warn(
-        "The names of the model's classes are not known; the data's are taken in "
-        f"their order: {shorten(data_names)}",
+        "The model's class names are unknown; the data's classes are matched in "
+        f"order: {shorten(data_names)}",
         stacklevel=3,
     )
     return np.arange(outputs, dtype=np.int32)
 
 
 def _unique(names: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Returns name -> index, without names that more than one index has."""
+    """Returns name -> index, without names that belong to several indices."""
     places: dict[str, set[int]] = {}
     for name, index in names:
         places.setdefault(name, set()).add(index)
@@ -135,7 +135,7 @@ def _unique(names: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 
 def _other_names(model_names: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """Yields plain spellings, English names and WordNet ids of the classes."""
+    """Yields normalised spellings, English names and WordNet ids of the classes."""
     english, imagenet = readable_names(model_names), imagenet_classes()
     is_imagenet = list(english) == [name for _, name in imagenet]
     for index, name in enumerate(model_names):

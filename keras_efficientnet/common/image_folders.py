@@ -1,8 +1,8 @@
 """Image folders: listing images and class folders.
 
-One set of rules for training, evaluation, export and prediction. Hidden and system
-files never count. Whatever else is left out (links that lead back, unreadable folders,
-kinds of images that cannot be decoded) is named in one warning.
+Training, evaluation, export and prediction share these rules. Hidden and system files
+are ignored silently. Everything else that is skipped (cyclic links, unreadable folders,
+image formats that cannot be decoded) is listed in one warning.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import numpy as np
 from ..preprocessing import IMAGE_SUFFIXES
 from .plain_text import printable
 
-# Images that people have and nothing here decodes: named, never skipped in silence.
+# Common image formats that cannot be decoded here: skipped with a warning.
 UNREADABLE_SUFFIXES = (
     *(".heic", ".heif", ".jp2", ".jxl", ".svg", ".psd", ".tga", ".ppm", ".pgm"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf"),
 )
-# What archives of macOS, NAS systems, Windows and ext file systems add.
+# System entries of macOS archives, NAS devices, Windows and ext file systems.
 _SYSTEM_NAMES = {
     *("__macosx", "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot"),
     *("$recycle.bin", "system volume information", "lost+found"),
@@ -38,14 +38,15 @@ _SHOWN = 5  # names in a message
 
 @dataclasses.dataclass(frozen=True)
 class ImageFolder:
-    """Images of a folder, in class folders or not.
+    """Images of a folder, with or without class folders.
 
     Attributes:
-        root: The folder that holds the class folders, or the images themselves.
-        paths: Absolute path of each image; class by class, in the order of the names.
-        labels: Position of each image's class in `class_names`, (images,), int32; of
-            images in no class folders, 0.
-        class_names: Names of the class folders, in order; empty: there are none.
+        root: Folder that holds the class folders, or the images themselves.
+        paths: Absolute path of each image, grouped by class and sorted by name.
+        labels: Index of each image's class in `class_names`, (images,), int32; 0 for
+            images without class folders.
+        class_names: Names of the class folders, in index order; empty without class
+            folders.
     """
 
     root: Path
@@ -57,10 +58,10 @@ class ImageFolder:
         return len(self.paths)
 
     def take(self, positions: Sequence[int] | np.ndarray) -> ImageFolder:
-        """Returns the images at some positions, in that order.
+        """Returns a subset of the images.
 
         Args:
-            positions: Positions in `paths`, integers.
+            positions: Indices into `paths`, in the order of the result.
         """
         at = np.asarray(positions, np.int64)
         paths = tuple(self.paths[i] for i in at)
@@ -68,10 +69,10 @@ class ImageFolder:
 
 
 class Remarks:
-    """Collects what is left out of a folder, and warns about it once at the end.
+    """Collects the skipped files of a folder, and warns about them once at the end.
 
     Args:
-        root: The folder, which the warning names.
+        root: Folder that the warning names.
     """
 
     def __init__(self, root: Path) -> None:
@@ -79,11 +80,11 @@ class Remarks:
         self._found: dict[str, list[str]] = {}
 
     def add(self, reason: str, path: str | os.PathLike[str]) -> None:
-        """Notes a path.
+        """Records a skipped path.
 
         Args:
-            reason: What is wrong with it, in the plural: "links to folders".
-            path: In the folder.
+            reason: Reason for skipping it, as a plural noun: "links to folders".
+            path: Path inside the folder.
         """
         name = os.path.relpath(path, self._root)
         self._found.setdefault(reason, []).append(name)
@@ -103,19 +104,19 @@ class Remarks:
 
 @functools.cache
 def readable_suffixes() -> tuple[str, ...]:
-    """Returns those of `IMAGE_SUFFIXES` that can be decoded on this machine."""
+    """Returns the `IMAGE_SUFFIXES` that can be decoded on this machine."""
     missing = {".tif", ".tiff", ".avif"}
     if importlib.util.find_spec("PIL") is not None:
         from PIL import features
 
-        # Pillow reads AVIF since 11.3, where it was built with it.
+        # Pillow reads AVIF since 11.3, if it was built with AVIF support.
         has_avif = "avif" in features.modules and features.check("avif")
         missing = set() if has_avif else {".avif"}
     return tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in missing)
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[str]:
-    """Lists the images of a folder and its subfolders.
+    """Lists the images in a folder and its subfolders.
 
     Args:
         folder: Path of the folder.
@@ -138,14 +139,14 @@ def list_images(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def find_images(names: Sequence[str]) -> list[Path]:
-    """Lists the files that a user means.
+    """Expands file, folder and glob arguments to a list of files.
 
     Args:
         names: Files, folders (all images in them, at any depth) and glob patterns.
 
     Returns:
-        Paths in the order given, each once. A name that matches nothing, and a folder
-        without images, stay as they are.
+        Paths in the given order, without duplicates. A name that matches nothing and a
+        folder without images are kept as they are.
     """
     paths: list[Path] = []
     for name in names:
@@ -161,16 +162,16 @@ def find_images(names: Sequence[str]) -> list[Path]:
 
 
 def list_class_folders(root: Path) -> list[Path]:
-    """Lists the subfolders of a folder in class order.
+    """Lists the class folders of a folder in index order.
 
-    The order is that of the numbers where all names are integers, else that of the
-    names as text. Hidden and system folders are left out.
+    They are sorted numerically if all names are integers, otherwise as text. Hidden and
+    system folders are left out.
 
     Args:
         root: Path of the folder.
 
     Raises:
-        ValueError: It cannot be read.
+        ValueError: The folder cannot be read.
     """
     folders = [Path(entry.path) for entry in _scan(root) if entry.is_dir()]
     if all(_INTEGER.fullmatch(path.name) for path in folders):
@@ -182,10 +183,10 @@ def open_class_folders(root: Path, data_root: Path | None = None) -> ImageFolder
     """Opens a folder with one subfolder per class.
 
     Args:
-        root: Folder that holds the class folders, with images at any depth; a class
-            may have none.
-        data_root: Folder that the user named, of which `root` may be a split. Links
-            inside a class that lead back into it are not followed. None: `root`.
+        root: Folder that holds the class folders, with images at any depth; class
+            folders may be empty.
+        data_root: Folder given by the user, of which `root` may be a split. Links
+            inside a class that point back into it are not followed. Defaults to `root`.
 
     Raises:
         ValueError: There are no class folders, or a name is not UTF-8.
@@ -193,7 +194,7 @@ def open_class_folders(root: Path, data_root: Path | None = None) -> ImageFolder
     folders = list_class_folders(root)
     if not folders:
         raise ValueError(
-            f"{printable(root)} must have one subfolder per class. It has none."
+            f"{printable(root)} must have one subfolder per class, but has none."
         )
     paths: list[str] = []
     labels: list[int] = []
@@ -204,13 +205,13 @@ def open_class_folders(root: Path, data_root: Path | None = None) -> ImageFolder
             paths += found
             labels += [label] * len(found)
         for path in loose_images(root):
-            remarks.add("images beside its class folders, which are not used", path)
+            remarks.add("unused images beside the class folders", path)
     names = tuple(folder.name for folder in folders)
     return ImageFolder(root, tuple(paths), np.array(labels, np.int32), names)
 
 
 def loose_images(root: Path) -> list[Path]:
-    """Lists the images that lie in a folder itself.
+    """Lists the images directly inside a folder.
 
     Args:
         root: Path of the folder.
@@ -221,7 +222,7 @@ def loose_images(root: Path) -> list[Path]:
 
 
 def holds_images(folder: Path) -> bool:
-    """Tells whether a folder holds images, at any depth.
+    """Returns whether a folder holds images at any depth.
 
     Args:
         folder: Path of the folder.
@@ -230,7 +231,7 @@ def holds_images(folder: Path) -> bool:
 
 
 def existing_folder(folder: str | os.PathLike[str]) -> Path:
-    """Returns the absolute path of a folder that exists.
+    """Returns the absolute path of an existing folder.
 
     Args:
         folder: Path, which may begin with "~".
@@ -238,7 +239,7 @@ def existing_folder(folder: str | os.PathLike[str]) -> Path:
     Raises:
         ValueError: There is no such folder.
     """
-    # Absolute: what is held out must not depend on where the program was started.
+    # Absolute: the held-out images must not depend on the working directory.
     root = Path(os.path.abspath(Path(folder).expanduser()))
     if not root.is_dir():
         kind = " (not a folder)" if root.exists() else ""
@@ -249,7 +250,7 @@ def existing_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def is_hidden(name: str) -> bool:
-    """Tells whether a file or folder is hidden, or is a system's own.
+    """Returns whether a file or folder is hidden or belongs to a system.
 
     Args:
         name: Name without its folder.
@@ -262,7 +263,7 @@ def is_hidden(name: str) -> bool:
 
 
 def shorten(names: Sequence[str]) -> str:
-    """Returns the first names as one text, with "..." if there are more.
+    """Joins the first names with commas, adding "..." if there are more.
 
     Args:
         names: File names.
@@ -272,7 +273,7 @@ def shorten(names: Sequence[str]) -> str:
 
 
 def _scan(root: Path) -> list[os.DirEntry[str]]:
-    """Lists what is in a folder, sorted by name, without hidden and system files."""
+    """Lists the entries of a folder by name, without hidden and system files."""
     try:
         with os.scandir(root) as found:
             entries = [entry for entry in found if not is_hidden(entry.name)]
@@ -310,11 +311,11 @@ def _is_image(entry: os.DirEntry[str], remarks: Remarks) -> bool:
     suffix = _suffix(entry.name)
     if suffix not in (*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES):
         return False
-    if not entry.is_file():  # a pipe or a device would never end
+    if not entry.is_file():  # reading a pipe or device might never end
         remarks.add("image names that are not regular files", entry.path)
         return False
     if suffix not in readable_suffixes():
-        remarks.add(f"{suffix} files, which cannot be decoded", entry.path)
+        remarks.add(f"{suffix} files that cannot be decoded", entry.path)
         return False
     return True
 
@@ -322,12 +323,12 @@ def _is_image(entry: os.DirEntry[str], remarks: Remarks) -> bool:
 def _follows(
     entry: os.DirEntry[str], inside: str, seen: set[str], remarks: Remarks
 ) -> bool:
-    """Tells whether to follow a link: not to where images are listed anyway."""
+    """Returns whether to follow a link; its target may be listed already."""
     target = os.path.realpath(entry)
     leads_back = target in seen or _is_within(target, inside)
     leads_back = leads_back or _is_within(inside, target)
     seen.add(target)
-    outcome = "not followed, as they lead back" if leads_back else "followed"
+    outcome = "not followed (cyclic or repeated)" if leads_back else "followed"
     remarks.add(f"links to folders, {outcome}", entry.path)
     return not leads_back
 

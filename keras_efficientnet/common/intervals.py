@@ -1,21 +1,21 @@
-"""Confidence intervals of shares."""
+"""Confidence intervals of proportions."""
 
 from __future__ import annotations
 
 import math
 
-Z_95 = 1.959963985  # 97.5% of a normal distribution is under so many deviations
+Z_95 = 1.959963985  # 97.5% quantile of the standard normal distribution
 
 
 def wilson_interval(right: int, images: int) -> tuple[float, float]:
-    """Returns the 95% interval of a share, as Wilson's score method gives it.
+    """Returns the 95% confidence interval of a proportion by Wilson's score method.
 
     Args:
-        right: Number of images that were answered right.
-        images: Number of all images; at least 1.
+        right: Number of correctly classified images.
+        images: Total number of images, at least 1.
 
     Returns:
-        Lowest and highest ratio.
+        Lower and upper bound, ratios.
 
     Source:
         E. B. Wilson, Journal of the American Statistical Association 22 (1927).

@@ -1,4 +1,4 @@
-"""Markdown: tables, and text of unknown origin inside a page."""
+"""Markdown tables and escaping of untrusted text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _BARE_PIPE = re.compile(r"(?<!\\)\|")
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Returns rows as a Markdown table.
+    """Formats rows as a Markdown table.
 
     Args:
         rows: Dicts of column name to cell, with the same columns in each row; at least
-            one. Cells are Markdown; see `escape` for text of unknown origin. Columns
-            of numbers are aligned right.
+            one. Cells are Markdown; use `escape` for untrusted text. Numeric columns
+            are right-aligned.
     """
     columns = list(rows[0])
     lines = [columns, *([str(cell) for cell in row.values()] for row in rows)]
@@ -28,7 +28,7 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def escape(text: object) -> str:
-    r"""Returns text of unknown origin, such as a file name, as literal Markdown.
+    r"""Escapes untrusted text, such as a file name, for use in Markdown.
 
     Example:
         >>> print(escape("<b>|"))
@@ -38,7 +38,7 @@ def escape(text: object) -> str:
 
 
 def code(text: object) -> str:
-    """Returns text of unknown origin as a Markdown code span.
+    """Formats untrusted text as a Markdown code span.
 
     Example:
         >>> print(code("a`b"))

@@ -19,21 +19,22 @@ from .output_activation import class_count, output_activation
 from .recursion_limit import raised_recursion_limit
 from .sidecars import Sidecars, check_labels, read_labels, read_sidecars
 
-KERAS_FILE = "model.keras"  # of a run folder
+KERAS_FILE = "model.keras"  # in a run folder
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 @dataclasses.dataclass(frozen=True)
 class OpenedModel:
-    """A classifier and what it takes to use it.
+    """A classifier with its class names and preprocessing.
 
     Attributes:
-        name: Path or name that the user gave, or the name of a model in memory.
-        model: Network from images, 0 to 255, to (batch, outputs).
-        output_activation: What the outputs are; see `output_activation`.
-        class_names: In index order, WordNet ids for ImageNet's; None: not known.
-        preprocessing: What evaluation does to an image.
-        run_folder: Folder of the training run, if one was named.
+        name: Path or name given by the user, or the name of an in-memory model.
+        model: Model from images, 0 to 255, to (batch, outputs).
+        output_activation: Activation of the outputs; see `output_activation`.
+        class_names: Class names in index order, WordNet ids for ImageNet; None if
+            unknown.
+        preprocessing: Preprocessing of images for evaluation.
+        run_folder: Folder of the training run, if the model was opened from one.
     """
 
     name: str
@@ -60,24 +61,24 @@ def open_model(
     crop_ratio: float | None = None,
     interpolation: str | None = None,
 ) -> OpenedModel:
-    """Opens a run folder, a Keras file or a variant with weights.
+    """Opens a run folder, a Keras file, or a variant with weights.
 
     Args:
-        model: A run folder, a .keras or .h5 file with a whole model, a variant name
+        model: A run folder, a .keras or .h5 file with a complete model, a variant name
             ("EfficientNetB0"), or a Keras model.
-        weights: For a variant name: a family of published weights, or a weight file.
-            Defaults to the family that the factory takes.
-        labels: Class names in index order, or a file of them, one per line. Defaults
+        weights: Family of published weights or path of a weight file, for a variant
+            name only. Defaults to the factory's default family.
+        labels: Class names in index order, or a text file with one per line. Defaults
             to the labels.txt beside the model, or to ImageNet's for 1000 classes.
         image_size: Side of the network's input, pixels. This and the following
-            default to the preprocessing.json beside the model; without one, to the
-            model's input size, its `default_crop_ratio` and "bicubic_legacy".
+            arguments default to the preprocessing.json beside the model; without one,
+            to the model's input size, its `default_crop_ratio` and "bicubic_legacy".
         crop_ratio: See `EvalPreprocessing`.
         interpolation: See `EvalPreprocessing`.
 
     Raises:
-        ValueError: `model` is none of these, cannot be opened or is no classifier of
-            images, or another argument does not fit it.
+        ValueError: `model` is not one of these, cannot be opened, or is not an image
+            classifier; or another argument does not match it.
     """
     name, network, beside, run_folder = _open(model, weights)
     check_classifier(name, network)
@@ -106,20 +107,20 @@ def resolve_labels(
     classes: int,
     name: str,
 ) -> tuple[str, ...] | None:
-    """Decides on a model's class names.
+    """Resolves a model's class names.
 
     Args:
-        given: The user's, or a file of them; None: not given.
-        found: Those that came with the model; None: none did.
+        given: Class names passed by the user, or a file of them; None if not passed.
+        found: Class names stored with the model; None without any.
         classes: Number of the model's classes.
-        name: Name of the model, for errors.
+        name: Name of the model, for error messages.
 
     Returns:
-        WordNet ids for a model of 1000 classes without names; None when names are
-        not known.
+        Class names in index order; WordNet ids for a model of 1000 classes without
+        names; None if unknown.
 
     Raises:
-        ValueError: The names do not fit the model.
+        ValueError: The names do not match the model.
     """
     if isinstance(given, str | Path):
         given = read_labels(given)
@@ -137,16 +138,16 @@ def resolve_preprocessing(
     input_size: Sequence[int | None],
     name: str,
 ) -> EvalPreprocessing:
-    """Decides on how a model's images are prepared.
+    """Resolves the preprocessing of a model's images.
 
     Args:
-        given: Fields of `EvalPreprocessing` that the user gave; None: not given.
-        found: Fields that came with the model.
-        input_size: Height and width of the model's input, pixels; None: any.
-        name: Name of the model, for errors.
+        given: Fields of `EvalPreprocessing` passed by the user; None values are unset.
+        found: Fields stored with the model.
+        input_size: Height and width of the model's input, pixels; None for any size.
+        name: Name of the model, for error messages.
 
     Raises:
-        ValueError: The size of images is not known, or is not that of the input.
+        ValueError: The image size is unknown, or is not that of the input.
     """
     height, width = input_size
     fields = {"image_size": height} | dict(found)
@@ -160,17 +161,17 @@ def resolve_preprocessing(
     size = spec.image_size
     if (height or size, width or size) != (size, size):
         raise ValueError(
-            "`image_size` must be that of the model's input, and the input square. "
+            "`image_size` must match the model's input, and the input must be square. "
             f"Received: image_size={size}, {name} with input {height} x {width}"
         )
     return spec
 
 
 def check_classifier(name: str, model: keras.Model) -> None:
-    """Checks that a Keras model turns one batch of images into scores of classes.
+    """Checks that a Keras model maps one batch of images to class scores.
 
     Args:
-        name: Name of the model, for errors.
+        name: Name of the model, for error messages.
         model: Any model.
 
     Raises:
@@ -180,8 +181,8 @@ def check_classifier(name: str, model: keras.Model) -> None:
         shapes = [[tuple(t.shape) for t in x] for x in (model.inputs, model.outputs)]
     except (AttributeError, TypeError, ValueError):  # subclassed, or not built
         raise ValueError(
-            "A model must be functional or Sequential, and know the shape of its "
-            f"input; begin a Sequential model with keras.Input. Received: {name}, a "
+            "A model must be functional or Sequential, with a known input shape: "
+            f"begin a Sequential model with keras.Input. Received: {name}, a "
             f"{type(model).__name__}"
         ) from None
     check_shapes(name, *shapes)
@@ -190,12 +191,12 @@ def check_classifier(name: str, model: keras.Model) -> None:
 def check_shapes(
     name: str, inputs: Sequence[Sequence[Any]], outputs: Sequence[Sequence[Any]]
 ) -> None:
-    """Checks that a model turns one batch of images into scores of classes.
+    """Checks the input and output shapes of an image classifier.
 
     Args:
-        name: Name of the model, for errors.
-        inputs: Shapes of its inputs.
-        outputs: Shapes of its outputs.
+        name: Name of the model, for error messages.
+        inputs: Shapes of the model's inputs.
+        outputs: Shapes of the model's outputs.
 
     Raises:
         ValueError: It has other inputs or outputs.
@@ -204,14 +205,14 @@ def check_shapes(
         case [(_, _, _, 1 | 3 | 4), (_, int())] if len(inputs) == len(outputs) == 1:
             return
     raise ValueError(
-        "A model must take one batch of grey, RGB or RGBA images, (batch, height, "
-        "width, 1, 3 or 4), and give one batch of scores, (batch, classes). "
+        "A model must take one batch of greyscale, RGB or RGBA images, (batch, height, "
+        "width, 1, 3 or 4), and return one batch of scores, (batch, classes). "
         f"Received: {name}, inputs {[*inputs]}, outputs {[*outputs]}"
     )
 
 
 def is_variant(name: str) -> bool:
-    """Tells whether a name is that of a variant."""
+    """Returns whether a name is the name of a variant."""
     try:
         find_variant(name)
     except ValueError:
@@ -220,7 +221,7 @@ def is_variant(name: str) -> bool:
 
 
 def describe_choices(name: str) -> str:
-    """Returns the error for a name that no model has."""
+    """Returns the error message for an unknown model name."""
     return (
         "A model must be a run folder (with a model.keras), a .keras or .h5 file, or "
         f"the name of a variant ({', '.join(VARIANTS)}); the commands export.predict "
@@ -289,7 +290,7 @@ def _read_keras(path: Path) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
-            f"A {path.suffix} file must hold a whole model that Keras can open; a file "
-            "of weights alone goes with a variant: --model=EfficientNetB0 "
+            f"A {path.suffix} file must hold a complete model that Keras can open; use "
+            "a weights-only file with a variant: --model=EfficientNetB0 "
             f"--weights=FILE. Received: {path} ({error})"
         ) from error

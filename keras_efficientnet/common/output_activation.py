@@ -1,4 +1,4 @@
-"""Output activation of a classifier, and its outputs as probabilities."""
+"""Output activation of a classifier, and conversion of its outputs to probabilities."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from ..cost import is_model
 from .recursion_limit import raised_recursion_limit
 
-SOFTMAX = "softmax"  # probabilities of classes that exclude each other
-SIGMOID = "sigmoid"  # one: the second of two classes; several: each by itself
+SOFTMAX = "softmax"  # mutually exclusive classes
+SIGMOID = "sigmoid"  # one output: second of two classes; several: independent
 LINEAR = "linear"  # logits
 OUTPUT_ACTIVATIONS = (SOFTMAX, SIGMOID, LINEAR)
 
-# Activation functions by name. The softmax of log-probabilities is the probabilities.
+# Activation functions by name. Log-probabilities count as logits: softmax inverts log.
 _BY_NAME = {
     "softmax": SOFTMAX,
     "sigmoid": SIGMOID,
@@ -23,37 +23,37 @@ _BY_NAME = {
     "linear": LINEAR,
     "log_softmax": LINEAR,
 }
-# Layers and operations with an activation of their own.
+# Layers and operations that apply a fixed activation.
 _BY_TYPE = {
     "Softmax": SOFTMAX,
     "Sigmoid": SIGMOID,
     "HardSigmoid": SIGMOID,
     "LogSoftmax": LINEAR,
-    # Linear in their inputs, whatever these are.
+    # Linear whatever their inputs are.
     "Matmul": LINEAR,
     "Einsum": LINEAR,
 }
-# What changes no value, or only its shape or type.
+# Layers that leave values unchanged in inference, except for shape or dtype.
 _TRANSPARENT = {
     *("Activation", "Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Dropout"),
     *("ActivityRegularization", "GaussianDropout", "GaussianNoise", "AlphaDropout"),
 }
-# Means of several outputs, or over all places, keep what their inputs are.
+# Averages over outputs or positions have the activation of their inputs.
 _MEANS = {"Average", "GlobalAveragePooling2D", "Mean"}
 
 
 def output_activation(model: keras.Model) -> str:
-    """Finds what a classifier's outputs are, from its last activation.
+    """Determines the activation of a classifier's outputs.
 
     Args:
-        model: Functional or Sequential, with one output, (batch, classes).
+        model: Functional or Sequential model with one output, (batch, classes).
 
     Returns:
         One of `OUTPUT_ACTIVATIONS`.
 
     Raises:
-        ValueError: The model ends in another activation, or in a layer that does not
-            tell, or in a softmax over a single output.
+        ValueError: The model ends in another activation, in a layer whose activation is
+            unknown, or in a softmax over a single output.
     """
     try:
         found = _activation_of(model.outputs[0])
@@ -79,22 +79,22 @@ def class_count(outputs: int, activation: str) -> int:
         activation: One of `OUTPUT_ACTIVATIONS`.
 
     Returns:
-        `outputs`; but 2 for one sigmoid or logit, which tells two classes apart.
+        `outputs`, or 2 for a single sigmoid or logit, which separates two classes.
     """
     return 2 if outputs == 1 and activation != SOFTMAX else outputs
 
 
 def to_probabilities(outputs: Any, activation: str) -> np.ndarray:
-    """Turns a classifier's outputs into probabilities.
+    """Converts a classifier's outputs to probabilities.
 
     Args:
-        outputs: (batch, outputs), float.
+        outputs: Outputs of the classifier, (batch, outputs), float.
         activation: One of `OUTPUT_ACTIVATIONS`.
 
     Returns:
-        (batch, classes), float32, 0 to 1. Each row sums to 1, but for several
-        sigmoids, which are probabilities each by itself. One sigmoid p becomes
-        (1 - p, p).
+        (batch, classes), float32, 0 to 1. Each row sums to 1, except for several
+        sigmoids, whose probabilities are independent. A single sigmoid p becomes (1 -
+        p, p).
 
     Example:
         >>> to_probabilities([[0.25]], "sigmoid")
@@ -106,19 +106,17 @@ def to_probabilities(outputs: Any, activation: str) -> np.ndarray:
         return np.concatenate([1 - second, second], axis=-1)
     if activation != LINEAR:
         return values
-    with np.errstate(invalid="ignore"):  # infinity becomes NaN
+    with np.errstate(invalid="ignore"):  # infinite logits give NaN
         powers = np.exp(values - values.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def check_finite(outputs: np.ndarray) -> None:
-    """Checks that a classifier's answers are numbers.
+    """Checks that a classifier's outputs are finite.
 
     Args:
-        outputs: (batch, outputs), float.
-
-    Raises:
-        ValueError: Some are infinite or NaN.
+        outputs: Outputs of the classifier, (batch, outputs), float.
+        ValueError: Some outputs are infinite or NaN.
     """
     bad = int((~np.isfinite(outputs)).any(axis=-1).sum())
     if bad:
@@ -131,13 +129,14 @@ def check_finite(outputs: np.ndarray) -> None:
 
 @raised_recursion_limit()
 def probability_model(model: keras.Model) -> keras.Model:
-    """Returns a model of a classifier's probabilities, as `to_probabilities` does.
+    """Wraps a classifier so that it returns probabilities, as `to_probabilities` does.
 
     Args:
-        model: Functional or Sequential, with one output, (batch, classes).
+        model: Functional or Sequential model with one output, (batch, classes).
 
     Returns:
-        `model` itself where that is what it gives; else one that shares its layers.
+        `model` itself if it returns probabilities already, otherwise a model that
+        shares its layers.
 
     Raises:
         ValueError: See `output_activation`.
@@ -158,7 +157,7 @@ def probability_model(model: keras.Model) -> keras.Model:
 
 
 class _UnknownLayerError(Exception):
-    """Names the layer whose activation is not known."""
+    """The activation of a layer is unknown; the message names the layer."""
 
 
 def _activation_of(tensor: Any) -> str:

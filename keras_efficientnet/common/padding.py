@@ -4,15 +4,15 @@ from __future__ import annotations
 
 
 def same_padding(side: int, kernel: int, stride: int = 1) -> tuple[int, int]:
-    """Returns how many pixels SAME padding adds before and after one side.
+    """Returns the number of pixels that SAME padding adds before and after one axis.
 
-    The output has `ceil(side / stride)` positions; the odd pixel goes to the end.
+    The output has `ceil(side / stride)` positions; an odd pixel is added at the end.
 
     Args:
         side: Size of the image along one axis, pixels.
-        kernel: Size of the kernel along that axis, pixels; of a dilated kernel, from
-            its first to its last pixel.
-        stride: Distance between neighbouring positions, pixels.
+        kernel: Size of the kernel along that axis, pixels, including the gaps of a
+            dilated kernel.
+        stride: Stride along that axis, pixels.
 
     Source:
         tensorflow/core/framework/common_shape_fns.cc, GetWindowedOutputSize.

@@ -1,4 +1,4 @@
-"""Labels and file names made safe to print and to open in a spreadsheet."""
+"""Escaping of labels and file names for terminals and spreadsheets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 
-# What a spreadsheet takes for the beginning of a formula.
+# Characters that begin a formula in a spreadsheet.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _PARTS_OF_GRAPHS = re.compile(
     r"\{\{[^}]*\}\} ?|\[\[.*?\]\]| \[Op:[^\]]*\](?: name: ?\S*)?"
@@ -21,14 +21,14 @@ _TRACES = (
     "Stack trace for op definition",
     "2 root error(s) found",
 )
-_JOINERS = "\u200c\u200d"  # which several scripts and emoji need
+_JOINERS = "\u200c\u200d"  # needed by several scripts and by emoji
 
 
 def printable(text: str | os.PathLike[str]) -> str:
-    r"""Returns a text or path on one line, its control characters written as escapes.
+    r"""Escapes the control characters of a text or path, so that it fits on one line.
 
-    Terminals obey escape sequences, a line break could begin a heading, and bytes of a
-    file name that are not UTF-8 cannot be printed.
+    Terminals interpret escape sequences, a line break could start a Markdown heading,
+    and bytes of a file name that are not UTF-8 cannot be printed.
 
     Example:
         >>> print(printable("cat\x1b[2J"))
@@ -39,7 +39,7 @@ def printable(text: str | os.PathLike[str]) -> str:
 
 
 def tf_reason(error: BaseException) -> str:
-    """Returns what a TensorFlow error says, on one line and without its graph's names.
+    """Returns the message of a TensorFlow error on one line, without graph node names.
 
     Example:
         >>> tf_reason(OSError("{{function_node f}} /a; No such file [Op:ReadFile]"))
@@ -47,16 +47,16 @@ def tf_reason(error: BaseException) -> str:
     """
     text = _PARTS_OF_GRAPHS.sub("", str(getattr(error, "message", error)))
     lines = [_ROOT_ERROR.sub("", line) for line in text.splitlines()]
-    # Indented lines belong to traces, of which an error may have several.
-    told = [x for x in lines if x[:1].strip() and not x.startswith(_TRACES)]
-    return printable(told[0].strip()) if told else type(error).__name__
+    # Indented lines belong to tracebacks, of which an error may contain several.
+    messages = [x for x in lines if x[:1].strip() and not x.startswith(_TRACES)]
+    return printable(messages[0].strip()) if messages else type(error).__name__
 
 
 def csv_cell(text: str) -> str:
-    """Returns a text that no spreadsheet takes for a formula.
+    """Escapes a text that a spreadsheet would interpret as a formula.
 
-    Numbers stay as they are; other texts that begin like a formula get an apostrophe
-    in front.
+    Numbers are kept; other texts that begin like a formula are prefixed with an
+    apostrophe.
 
     Example:
         >>> csv_cell("=1+1"), csv_cell("-0.5"), csv_cell("cat")
@@ -72,7 +72,7 @@ def csv_cell(text: str) -> str:
 
 
 def from_csv_cell(text: str) -> str:
-    """Returns the text that `csv_cell` was given."""
+    """Reverses `csv_cell`."""
     inner = text.removeprefix("'")
     return inner if csv_cell(inner) == text else text
 

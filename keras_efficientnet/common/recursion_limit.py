@@ -1,4 +1,4 @@
-"""Networks with more layers in a row than Python lets functions call each other."""
+"""Raised recursion limit for very deep networks."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import sys
 import threading
 from collections.abc import Iterator
 
-LIMIT = 10_000  # 900 blocks in a row
+LIMIT = 10_000  # enough for 900 consecutive blocks
 _lock = threading.Lock()
-_inside = 0  # blocks, of all threads: the limit is the process's
+_inside = 0  # nested blocks over all threads: the limit belongs to the process
 _before = 0
 
 
 @contextlib.contextmanager
 def raised_recursion_limit() -> Iterator[None]:
-    """Lets Keras build, open and change networks as deep as L2, for a block's time.
+    """Raises Python's recursion limit so that Keras can handle networks as deep as L2.
 
-    Keras follows a graph by a function that calls itself once per layer. L2 has 925
-    in a row, and Python's limit is 1,000 calls, those of the caller included: what
-    works in a script would fail in a notebook or under a test runner.
+    Keras traverses a graph recursively, one call per layer. L2 has 925 consecutive
+    layers, and Python's limit of 1,000 calls includes those of the caller: what works
+    in a script would fail in a notebook or under a test runner.
 
-    Factories, `reset_classifier`, `class_maps`, the trainer and the exporter use it
-    themselves.
+    The factories, `reset_classifier`, `class_maps`, the trainer and the exporter use it
+    already; you need it for your own calls of Keras on such networks.
 
     Example:
         >>> import keras, keras_efficientnet

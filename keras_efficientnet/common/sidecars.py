@@ -14,22 +14,23 @@ from ..preprocessing import EvalPreprocessing
 from .files import read_regular, write_text
 from .output_activation import OUTPUT_ACTIVATIONS
 
-LABELS_FILE = "labels.txt"  # a class name per line, in index order
+LABELS_FILE = "labels.txt"  # one class name per line, in index order
 PREPROCESSING_FILE = "preprocessing.json"
 _SHOWN = 5  # names in an error
 
 
 @dataclasses.dataclass(frozen=True)
 class Sidecars:
-    """What lies beside a model, or inside an artefact.
+    """Content of the sidecar files of a model or artefact.
 
     Attributes:
-        labels: Class names in index order; None: not known.
-        preprocessing: Fields of `EvalPreprocessing`, those that are known.
-        output_activation: See `output_activation`; None: not known.
-        artefacts: File or folder name -> digest of the artefacts that these sidecars
-            belong to; None: of whatever model lies in the folder.
-        model: Digest of the model that the artefacts were made of, or None.
+        labels: Class names in index order; None if unknown.
+        preprocessing: Known fields of `EvalPreprocessing`.
+        output_activation: Activation of the outputs, see `output_activation`; None if
+            unknown.
+        artefacts: File or folder name -> digest of each artefact that these sidecars
+            belong to; None if they belong to any model in the folder.
+        model: Digest of the model that the artefacts were exported from, or None.
     """
 
     labels: tuple[str, ...] | None = None
@@ -39,20 +40,20 @@ class Sidecars:
     model: str | None = None
 
     def belong_to(self, path: Path) -> bool:
-        """Tells whether these sidecars were written for a file or folder."""
+        """Returns whether these sidecars were written for a file or folder."""
         if self.artefacts is None:
             return True
         return self.artefacts.get(path.name) == digest(path)
 
 
 def read_sidecars(folder: Path) -> Sidecars:
-    """Reads labels.txt and preprocessing.json, where they exist.
+    """Reads labels.txt and preprocessing.json, if they exist.
 
     Args:
         folder: Folder of the model.
 
     Raises:
-        ValueError: A file is not what it must be; the message names it.
+        ValueError: A file is invalid; the message names it.
     """
     labels, fields = folder / LABELS_FILE, folder / PREPROCESSING_FILE
     found = Sidecars()
@@ -67,10 +68,10 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     """Reads class names, one per line.
 
     Args:
-        path: Path of a text file in UTF-8, with or without byte order mark.
+        path: Path of a text file in UTF-8, with or without a byte order mark.
 
     Raises:
-        ValueError: It is missing, in another encoding, or has empty or repeated names.
+        ValueError: The file is missing, is not UTF-8, or has empty or repeated names.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -83,8 +84,9 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
 def parse_labels(text: str) -> tuple[str, ...]:
     r"""Splits the text of a labels.txt into class names.
 
-    Only line feeds end a name, since class names may hold all other characters that
-    Python counts as line ends. Where every line ends in CR LF, that is the line end.
+    Only line feeds separate names, because class names may contain the other characters
+    that Python treats as line boundaries. If every line ends in CR LF, that is the
+    separator.
 
     Example:
         >>> parse_labels("cat\ndog\x85\n")
@@ -97,20 +99,20 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 
 def format_labels(labels: Sequence[str]) -> str:
-    """Returns the text of a labels.txt.
+    """Formats class names as the text of a labels.txt.
 
     Args:
         labels: Class names in index order.
 
     Raises:
-        ValueError: A name would not be read back as it is.
+        ValueError: A name would not survive the round trip.
     """
     text = "".join(f"{label}\n" for label in labels)
     if parse_labels(text) != tuple(labels) or text.startswith("\ufeff"):
         odd = [name for name in labels if "\n" in name or name.endswith("\r")]
         raise ValueError(
-            "Class names must be without line feeds at any place, carriage returns at "
-            f"the end and byte order marks. Received: {_listed(odd or labels)}"
+            "Class names must not contain line feeds, end with a carriage return or "
+            f"begin with a byte order mark. Received: {_listed(odd or labels)}"
         )
     for label in labels:
         try:
@@ -128,7 +130,7 @@ def write_labels(labels: Sequence[str], path: Path) -> None:
 
     Args:
         labels: Class names in index order.
-        path: File to write.
+        path: Path of the file.
 
     Raises:
         ValueError: See `format_labels`.
@@ -142,10 +144,10 @@ def check_labels(labels: Sequence[str], classes: int, origin: str) -> None:
     Args:
         labels: Class names in index order.
         classes: Number of the model's classes.
-        origin: Model or file, for the error.
+        origin: Name of the model or file, for error messages.
 
     Raises:
-        ValueError: Names are missing, empty, repeated or too many.
+        ValueError: The number of names differs, or names are empty or repeated.
     """
     if len(labels) != classes:
         raise ValueError(
@@ -156,7 +158,7 @@ def check_labels(labels: Sequence[str], classes: int, origin: str) -> None:
     if empty:
         raise ValueError(
             "A class name must not be empty. "
-            f"Received: {origin} with nothing in line {', '.join(empty[:_SHOWN])}"
+            f"Received: {origin}, where line {', '.join(empty[:_SHOWN])} is empty"
         )
     counts = collections.Counter(labels)
     repeated = [label for label, count in counts.items() if count > 1]
@@ -168,14 +170,14 @@ def check_labels(labels: Sequence[str], classes: int, origin: str) -> None:
 
 
 def parse_preprocessing(text: str, origin: str) -> Sidecars:
-    """Reads the text of a preprocessing.json.
+    """Parses the text of a preprocessing.json.
 
     Args:
-        text: JSON, an object.
-        origin: Name of the file, for the error.
+        text: Text of the file, a JSON object.
+        origin: Name of the file, for error messages.
 
     Raises:
-        ValueError: It is no such text.
+        ValueError: The text is not valid.
     """
     try:
         values = json.loads(text)
@@ -199,7 +201,7 @@ def parse_preprocessing(text: str, origin: str) -> Sidecars:
 
 
 def _current_names(fields: dict[str, Any]) -> dict[str, Any]:
-    """Renames the fields of files that version 0.1 wrote before its release."""
+    """Renames fields of files written by pre-releases of version 0.1."""
     fields = dict(fields)
     if "resize" in fields:
         fields["interpolation"] = fields.pop("resize")
@@ -215,7 +217,7 @@ def format_preprocessing(
     artefacts: Mapping[str, str] | None = None,
     model: str | None = None,
 ) -> str:
-    """Returns the text of a preprocessing.json; see `Sidecars` on the arguments."""
+    """Formats the text of a preprocessing.json; `Sidecars` explains the arguments."""
     fields = dataclasses.asdict(preprocessing)
     fields["output_activation"] = output_activation
     if artefacts is not None:
@@ -224,7 +226,7 @@ def format_preprocessing(
 
 
 def digest(path: Path) -> str:
-    """Returns the SHA-256 of a file, or of all names and files of a folder."""
+    """Returns the SHA-256 of a file, or of the names and contents in a folder."""
     if path.is_file():
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -239,7 +241,7 @@ def _read(path: Path) -> str:
         return read_regular(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path.name} must be text in UTF-8; save it in that encoding. "
+            f"{path.name} must be UTF-8 text; save it in that encoding. "
             f"Received: {path} ({error})"
         ) from error
 

@@ -22,7 +22,7 @@ from .image_folders import (
 )
 from .plain_text import printable
 
-WHOLE = "whole"  # key of a folder that is not divided into splits
+WHOLE = "whole"  # key of a data set without splits
 
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -32,13 +32,13 @@ _SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _ORDER = ("train", "validation", "test")
-# Words beside the split's in names of folders: seg_train, train_images, val-set.
+# Other words in names of split folders: seg_train, train_images, val-set.
 _FILLERS = {"seg", "set", "img", "imgs", "image", "images", "data", "dataset", "split"}
-_MOST_WRAPPERS = 8  # folders that hold nothing but a folder
+_MOST_WRAPPERS = 8  # nested folders that only contain another folder
 
 
 def split_of(name: str) -> str | None:
-    """Returns the split that a folder is named after, or None.
+    """Returns the split that a folder name refers to, or None.
 
     Args:
         name: Name of a folder.
@@ -53,27 +53,27 @@ def split_of(name: str) -> str | None:
 
 
 def find_splits(folder: str | os.PathLike[str]) -> dict[str, Path]:
-    """Finds the split folders of a data set.
+    """Finds the training, validation and test folders of a data set.
 
-    Splits are known by their usual names in any case ("train", "Training", "valid",
-    "val", "dev", "test", "seg_train", "val2017") where they hold class folders. A
-    folder that only wraps the data is entered.
+    Folders that hold class folders are recognised by the usual names of splits in any
+    case ("train", "Training", "valid", "val", "dev", "test", "seg_train", "val2017"). A
+    folder that only wraps the data is unwrapped.
 
     Args:
-        folder: Path of a folder that holds class folders, or split folders with class
-            folders in them.
+        folder: Path of a folder that holds class folders, or split folders that hold
+            class folders.
 
     Returns:
-        Split ("train", "validation", "test") -> folder of its class folders; or `WHOLE`
-        -> folder of the class folders of all images.
+        Split ("train", "validation", "test") -> folder that holds its class folders; or
+        `WHOLE` -> that folder for a data set without splits.
 
     Raises:
-        ValueError: There is no such folder, or what its folders are is not clear.
+        ValueError: The folder does not exist, or its layout is ambiguous.
     """
     given = existing_folder(folder)
     root = _unwrap(given)
     if root != given:
-        warnings.warn(f"Images are taken from {printable(root)}", stacklevel=2)
+        warnings.warn(f"Using the images in {printable(root)}", stacklevel=2)
     children = list_class_folders(root)
     splits: dict[str, Path] = {}
     unused: list[Path] = []
@@ -85,7 +85,7 @@ def find_splits(folder: str | os.PathLike[str]) -> dict[str, Path]:
         elif name in splits:
             both = shorten([os.path.relpath(splits[name], root), child.name])
             raise ValueError(
-                f"{printable(root)} must have one folder for the {name} split. "
+                f"{printable(root)} must have only one folder for the {name} split. "
                 f"Received: {both}"
             )
         else:
@@ -100,14 +100,14 @@ def find_splits(folder: str | os.PathLike[str]) -> dict[str, Path]:
 
 
 def open_image_folder(folder: str | os.PathLike[str]) -> ImageFolder:
-    """Opens a folder of images, or of class folders.
+    """Opens a folder of images or of class folders.
 
     Args:
         folder: Path of a folder that holds images, or class folders with images at any
-            depth; class folders without images are left out.
+            depth. Class folders without images are left out.
 
     Raises:
-        ValueError: There is no such folder, it holds no image, or both images and
+        ValueError: The folder does not exist, holds no images, holds both images and
             class folders, or is divided into splits.
     """
     root = existing_folder(folder)
@@ -124,7 +124,7 @@ def open_image_folder(folder: str | os.PathLike[str]) -> ImageFolder:
     splits = find_splits(root)
     if WHOLE not in splits:
         raise ValueError(
-            "A folder to take all images from must not be divided into splits; pass "
+            "A folder of images must not be divided into splits here; pass "
             f"one of {shorten([str(path) for path in splits.values()])}. "
             f"Received: {printable(root)}"
         )
@@ -135,11 +135,11 @@ def open_image_folder(folder: str | os.PathLike[str]) -> ImageFolder:
 
 
 def _unwrap(folder: Path, *, is_split: bool = False, depth: int = 0) -> Path:
-    """Returns the folder in which a sole subfolder holds the data, at any depth."""
+    """Follows folders with a single subfolder down to the folder with the data."""
     children = list_class_folders(folder)
     if len(children) != 1 or depth == _MOST_WRAPPERS or loose_images(folder):
         return folder
-    # In a split folder, seg_train/seg_train/ is a wrapper as well.
+    # Inside a split folder, a wrapper may repeat its name: seg_train/seg_train/.
     if split_of(children[0].name) and not is_split:
         return folder
     inner = _unwrap(children[0], is_split=is_split, depth=depth + 1)
@@ -149,7 +149,7 @@ def _unwrap(folder: Path, *, is_split: bool = False, depth: int = 0) -> Path:
 
 
 def _is_unlabelled(test: Path | None, train: Path) -> bool:
-    """Tells whether all test images are in one folder that is not a class."""
+    """Returns whether all test images are in a single folder that is not a class."""
     if test is None:
         return False
     names = [path.name for path in list_class_folders(test)]
@@ -159,13 +159,13 @@ def _is_unlabelled(test: Path | None, train: Path) -> bool:
 def _check_unused(
     root: Path, splits: Mapping[str, Path], unused: Sequence[Path]
 ) -> None:
-    """Refuses folders that may be meant to count, and warns about the others."""
+    """Rejects unused folders that may be part of the data, and warns about others."""
     filled = [path for path in unused if holds_images(path)]
     for path in filled:
         if split_of(path.name) in {"train", "validation"} - splits.keys():
             raise ValueError(
-                f"{printable(path)} must have one subfolder per class, as "
-                f"{shorten([p.name for p in splits.values()])} has. It has none."
+                f"{printable(path)} must have one subfolder per class, like "
+                f"{shorten([p.name for p in splits.values()])}, but has none."
             )
     unnamed = [path.name for path in filled if split_of(path.name) is None]
     if unnamed and len(splits) == 1:
@@ -173,20 +173,20 @@ def _check_unused(
         raise ValueError(
             f"{printable(root)} must hold either split folders or class folders. "
             f"Received: {printable(split.name)} with class folders inside, besides "
-            f"{shorten(unnamed)}; pass {printable(split)} to leave these out"
+            f"{shorten(unnamed)}; pass {printable(split)} to use only that folder"
         )
     if unused:
         names = shorten([os.path.relpath(path, root) for path in unused])
-        text = f"{printable(root)} has folders that are not used: {names}"
+        text = f"{printable(root)} has unused folders: {names}"
         warnings.warn(text, stacklevel=3)
 
 
 def _check_no_flat_splits(root: Path, children: Sequence[Path]) -> None:
-    """Refuses split folders without class folders, where they are not classes."""
+    """Rejects split folders without class folders."""
     named = [path for path in children if split_of(path.name)]
     others = [path for path in children if path not in named and holds_images(path)]
     if len({split_of(path.name) for path in named}) > 1 or (named and not others):
         raise ValueError(
-            f"{printable(named[0])} must have one subfolder per class. It has none. "
+            f"{printable(named[0])} must have one subfolder per class, but has none. "
             f"Received: {printable(root)}"
         )

@@ -1,4 +1,4 @@
-"""Cost of networks: parameters, multiply-adds, memory and latency."""
+"""Cost of networks: parameters, multiply-adds, activation memory and latency."""
 
 from .budget import BudgetFit, fit_budget
 from .model_cost import (

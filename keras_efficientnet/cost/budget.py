@@ -1,4 +1,4 @@
-"""The largest network within a budget of multiply-adds, parameters or latency."""
+"""Search for the largest network within a compute, size or latency budget."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from ..scaling import Scaling, check_positive, compound
 from .model_cost import Cost
 from .planning import plan_cost
 
-_TIMING_STRIDE = 100  # steps of 0.01: the cost doubles
+_TIMING_STRIDE = 100  # steps of 0.01, over which the cost doubles
 _TIMING_STEP = 10
-_ROUNDING_REACH = 50  # steps of 0.01: multiply-adds grow by over a third
-_STEP_LIMIT = 2000  # bound where a coefficient of 1 gives none
+_ROUNDING_REACH = 50  # steps of 0.01, over which multiply-adds grow by over a third
+_STEP_LIMIT = (
+    2000  # upper bound for a coefficient of 1, which does not bound the search
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class BudgetFit:
-    """The network that `fit_budget` found.
+    """Result of `fit_budget`.
 
     Attributes:
         phi: Compound coefficient, a multiple of 0.01.
-        scaling: What `phi` scales depth, width and resolution by.
+        scaling: Depth, width and resolution ratios that `phi` stands for.
         resolution: Image side, pixels.
         cost: Parameters, multiply-adds and activation memory.
-        latency_ms: For one image on one thread of TFLite, float32; None when it was
-            not asked for.
+        latency_ms: Latency of one image on one TFLite thread, float32; None unless a
+            latency budget was passed.
     """
 
     phi: float
@@ -48,38 +50,38 @@ def fit_budget(
     lite: bool = False,
     latency_ms: float | None = None,
 ) -> BudgetFit:
-    """Finds the largest `phi` whose network stays within a budget.
+    """Finds the largest `phi` whose network fits a budget.
 
-    Nothing is built, unless `latency_ms` is given. `from_phi(fit.phi)` builds the
-    result.
+    Costs are computed analytically; only `latency_ms` requires building networks. Use
+    `from_phi(fit.phi)` to build the result.
 
     Args:
-        flops: Most multiply-adds for one image.
-        params: Most trainable parameters.
+        flops: Maximum number of multiply-adds for one image.
+        params: Maximum number of trainable parameters.
         alpha: Depth ratio of one step of `phi`.
         beta: Width ratio of one step of `phi`.
         gamma: Resolution ratio of one step of `phi`.
         classes: Number of classes of the classifier.
-        lite: Whether to fit a Lite net.
-        latency_ms: Most milliseconds for one image on one thread of TFLite in
-            float32, on this machine, of the thread's own time. About seven networks are
-            built, converted and timed, the largest of them up to twice as slow as the
-            budget; what was timed before is remembered. `phi` is then found to 0.1,
-            because timing is no more exact than that.
+        lite: Whether to fit a Lite network.
+        latency_ms: Maximum latency of one image on one TFLite thread in float32,
+            measured on this machine as CPU time of the thread, milliseconds. About
+            seven networks are built, converted and timed, the largest up to twice as
+            slow as the budget; measurements are cached. `phi` is then found to 0.1,
+            because timing is not more precise than that.
 
     Returns:
-        The coefficient, to 0.01, with its scaling and cost. Where both budgets are
-        given the network meets both. Rounding makes costs rise in steps, now and
-        then back by one, so the network just above may be within the budget in
-        one respect; the result is the largest that is within in all.
+        The coefficient, to 0.01, with its scaling and cost. The network meets all given
+        budgets. Because of rounding, costs grow in steps and occasionally drop by one,
+        so a slightly larger network may meet one of several budgets; the result is the
+        largest that meets all of them.
 
     Raises:
-        ValueError: No budget is given, it is not above 0, or no network with
-            images of at least 32 pixels is that small.
+        ValueError: No budget is given, a budget is not above 0, or no network for
+            images of at least 32 pixels fits.
         ImportError: `latency_ms` is given, and TensorFlow or LiteRT is not installed.
 
     Source:
-        arXiv:1905.11946, section 3.3, equation 2: maximise under a budget.
+        arXiv:1905.11946, section 3.3, equation 2 (maximisation under a budget).
     """
     limits = {"flops": flops, "params": params}
     given = {name: limit for name, limit in limits.items() if limit is not None}
@@ -139,8 +141,8 @@ def _largest_within(
     while high - low > 1:  # overrun(low) <= 1 < overrun(high), or high is the end
         middle = (low + high) // 2
         low, high = (middle, high) if overrun(middle) <= 1 else (low, middle)
-    # Costs are not quite monotonic: look for a later one, as far as one step of
-    # rounding can reach.
+    # Costs are not strictly monotonic: also try the larger steps within reach of one
+    # rounding step.
     later = range(low + 1, min(low + _ROUNDING_REACH, largest) + 1)
     return max([low, *(step for step in later if overrun(step) <= 1)])
 
@@ -148,10 +150,10 @@ def _largest_within(
 def _gallop(
     is_within: Callable[[int], bool], smallest: int, largest: int
 ) -> int | None:
-    """Finds a large step that is within, asking for none that is far beyond.
+    """Finds a large step within the budget without testing steps far beyond it.
 
-    Every question is answered by a measurement, and one of a far larger network would
-    take minutes. So this goes from the base by one `phi` at a time.
+    Each test is a measurement, which takes minutes for a much larger network, so the
+    search advances from the base network by one `phi` at a time.
     """
     step = min(max(0, smallest), largest)
     low, high = None, None
@@ -174,14 +176,14 @@ def _gallop(
 
 
 def _time(fit: BudgetFit, classes: int, lite: bool) -> float:
-    # Imported here, because only timing needs TensorFlow.
+    # Imported here because only timing needs TensorFlow.
     from .tflite_latency import tflite_latency
 
     return tflite_latency(_variant_of(fit.scaling, lite), classes)
 
 
 def _step_bounds(alpha: float, gamma: float) -> tuple[int, int]:
-    # From 32 pixels up to 26 blocks in the largest stage (of 4 in the base).
+    # From 32 pixels to 26 blocks in the largest stage (4 in the base network).
     smallest, largest = -_STEP_LIMIT, _STEP_LIMIT
     if gamma > 1:
         smallest = max(smallest, math.ceil(100 * math.log(32 / 224) / math.log(gamma)))

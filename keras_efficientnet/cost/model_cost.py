@@ -1,4 +1,4 @@
-"""Parameters, multiply-adds and activation memory, per layer and in total."""
+"""Parameters, multiply-adds and activation memory of a built model, per layer."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """What one layer costs for one image.
+    """Cost of one layer for one image.
 
     Attributes:
-        name: Of the layer; nested models are told by "outer/inner".
+        name: Name of the layer, "outer/inner" for layers of a nested model.
         kind: Class name of the layer.
-        inputs: Names of the layers it reads.
-        output_shape: Without the batch.
-        params: Weights, trainable or not.
-        trainable_params: Those that training changes.
-        multiply_adds: The paper's FLOPs: one multiplication and one addition.
-        activation_bytes: Size of the output.
+        inputs: Names of the layers whose outputs it reads.
+        output_shape: Output shape without the batch axis.
+        params: Number of parameters, trainable or not.
+        trainable_params: Number of trainable parameters.
+        multiply_adds: Number of multiply-adds, which the paper calls FLOPs.
+        activation_bytes: Size of the output, bytes.
     """
 
     name: str
@@ -43,34 +43,34 @@ class LayerCost:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a network costs for one image.
+    """Cost of a network for one image.
 
     Attributes:
-        layers: Each layer's share, input to output.
+        layers: Cost of each layer, from input to output.
     """
 
     layers: tuple[LayerCost, ...]
 
     @property
     def params(self) -> int:
-        """Weights, moving statistics included."""
+        """Number of parameters, moving statistics included."""
         return sum(layer.params for layer in self.layers)
 
     @property
     def trainable_params(self) -> int:
-        """Weights that training changes; what papers print."""
+        """Number of trainable parameters, the figure that papers report."""
         return sum(layer.trainable_params for layer in self.layers)
 
     @property
     def multiply_adds(self) -> int:
-        """The paper's FLOPs."""
+        """Number of multiply-adds, which the paper calls FLOPs."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def peak_activation_bytes(self) -> int:
-        """Most bytes of outputs that are needed at one time in inference.
+        """Peak memory of layer outputs during inference, bytes.
 
-        An output is held until its last reader has run; no layer works in place.
+        An output is kept until its last consumer has run; no layer works in place.
         """
         last_reader = {layer.name: i for i, layer in enumerate(self.layers)}
         for i, layer in enumerate(self.layers):
@@ -99,31 +99,31 @@ def profile(
     *,
     multiply_adds: Mapping[str, int] | None = None,
 ) -> Cost:
-    """Counts what a built model costs for one image.
+    """Computes the cost of a built model for one image.
 
     Args:
         model: Functional or Sequential Keras model with one input.
-        input_shape: (height, width, channels) to count for; needed when the model
-            leaves height and width open.
-        multiply_adds: Multiply-adds for one image, by name, of layers whose cost is
-            not known.
+        input_shape: Input shape, (height, width, channels); required if the model
+            accepts images of any size.
+        multiply_adds: Layer name -> multiply-adds for one image, for layers of unknown
+            cost.
 
     Returns:
-        The cost of each layer. Bytes are those of each layer's compute dtype.
+        The cost of each layer, with bytes in the layer's compute dtype.
 
     Raises:
-        ValueError: The input shape is not known, or a layer is of a type whose
-            cost is not known; the message names it.
+        ValueError: The input shape is unknown, or a layer has a type of unknown cost;
+            the message names it.
 
     Source:
-        Convention of the paper's Table 2: biases, normalisation and activations
-        count as free, and so does every layer without weights, such as augmentation,
-        arithmetic and Lambda.
+        Convention of the paper's Table 2: biases, normalisation and activations are not
+        counted, nor are layers without weights, such as augmentation, arithmetic and
+        Lambda.
     """
     shape = tuple(input_shape or single_input(model).shape[1:])
     if any(side is None for side in shape):
         raise ValueError(
-            "`input_shape` must be given, because the model takes images of any "
+            "`input_shape` must be given because the model takes images of any "
             f"size. Received: input_shape={input_shape}, model input {shape}"
         )
     walk = _Walk(multiply_adds or {})
@@ -132,18 +132,20 @@ def profile(
 
 
 class _Walk:
-    """Visits the calls of a model in order, nested models included."""
+    """Traverses the layer calls of a model in order, nested models included."""
 
     def __init__(self, known: Mapping[str, int]) -> None:
-        self._known = known  # multiply-adds by the names of layers
+        self._known = known  # layer name -> multiply-adds
         self.rows: list[LayerCost] = []
-        self._counted: set[int] = set()  # weights, so that shared ones count once
-        self._calls: collections.Counter[str] = collections.Counter()  # by layer
+        self._counted: set[int] = (
+            set()
+        )  # ids of weights, so that shared ones count once
+        self._calls: collections.Counter[str] = collections.Counter()  # per layer
 
     def visit(
         self, model: Any, inputs: list[tuple[str, Shape]], prefix: str
     ) -> list[tuple[str, Shape]]:
-        """Adds the rows of `model`, returns (row name, shape) of its outputs."""
+        """Adds the rows of `model` and returns (row name, shape) of its outputs."""
         known = {
             id(tensor): given
             for tensor, given in zip(model.inputs, inputs, strict=True)
@@ -190,7 +192,7 @@ class _Walk:
         if kind in _PRODUCTS or (has_weights and kind not in _FREE):
             raise ValueError(
                 "`model` must consist of layers without weights and of "
-                f"{', '.join(sorted([*_MULTIPLY_ADDS, *_FREE]))}; give the cost of "
+                f"{', '.join(sorted([*_MULTIPLY_ADDS, *_FREE]))}; pass the cost of "
                 f"others, `profile(model, multiply_adds={{{label!r}: 1000}})`. "
                 f"Received: layer {label!r} of type {kind}"
             )
@@ -229,7 +231,7 @@ def _output_shapes(node: Any, shapes: list[Shape]) -> list[Shape]:
     if hasattr(layer, "compute_output_shape"):
         found = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
         if len(node.output_tensors) == 1:
-            return [tuple(found)]  # Keras 2 has a type of its own
+            return [tuple(found)]  # Keras 2 has its own type
         return [tuple(shape) for shape in found]
     inputs = {
         id(tensor): keras.KerasTensor(shape, tensor.dtype)
@@ -241,33 +243,33 @@ def _output_shapes(node: Any, shapes: list[Shape]) -> list[Shape]:
 
 
 def single_input(model: Any) -> Any:
-    """Returns the input of a model that has one.
+    """Returns the only input of a model.
 
     Args:
         model: Keras model.
 
     Raises:
-        ValueError: The model has several inputs, or `layer_calls` refuses it.
+        ValueError: The model has several inputs, or `layer_calls` rejects it.
     """
     inputs = _graph(model).inputs
     if len(inputs) != 1:
         names = ", ".join(tensor.name for tensor in inputs)
         raise ValueError(
-            f"`model` must have one input, images. Received: model {model.name!r} with "
+            f"`model` must have one input. Received: model {model.name!r} with "
             f"{len(inputs)}: {names}"
         )
     return inputs[0]
 
 
 def layer_calls(model: Any) -> list[Any]:
-    """Lists the layer calls of a functional or sequential model, in order.
+    """Lists the layer calls of a functional or Sequential model in order.
 
     Args:
         model: Keras model.
 
     Raises:
-        ValueError: The model is a subclass with a `call` of its own, which says
-            nothing about its layers, or it has not been built.
+        ValueError: The model is a subclass with its own `call`, so its graph is
+            unknown, or it has not been built.
     """
     depths = _graph(model)._nodes_by_depth
     nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
@@ -278,7 +280,7 @@ def _graph(model: Any) -> Any:
     graph = getattr(model, "_functional", None) or model  # Sequential wraps one
     if not hasattr(graph, "_nodes_by_depth"):
         raise ValueError(
-            "`model` must be functional, or sequential with a known input; wrap other "
+            "`model` must be functional, or Sequential with a known input; wrap other "
             "parts as layers of `keras.Model(inputs, outputs)`. "
             f"Received: model {model.name!r} of class {type(model).__name__}"
         )
@@ -286,7 +288,7 @@ def _graph(model: Any) -> Any:
 
 
 def is_model(layer: Any) -> bool:
-    """Tells whether a layer is itself a model of layers."""
+    """Returns whether a layer is itself a model."""
     return hasattr(layer, "_nodes_by_depth") or hasattr(layer, "_functional")
 
 
@@ -316,7 +318,7 @@ _MULTIPLY_ADDS: dict[str, Callable[[Any, Shape, Shape], int]] = {
     "Conv2DTranspose": _transposed_conv,
     "Dense": _conv,
 }
-# Layers with weights, and still no multiply-adds by the paper's convention.
+# Layers with weights that count as free by the paper's convention.
 _FREE = frozenset(
     (
         "BatchNormalization",
@@ -327,7 +329,7 @@ _FREE = frozenset(
         "RMSNormalization",
     )
 )
-# What multiplies matrices without weights of its own: it is not free.
+# Layers that multiply matrices without having weights: they are not free.
 _PRODUCTS = frozenset(
     (
         *("AdditiveAttention", "Attention", "Dot", "DotProductAttention", "Matmul"),

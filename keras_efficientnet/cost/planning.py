@@ -1,4 +1,4 @@
-"""The cost of a network that nobody has built."""
+"""Analytic cost of a network, without building it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .model_cost import Cost, LayerCost, Shape
 def plan_cost(
     variant: Variant, classes: int = 1000, channels: int = 3, resolution: int = 0
 ) -> Cost:
-    """Counts what `build` would make of `variant`, without building it.
+    """Computes the cost of a variant without building it.
 
     Args:
         variant: Row of `VARIANTS`, or any other scaling.
         classes: Number of classes of the classifier.
         channels: Channels of the input.
-        resolution: Image side, pixels; 0 takes the variant's.
+        resolution: Image side, pixels; 0 for the variant's own.
 
     Returns:
         The cost of each layer in float32, equal to `profile` of the built model.
@@ -60,7 +60,7 @@ def _plan_block(rows: _Rows, block: Block) -> None:
 
 
 class _Rows:
-    """Collects the rows of a plan; each method adds one layer after the last."""
+    """Rows of an analytic cost; each method appends one layer."""
 
     def __init__(self, shape: Shape) -> None:
         self.rows: list[LayerCost] = []

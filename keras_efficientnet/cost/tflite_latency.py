@@ -1,4 +1,4 @@
-"""How long one image takes, measured on this machine."""
+"""TFLite latency, measured on this machine."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ import numpy as np
 from ..architecture import Variant, block_plan
 from ..common.files import cache_dir, write_text
 
-WARM_UP = 3  # runs that do not count
+WARM_UP = 3  # discarded runs
 MAX_RUNS = 50
-MAX_SECONDS = 1.0  # of measuring; a slow network gets fewer runs, at least 3
+MAX_SECONDS = 1.0  # of measurement; a slow network gets fewer runs, at least 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """How long one image takes on one thread, milliseconds.
+    """Latency of one image on one thread, milliseconds.
 
     Attributes:
-        median_ms: Half of the runs are quicker.
-        p95_ms: 95 of 100 runs are quicker.
+        median_ms: Median over the runs.
+        p95_ms: 95th percentile over the runs.
     """
 
     median_ms: float
@@ -41,11 +41,12 @@ class Latency:
 def time_calls(
     run: Callable[[], object], clock: Callable[[], float] = time.perf_counter
 ) -> Latency:
-    """Measures how long a call takes.
+    """Measures the latency of a call.
 
     Args:
-        run: Classifies one image.
-        clock: Seconds; `time.thread_time` leaves out the time of other processes.
+        run: Function that classifies one image.
+        clock: Function that returns seconds; `time.thread_time` excludes the time of
+            other processes.
     """
     for _ in range(WARM_UP):
         run()
@@ -59,39 +60,40 @@ def time_calls(
 
 
 def tflite_latency(variant: Variant, classes: int = 1000) -> float:
-    """Returns how long one image takes on one thread of TFLite, in float32.
+    """Measures the latency of one image on one TFLite thread, in float32.
 
-    It is the thread's own time, so that what else the machine does is not remembered as
-    the network's. What was measured on this machine before is read from a file; see
-    `cache_path`.
+    CPU time of the thread is measured, so that other load on the machine does not
+    count. Results are cached on disk; see `cache_path`.
 
     Args:
-        variant: Scaling of the network; the weights, which do not matter, are random.
+        variant: Scaling of the network. Its weights are random, which does not affect
+            the latency.
         classes: Number of classes of the classifier.
 
     Returns:
-        Median, milliseconds.
+        Median latency, milliseconds.
 
     Raises:
         ImportError: TensorFlow or LiteRT is not installed.
-        ValueError: Keras does not run on TensorFlow.
+        ValueError: Keras does not use the TensorFlow backend.
     """
     key = _key(variant, classes)
     known = _read_cache()
     if key not in known:
         found = _measure_tflite(variant, classes).median_ms
-        known = _read_cache() | {key: found}  # others may have written meanwhile
-        # A machine without a home measures, too.
+        known = _read_cache() | {key: found}  # other processes may have written
+        # Without a writable cache, the measurement still counts.
         with contextlib.suppress(OSError):
             _write_cache(known)
     return float(known[key])
 
 
 def cache_path() -> pathlib.Path:
-    """Returns the file that keeps what was measured.
+    """Returns the path of the file that caches measurements.
 
-    It is in Keras' folder, ~/.keras or KERAS_HOME, and named after the machine and the
-    runtime: another processor, or another version of LiteRT, is measured anew.
+    It lies in the cache folder, under ~/.keras or $KERAS_HOME, and its name is a hash
+    of the machine and the runtime, so that another processor or version of LiteRT has
+    its own file.
     """
     machine = [_processor(), str(os.cpu_count()), platform.machine()]
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -101,7 +103,7 @@ def cache_path() -> pathlib.Path:
 
 
 def _measure_tflite(variant: Variant, classes: int) -> Latency:
-    # Imported here, because the models themselves need neither.
+    # Imported here because the models themselves need neither.
     try:
         from ai_edge_litert.interpreter import Interpreter
 
@@ -129,14 +131,14 @@ def _convert(variant: Variant, classes: int) -> bytes:
 
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
-            "Latency can be measured with Keras' TensorFlow backend only. "
+            "Latency can only be measured with Keras' TensorFlow backend. "
             f"Received: {keras.backend.backend()!r}"
         )
     shape = (1, variant.resolution, variant.resolution, 3)
     model = build(variant, classes=classes)
     call = tf.function(lambda images: model(images, training=False), autograph=False)
     function = call.get_concrete_function(tf.TensorSpec(shape, tf.float32))
-    # The converter would leave Keras' variables as they are, ten times as slow.
+    # The converter would keep Keras' variables, which makes the model ten times slower.
     frozen = convert_variables_to_constants_v2(function)
     return tf.lite.TFLiteConverter.from_concrete_functions(
         [frozen], tf.Module()
@@ -144,7 +146,7 @@ def _convert(variant: Variant, classes: int) -> bytes:
 
 
 def _key(variant: Variant, classes: int) -> str:
-    # The resolved plan, because many scalings round to one network.
+    # Hash of the resolved plan, because many scalings round to the same network.
     ends = (variant.stem_filters, variant.head_filters, variant.resolution, classes)
     text = repr((ends, variant.lite, block_plan(variant)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -162,7 +164,7 @@ def _processor() -> str:
 def _read_cache() -> dict[str, Any]:
     try:
         found = json.loads(cache_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there, or damaged: measured again
+    except (OSError, ValueError):  # missing or damaged: measure again
         return {}
     return found if isinstance(found, dict) else {}
 

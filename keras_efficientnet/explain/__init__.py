@@ -1,4 +1,4 @@
-"""Class activation maps: where in an image a network sees a class."""
+"""Class activation maps."""
 
 from .activation_maps import METHODS, class_maps, flatten, heatmaps, with_features
 

@@ -1,4 +1,4 @@
-"""Where in an image a network sees a class."""
+"""Class activation maps (CAM and Grad-CAM)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..cost import is_model, layer_calls, single_input
 from .gradients import gradient
 
 METHODS = ("cam", "grad_cam")
-_ENDS = ("softmax", "sigmoid", "linear")  # activations of the last dense layer
+_ENDS = ("softmax", "sigmoid", "linear")  # allowed activations of the last dense layer
 
 
 @raised_recursion_limit()
@@ -24,27 +24,28 @@ def class_maps(
     classes: int | Sequence[int] | None = None,
     method: str = "cam",
 ) -> np.ndarray:
-    """Tells how much each place in an image speaks for a class.
+    """Computes class activation maps, by CAM or Grad-CAM.
 
     Args:
-        model: A classifier, perhaps of models within models; of any input size.
-        images: As the model takes them, (batch, height, width, channels).
-        classes: Index of the class to explain, one for all images or one for each;
-            None: each image's first answer.
-        method: "cam", class activation mapping: exact, for networks that end in
-            average pooling, perhaps dropout, and a dense layer, as all of ours do. The
-            mean over a map, plus the class' bias, is the class' score before softmax.
-            "grad_cam": for any classifier with feature maps; never below 0, and for
-            networks that "cam" is for, its positive part over the number of places.
+        model: Classifier of any input size; nested models are supported.
+        images: Input of the model, (batch, height, width, channels).
+        classes: Index of the class to explain, one for all images or one per image.
+            Defaults to each image's most probable class.
+        method: "cam" (class activation mapping) is exact, for networks that end in
+            average pooling, optional dropout, and a dense layer, as all of ours do. The
+            mean of a map plus the bias of the class is its logit. "grad_cam" works for
+            any classifier with feature maps; it is never negative, and where "cam"
+            applies, it equals the positive part of that map divided by the number of
+            positions.
 
     Returns:
-        Maps, (batch, rows, columns), float32, of the size of the last features:
-        a 32nd of the image's for our networks.
+        Maps, (batch, rows, columns), float32, with the resolution of the last feature
+        map: 1/32 of the image's for our networks.
 
     Raises:
-        ValueError: `method` is unknown, the network's end does not allow it, a class
-            is out of range, or the model has several inputs or outputs, or is a
-            subclass with a `call` of its own.
+        ValueError: `method` is unknown or does not support the network's head, a class
+            is out of range, or the model has several inputs or outputs or is a subclass
+            with its own `call`.
         ImportError: Keras is older than Keras 3.
 
     Source:
@@ -66,16 +67,16 @@ def class_maps(
 
 
 def heatmaps(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Makes maps as large as the images, from 0 to 1, to be shown as colours.
+    """Resizes maps to the image size and scales them to 0..1 for display.
 
     Args:
-        maps: Of `class_maps`, (batch, rows, columns).
-        height: Of the images, pixels.
-        width: Of the images, pixels.
+        maps: Result of `class_maps`, (batch, rows, columns).
+        height: Height of the images, pixels.
+        width: Width of the images, pixels.
 
     Returns:
-        (batch, height, width), float32: 0 where nothing speaks for the class, 1 where
-        the most does; all 0 for a map without anything positive.
+        Heat maps, (batch, height, width), float32: 0 where there is no evidence for the
+        class, 1 at the maximum; all 0 for a map without positive values.
     """
     positive = np.maximum(np.asarray(maps, np.float32), 0)[..., np.newaxis]
     large = keras.ops.image.resize(positive, (height, width), interpolation="bilinear")
@@ -88,21 +89,22 @@ def heatmaps(maps: np.ndarray, height: int, width: int) -> np.ndarray:
 def with_features(
     model: keras.Model, activations: Sequence[str] = ("softmax",)
 ) -> tuple[keras.Model, np.ndarray] | None:
-    """Gives a network its last feature map as a second output.
+    """Adds the last feature map of a network as a second output.
 
-    A head that averages features over all places and then weighs them gives the same as
-    weighing them at each place and then averaging. So the features' product with a
-    class' weights tells how much each place speaks for the class.
+    Average pooling and a dense layer commute: weighting the pooled features gives the
+    same as weighting the features at each position and then averaging. So the product
+    of the features and the weights of a class is the evidence for that class at each
+    position.
 
     Args:
-        model: A network of images to scores.
-        activations: Those that its last dense layer may have; "softmax" also as a
-            layer of its own.
+        model: Model from images to scores.
+        activations: Activations that the last dense layer may have; "softmax" may also
+            be a separate layer.
 
     Returns:
-        The network to scores and features, (batch, height, width, channels), and the
-        weights, (channels, classes), float32. None when its head is another than
-        average pooling, perhaps dropout, and a dense layer with such an activation.
+        The model to scores and features, (batch, height, width, channels), and the
+        weights, (channels, classes), float32. None if the head is not average pooling,
+        optional dropout, and a dense layer with such an activation.
 
     Source:
         Class activation mapping, arXiv:1512.04150.
@@ -129,19 +131,19 @@ def with_features(
 
 
 def flatten(model: keras.Model) -> keras.Model:
-    """Returns a network with the layers of the models within it, and their weights.
+    """Inlines nested models, sharing layers and weights.
 
     Args:
-        model: Functional or Sequential.
+        model: Functional or Sequential model.
 
     Returns:
-        `model` itself when there is no model in it. Layers are shared.
+        A model without nested models; `model` itself if it has none.
     """
     if not any(is_model(node.operation) for node in layer_calls(model)):
         return model
     inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in model.inputs]
     outputs = _inline(model, inputs)
-    # Called like the model itself, which mostly has one of each.
+    # Same structure of inputs and outputs as the model, usually one of each.
     return keras.Model(_alone(inputs), _alone(outputs))
 
 
@@ -149,8 +151,8 @@ def _cam(model: keras.Model, images: np.ndarray, classes: Any) -> np.ndarray:
     found = with_features(model, _ENDS)
     if found is None:
         raise ValueError(
-            "`model` must end in average pooling, perhaps dropout, and a dense layer; "
-            "for other classifiers there is method='grad_cam'. "
+            "`model` must end in average pooling, optional dropout, and a dense layer; "
+            "use method='grad_cam' for other classifiers. "
             f"Received: model {model.name!r}"
         )
     network, kernel = found
@@ -183,7 +185,7 @@ def _indices(scores: np.ndarray, classes: Any) -> np.ndarray:
 
 
 def _last_map(model: keras.Model) -> Any:
-    """Finds the last tensor of the network that still has places."""
+    """Finds the last tensor of the network with spatial dimensions."""
     tensors = [t for node in layer_calls(model) for t in node.input_tensors]
     maps = [t for t in tensors if len(t.shape) == 4]
     if not maps:
@@ -195,7 +197,7 @@ def _last_map(model: keras.Model) -> Any:
 
 
 def _before_activation(model: keras.Model) -> Any:
-    """Returns the scores that the last activation is applied to."""
+    """Returns the logits, the input of the last activation."""
     end = model.outputs[0]
     layer = _layer_of(end)
     if _is_softmax(layer):
@@ -233,7 +235,7 @@ def _layer_of(tensor: Any) -> Any:
 
 
 def _input_of(tensor: Any) -> Any:
-    # Not the layer's `input`: that is the first call's, and there may be several.
+    # Not `layer.input`, which is that of the first call; there may be several.
     history = tensor._keras_history
     node = history.operation._inbound_nodes[history.node_index]
     return node.input_tensors[0]

@@ -1,4 +1,4 @@
-"""The gradient of a network's answer by its input, on each backend of Keras."""
+"""Gradients of a model's output by its input, on every Keras backend."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 
 
 def gradient(network: keras.Model, inputs: np.ndarray, weights: np.ndarray) -> Any:
-    """Returns how a weighed sum of a network's outputs changes with its inputs.
+    """Computes the gradient of a weighted sum of a model's outputs by its inputs.
 
     Args:
-        network: In inference mode.
-        inputs: A batch, float32.
-        weights: Of the outputs, of their shape, float32.
+        network: Model, run in inference mode.
+        inputs: Batch of inputs, float32.
+        weights: Weight of each output, with the shape of the outputs, float32.
 
     Returns:
-        Gradient, of the inputs' shape.
+        Gradient, with the shape of the inputs.
 
     Raises:
-        ValueError: Keras' backend has no gradients.
+        ValueError: Gradients are not supported on this backend.
     """
     backend = keras.backend.backend()
     if backend not in _GRADIENTS:
         raise ValueError(
-            f"Keras' backend must be one of {', '.join(_GRADIENTS)} to have gradients. "
+            f"Keras' backend must be one of {', '.join(_GRADIENTS)} for gradients. "
             f"Received: {backend!r}"
         )
     return np.asarray(_GRADIENTS[backend](network, inputs, weights), np.float32)

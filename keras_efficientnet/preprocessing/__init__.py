@@ -1,4 +1,4 @@
-"""Image preprocessing before the network, and decoding of predictions after it."""
+"""Image preprocessing and decoding of predictions."""
 
 from .geometry import (
     AREA_RANGE,

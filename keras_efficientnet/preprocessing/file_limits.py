@@ -1,4 +1,4 @@
-"""Limits on image files of unknown origin, checked before they are decoded."""
+"""Size limits of untrusted image files, checked before decoding."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ MAX_BYTES = 256 << 20
 
 
 def read_image_file(path: Path) -> bytes:
-    """Reads an image file, unless decoding it would take a lot of memory.
+    """Reads an image file, unless decoding it would take too much memory.
 
-    A PNG of 48 kB may hold 400 megapixels.
+    A PNG file of 48 kB can hold 400 megapixels.
 
     Args:
         path: Path of the file.
@@ -25,7 +25,7 @@ def read_image_file(path: Path) -> bytes:
     Raises:
         ImportError: Pillow is not installed.
         OSError: The file cannot be read.
-        ValueError: It is not a regular file, not an image, or too large.
+        ValueError: The file is not a regular file, not an image, or too large.
     """
     from PIL import Image, UnidentifiedImageError
 

@@ -1,4 +1,4 @@
-"""Crop geometry and normalisation constants, as plain numbers."""
+"""Crop geometry and normalisation constants, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-# Mean and standard deviation per RGB channel, on pixels 0 to 255.
-# Source: tensorflow/tpu, efficientnet_builder.py, efficientnet_lite_builder.py and
-# main.py (--advprop_preprocessing, here "inception").
+# Mean and standard deviation per RGB channel, for pixels 0 to 255. Source:
+# tensorflow/tpu, efficientnet_builder.py, efficientnet_lite_builder.py and main.py
+# (--advprop_preprocessing, here "inception").
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": (
         (0.485 * 255, 0.456 * 255, 0.406 * 255),
@@ -21,13 +21,13 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
-# Of the random training crop; width / height, and ratios to the image's area.
+# Random training crop: range of width / height, and of its share of the image area.
 # Source: tensorflow/tpu, preprocessing.py: `_decode_and_random_crop`.
 ASPECT_RANGE = (np.float32(3 / 4), np.float32(4 / 3))
 AREA_RANGE = (np.float32(0.08), np.float32(1.0))
 MIN_COVERED = np.float32(0.1)
 
-# Of the files that `tf_ops.decode_image` reads; those in the second line by Pillow.
+# Files that `tf_ops.decode_image` reads; those in the second line need Pillow.
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif"),
     *(".tif", ".tiff", ".avif"),
@@ -38,22 +38,22 @@ RESIZE_METHODS = ("bicubic_legacy", "bicubic", "bilinear")
 
 @dataclasses.dataclass(frozen=True)
 class EvalPreprocessing:
-    """How evaluation turns an image of any size into the network's input.
+    """Preprocessing for evaluation: central crop and resize.
 
     Attributes:
         image_size: Side of the square result, pixels.
         crop_ratio: Side of the central crop as a ratio to the shorter side of the
-            image, above 0 and at most 1. None: `default_crop_ratio` of `image_size`.
-        interpolation: "bicubic_legacy" (TensorFlow 1's, no antialiasing: what published
-            accuracies were measured with), "bicubic" (antialiased) or "bilinear"
-            (antialiased).
+            image, above 0 and at most 1. Defaults to `default_crop_ratio(image_size)`.
+        interpolation: "bicubic_legacy" (TensorFlow 1's bicubic without antialiasing,
+            which published accuracies were measured with), "bicubic" (antialiased) or
+            "bilinear" (antialiased).
 
     Source:
         tensorflow/tpu, preprocessing.py: `_decode_and_center_crop`.
     """
 
     image_size: int
-    crop_ratio: float = None  # type: ignore[assignment] # a float once made
+    crop_ratio: float = None  # type: ignore[assignment] # a float after __post_init__
     interpolation: str = "bicubic_legacy"
 
     def __post_init__(self) -> None:
@@ -78,13 +78,13 @@ class EvalPreprocessing:
 
 
 def default_crop_ratio(image_size: int) -> float:
-    """Returns the side of evaluation's central crop as a ratio to the shorter side.
+    """Returns the default crop ratio of evaluation for an image size.
 
-    The published networks leave out 32 of every `image_size + 32` pixels. For images
-    under 224 pixels that would cut away more and more, so the ratio stays at 0.875.
+    Published networks were evaluated on `image_size` of every `image_size + 32` pixels.
+    Below 224 pixels that would crop too much, so the ratio stays at 0.875.
 
     Args:
-        image_size: Side of the network's input in pixels.
+        image_size: Side of the network's input, pixels.
 
     Source:
         tensorflow/tpu, preprocessing.py: CROP_PADDING.
@@ -101,11 +101,11 @@ def channel_statistics(kind: str, channels: int) -> tuple[list[float], list[floa
 
     Args:
         kind: Key of `NORMALIZATIONS`.
-        channels: Channels of the input. One channel gets the mean over RGB; more
+        channels: Number of input channels. One channel gets the mean over RGB; more
             than three repeat RGB.
 
     Returns:
-        Two lists of `channels` floats, in pixel values 0 to 255.
+        Two lists of `channels` floats, for pixels 0 to 255.
     """
     mean, std = NORMALIZATIONS[kind]
     if channels == 1:
@@ -117,30 +117,30 @@ def channel_statistics(kind: str, channels: int) -> tuple[list[float], list[floa
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:
     """Returns `x` unchanged: the networks normalise pixels 0 to 255 themselves.
 
-    Exists so that code written for keras.applications needs one import changed.
+    It exists so that you can port code from keras.applications by changing one import.
 
     Args:
         x: Images, (batch, height, width, 3), 0 to 255.
-        data_format: Not used.
+        data_format: Ignored.
     """
     del data_format
     return x
 
 
 def eval_crop(height: int, width: int, spec: EvalPreprocessing) -> tuple[int, int, int]:
-    """Finds the central square that evaluation looks at.
+    """Computes the central square crop of evaluation.
 
     Args:
-        height: Of the image, pixels.
-        width: Of the image, pixels.
-        spec: Crop ratio.
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
+        spec: Preprocessing, of which the crop ratio is used.
 
     Returns:
         (top, left, side), pixels.
 
     Source:
-        tensorflow/tpu, preprocessing.py: `_decode_and_center_crop`. The product is
-        taken in float32 and truncated, as there.
+        tensorflow/tpu, preprocessing.py: `_decode_and_center_crop`. As there, the
+        product is computed in float32 and truncated.
 
     Example:
         >>> eval_crop(375, 500, EvalPreprocessing(224))
@@ -151,25 +151,25 @@ def eval_crop(height: int, width: int, spec: EvalPreprocessing) -> tuple[int, in
 
 
 def train_crop(height: int, width: int, uniforms: Any) -> tuple[int, int, int, int]:
-    """Finds the random rectangle that training looks at.
+    """Computes the random crop of training.
 
-    Draws width / height uniformly in 3/4 to 4/3, then an integer height uniformly
-    among those that give 8% to 100% of the image's area and fit, then the place.
-    The first attempt that covers at least 10% of the image counts; when none does,
-    the whole image.
+    Each attempt draws the aspect ratio uniformly from 3/4 to 4/3, then an integer
+    height uniformly among those that fit and give 8% to 100% of the image's area, then
+    the position. The first crop that covers at least 10% of the image is returned; if
+    there is none, the whole image.
 
     Args:
-        height: Of the image, pixels.
-        width: Of the image, pixels.
-        uniforms: Random numbers, (attempts, 4), float32 in [0, 1): for aspect,
-            height, top and left. The paper's recipe makes ten attempts.
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
+        uniforms: Random numbers, (attempts, 4), float32 in [0, 1), for aspect ratio,
+            height, top and left. The paper's recipe uses ten attempts.
 
     Returns:
         (top, left, crop height, crop width), pixels.
 
     Source:
-        tensorflow/tpu, preprocessing.py: `distorted_bounding_box_crop`; the order
-        of the draws, tensorflow, sample_distorted_bounding_box_op.cc.
+        tensorflow/tpu, preprocessing.py: `distorted_bounding_box_crop`; order of the
+        draws: tensorflow, sample_distorted_bounding_box_op.cc.
     """
     f32 = np.float32
     area = f32(height) * f32(width)

@@ -1,4 +1,4 @@
-"""ImageNet's class names, and the decoding of predictions."""
+"""ImageNet class names and decoding of predictions."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
     """Returns (WordNet id, English name) of the 1000 classes, in index order.
 
     Source:
-        ILSVRC2012 class order; names, the first lemma of each synset in WordNet 3.0.
+        ILSVRC2012 class order; the names are the first lemma of each synset in WordNet
+        3.0.
     """
     return _read_classes()
 
 
 def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    """Names the most probable ImageNet classes, without any download.
+    """Decodes scores into the most probable ImageNet classes, without a download.
 
     Args:
-        preds: Scores, (batch, 1000).
-        top: Classes per image, 1 to 1000.
+        preds: Scores of the classes, (batch, 1000).
+        top: Number of classes per image, 1 to 1000.
 
     Returns:
-        Per image, (WordNet id, name, score) from the highest score down.
+        For each image, a list of (WordNet id, name, score), highest score first.
 
     Raises:
         ValueError: `preds` has another shape, or `top` is out of range.

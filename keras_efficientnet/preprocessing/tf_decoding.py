@@ -1,7 +1,8 @@
-"""Files of images to pixels, inside tf.data.
+"""Decoding of image files inside tf.data.
 
-TensorFlow decodes what it decodes right; the few files that it would turn, refuse or
-misread go to Pillow, so that no plain file waits for Python.
+TensorFlow decodes all files that it handles correctly. Only the few that it would
+rotate wrongly, reject or misread are passed to Pillow, so that ordinary files do not
+wait for Python.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# Of a JPEG; its segments before the picture, where Exif data is, are hardly longer.
+# Part of a JPEG that is searched for Exif data; the segments before the picture, which
+# hold it, are rarely longer.
 SEARCHED = 1 << 18  # bytes
 _JPEG_END = b"\xff\xd9"
 _EXIF = "Exif\\x00\\x00"
@@ -23,23 +25,25 @@ _ORIENTATION = 0x0112  # source: Exif 2.32, section 4.6.4
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF file as a viewer shows it.
 
-    Grey, palette, CMYK and 16-bit images become 8-bit RGB, Exif's orientation is
-    applied, of several frames or pages the first is taken. Transparency is left out:
-    the colours under it show, as with Pillow's `convert("RGB")`.
+    Greyscale, palette, CMYK and 16-bit images are converted to 8-bit RGB, the Exif
+    orientation is applied, and of several frames or pages the first is taken.
+    Transparency is dropped and the colours below it show, as with Pillow's
+    `convert("RGB")`.
 
-    Works eagerly and in tf.data, but not in a SavedModel, because it may call Python.
+    Works eagerly and in tf.data, but not in a SavedModel, because it can call Python.
 
     Args:
-        encoded: The file's bytes, a string scalar.
+        encoded: Content of the file, a string scalar.
 
     Returns:
         RGB pixels, (height, width, 3), uint8.
 
     Raises:
-        tf.errors.OpError: It is no such file, is damaged or cut short. In a graph,
-            when it runs.
+        tf.errors.OpError: The file has another format, is damaged or truncated. In a
+            graph, the error is raised when it runs.
     """
-    # A tf.function, so that eager callers too get TensorFlow's errors for Pillow's.
+    # A tf.function, so that errors of Pillow become TensorFlow's for eager callers,
+    # too.
     image = tf.cond(
         _is_odd(encoded),
         lambda: tf.numpy_function(_decode_odd, [encoded], tf.uint8, stateful=False),
@@ -51,17 +55,17 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
 
 @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 def is_plain_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    """Tells whether `tf.io.decode_and_crop_jpeg` with 3 channels is right for a file.
+    """Returns whether `tf.io.decode_and_crop_jpeg` decodes a file correctly as RGB.
 
     Args:
-        encoded: The file's bytes, a string scalar.
+        encoded: Content of the file, a string scalar.
 
     Returns:
-        A bool scalar: whether it is a JPEG that ends as it must and is not turned by
-        its Exif data.
+        A bool scalar: whether the file is a complete JPEG that its Exif data does not
+        rotate.
     """
-    # Decoding a part stops before the end, so that a file that is cut short would pass
-    # or fail by where the part is. Decoding the whole always finds out.
+    # Decoding a crop stops before the end of the file, so whether a truncated file
+    # passes would depend on the crop. Decoding the whole image always notices.
     last = tf.maximum(tf.strings.length(encoded) - 2, 0)
     return tf.cond(
         _is_jpeg(encoded) & (tf.strings.substr(encoded, last, 2) == _JPEG_END),
@@ -81,7 +85,7 @@ def _is_odd(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _is_turned(encoded: tf.Tensor) -> tf.Tensor:
-    """Tells whether a JPEG has Exif data, and with it another orientation than 1."""
+    """Returns whether a JPEG has an Exif orientation other than 1."""
     searched = tf.strings.substr(encoded, 0, SEARCHED)
     return tf.cond(
         _contains(searched, _EXIF),
@@ -91,11 +95,11 @@ def _is_turned(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _is_other_odd(encoded: tf.Tensor) -> tf.Tensor:
-    """Tells whether a file that is no JPEG has to go to Pillow.
+    """Returns whether a file other than a JPEG must be decoded by Pillow.
 
-    TensorFlow refuses WebP with an alpha channel and corrupts memory on an animated
-    one; takes a BMP's palette indices for grey; paints black what is transparent in a
-    GIF; does not know Exif data, TIFF and AVIF.
+    TensorFlow rejects WebP with an alpha channel and corrupts memory on animated WebP,
+    mistakes the palette indices of a BMP for grey levels, paints transparent parts of a
+    GIF black, ignores Exif data, and does not support TIFF and AVIF.
     """
     head = tf.strings.substr(encoded, 0, 34)
 
@@ -103,7 +107,7 @@ def _is_other_odd(encoded: tf.Tensor) -> tf.Tensor:
         return tf.strings.regex_full_match(head, pattern + r"\C*")
 
     is_odd_webp = starts(r"RIFF\C{4}WEBP") & ~starts(r"\C{12}VP8 ")
-    # 24 or 32 bits per pixel, not compressed.
+    # 24 or 32 bits per pixel, uncompressed.
     is_odd_bmp = starts("BM") & ~starts(r"\C{28}[\x18\x20]\x00{5}")
     has_exif = starts(r"\CPNG") & _contains(encoded, "eXIf")
     is_tiff = starts(r"II\*\x00") | starts(r"MM\x00\*")
@@ -112,7 +116,7 @@ def _is_other_odd(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _contains(text: tf.Tensor, pattern: str) -> tf.Tensor:
-    # Replacing finds the pattern with memchr, which matching the whole does not.
+    # Replacing searches with memchr and is faster than matching the whole text.
     rest = tf.strings.regex_replace(text, pattern, "", replace_global=False)
     return tf.strings.length(rest) < tf.strings.length(text)
 
@@ -123,13 +127,13 @@ def _is_turned_by(encoded: bytes) -> Any:
 
 
 def decode_rgba(encoded: bytes) -> np.ndarray:
-    """Decodes an image file with its transparency.
+    """Decodes an image file including its transparency.
 
     Args:
         encoded: Content of the file.
 
     Returns:
-        RGBA pixels, (height, width, 4), uint8; opaque where the file says nothing.
+        RGBA pixels, (height, width, 4), uint8; opaque if the file has no transparency.
     """
     from PIL import ImageOps
 
@@ -155,7 +159,7 @@ def _open(encoded: bytes) -> Any:
         from PIL import Image
     except ImportError as error:
         raise ImportError(
-            "TIFF, AVIF and turned, animated or transparent images need Pillow: "
+            "TIFF, AVIF and rotated, animated or transparent images need Pillow: "
             "pip install pillow"
         ) from error
     return Image.open(io.BytesIO(encoded))

@@ -1,4 +1,4 @@
-"""Image files to the pixels that evaluation sees, as NumPy arrays."""
+"""Reading of image files as preprocessed NumPy arrays."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from .geometry import EvalPreprocessing
 from .tf_decoding import decode_rgba
 
 BATCH_SIZE = 32  # images
-LUMA = (0.299, 0.587, 0.114)  # of RGB; source: ITU-R BT.601, section 2.5.1
+LUMA = (0.299, 0.587, 0.114)  # weights of RGB; source: ITU-R BT.601, section 2.5.1
 
 
 def read_image(
     path: str | os.PathLike[str], spec: EvalPreprocessing, channels: int = 3
 ) -> np.ndarray:
-    """Reads an image the way evaluation does.
+    """Reads and preprocesses an image as evaluation does.
 
     Args:
         path: Path of a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF file.
-        spec: Crop, size and resize method.
-        channels: 1: grey, weighted as in ITU-R BT.601; 3: RGB; 4: RGBA, opaque where
-            the file has no transparency.
+        spec: Crop, size and interpolation.
+        channels: Number of channels: 1 for greyscale, weighted as in ITU-R BT.601; 3
+            for RGB; 4 for RGBA, opaque if the file has no transparency.
 
     Returns:
         Pixels, (image_size, image_size, channels), float32, 0 to 255; bicubic
-        resizing overshoots a little beside strong edges.
+        interpolation overshoots slightly at strong edges.
 
     Raises:
         ValueError: The file cannot be read as an image.
@@ -41,7 +41,7 @@ def read_image(
         encoded = read_image_file(Path(path))
         image = tf.constant(encoded)
         if channels == 4:
-            tf_ops.decode_image(image)  # which refuses what is damaged
+            tf_ops.decode_image(image)  # which rejects damaged files
             image = decode_rgba(encoded)
         pixels = tf_ops.eval_image(image, spec).numpy()
         return pixels @ np.array(LUMA, np.float32)[:, None] if channels == 1 else pixels
@@ -57,11 +57,11 @@ def read_batches(
     spec: EvalPreprocessing,
     channels: int = 3,
 ) -> Iterator[np.ndarray]:
-    """Reads images in batches of at most `BATCH_SIZE`.
+    """Reads and preprocesses images in batches of at most `BATCH_SIZE`.
 
     Args:
         paths: Paths of the images.
-        spec: Crop, size and resize method.
+        spec: Crop, size and interpolation.
         channels: See `read_image`.
 
     Yields:

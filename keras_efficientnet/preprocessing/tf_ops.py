@@ -1,6 +1,6 @@
-"""The preprocessing of `preprocessing` as TensorFlow graphs.
+"""Image preprocessing as TensorFlow operations.
 
-For tf.data pipelines and exported models; nothing else in the library imports it.
+Used by tf.data pipelines and exported models; the library does not import it by itself.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ CROP_MARGIN = 2  # columns
 
 
 def resize(image: tf.Tensor, size: int, method: str) -> tf.Tensor:
-    """Resizes to a square.
+    """Resizes an image to a square.
 
     Args:
-        image: (height, width, channels), uint8 or float, 0 to 255.
+        image: Image, (height, width, channels), uint8 or float, 0 to 255.
         size: Side of the result, pixels.
         method: One of `preprocessing.RESIZE_METHODS`.
 
     Returns:
-        (size, size, channels), float32. "bicubic_legacy" and "bicubic" overshoot 0
-        and 255 beside strong edges, as in the original.
+        (size, size, channels), float32. "bicubic_legacy" and "bicubic" overshoot 0 and
+        255 at strong edges, as in the original.
     """
     if method == "bicubic_legacy":
-        # The kernel takes bytes too, which saves a pass over the image.
+        # The kernel accepts uint8, which saves a pass over the image.
         return tf.raw_ops.ResizeBicubic(
             images=image[tf.newaxis],
             size=[size, size],
@@ -45,12 +45,12 @@ def resize(image: tf.Tensor, size: int, method: str) -> tf.Tensor:
 def eval_crop(
     height: tf.Tensor, width: tf.Tensor, spec: EvalPreprocessing
 ) -> tf.Tensor:
-    """Finds the central square, as `preprocessing.eval_crop` does.
+    """Computes the central square crop, like `preprocessing.eval_crop`.
 
     Args:
-        height: Of the image, pixels, an int32 scalar.
-        width: Of the image, pixels, an int32 scalar.
-        spec: Crop ratio.
+        height: Height of the image, pixels, an int32 scalar.
+        width: Width of the image, pixels, an int32 scalar.
+        spec: Preprocessing, of which the crop ratio is used.
 
     Returns:
         (top, left, height, width) of the crop, pixels, int32.
@@ -61,11 +61,11 @@ def eval_crop(
 
 
 def train_crop(height: tf.Tensor, width: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
-    """Finds the random rectangle, as `preprocessing.train_crop` does.
+    """Computes the random training crop, like `preprocessing.train_crop`.
 
     Args:
-        height: Of the image, pixels, an int32 scalar.
-        width: Of the image, pixels, an int32 scalar.
+        height: Height of the image, pixels, an int32 scalar.
+        width: Width of the image, pixels, an int32 scalar.
         uniforms: Random numbers, (attempts, 4), float32 in [0, 1).
 
     Returns:
@@ -92,25 +92,25 @@ def train_crop(height: tf.Tensor, width: tf.Tensor, uniforms: tf.Tensor) -> tf.T
 
 
 def pixels(image: tf.Tensor) -> tf.Tensor:
-    """Returns the pixels of an image that may still be an encoded file.
+    """Decodes an image if it is still encoded.
 
     Args:
-        image: (height, width, 3), or a file's bytes, a string scalar.
+        image: Pixels, (height, width, 3), or the content of a file, a string scalar.
 
     Returns:
-        (height, width, 3); of a file, uint8.
+        Pixels, (height, width, 3); uint8 for a file.
     """
     image = tf.convert_to_tensor(image)
     return decode_image(image) if image.dtype == tf.string else image
 
 
 def eval_image(image: tf.Tensor, spec: EvalPreprocessing) -> tf.Tensor:
-    """Crops the centre and resizes it, as in evaluation.
+    """Crops the centre of an image and resizes it, as in evaluation.
 
     Args:
-        image: (height, width, 3), uint8 or float, 0 to 255; or a file's bytes, a
-            string scalar.
-        spec: Resolution, padding and resize method.
+        image: Pixels, (height, width, 3), uint8 or float, 0 to 255; or the content of a
+            file, a string scalar.
+        spec: Image size, crop ratio and interpolation.
 
     Returns:
         (image_size, image_size, 3), float32, 0 to 255.
@@ -122,13 +122,13 @@ def eval_image(image: tf.Tensor, spec: EvalPreprocessing) -> tf.Tensor:
 def train_image(
     image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Crops at random, resizes and flips at random, as in training.
+    """Crops an image at random, resizes it and flips it at random, as in training.
 
     Args:
-        image: (height, width, 3), uint8 or float, 0 to 255; or a file's bytes, a
-            string scalar.
-        spec: Resolution and resize method.
-        seed: (2,), int32; the same seed gives the same result.
+        image: Pixels, (height, width, 3), uint8 or float, 0 to 255; or the content of a
+            file, a string scalar.
+        spec: Image size and interpolation.
+        seed: Seed, (2,), int32; the same seed gives the same result.
 
     Returns:
         (image_size, image_size, 3), float32, 0 to 255.
@@ -141,7 +141,7 @@ def train_image(
 
     def find_box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         box = train_crop(height, width, uniforms)
-        # A crop that takes in everything gives way to the central one.
+        # As in the original, the central crop replaces a crop of the whole image.
         is_whole = tf.reduce_all(box[2:] == tf.stack([height, width]))
         return tf.where(is_whole, eval_crop(height, width, spec), box)
 
@@ -152,10 +152,10 @@ def train_image(
 def _crop(
     image: tf.Tensor, find_box: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 ) -> tf.Tensor:
-    """Cuts out what `find_box` tells from height and width.
+    """Crops an image to the box that `find_box` computes from height and width.
 
-    Of a plain JPEG file little more than that is decoded; the pixels are those of the
-    whole image, cut.
+    Of a plain JPEG file, little more than the box is decoded; the pixels equal those of
+    the fully decoded image.
     """
     image = tf.convert_to_tensor(image)
     if image.dtype != tf.string:
@@ -164,8 +164,8 @@ def _crop(
     def decode_crop() -> tf.Tensor:
         height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(image))
         top, left, rows, columns = tf.unstack(find_box(height, width))
-        # Colours next to the edge of what is decoded lack a neighbour to be
-        # interpolated with, so that some more columns are decoded.
+        # Chroma at the edge of the decoded part lacks a neighbour to interpolate with,
+        # so a few more columns are decoded.
         begin = tf.maximum(left - CROP_MARGIN, 0)
         end = tf.minimum(left + columns + CROP_MARGIN, width)
         window = tf.stack([top, begin, rows, end - begin])

@@ -1,4 +1,4 @@
-"""Published weight files: which exist, how to get, read and assign them."""
+"""Weight files: listing, downloading, reading and assigning them."""
 
 from .load import load_published as load_published
 from .load import load_weights as load_weights

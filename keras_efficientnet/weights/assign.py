@@ -1,4 +1,4 @@
-"""Setting a model's weights from arrays: all of them, or none."""
+"""Strict assignment of arrays to a model's weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from ..architecture import VARIANTS, block_plan, read_block_name
 from .formats.hdf5_keras2 import variable_name
 
-_LISTED = 6  # names per kind of complaint
+_LISTED = 6  # names listed per kind of mismatch
 _HEAD = ("predictions/kernel", "predictions/bias")
-_WITH_BACKGROUND = 1001  # classes of ImageNet and one more, before them
+_WITH_BACKGROUND = 1001  # ImageNet's classes after a background class
 
 
 def assign(
@@ -24,25 +24,25 @@ def assign(
     source: str = "arrays",
     skip_head: bool = False,
 ) -> None:
-    """Sets every weight of a network, each from exactly one array.
+    """Sets every weight of a model, each from exactly one array.
 
-    Weights of layers before `stem_conv`, which a network built on an `input_tensor`
-    may have, are left alone. A stem kernel for RGB is adapted to another number of
-    input channels, and a classifier of 1001 classes to 1000 by leaving out the first,
-    the background. Arrays of the classifier are left over when the model has none; so
-    are the head and whole later stages when the model ends in a feature level. A
-    classifier of another name is then left out with a warning.
+    Layers before `stem_conv`, which a model built on an `input_tensor` may have, keep
+    their weights. An RGB stem kernel is adapted to other numbers of input channels, and
+    a classifier of 1001 classes to 1000 by dropping the first, the background. Arrays
+    of the classifier may be unused if the model has none, and so may the head and later
+    stages if the model ends in a feature level. A classifier of another name is then
+    skipped with a warning.
 
     Args:
-        model: Network of this package.
-        arrays: Values by "layer/variable", in Keras' layout.
+        model: Model of this package.
+        arrays: Weights by "layer/variable", in Keras' layout.
         ignored: Names in `arrays` that are not weights.
-        source: Where the arrays are from, for messages.
-        skip_head: Whether to leave the classifier as it is.
+        source: Origin of the arrays, for error messages.
+        skip_head: Whether to keep the classifier's current weights.
 
     Raises:
         ValueError: A weight has no array or one of another shape, or an array has no
-            weight. No weight has been changed then.
+            weight. The model is then unchanged.
     """
     variables = _variables(model)
     leftover = set(ignored)
@@ -80,13 +80,13 @@ def assign(
             _advice(missing, unexpected, misshapen, variables, given, heads),
         )
         raise ValueError(
-            f"Weights must be those of the network {model.name!r}, each once. "
+            f"Weights must match the model {model.name!r}, each exactly once. "
             f"Received: {source}\n" + "\n".join(filter(None, complaints))
         )
     values = {name: _as_float(name, given[name]) for name in variables}
     if heads:
         warnings.warn(
-            f"{source} has a classifier that the network has no layers for, left out:\n"
+            f"{source} has a classifier that the model has no layers for; skipped:\n"
             f"{_complaint('arrays', heads)}",
             stacklevel=4,
         )
@@ -96,13 +96,13 @@ def assign(
 
 
 def check_network(model: Any) -> None:
-    """Checks that a model is a network of this package, by its first layers.
+    """Checks that a model was built by this package, by its first layers.
 
     Args:
         model: Keras model.
 
     Raises:
-        ValueError: It has no layers "stem_conv" and "stem_bn".
+        ValueError: The model has no layers "stem_conv" and "stem_bn".
     """
     names = [layer.name for layer in model.layers]
     if not {"stem_conv", "stem_bn"} <= set(names):
@@ -113,7 +113,7 @@ def check_network(model: Any) -> None:
 
 
 def get_weights(model: Any) -> dict[str, np.ndarray]:
-    """Returns the weights of a network, as `assign` takes them.
+    """Returns the weights of a model in the form that `assign` takes.
 
     Args:
         model: Network of this package.
@@ -136,15 +136,15 @@ def _variables(model: Any) -> dict[str, Any]:
             name = f"{layer.name}/{variable_name(weight.name)}"
             if name in variables:
                 raise ValueError(
-                    "`model` must not hold a model with weights of its own; load "
-                    f"weights before composing. Received: layer {layer.name!r}"
+                    "`model` must not contain another model with weights; load the "
+                    f"weights before combining them. Received: layer {layer.name!r}"
                 )
             variables[name] = weight
     return variables
 
 
 def _is_pruned(name: str, variables: Mapping[str, Any]) -> bool:
-    """Tells whether the array belongs to a part that `features` or `top` cut off."""
+    """Returns whether an array is of a part that `features` or `top` cut off."""
     layers = {v.split("/")[0] for v in variables}
     layer = name.split("/")[0]
     if layer == "predictions":
@@ -153,19 +153,19 @@ def _is_pruned(name: str, variables: Mapping[str, Any]) -> bool:
         return False
     if layer in ("top_conv", "top_bn"):
         return True
-    # A feature level ends with its stage, so blocks of a stage that the model has
-    # are no leftovers: they are the mark of a deeper network.
+    # A feature level ends with a complete stage, so additional blocks in a stage that
+    # the model has belong to a deeper network.
     stage = _stage(layer)
     return stage is not None and stage > max(_stage(la) or 0 for la in layers)
 
 
 def _is_foreign(part: str) -> bool:
-    """Tells whether a name's first part is none that the networks have."""
+    """Returns whether the first part of a name does not occur in our models."""
     return not part.startswith(("stem_", "block", "top_"))
 
 
 def _parts(names: Iterable[str]) -> dict[str, list[str]]:
-    """Groups names by their first part: "head" of "head.0.weight"."""
+    """Groups names by their first part, such as "head" of "head.0.weight"."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(re.split("[./]", name)[0], []).append(name)
@@ -173,10 +173,10 @@ def _parts(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _heads(unexpected: list[str], given: Mapping[str, np.ndarray]) -> list[str]:
-    """Lists the arrays of classifiers that the network does not know by name.
+    """Lists the arrays of classifiers with unknown names.
 
-    A classifier is one or more dense layers, with vectors between them: no kernel has
-    more than two dimensions.
+    A classifier consists of dense layers with vectors in between: no kernel has more
+    than two dimensions.
     """
     found = []
     for part, names in _parts(unexpected).items():
@@ -192,7 +192,7 @@ def _stage(layer: str) -> int | None:
 
 
 def _adapt_stem(given: dict[str, np.ndarray], variables: Mapping[str, Any]) -> None:
-    """Fits an RGB kernel to other input channels, keeping the response to grey.
+    """Adapts an RGB kernel to other channels, preserving the response to grey.
 
     Source:
         timm, models/_manipulate.py: `adapt_input_conv`.
@@ -226,7 +226,7 @@ def _drop_background(
 def _as_float(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold real numbers. Received: {array.dtype}")
-    with np.errstate(over="ignore"):  # told as a value that is not finite
+    with np.errstate(over="ignore"):  # reported as a non-finite value
         return array.astype(np.float32)
 
 
@@ -283,7 +283,7 @@ def _advice(
 
 
 def classes_advice(model_classes: int, file_classes: int) -> str:
-    """Tells how to use weights that were trained on other classes.
+    """Returns advice for weights that were trained on other classes.
 
     Args:
         model_classes: Number of classes of the model.
@@ -298,19 +298,19 @@ def classes_advice(model_classes: int, file_classes: int) -> str:
 
 
 def variant_of(model: Any) -> str | None:
-    """Returns the key of the variant that a network has the shapes of, if any.
+    """Returns the key of the variant whose shapes a model has, or None.
 
     Args:
-        model: Network of this package, with its head.
+        model: Model of this package with its head.
     """
     return guess_variant(_variables(model))
 
 
 def guess_variant(given: Mapping[str, Any]) -> str | None:
-    """Returns the key of the variant that weights have the shapes of, if any.
+    """Returns the key of the variant whose shapes the weights have, or None.
 
     Args:
-        given: Anything with a shape, by "layer/variable".
+        given: Arrays, or other objects with a shape, by "layer/variable".
     """
     stem, top = given.get("stem_conv/kernel"), given.get("top_conv/kernel")
     if stem is None or top is None:

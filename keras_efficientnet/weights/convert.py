@@ -1,4 +1,4 @@
-"""Rewrites a weight file in another format.
+"""Conversion of weight files between formats.
 
 python -m keras_efficientnet.weights.convert EfficientNetB0/noisy-student b0.weights.h5
 python -m keras_efficientnet.weights.convert model.ckpt b0.safetensors --names=timm
@@ -35,19 +35,19 @@ from .registry.weight_file import WeightFile
 
 _SUFFIXES = (".weights.h5", ".keras", ".safetensors")
 _NAMES = ("ours", "timm")
-_TOLERANCE = 1e-4  # of logits
-_SEED = 0  # of the image that the check looks at
+_TOLERANCE = 1e-4  # maximum difference of logits
+_SEED = 0  # of the random image for the check
 
 
 @dataclasses.dataclass(frozen=True)
 class OpenedWeights:
-    """A read weight file.
+    """Content of a weight file.
 
     Attributes:
-        path: Of the file.
-        arrays: By the names they have in the file.
-        mapped: The same, by our names.
-        record: What is known of the file, when it is a published one.
+        path: Path of the file.
+        arrays: Arrays by their names in the file.
+        mapped: The same arrays by our names.
+        record: Record of the file if it is a published one, or None.
     """
 
     path: Path
@@ -67,27 +67,29 @@ def convert(
     ignore: str | Sequence[str] = (),
     **options: Any,
 ) -> str:
-    """Rewrites a weight file, and reads it again to compare.
+    """Converts a weight file, and reads the result back to compare.
 
     Args:
-        source: Path of a weight file, or published weights as `list_weights` tells
-            them: "EfficientNetB0/noisy-student".
-        target: Path to write: `.weights.h5`, `.keras`, `.safetensors`.
-        names: "ours", or "timm" for `.safetensors`.
-        variant: Which network the weights are of; None finds out by their shapes.
-        ema: Whether to take moving averages, where the file has them.
-        check: Whether to compare logits with the project that the names belong to.
-        ignore: As in `load_weights`.
-        **options: `normalization`, `padding`, `bn_epsilon` of the network, for what
-            nobody knows of the source.
+        source: Path of a weight file, or published weights as listed by `list_weights`:
+            "EfficientNetB0/noisy-student".
+        target: Path of the result: `.weights.h5`, `.keras` or `.safetensors`.
+        names: Naming scheme of the result: "ours", or "timm" for `.safetensors`.
+        variant: Variant that the weights belong to. Defaults to the one with their
+            shapes.
+        ema: Whether to prefer moving averages of the weights, if the file has them.
+        check: Whether to compare logits with those of the project that the names belong
+            to.
+        ignore: Patterns of arrays to skip, as in `load_weights`.
+        **options: Values of `normalization`, `padding` and `bn_epsilon` of the network,
+            where the source does not determine them.
 
     Returns:
-        A report, one fact a line.
+        A report, one fact per line.
 
     Raises:
-        ImportError: A library that a format or the check needs is not installed.
-        ValueError: An argument is out of its range, the weights are not those of a
-            known network, or the check failed. Nothing is written then.
+        ImportError: A library required by a format or by the check is not installed.
+        ValueError: An argument is out of its range, the weights do not match a known
+            network, or the check failed. No file is written then.
     """
     target = Path(target)
     suffix = _suffix(target, names)
@@ -95,7 +97,7 @@ def convert(
     key = find_variant(variant) if variant else assign.guess_variant(read.mapped.arrays)
     if key is None:
         raise ValueError(
-            "`variant` must name the network, because its shapes do not tell it. "
+            "`variant` must be given because the shapes do not identify it. "
             "Received: variant=None"
         )
     model = _build(key, read, options)
@@ -193,7 +195,7 @@ def _facts(read: OpenedWeights, key: str, model: keras.Model) -> list[str]:
     sure = (
         ""
         if read.record or read.mapped.scheme != "timm"
-        else (" (assumed: the names tell neither)")
+        else (" (assumed: not determined by the names)")
     )
     return [
         f"source     {read.path}",
@@ -203,7 +205,7 @@ def _facts(read: OpenedWeights, key: str, model: keras.Model) -> list[str]:
         f"{model.count_params():,} parameters",
         f"convention padding {computes['padding']}, "
         f"epsilon {computes['bn_epsilon']:g}{sure}",
-        f"arrays     {used} used, each once; {len(ignored)} are no weights{some}",
+        f"arrays     {used} used, each once; {len(ignored)} are not weights{some}",
     ]
 
 
@@ -211,7 +213,7 @@ def _facts(read: OpenedWeights, key: str, model: keras.Model) -> list[str]:
 def _check(read: OpenedWeights, key: str, model: keras.Model) -> str:
     layers = {layer.name: layer for layer in model.layers}
     if "predictions" not in layers:
-        raise ValueError("The check needs a classifier in the file.")
+        raise ValueError("`check` requires a classifier in the file.")
     side = efficientnet.VARIANTS[key].resolution
     rng = np.random.default_rng(_SEED)
     images = rng.integers(0, 256, (1, side, side, 3)).astype(np.float32)
@@ -268,24 +270,26 @@ def _compare(path: Path, model: keras.Model) -> None:
         np.array_equal(again[name], array, equal_nan=True)
         for name, array in expected.items()
     ):
-        raise ValueError(f"{path.name} must hold what was written; it does not.")
+        raise ValueError(f"{path.name} must equal what was written, but does not.")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        arguments: Of the command; None takes the process's.
+        arguments: Command-line arguments. Defaults to those of the process.
 
     Returns:
         Exit status.
     """
     console.prepare_streams()
     parser = argparse.ArgumentParser(
-        prog="efficientnet-convert", description="Rewrites a weight file."
+        prog="efficientnet-convert", description="Converts a weight file."
     )
-    parser.add_argument("source", help="a path, or published weights: VARIANT/FAMILY")
-    parser.add_argument("target", help=f"a path that ends in {', '.join(_SUFFIXES)}")
+    parser.add_argument(
+        "source", help="path of a weight file, or published weights: VARIANT/FAMILY"
+    )
+    parser.add_argument("target", help=f"path that ends in {', '.join(_SUFFIXES)}")
     parser.add_argument("--names", default="ours", help=" or ".join(_NAMES))
     parser.add_argument("--variant", help="such as EfficientNetB0; default: by shapes")
     parser.add_argument(
@@ -293,7 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--check", action="store_true", help="logits, with the peer")
     parser.add_argument(
-        "--ignore", default=[], action="append", help="pattern of arrays to leave out"
+        "--ignore", default=[], action="append", help="pattern of arrays to skip"
     )
     parser.add_argument("--normalization", choices=[*NORMALIZATIONS])
     parser.add_argument("--padding", choices=["same", "symmetric"])

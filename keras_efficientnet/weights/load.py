@@ -1,4 +1,4 @@
-"""From `weights=` to a model that has them."""
+"""Loading of published weights and weight files into models."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..preprocessing import NORMALIZATIONS, channel_statistics
 from .registry.table import families_listed, find, find_published_file, known_families
 from .registry.weight_file import WeightFile
 
-# In `.keras` files of earlier versions; also Keras' own name for a user's layer.
+# Name in `.keras` files of earlier versions, and Keras' default name of such a layer.
 _OLD_NORMALIZATION_LAYER = "normalization"
-# What a record says of the network itself.
+# Fields of a record that describe the network.
 _OPTIONS = ("normalization", "padding", "bn_epsilon")
 _SUFFIXES = (
     ".h5",
@@ -43,40 +43,41 @@ def load_weights(
     *,
     ignore: str | Sequence[str] = (),
 ) -> None:
-    """Sets all weights of a network from published weights or a file.
+    """Loads published weights or a weight file into a model.
 
     Published weights are downloaded on first use, and their checksum is verified on
-    each. The format of a file is told by its content: Keras (`.h5`, `.weights.h5`,
-    `.keras`), PyTorch (`.pth`, `.pt`; nothing in it is executed), safetensors, or a
-    TensorFlow checkpoint (folder, prefix, `.tar.gz`). A Keras file may be of a larger
-    model that holds one EfficientNet.
+    every use. The format of a file is detected from its content: Keras (`.h5`,
+    `.weights.h5`, `.keras`), PyTorch (`.pth`, `.pt`; no code in it is executed),
+    safetensors, or a TensorFlow checkpoint (folder, prefix, `.tar.gz`). A Keras file
+    may contain a larger model with one EfficientNet as a layer.
 
     Args:
-        model: Network that a factory of this package has built.
-        weights: Family of published weights, such as "imagenet", or path of a file. A
-            file that is called like a family is meant by "./imagenet".
-        variant: Which network `model` is, such as "EfficientNetB0"; needed for a
-            family.
-        checksum: "md5:..." or "sha256:..." that the file at a path must have.
-        ema: Whether to take moving averages of the weights, where a file has them too.
-        skip_head: Whether to leave the classifier as it is, as other classes need it.
+        model: Model built by a factory of this package.
+        weights: Family of published weights, such as "imagenet", or path of a file. For
+            a file with the name of a family, pass "./imagenet".
+        variant: Variant of `model`, such as "EfficientNetB0"; required for published
+            weights.
+        checksum: Expected checksum of the file, "md5:..." or "sha256:...".
+        ema: Whether to prefer moving averages of the weights, if the file has them.
+        skip_head: Whether to keep the current classifier, for a model with other
+            classes.
         ignore: Shell pattern, or several, of arrays in the file that do not belong to
-            the network, such as "optimizer*". Names are those in the file or in the
-            error that lists unexpected ones.
+            the network, such as "optimizer*". Use the names in the file or those listed
+            as unexpected in the error message.
 
     Raises:
-        FileNotFoundError: There is no file at the path.
+        FileNotFoundError: The file does not exist.
         OSError: The download failed.
-        ValueError: The weights are unknown, damaged, or of another network than
-            `model`, or were trained with another normalisation or padding. The model's
-            weights are then unchanged.
+        ValueError: The weights are unknown or damaged, belong to another network, or
+            were trained with another normalisation or padding. The model is then
+            unchanged.
 
     Warns:
-        UserWarning: A classifier in the file has no counterpart in `model` and is left
-            out, as with `include_top=False`; or names suggest another padding, or
-            values are not finite.
+        UserWarning: A classifier in the file has no counterpart in `model` and is
+            skipped, as with `include_top=False`; or the names suggest another padding;
+            or values are not finite.
     """
-    # Imported here, so that `import keras_efficientnet` stays fast.
+    # Imported here so that `import keras_efficientnet` stays fast.
     from . import assign
 
     assign.check_network(model)
@@ -95,8 +96,8 @@ def load_weights(
         )
     if variant is None:
         raise ValueError(
-            f"`variant` must name the network that weights {weights!r} are wanted for, "
-            "such as 'EfficientNetB0'. A network of your own scaling has no published "
+            f"`variant` must name the network to load weights {weights!r} for, "
+            "such as 'EfficientNetB0'. Networks with custom scaling have no published "
             "weights. Received: variant=None"
         )
     names = {layer.name for layer in model.layers}
@@ -112,18 +113,18 @@ def load_published(
     skip_head: bool = False,
     ignore: str | Sequence[str] = (),
 ) -> None:
-    """Sets all weights of a network from a published file.
+    """Loads a published weight file into a model.
 
     Args:
-        model: Network that a factory of this package has built.
-        record: Row of the table of published files.
-        ema: As in `load_weights`.
-        skip_head: As in `load_weights`.
-        ignore: As in `load_weights`.
+        model: Model built by a factory of this package.
+        record: Record of the published file.
+        ema: Whether to prefer moving averages, as in `load_weights`.
+        skip_head: Whether to keep the current classifier, as in `load_weights`.
+        ignore: Patterns of arrays to skip, as in `load_weights`.
 
     Raises:
         OSError: The download failed.
-        ValueError: The weights do not fit the model.
+        ValueError: The weights do not match the model.
     """
     from .download import fetch
 
@@ -146,7 +147,7 @@ def _load_file(
 
     order = layer_order(model)
     if "predictions" not in (name for _, name in order):
-        order.append(("Dense", "predictions"))  # which the file may have all the same
+        order.append(("Dense", "predictions"))  # the file may have one anyway
     arrays = reading.read(path, order, ema, is_verified)
     try:
         mapped = name_mapping.to_model_names(arrays, model, ema=ema, ignore=ignore)
@@ -160,15 +161,15 @@ def _load_file(
 def published(
     weights: str | os.PathLike[str] | None, variant: str, include_top: bool = True
 ) -> WeightFile | None:
-    """Returns the record of published weights; None for paths and for no weights.
+    """Returns the record of published weights; None for paths and `weights=None`.
 
     Args:
-        weights: As in `load_weights`, or None.
-        variant: Such as "EfficientNetB0".
-        include_top: Whether the network has a classifier that the weights set.
+        weights: Family or path, as in `load_weights`, or None.
+        variant: Name of the variant, such as "EfficientNetB0".
+        include_top: Whether the model has a classifier to load.
 
     Raises:
-        ValueError: The family has no file of the variant.
+        ValueError: The family has no weights for the variant.
     """
     if not isinstance(weights, str) or weights not in known_families():
         return None
@@ -178,31 +179,30 @@ def published(
 def published_options(
     weights: str | os.PathLike[str] | None, variant: str
 ) -> dict[str, Any]:
-    """Returns the arguments of a factory that published weights were trained with.
+    """Returns the factory arguments that published weights were trained with.
 
     Args:
-        weights: As in `load_weights`, or None.
-        variant: Such as "EfficientNetB0".
+        weights: Family or path, as in `load_weights`, or None.
+        variant: Name of the variant, such as "EfficientNetB0".
 
     Returns:
-        `normalization`, `padding` and `bn_epsilon`, or nothing when `weights` is not a
-        family.
+        `normalization`, `padding` and `bn_epsilon`; empty if `weights` is not a family.
 
     Raises:
-        ValueError: The family has no file of the variant.
+        ValueError: The family has no weights for the variant.
     """
     record = published(weights, variant)
     return {name: getattr(record, name) for name in _OPTIONS} if record else {}
 
 
 def network_options(model: Any) -> dict[str, Any]:
-    """Returns the arguments of a factory that tell what `model` computes.
+    """Returns the factory arguments that determine what a model computes.
 
     Args:
-        model: Network of this package.
+        model: Model of this package.
 
     Returns:
-        `normalization`, "another" where it is none that a factory makes, `padding` and
+        `normalization` ("another" if it is not one of the factories'), `padding` and
         `bn_epsilon`.
     """
     layers = {layer.name: layer for layer in model.layers}
@@ -214,11 +214,11 @@ def network_options(model: Any) -> dict[str, Any]:
 
 
 def _check_known_file(model: Any, path: Path, skip_head: bool) -> None:
-    """Checks a published file at a path like a family, when its name has its hash."""
+    """Applies the checks of published weights to a path whose name has a known hash."""
     from .assign import variant_of
 
     record = find_published_file(path)
-    # Of another network, other advice is better.
+    # For another network, the later errors give better advice.
     if record and variant_of(model) == record.variant:
         check_record(model, record, skip_head)
 
@@ -228,8 +228,8 @@ def _check_padding(model: Any, mapped: Any, path: Path) -> None:
     padding = _padding(layers)
     if mapped.padding not in (None, padding):
         warnings.warn(
-            f"{path}: networks with the weights' names ({mapped.scheme}) have "
-            f"`padding={mapped.padding!r}`; this one has {padding!r}, and gives other "
+            f"{path}: networks with these weight names ({mapped.scheme}) use "
+            f"`padding={mapped.padding!r}`; this one uses {padding!r}, and gives other "
             "scores.",
             stacklevel=4,
         )
@@ -240,18 +240,18 @@ def _padding(layers: dict[str, Any]) -> str:
 
 
 def check_record(model: Any, record: WeightFile, skip_head: bool = False) -> None:
-    """Checks that a model computes what published weights were trained for.
+    """Checks that a model has the options that published weights were trained with.
 
-    Shapes are not looked at: assigning does that.
+    Shapes are checked later, by `assign`.
 
     Args:
-        model: Network of this package.
-        record: Row of the table of published files.
-        skip_head: Whether the classifier may have other classes.
+        model: Model of this package.
+        record: Record of the published file.
+        skip_head: Whether to allow another number of classes.
 
     Raises:
-        ValueError: The model differs in the normalisation of its input, in padding, in
-            the epsilon of batch normalisation, or in the number of classes.
+        ValueError: The model differs in input normalisation, padding, epsilon of batch
+            normalisation, or number of classes.
     """
     layers = {layer.name: layer for layer in model.layers}
     for argument, received in network_options(model).items():
@@ -273,10 +273,10 @@ def check_record(model: Any, record: WeightFile, skip_head: bool = False) -> Non
 
 
 def normalization_layer(layers: dict[str, Any]) -> Any:
-    """Returns the layer that normalises the pixels, or None.
+    """Returns the input normalisation layer, or None.
 
     Args:
-        layers: Layers of a network of this package, by name.
+        layers: Layers of a model of this package, by name.
     """
     for name in (NORMALIZATION_LAYER, _OLD_NORMALIZATION_LAYER):
         if type(layers.get(name)).__name__ == "Rescaling":
@@ -298,7 +298,7 @@ def _normalizes_like(layers: dict[str, Any], kind: str) -> bool:
     channels = layers["stem_conv"].kernel.shape[2]
     mean, std = map(np.array, channel_statistics(kind, channels))
     scale, offset = np.array(layer.scale), np.array(layer.offset)
-    # Broadcast: a hand-made layer may hold one number for all channels.
+    # Broadcast, because a user's layer may have one number for all channels.
     return bool(
         np.allclose(scale, 1 / std, rtol=1e-5)
         and np.allclose(offset, -mean / std, rtol=1e-5)
@@ -306,10 +306,10 @@ def _normalizes_like(layers: dict[str, Any], kind: str) -> bool:
 
 
 def existing_file(weights: str | os.PathLike[str]) -> Path:
-    """Returns the path of a weight file or checkpoint that exists.
+    """Returns the path of an existing weight file or checkpoint.
 
     Args:
-        weights: Path.
+        weights: Path of a weight file, or of a checkpoint's folder or prefix.
 
     Raises:
         FileNotFoundError: There is no file at the path.

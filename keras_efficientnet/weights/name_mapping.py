@@ -1,4 +1,4 @@
-"""Names and layouts of other projects' weight files, turned into ours."""
+"""Mapping of weight names and layouts of other projects to ours."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ..architecture import MAX_BLOCKS, block_name, read_block_name
 from .formats.base import Arrays
 from .naming_schemes import NOT_WEIGHTS, SCHEMES, TORCH_BN, Scheme
 
-KERAS = "keras"  # keras.applications' names, which are ours too
+KERAS = "keras"  # names of keras.applications, which we use, too
 _KERAS_MARKER = "stem_conv/kernel"
-# Parts of names that moving averages of a network go by: "model_ema.", "swa_model.".
+# Prefixes that mark moving averages: "model_ema.", "swa_model.".
 _AVERAGED = re.compile(r"(^|[._/])(ema|swa|averaged?)([._/]|$)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Mapped:
-    """Weights under our names, and which names of the file are not weights."""
+    """Weights by our names, and the names in the file that are not weights."""
 
-    arrays: Arrays  # by "layer/variable", laid out as Keras does
+    arrays: Arrays  # by "layer/variable", in Keras' layout
     ignored: tuple[str, ...] = ()
     scheme: str = KERAS
-    padding: str | None = None  # of every network with such names, if known
+    padding: str | None = None  # padding of all networks with such names, if known
 
 
 def to_model_names(
@@ -40,19 +40,19 @@ def to_model_names(
 ) -> Mapped:
     """Renames and transposes weights to fit this package's models.
 
-    A prefix before all names, such as a wrapper's "module." or a scope, is dropped.
-    Counters and random states are ignored.
+    A common prefix, such as "module." of a wrapper or a scope, is removed. Counters and
+    random states are ignored.
 
     Args:
-        arrays: Weights by the names they have in the file.
-        model: Network that the weights are meant for: it tells how blocks are called
-            that the file only numbers. Without it, a change of shapes tells.
-        ema: Whether to take moving averages where the file holds both.
-        ignore: Shell pattern, or several, of names that are not the network's, as they
-            are in the file or as they are once mapped.
+        arrays: Weights by their names in the file.
+        model: Model that the weights are meant for, used to name blocks that the file
+            only numbers. Without it, stages are inferred from shapes.
+        ema: Whether to prefer moving averages of the weights, if the file has both.
+        ignore: Shell pattern, or several, of names to skip, either as in the file or as
+            mapped.
 
     Raises:
-        ValueError: The names follow no known scheme, or are of several networks.
+        ValueError: The names follow no known scheme, or belong to several networks.
     """
     patterns = [ignore] if isinstance(ignore, str) else list(ignore)
     kept = {n: a for n, a in arrays.items() if not _is_ignored(n, patterns)}
@@ -79,7 +79,7 @@ def to_model_names(
     markers = [f"{_KERAS_MARKER!r} ({KERAS})"]
     markers += [f"{scheme.marker!r} ({scheme.name})" for scheme in SCHEMES]
     raise ValueError(
-        "Weights must be named in a known way, with one of "
+        "Weights must follow a known naming scheme, which has one of "
         f"{', '.join(markers)} among them. "
         f"Received: {len(arrays)} names, {', '.join(list(arrays)[:5]) or 'none'} ..."
     )
@@ -90,12 +90,13 @@ def from_torch_layout(layer: str, array: np.ndarray) -> np.ndarray:
 
     Args:
         layer: Our name of the layer.
-        array: (out, in, height, width) of a convolution, (channels, 1, height, width)
-            of a depthwise one, (out, in) of the classifier, or a vector.
+        array: Kernel of a convolution, (out, in, height, width), of a depthwise
+            convolution, (channels, 1, height, width), or of the classifier, (out, in);
+            or a vector.
 
     Returns:
-        (height, width, in, out), (height, width, channels, 1), (in, out), or the
-        vector.
+        Kernel, (height, width, in, out), (height, width, channels, 1) or (in, out); or
+        the vector.
     """
     if array.ndim == 4:
         depthwise = layer.endswith("dwconv")
@@ -108,7 +109,7 @@ def to_torch_layout(layer: str, array: np.ndarray) -> np.ndarray:
 
     Args:
         layer: Our name of the layer.
-        array: As `from_torch_layout` returns it.
+        array: Kernel or vector as `from_torch_layout` returns it.
     """
     if array.ndim == 4:
         depthwise = layer.endswith("dwconv")
@@ -124,34 +125,34 @@ def _block_names(model: Any) -> list[str]:
 
 def _common_prefix(names: Iterable[str]) -> str:
     listed = list(names)
-    # Of one name, all would be common.
+    # For a single name, the prefix would be the entire name.
     common = os.path.commonprefix(listed) if len(listed) > 1 else ""  # noqa: RUF071
     match = re.match(r".*[./]", common)
     return match[0] if match else ""
 
 
 def _prefixes(arrays: Iterable[str], marker: str) -> list[str]:
-    """Lists what stands before the marker, once for each copy of the network."""
+    """Lists the prefixes before the marker, one per copy of the network."""
     found = [n.removesuffix(marker) for n in arrays if n.endswith(marker)]
     return [prefix for prefix in found if not prefix or prefix[-1] in "./"]
 
 
 def _choose_network(prefixes: list[str], ema: bool) -> tuple[str, list[str]]:
-    """Returns the prefix of the network to take, and those of its other copies."""
+    """Returns the prefix of the network to load, and those of its other copies."""
     averaged = [prefix for prefix in prefixes if _AVERAGED.search(prefix)]
     raw = [prefix for prefix in prefixes if prefix not in averaged]
     wanted = (averaged or raw) if ema else (raw or averaged)
     if len(wanted) != 1:
         listed = ", ".join(repr(prefix) for prefix in wanted)
         raise ValueError(
-            "Weights must be of one network; leave out the others, such as with "
+            "Weights must be of one network; skip the others, for example with "
             f"`ignore={wanted[-1] + '*'!r}`. Received: networks under {listed}"
         )
     return wanted[0], [prefix for prefix in prefixes if prefix != wanted[0]]
 
 
 def _belongs_to(name: str, others: Sequence[str], prefix: str) -> bool:
-    """Tells whether a name is of another copy than the one under `prefix`."""
+    """Returns whether a name belongs to another copy than the one under `prefix`."""
     found = [p for p in (prefix, *others) if name.startswith(p)]
     return max(found, key=len, default=prefix) != prefix
 
@@ -175,19 +176,19 @@ def _add(arrays: Arrays, name: str, array: np.ndarray) -> None:
 
 
 def _from_keras(arrays: Arrays) -> Mapped:
-    # Mean and variance of the input: our models have them as constants, and in
-    # keras.applications' files the variance is not one (it holds deviations).
+    # Mean and variance of the input are constants in our models, and keras.applications
+    # stores standard deviations as the variance.
     ignored = tuple(n for n in arrays if re.match(r"normalization(_\d+)?/", n))
     mapped: Arrays = {}
     for name, array in arrays.items():
         if name not in ignored:
-            # qubvel/efficientnet calls the classifier "probs".
+            # qubvel/efficientnet names the classifier "probs".
             _add(mapped, re.sub(r"^probs/", "predictions/", name), array)
     return Mapped(mapped, ignored)
 
 
 class _Place(NamedTuple):
-    """A weight by our names; `block` is a name, a number, or "" outside of blocks."""
+    """Our name of a weight; `block` is a name, a number, or "" outside of blocks."""
 
     block: str | int
     layer: str
@@ -204,7 +205,7 @@ def _from_scheme(arrays: Arrays, scheme: Scheme, blocks: Sequence[str]) -> Mappe
     for name in arrays:
         place = _place(name, arrays, scheme)
         if place is None:
-            unknown[name] = arrays[name]  # unexpected when it comes to assigning
+            unknown[name] = arrays[name]  # `assign` reports these as unexpected
             continue
         array = arrays[name]
         placed[place] = from_torch_layout(place.layer, array) if scheme.torch else array
@@ -250,10 +251,10 @@ def _block(place: dict[str, str], first_stage: int) -> str | int | None:
 def _continued(
     blocks: Sequence[str], placed: dict[_Place, np.ndarray]
 ) -> Sequence[str]:
-    """Names blocks that the file only numbers.
+    """Returns names for blocks that the file only numbers.
 
-    The model's first; after them, as the file may go on where a feature model ends,
-    names that continue the stages as far as kernels tell them apart.
+    These are the names of the model's blocks. If the file has more blocks, as for a
+    feature model, further names follow, with stages inferred from kernels.
     """
     signatures: dict[int, list[Any]] = {}
     for place, array in placed.items():

@@ -1,4 +1,4 @@
-"""How other projects name the weights of an EfficientNet, as tables."""
+"""Naming schemes of other projects for the weights of an EfficientNet."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ..architecture import read_block_name
 
 @dataclasses.dataclass(frozen=True)
 class Scheme:
-    """One project's way of naming weights.
+    """Naming scheme of one project.
 
-    A name is a module and a variable: "blocks.0.1.bn1.weight" is "blocks.0.1.", which
-    places a block, then "bn1", then "weight".
+    A name consists of a module and a variable: "blocks.0.1.bn1.weight" is
+    "blocks.0.1.", which identifies the block, then "bn1", then "weight".
 
     Attributes:
-        name: Of the project.
-        marker: Name of the stem's kernel, which tells the scheme.
-        outside: Our layers by their modules, outside of blocks.
-        block: Pattern of a block's place; its groups are a number counted through the
-            network ("number"), or a stage and a number in it ("stage", "index").
-        parts: Our layers inside a block, by their modules.
-        plain_parts: The same for blocks that do not expand.
-        expanded: Module that only blocks that expand have.
-        torch: Whether kernels are laid out and variables called as in PyTorch.
-        first_stage: Number that the first stage has.
-        padding: What networks with such names always have, if known.
+        name: Name of the project.
+        marker: Name of the stem's kernel, which identifies the scheme.
+        outside: Module -> our layer, outside of blocks.
+        block: Pattern that identifies a block. Its groups are a number counted through
+            the network ("number"), or a stage and an index in it ("stage", "index").
+        parts: Module -> our layer, inside a block.
+        plain_parts: Module -> our layer, inside a block without expansion.
+        expanded: Module that exists only in blocks with expansion.
+        torch: Whether kernel layouts and variable names are PyTorch's.
+        first_stage: Number of the first stage.
+        padding: Padding of all networks with such names, if known.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Scheme:
 
     @property
     def separator(self) -> str:
-        """What stands between a module and a variable."""
+        """Separator between module and variable."""
         return "." if self.torch else "/"
 
 
@@ -57,9 +57,9 @@ NOT_WEIGHTS = ("num_batches_tracked", "n_averaged", "seed_generator_state")
 
 
 def _parts(*modules: str) -> dict[str, str]:
-    """Names, in the order of computation, the modules of a block.
+    """Maps the modules of a block, in order of computation, to our layers.
 
-    Eight for a block that expands, six for one that does not.
+    There are eight modules with expansion and six without.
     """
     layers = ["dwconv", "bn", "se_reduce", "se_expand", "project_conv", "project_bn"]
     if len(modules) == 8:
@@ -69,7 +69,7 @@ def _parts(*modules: str) -> dict[str, str]:
 
 _SE = ("se.conv_reduce", "se.conv_expand")
 
-# Source of each: that project's model definition.
+# Source: the model definition of each project.
 _LUKEMELAS_PARTS = (
     *("_depthwise_conv", "_bn1", "_se_reduce", "_se_expand"),
     *("_project_conv", "_bn2"),
@@ -90,7 +90,7 @@ LUKEMELAS = Scheme(
     expanded="_expand_conv",
     padding="same",
 )
-# geffnet's too. "same" and "symmetric" padding go by the same names there.
+# Also geffnet. Networks with "same" and "symmetric" padding have the same names.
 TIMM = Scheme(
     name="timm",
     marker="conv_stem.weight",
@@ -194,7 +194,7 @@ TPU = Scheme(
     padding="same",
 )
 
-# In the order they are tried.
+# In the order in which they are tried.
 SCHEMES = (LUKEMELAS, TIMM, TORCHVISION, TRANSFORMERS, TPU)
 
 
@@ -202,8 +202,8 @@ def to_timm(name: str, expands: bool) -> str:
     """Returns timm's name of a weight.
 
     Args:
-        name: Ours, such as "block2a_bn/gamma".
-        expands: Whether the block that it belongs to expands its channels.
+        name: Our name of the weight, such as "block2a_bn/gamma".
+        expands: Whether the block of the weight expands its channels.
 
     Example:
         >>> to_timm("block2a_bn/gamma", expands=True)

@@ -1,8 +1,8 @@
-"""Logits of the projects that weight files come from, to compare ours with.
+"""Reference logits from the projects that weight files come from.
 
-Each function needs the project it is about, and nothing else here needs any of them.
-The network runs in a process of its own: PyTorch's compiler ends a process that
-TensorFlow's is in already.
+Each function imports its project; nothing else in the package needs them. The network
+runs in a separate process, because PyTorch's compiler crashes a process that has
+TensorFlow's loaded.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ PACKAGES = {
 def logits(
     scheme: str, variant: str, arrays: Arrays, images: np.ndarray, symmetric: bool
 ) -> np.ndarray:
-    """Returns what a project's own network answers.
+    """Returns the logits of a project's own network.
 
     Args:
-        scheme: `Mapped.scheme` of the weights.
-        variant: Key of `VARIANTS`.
-        arrays: Weights by the names they have in the project; of keras.applications
-            by "layer/variable".
-        images: Normalised, (batch, height, width, 3), float32.
-        symmetric: Whether convolutions are padded as PyTorch does; for timm, which has
-            both kinds of networks.
+        scheme: Naming scheme of the weights, `Mapped.scheme`.
+        variant: Name of the variant, a key of `VARIANTS`.
+        arrays: Weights by their names in the project; for keras.applications by
+            "layer/variable".
+        images: Normalised images, (batch, height, width, 3), float32.
+        symmetric: Whether to use PyTorch's padding, for timm, which has networks with
+            either padding.
 
     Returns:
-        (batch, classes), float32.
+        Logits, (batch, classes), float32.
 
     Raises:
         ImportError: The project is not installed.
-        ValueError: The scheme's project has no Python package that runs here, or the
-            weights do not fit its network.
+        ValueError: The project has no Python package that runs here, or the weights do
+            not match its network.
     """
     if scheme not in PACKAGES:
         raise ValueError(
-            f"The check needs weights of {', '.join(PACKAGES)}. "
+            f"The check supports weights of {', '.join(PACKAGES)}. "
             f"Received: names of {scheme!r}"
         )
     short = variant.removeprefix("EfficientNet").lower()
@@ -77,8 +77,8 @@ def logits(
             text=True,
         )
         if run.returncode != 0:
-            told = run.stderr.strip()[-500:] or f"exit status {run.returncode}"
-            raise ValueError(f"The weights must fit {scheme}'s network. {told}")
+            reason = run.stderr.strip()[-500:] or f"exit status {run.returncode}"
+            raise ValueError(f"The weights must match {scheme}'s network. {reason}")
         return np.load(answer)
 
 
@@ -103,7 +103,7 @@ def _keras_logits(short: str, arrays: Arrays, images: np.ndarray) -> np.ndarray:
         classes=len(arrays["predictions/bias"]),
         classifier_activation=None,
     )
-    # What comes before normalises the image.
+    # The layers before it normalise the image.
     start = network.get_layer("stem_conv_pad").input
     rest = keras.Model(start, network.output)
     for layer in rest.layers:
@@ -129,7 +129,7 @@ def _lukemelas(short: str, arrays: Arrays, symmetric: bool) -> Any:
 
     del symmetric
     classes = len(arrays["_fc.bias"])
-    # Without a size, its convolutions are padded for the image at hand.
+    # Without a size, its convolutions compute the padding for each image.
     return EfficientNet.from_name(
         f"efficientnet-{short}", num_classes=classes, image_size=None
     )
@@ -168,10 +168,10 @@ def _transformers(short: str, arrays: Arrays, symmetric: bool) -> Any:
 
 
 def _odd_blocks(short: str) -> tuple[int, ...]:
-    """Lists the strided blocks whose input has an odd side, at the variant's own size.
+    """Lists the strided blocks whose input has an odd side at the variant's resolution.
 
     Source:
-        transformers pads both sides of these alike, as TensorFlow does.
+        transformers pads both sides of these equally, as TensorFlow does.
     """
     variant = VARIANTS[find_variant(short)]
     side, odd = -(-variant.resolution // 2), []

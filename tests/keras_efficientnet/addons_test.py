@@ -1,4 +1,4 @@
-"""Without TensorFlow Addons; with them, tests/addons is run."""
+"""Errors without TensorFlow Addons; tests/addons runs with them."""
 
 import importlib.util
 import sys
@@ -20,7 +20,7 @@ def test_rejects_keras_3(fresh, monkeypatch):
         importlib.import_module(MODULE)
 
 
-def test_missing_addons_are_reported_with_the_extra(fresh, monkeypatch):
+def test_names_the_extra_if_addons_are_missing(fresh, monkeypatch):
     monkeypatch.setattr(keras, "__version__", "2.15.0")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"must be installed.*\[addons\]"):

@@ -1,7 +1,7 @@
-"""The same answers and the same training on every backend of Keras.
+"""Equal inference and training on every Keras backend.
 
-Runs where KERAS_BACKEND says, and under Keras 2.15; the expected numbers are those of
-TensorFlow, so there it only guards them.
+Runs on the backend that KERAS_BACKEND selects, and under Keras 2.15. The expected
+numbers were computed with TensorFlow, so on that backend this is a regression test.
 """
 
 import sys
@@ -14,7 +14,7 @@ from keras_efficientnet import VARIANTS
 from tests.support import backend_cases
 
 BACKEND = keras.backend.backend()
-# TensorFlow, where other tests build the whole family, needs only a few of it.
+# Other tests build all variants on TensorFlow, so a few are enough here.
 LARGE = VARIANTS.keys() - {"EfficientNetB0", "EfficientNetLite0"}
 
 

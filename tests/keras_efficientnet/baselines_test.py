@@ -7,7 +7,7 @@ import pytest
 from keras_efficientnet import Scaling, baselines, profile
 
 SIDE = 64  # pixels
-# Ours and theirs.
+# Our model and theirs.
 PEERS = {
     "MobileNetV1": (baselines.MobileNetV1, keras.applications.MobileNet),
     "MobileNetV2": (baselines.MobileNetV2, keras.applications.MobileNetV2),
@@ -19,7 +19,7 @@ PEERS = {
 
 
 def randomize(model, seed=0):
-    """Gives all weights values that matter, statistics of batches included."""
+    """Randomises all weights, including moving statistics."""
     draw = np.random.default_rng(seed)
     for weight in model.weights:
         values = draw.normal(0, 0.1, weight.shape)
@@ -36,7 +36,7 @@ def copy_by_name(source, target):
     for layer in target.layers:
         if layer.weights:
             name = layer.name
-            name = name if name in named else "conv_preds"  # a 1x1 convolution there
+            name = name if name in named else "conv_preds"  # they use a 1x1 convolution
             values = [w.numpy() for w in named.pop(name).weights]
             layer.set_weights(
                 [v.reshape(w.shape) for v, w in zip(values, layer.weights, strict=True)]
@@ -55,7 +55,7 @@ def test_unscaled_equals_keras_applications(key):
     images = np.random.default_rng(1).normal(0, 1, (2, SIDE, SIDE, 3))
     images = images.astype(np.float32)
     wanted = peer.predict(images, verbose=0)
-    assert wanted.max() > 0.2  # else all answers would be alike
+    assert wanted.max() > 0.2  # otherwise all outputs would be alike
     found = model.predict(images, verbose=0)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
@@ -68,7 +68,7 @@ def test_resnet_v1_5():
 
 
 def test_scaling_by_hand():
-    """Half of 32, 64, 128 ... channels; one block of 2 is 2 times 1.5, rounded up."""
+    """Half of 32, 64, 128 ... channels; 2 blocks become 2 x 1.5, rounded up."""
     scaling = Scaling(depth=1.5, width=0.5, resolution=2)
     model = baselines.MobileNetV1(scaling, resolution=32, classes=3)
     assert model.input_shape[1:3] == (64, 64)
@@ -82,7 +82,7 @@ def test_scaling_by_hand():
     assert filters == [16, *stages]
 
 
-def test_errors():
+def test_rejects_unknown_depths_and_versions():
     with pytest.raises(ValueError, match="`depth` must be one of 50, 152"):
         baselines.ResNet(51)
     with pytest.raises(

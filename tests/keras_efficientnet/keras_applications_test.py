@@ -21,7 +21,7 @@ B_NETS = [
 
 def test_positional_arguments_are_those_of_keras_applications():
     theirs = inspect.signature(keras.applications.EfficientNetB0).parameters
-    # keras.applications has neither, and nobody has published "imagenet" for them.
+    # keras.applications has neither, and there are no "imagenet" weights for them.
     defaults = {"EfficientNetB8": "randaugment", "EfficientNetL2": "noisy-student"}
     for key in VARIANTS:
         ours = inspect.signature(getattr(keras_efficientnet, key)).parameters
@@ -34,8 +34,8 @@ def test_positional_arguments_are_those_of_keras_applications():
             assert mine.default == default, mine.name
 
 
-def test_the_module_has_every_name_of_keras_applications():
-    """So that one changed import is enough."""
+def test_package_has_every_name_of_keras_applications():
+    """Porting code takes one changed import."""
     theirs = {n for n in dir(keras.applications.efficientnet) if n[0] != "_"}
     assert {"EfficientNetB7", "preprocess_input", "decode_predictions"} <= theirs
     assert theirs <= set(dir(efficientnet))
@@ -43,14 +43,14 @@ def test_the_module_has_every_name_of_keras_applications():
     assert efficientnet.decode_predictions is keras_efficientnet.decode_predictions
 
 
-# The padding of odd sides is the same code for all, and a second pair of networks is
-# half of the time.
+# All variants share the code for padding odd sides, and a second pair of networks would
+# take half of the time.
 ODD_SIDES = ("EfficientNetB0", "EfficientNetB3")
 
 
 @pytest.mark.parametrize("key", B_NETS)
 def test_outputs_equal_keras_applications(key):
-    """Golden: keras.applications with random weights and statistics, copied over."""
+    """Golden: keras.applications with random weights and statistics, copied to ours."""
     size = VARIANTS[key].resolution
     options = {"weights": None, "classifier_activation": None}
     theirs = getattr(keras.applications, key)(**options)
@@ -82,8 +82,8 @@ NATIVE_SIZES = sorted({variant.resolution for variant in VARIANTS.values()})
     ids=["small", "native"],
 )
 def test_open_input_shape_equals_every_static_shape(include_top, sizes):
-    """Golden: keras.applications built anew for each size, where its padding is
-    right."""
+    """Golden: keras.applications built for each static size, where its padding is
+    correct."""
     options = {"include_top": include_top, "classes": 5, "weights": None}
     options |= {"classifier_activation": None, "name": "tiny"}
     ours = keras_efficientnet.EfficientNet(
@@ -119,13 +119,13 @@ def test_weighted_layer_names_are_those_of_keras_applications():
 
 
 def _randomize(model):
-    """Gives BatchNormalization random statistics, and Normalization ImageNet's."""
+    """Sets random statistics of BatchNormalization, and ImageNet's of Normalization."""
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             gamma, beta, mean, variance = (w.shape for w in layer.weights)
-            # Small steps on the residual path, as in trained networks: else deep
-            # ones blow up each other's rounding.
+            # Small residual branches, as in trained networks; otherwise rounding errors
+            # are amplified in deep networks.
             low, high = (0.1, 0.3) if "project" in layer.name else (0.8, 1.2)
             layer.set_weights(
                 [
@@ -158,5 +158,5 @@ def _assert_same_outputs(theirs, ours, height, width=None):
     images = np.random.default_rng(1).uniform(0, 255, (1, height, width or height, 3))
     expected = theirs.predict(images.astype("float32"), verbose=0)
     actual = ours.predict(images.astype("float32"), verbose=0)
-    assert np.abs(expected).max() > 0.1  # the comparison means something
+    assert np.abs(expected).max() > 0.1  # otherwise the comparison would be meaningless
     np.testing.assert_allclose(actual, expected, atol=1e-4)

@@ -25,7 +25,7 @@ np.save(f"{folder}/weights.npy", model.predict(images, verbose=0))
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Predictions made here, and those a new process makes from the files."""
+    """Predictions of this process, and of a new process from the files."""
     folder = tmp_path_factory.mktemp("saved")
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 32, 32, 3)).astype("float32")
@@ -45,17 +45,17 @@ def saved(tmp_path_factory):
     return here, {name: np.load(folder / f"{name}.npy") for name in names}
 
 
-def test_a_saved_model_predicts_the_same_bits(saved):
+def test_saved_model_predicts_bit_for_bit_the_same(saved):
     here, there = saved
     np.testing.assert_array_equal(there["fresh"], here["fresh"])
 
 
-def test_a_trained_model_predicts_the_same_bits(saved):
+def test_trained_model_predicts_bit_for_bit_the_same(saved):
     here, there = saved
     assert not np.array_equal(here["trained"], here["fresh"])
     np.testing.assert_array_equal(there["trained"], here["trained"])
 
 
-def test_saved_weights_predict_the_same_bits(saved):
+def test_saved_weights_predict_bit_for_bit_the_same(saved):
     here, there = saved
     np.testing.assert_array_equal(there["weights"], here["fresh"])

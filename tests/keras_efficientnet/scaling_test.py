@@ -23,8 +23,8 @@ def test_compound_of_zero_is_the_base():
 
 @pytest.mark.parametrize(
     ("filters", "width", "rounded"),
-    # Worked out by hand: nearest multiple of 8, at least 8, and up when that loses
-    # more than 10% (19.2 -> 16 -> 24).
+    # Computed by hand: nearest multiple of 8, at least 8, and up if that loses more
+    # than 10% (19.2 -> 16 -> 24).
     [(32, 1.0, 32), (16, 1.2, 24), (32, 1.1, 32), (40, 1.1, 48), (16, 0.1, 8)],
 )
 def test_round_filters(filters, width, rounded):
@@ -46,6 +46,6 @@ def test_round_repeats_rounds_up():
         (lambda: scaling.compound(1, beta=0), "above 0. Received: beta=0"),
     ],
 )
-def test_scaling_errors(call, message):
+def test_scaling_rejects_invalid_numbers(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -24,7 +24,7 @@ def test_reset_classifier_keeps_the_backbone(tiny):
     assert tiny.output_shape == (None, 4)
 
 
-def test_reset_classifier_gives_a_headless_model_a_head(headless):
+def test_reset_classifier_adds_a_head_to_a_headless_model(headless):
     reset = keras_efficientnet.reset_classifier(headless, 3, dropout=0.4)
     assert [layer.name for layer in reset.layers[-3:]] == [
         "avg_pool",
@@ -50,7 +50,7 @@ def test_reset_classifier_can_be_trained_and_saved(headless, tmp_path):
     )
 
 
-def test_feature_extractor_gives_pooled_features(tiny):
+def test_feature_extractor_returns_pooled_features(tiny):
     extractor = keras_efficientnet.feature_extractor(tiny)
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))
     features = extractor.predict(images, verbose=0)
@@ -86,7 +86,7 @@ def test_freeze_batch_norm_everywhere(headless):
         assert layer.trainable == (not (is_bn or is_stem or "norm" in layer.name))
 
 
-def test_freeze_of_nothing_leaves_batch_norm_to_its_argument(headless):
+def test_freeze_of_no_part_still_applies_batch_norm(headless):
     keras_efficientnet.freeze(headless, up_to=None, batch_norm=False)
     assert all(layer.trainable for layer in headless.layers)
     keras_efficientnet.freeze(headless, up_to=None, batch_norm=True)
@@ -96,7 +96,7 @@ def test_freeze_of_nothing_leaves_batch_norm_to_its_argument(headless):
         assert isinstance(layer, keras.layers.BatchNormalization)
 
 
-def test_freeze_can_be_taken_back(headless):
+def test_freeze_can_be_undone(headless):
     keras_efficientnet.freeze(headless, up_to="top")
     assert not headless.trainable_weights
     keras_efficientnet.freeze(headless, up_to=0, batch_norm=False)
@@ -104,7 +104,7 @@ def test_freeze_can_be_taken_back(headless):
 
 
 @pytest.mark.parametrize("up_to", ["top", 5])
-def test_freeze_leaves_layers_of_your_own(headless, up_to):
+def test_freeze_keeps_layers_of_the_user_trainable(headless, up_to):
     x = keras.layers.GlobalAveragePooling2D()(headless.output)
     model = keras.Model(headless.input, keras.layers.Dense(3, name="mine")(x))
     keras_efficientnet.freeze(model, up_to)
@@ -114,7 +114,7 @@ def test_freeze_leaves_layers_of_your_own(headless, up_to):
 
 
 def wrap(network):
-    """Returns the network as one layer between layers of a user's own."""
+    """Returns a model with the network as one layer between other layers."""
     return keras.Sequential(
         [
             keras.Input((32, 32, 3)),
@@ -129,7 +129,7 @@ def wrap(network):
 
 @pytest.mark.parametrize("up_to", [None, 0, 3, "top"])
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_freeze_sets_a_nested_network_like_a_flat_one(headless, up_to, batch_norm):
+def test_freeze_treats_a_nested_network_like_a_flat_one(headless, up_to, batch_norm):
     keras_efficientnet.freeze(headless, up_to, batch_norm)
     flat = {layer.name: layer.trainable for layer in headless.layers}
     nested = wrap(headless)
@@ -141,7 +141,7 @@ def test_freeze_sets_a_nested_network_like_a_flat_one(headless, up_to, batch_nor
     assert nested.get_layer("mine").trainable
 
 
-def test_freeze_counts_after_the_whole_model_was_set_untrainable(headless):
+def test_freeze_overrides_an_untrainable_model(headless):
     model = keras_efficientnet.reset_classifier(headless, 2)
     model.trainable = False
     keras_efficientnet.freeze(model)
@@ -155,7 +155,7 @@ def test_freeze_counts_after_the_whole_model_was_set_untrainable(headless):
     assert np.any(model.get_layer("predictions").get_weights()[0] != before)
 
 
-def test_freeze_after_setting_a_nested_network_untrainable_trains_what_it_promises(
+def test_freeze_overrides_an_untrainable_nested_network(
     headless,
 ):
     model = wrap(headless)
@@ -200,7 +200,7 @@ def test_freeze_rejects_unknown_parts(headless, up_to):
         keras_efficientnet.freeze(headless, up_to=up_to)
 
 
-def test_reset_classifier_takes_numpy_integers(tiny):
+def test_reset_classifier_accepts_numpy_integers(tiny):
     reset = keras_efficientnet.reset_classifier(tiny, np.int64(7))
     assert type(reset.get_layer("predictions").units) is int
 
@@ -212,12 +212,12 @@ def test_reset_classifier_takes_numpy_integers(tiny):
         ({"classes": 2, "dropout": 1}, "`dropout` must be .* Received: dropout=1"),
     ],
 )
-def test_reset_classifier_rejects(tiny, arguments, message):
+def test_reset_classifier_rejects_invalid_arguments(tiny, arguments, message):
     with pytest.raises(ValueError, match=message):
         keras_efficientnet.reset_classifier(tiny, **arguments)
 
 
-def test_models_of_others_are_refused():
+def test_rejects_models_of_other_packages():
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="out")])
     with pytest.raises(ValueError, match="last layer is 'out'"):
         keras_efficientnet.feature_extractor(other)
@@ -237,7 +237,7 @@ SCALED = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 3)).astype("float32")
     ],
     ids=["array", "minus one to one", "tuple", "dict", "list of batches"],
 )
-def test_check_input_range_warns_of_scaled_images(data):
+def test_check_input_range_warns_about_scaled_images(data):
     with pytest.warns(UserWarning, match="must be pixels from 0 to 255"):
         assert transfer.check_input_range(data) is data
 
@@ -246,7 +246,7 @@ def test_check_input_range_is_silent_for_pixels():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         transfer.check_input_range(SCALED * 255)
-        transfer.check_input_range(np.zeros((1, 8, 8, 3)))  # a black image is one
+        transfer.check_input_range(np.zeros((1, 8, 8, 3)))  # a black image is valid
 
 
 def test_check_input_range_keeps_the_first_batch_of_a_generator():
@@ -257,7 +257,7 @@ def test_check_input_range_keeps_the_first_batch_of_a_generator():
     assert list(transfer.check_input_range(iter([]))) == []
 
 
-def test_check_input_range_takes_a_tf_dataset():
+def test_check_input_range_accepts_a_tf_dataset():
     tf = pytest.importorskip("tensorflow")
     dataset = tf.data.Dataset.from_tensor_slices((SCALED, [0, 1])).batch(2)
     with pytest.warns(UserWarning, match="0 to 255"):

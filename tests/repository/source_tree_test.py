@@ -1,8 +1,10 @@
-"""Rules about the source itself: import arrows, BUILD, file sizes, import cost."""
+"""Rules about the source: import directions, BUILD, file sizes, import cost,
+wording."""
 
 import ast
 import collections
 import graphlib
+import pathlib
 import re
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-# What a package may import of ours, besides itself.
+# Our packages that each package may import, besides itself.
 ARROWS = {
     "keras_efficientnet": set(),
     "training": {"keras_efficientnet"},
@@ -19,7 +21,7 @@ ARROWS = {
     "research": {"keras_efficientnet", "training", "export"},
     "benchmarks": {"benchmarks", "export", "keras_efficientnet", "training"},
 }
-# What the library may import of others, and where it may import TensorFlow.
+# Third-party packages that the library may import, and files that use TensorFlow.
 LIBRARY_IMPORTS = {
     "filelock",
     "h5py",
@@ -30,7 +32,7 @@ LIBRARY_IMPORTS = {
 }
 TENSORFLOW_FILES = {"tf_ops.py", "tf_decoding.py", "tf_files.py"}
 PILLOW_FILES = {"file_limits.py", "image_folders.py", "tf_decoding.py"}
-# Imported by functions that need them, not with the library.
+# Imported inside functions, not with the library.
 LAZY_IMPORTS = {
     "addons.py": {"tensorflow_addons"},
     "exit_codes.py": {"absl"},
@@ -44,7 +46,7 @@ LAZY_IMPORTS = {
         "transformers",
     },
 }
-# Concept: (module that owns it, what must not stand elsewhere).
+# Concept: (module that owns it, pattern that must not occur elsewhere).
 _COMMON = "keras_efficientnet/common"
 OWNERS = {
     "cache folder": (f"{_COMMON}/files.py", r"environ.*KERAS_HOME"),
@@ -74,6 +76,42 @@ OWNERS = {
     ),
     "Markdown table": (f"{_COMMON}/markdown.py", r"\| ?-{3}|[\"'] \| [\"']\.join"),
 }
+# Folders and files whose wording is checked; a new folder belongs here.
+PLAIN_ENGLISH = (
+    "keras_efficientnet/__init__.py",
+    "keras_efficientnet/_compat.py",
+    "keras_efficientnet/addons.py",
+    "keras_efficientnet/baselines.py",
+    "keras_efficientnet/common",
+    "keras_efficientnet/cost",
+    "keras_efficientnet/explain",
+    "keras_efficientnet/preprocessing",
+    "keras_efficientnet/scaling.py",
+    "keras_efficientnet/transfer.py",
+    "keras_efficientnet/weights/assign.py",
+    "keras_efficientnet/weights/convert.py",
+    "keras_efficientnet/weights/download",
+    "keras_efficientnet/weights/formats",
+    "keras_efficientnet/weights/load.py",
+    "keras_efficientnet/weights/name_mapping.py",
+    "keras_efficientnet/weights/naming_schemes.py",
+    "keras_efficientnet/weights/reference_logits.py",
+    "tests/keras_efficientnet",
+)
+# Wording that readers stumbled over, and what to write in its place.
+ODD_WORDING = {
+    r"\btold\b": "reported, specified, distinguished",
+    r"\bnamesakes?\b": "an earlier file of the same name",
+    r"\banybody\b": "anyone; untrusted, of a file",
+    r"\b(goes|go|going|gone) on with\b": "resumes, continues",
+    r"\bsittings?\b": "sessions",
+    r"\basked for\b": "requested",
+    r"\bmend(s|ed|ing)?\b": "fix",
+    r"\bnot at all\b": "atomically; no, without",
+    r"\bwhoever\b": "the caller, users who",
+    r"\bno such text\b": "not a valid ...",
+}
+_RIDDLES = ("What ", "How ", "Of ", "Whoever ", "Whose ")
 PROGRAMS = ("keras_efficientnet", "training", "export", "research")
 PYTHON_FILES = sorted(
     path for folder in (*ARROWS, "tests") for path in (ROOT / folder).rglob("*.py")
@@ -86,7 +124,7 @@ def _module_name(path):
 
 
 def _full_imports(path):
-    """Full names of the modules that a file imports, at its top or in functions."""
+    """Yields the full names of the modules that a file imports anywhere."""
     name = _module_name(path)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text())):
@@ -104,7 +142,7 @@ def _full_imports(path):
 
 
 def _imports(path):
-    """Top-level names of the absolute imports of a file."""
+    """Yields the top-level names of the absolute imports of a file."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -113,13 +151,13 @@ def _imports(path):
 
 
 @pytest.mark.parametrize("package", ARROWS)
-def test_imports_go_one_way(package):
+def test_packages_import_in_one_direction(package):
     for path in (ROOT / package).rglob("*.py"):
         ours = set(_imports(path)) & set(ARROWS)
         assert ours <= ARROWS[package], path
 
 
-def test_the_library_needs_few_others():
+def test_library_has_few_dependencies():
     for path in (ROOT / "keras_efficientnet").rglob("*.py"):
         others = set(_imports(path)) - sys.stdlib_module_names - LIBRARY_IMPORTS
         allowed = {"tensorflow"} if path.name in TENSORFLOW_FILES else set()
@@ -138,13 +176,13 @@ def test_no_folder_has_more_than_15_modules():
     assert not {folder: n for folder, n in counts.items() if n > 15}
 
 
-def test_every_package_says_what_belongs_in_it():
+def test_every_package_has_a_docstring():
     for name in PROGRAMS:
         for path in (ROOT / name).rglob("__init__.py"):
             assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
-def test_no_module_takes_the_name_of_a_standard_one():
+def test_no_module_has_the_name_of_a_standard_one():
     for path in PYTHON_FILES:
         assert path.stem not in sys.stdlib_module_names, path
 
@@ -165,8 +203,8 @@ def test_no_test_imports_another_test():
             assert not name.endswith("_test"), path
 
 
-def test_modules_do_not_import_each_other_in_a_circle():
-    """Imports inside functions and for type checkers count too."""
+def test_imports_have_no_cycles():
+    """Imports inside functions and for type checkers count, too."""
     files = [path for name in ARROWS for path in (ROOT / name).rglob("*.py")]
     modules = {_module_name(path): path for path in files}
     sorter = graphlib.TopologicalSorter(
@@ -175,11 +213,11 @@ def test_modules_do_not_import_each_other_in_a_circle():
             for name, path in modules.items()
         }
     )
-    sorter.prepare()  # raises CycleError, which names the circle
+    sorter.prepare()  # raises CycleError, which names the cycle
 
 
 def test_importing_adds_little_to_keras():
-    """No import of TensorFlow extras, network or archive modules by the package."""
+    """The package imports no TensorFlow extras, network or archive modules."""
     code = (
         "import sys, keras; before = set(sys.modules); import keras_efficientnet;"
         "print(*sorted(set(sys.modules) - before))"
@@ -205,7 +243,7 @@ def test_each_concept_has_one_owner(concept):
 
 
 def _build_file():
-    """Name -> keyword arguments of every library in BUILD, and name -> value there."""
+    """Returns name -> arguments of the libraries in BUILD, and name -> value."""
     libraries, values = {}, {}
     for node in ast.parse((ROOT / "BUILD").read_text()).body:
         if isinstance(node, ast.Assign):
@@ -216,14 +254,14 @@ def _build_file():
     return libraries, values
 
 
-def test_fast_tests_of_build_exist():
+def test_fast_tests_in_build_exist():
     _, values = _build_file()
     assert values["FAST_TESTS"] == sorted(values["FAST_TESTS"])
     for name in values["FAST_TESTS"]:
         assert (ROOT / f"{name}.py").is_file()
 
 
-def test_build_deps_of_libraries_are_the_real_imports():
+def test_deps_in_build_equal_the_imports():
     libraries, _ = _build_file()
     assert libraries.keys() == ARROWS.keys() | {"testing"}
     for name in ARROWS:
@@ -233,8 +271,79 @@ def test_build_deps_of_libraries_are_the_real_imports():
         assert deps == sorted(f":{other}" for other in used - {name}), name
 
 
-def test_no_word_of_where_it_was_written():
+def test_sources_do_not_mention_the_development_machine():
     pattern = re.compile(r"/work/|/tmp/w\b|\bissue \d+ of ours\b")
     for path in [*PYTHON_FILES, ROOT / "README.md", ROOT / "Makefile", ROOT / "BUILD"]:
         if path.name != "source_tree_test.py":
             assert not pattern.search(path.read_text()), path
+
+
+def _argument_texts(docstring):
+    """Yields (name, first line) of each entry under `Args:` and `Attributes:`."""
+    section = ""
+    for line in docstring.splitlines():
+        if line and not line.startswith(" "):
+            section = line
+        entry = re.match(r" {4}\*{0,2}(\w+): (.*)", line)
+        if entry and section in ("Args:", "Attributes:"):
+            yield entry.groups()
+
+
+def _wording_faults(source):
+    """Lists what reads oddly in a module, each with its line number."""
+    faults = []
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.Module, ast.ClassDef, *functions)):
+            continue
+        line = getattr(node, "lineno", 1)
+        if isinstance(node, functions) and re.search("_(told|said)$", node.name):
+            faults.append((line, f"{node.name}: name the behaviour"))
+        docstring = ast.get_docstring(node) or ""
+        if docstring.startswith(_RIDDLES):
+            faults.append((line, f"{docstring.splitlines()[0]!r}: name the thing"))
+        for name, text in _argument_texts(docstring):
+            if text.startswith(("Of ", "Whose ")):
+                faults.append((line, f"{name}: {text!r}: begin with a noun"))
+    for number, line in enumerate(source.splitlines(), start=1):
+        for pattern, better in ODD_WORDING.items():
+            if found := re.search(pattern, line, re.IGNORECASE):
+                faults.append((number, f"{found[0]!r}: write {better}"))
+    return faults
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ('"""What a layer costs."""', "'What a layer costs.': name the thing"),
+        ('class A:\n    """How it is done."""', "'How it is done.': name the thing"),
+        (
+            'def f(a):\n    """Does it.\n\n    Args:\n        a: Of the file.\n    """',
+            "a: 'Of the file.': begin with a noun",
+        ),
+        ("def test_it_is_told():\n    pass", "test_it_is_told: name the behaviour"),
+        ("# Anybody may write it.", "'Anybody': write anyone; untrusted, of a file"),
+    ],
+)
+def test_the_wording_check_finds_faults(source, fault):
+    assert fault in [text for _, text in _wording_faults(source)]
+
+
+def test_the_wording_check_accepts_plain_english():
+    assert not _wording_faults(
+        'def f(a):\n    """Opens it.\n\n    Args:\n        a: Path of the file.\n\n'
+        '    Returns:\n        text: Of any length.\n    """'
+    )
+
+
+@pytest.mark.parametrize("place", PLAIN_ENGLISH)
+def test_wording_is_plain_english(place):
+    paths = [p for p in PYTHON_FILES if p.is_relative_to(ROOT / place)]
+    assert paths, place
+    faults = {
+        str(path.relative_to(ROOT)): found
+        for path in paths
+        if path != pathlib.Path(__file__)  # quotes them
+        and (found := _wording_faults(path.read_text()))
+    }
+    assert not faults

@@ -1,1 +1,1 @@
-"""Command lines: standard streams, messages and exit codes."""
+"""Command-line support: standard streams, messages and exit codes."""

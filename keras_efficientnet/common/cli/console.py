@@ -1,4 +1,4 @@
-"""Standard streams of the commands, and text printed on them."""
+"""Standard streams of the commands, and messages printed to them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _NAMES = ("stdin", "stdout", "stderr")
 
 
 def prepare_streams() -> None:
-    """Makes standard streams safe to use; call it before anything else.
+    """Makes the standard streams safe to use; call it first.
 
-    Streams that are closed (`2>&-`, a service without a terminal) lead to the null
-    device: a file opened later would take their place and their output. Characters
-    that the output's encoding lacks are written as escapes.
+    Closed streams (`2>&-`, a service without a terminal) are redirected to the null
+    device; otherwise a file opened later would take over their number and receive their
+    output. Characters that the output's encoding lacks are written as escapes.
     """
     for number, name in enumerate(_NAMES):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free, which is this one.
+            # Opens the lowest free descriptor, which is this one.
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, _null_stream("r" if name == "stdin" else "w"))
@@ -35,10 +35,10 @@ def prepare_streams() -> None:
 
 
 def leave_terminal() -> None:
-    """Lets standard streams lead to the null device, unless they are files.
+    """Redirects the standard streams to the null device, unless they are files.
 
-    Call it when the terminal has gone: writing to it, or to a pipe whose reader went
-    with it, would raise an error.
+    Call it when the terminal is gone: writing to it, or to a pipe whose reader has
+    exited, would raise an error.
     """
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(len(_NAMES)):
@@ -49,12 +49,12 @@ def leave_terminal() -> None:
 
 
 def report(text: object) -> None:
-    """Prints text, such as an error, on standard error, without control characters."""
+    """Prints text to standard error, without control characters."""
     print(lines(text), file=sys.stderr, flush=True)
 
 
 def lines(text: object) -> str:
-    """Returns a text of several lines without other control characters."""
+    """Escapes all control characters of a text except line feeds."""
     return "\n".join(map(printable, str(text).split("\n")))
 
 

@@ -15,14 +15,14 @@ class ExitCode(enum.IntEnum):
     """Exit code of a command. A scheduler may restart on 69, 74 and 75.
 
     Attributes:
-        SUCCESS: The command did what it was asked to do.
-        FAILURE: It ran, and its result is not usable: an artefact missed its
-            threshold, the loss is not finite any more, no image could be read.
+        SUCCESS: The command succeeded.
+        FAILURE: The command ran, but its result is not usable: an artefact missed its
+            threshold, the loss became infinite or NaN, or no image could be read.
         WRONG_INPUT: An argument, a file or the environment is not usable; the message
-            says what must change.
-        WORKER_LOST: Another worker is missing or was lost.
-        CANNOT_WRITE: The disk is full, fails, or has become read-only.
-        INTERRUPTED: A signal came; the work was saved.
+            explains what to change.
+        WORKER_LOST: Another worker did not start or died.
+        CANNOT_WRITE: The disk is full, failing, or has become read-only.
+        INTERRUPTED: A signal was received; the work was saved.
     """
 
     SUCCESS = 0
@@ -33,7 +33,7 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 75  # EX_TEMPFAIL
 
 
-_NOT_MENDED_BY_A_RESTART = {
+_NEEDS_USER_ACTION = {
     errno.EACCES,
     errno.EEXIST,
     errno.EINVAL,
@@ -47,13 +47,13 @@ _NOT_MENDED_BY_A_RESTART = {
 
 
 def exit_code(error: BaseException) -> ExitCode:
-    """Returns the exit code that an error stands for.
+    """Returns the exit code for an error.
 
     Args:
-        error: Error that ended a command.
+        error: Exception that ended a command.
     """
     if isinstance(error, OSError) and error.errno is not None:
-        if error.errno in _NOT_MENDED_BY_A_RESTART:
+        if error.errno in _NEEDS_USER_ACTION:
             return ExitCode.WRONG_INPUT
         return ExitCode.CANNOT_WRITE
     is_input = isinstance(error, (ValueError, ImportError, OSError))
@@ -84,16 +84,16 @@ def run_app(
     argv: list[str] | None = None,
     details: Callable[[], str] | None = None,
 ) -> None:
-    """Runs a command whose flags are absl's; wrong flags end with `WRONG_INPUT`.
+    """Runs a command that uses absl flags; invalid flags exit with `WRONG_INPUT`.
 
-    `--help` prints the docstring of the module that holds `main`, and the flags that
-    this module has defined. (absl lists the flags of `__main__`, and an installed
-    command is another module.)
+    `--help` prints the docstring of the module of `main` and the flags defined there.
+    (absl would list the flags of `__main__`, which is another module in an installed
+    command.)
 
     Args:
         main: Function of the remaining arguments; returns the exit code.
-        argv: Command line, the program's name first. None: that of the process.
-        details: Function that returns more text for `--help`.
+        argv: Command line, starting with the program's name. Defaults to `sys.argv`.
+        details: Function that returns additional text for `--help`.
     """
     from absl import app, flags
 

@@ -1,4 +1,4 @@
-"""Help text of commands whose flags are absl's."""
+"""Help text of commands that use absl flags."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
-_WIDTH = 88  # columns, at most
-_SHOWN = (bool, int, float, str)  # kinds of defaults that read well
+_WIDTH = 88  # maximum line length, columns
+_SHOWN = (bool, int, float, str)  # types of defaults that are readable
 
 
 def is_requested(arguments: Sequence[str]) -> bool:
-    """Tells whether a command line asks for help.
+    """Returns whether a command line requests help.
 
     Args:
         arguments: Command line without the program's name.
@@ -27,7 +27,7 @@ def describe(about: str, defined: Iterable[Any], details: str = "") -> str:
 
     Args:
         about: Description of the command and its usage.
-        defined: The command's flags, of absl.
+        defined: Absl flags of the command.
         details: Text below the flags.
     """
     listed = "\n".join(["Flags:", describe_flags(defined)])
@@ -36,10 +36,10 @@ def describe(about: str, defined: Iterable[Any], details: str = "") -> str:
 
 
 def describe_flags(defined: Iterable[Any]) -> str:
-    """Lists flags by name, with their meaning and default.
+    """Describes flags in order of their names, with meaning and default.
 
     Args:
-        defined: Flags of absl.
+        defined: Absl flags.
     """
     return "\n".join(
         entry(f"--{'[no]' if flag.boolean else ''}{flag.name}", _describe_flag(flag))
@@ -48,11 +48,11 @@ def describe_flags(defined: Iterable[Any]) -> str:
 
 
 def entry(name: str, text: str) -> str:
-    """Returns a name and the indented text below it, wrapped for the terminal.
+    """Formats a name with its description below, wrapped to the terminal width.
 
     Args:
         name: Name of a flag, a field or another item.
-        text: Description; its line breaks are kept.
+        text: Description, whose line breaks are kept.
     """
     width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
     lines = [

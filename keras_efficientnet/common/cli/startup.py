@@ -24,18 +24,19 @@ def hide_startup_lines() -> None:
     """Hides TensorFlow's start-up lines if this process runs one of the commands.
 
     Call it before TensorFlow is imported. Errors stay visible, other programs that
-    import this package keep their settings, and a level that the user has set counts.
+    import this package keep their log level, and a level set by the user takes
+    precedence.
     """
     if _is_command(sys.orig_argv, sys.argv):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _ERRORS_ONLY)
 
 
 def command_name(module: str) -> str:
-    """Returns how a program is started here, such as "python -m training.main".
+    """Returns the command of a program, such as "python -m training.main".
 
     Args:
-        module: Name of the program's module. Inside this package, as in a wheel, it
-            has an installed command.
+        module: Name of the program's module. Modules inside this package, as in a
+            wheel, have an installed command.
     """
     program = module.removeprefix(_PACKAGE)
     for command, name in PROGRAMS.items():

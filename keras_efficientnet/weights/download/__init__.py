@@ -1,1 +1,1 @@
-"""Downloads published weight files, verifies them and keeps them in a cache."""
+"""Download, verification and caching of published weight files."""

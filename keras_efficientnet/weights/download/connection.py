@@ -1,4 +1,4 @@
-"""HTTP connections: redirects that stay secure, and an end to dripping servers."""
+"""HTTP connections with secure redirects and a minimum transfer rate."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 def open_url(
     request: urllib.request.Request, timeout: float, watchdog: Watchdog
 ) -> Any:
-    """Sends a request, follows redirects, and returns the answer.
+    """Sends a request, follows redirects, and returns the response.
 
     Args:
         request: Request for an "https:", "http:" or "file:" URL.
-        timeout: Time to connect, and to wait for any byte, seconds.
-        watchdog: Started; follows the connection.
+        timeout: Time limit to connect, and to receive each next byte, seconds.
+        watchdog: Started watchdog, which will watch the connection.
 
     Raises:
-        OSError: There is no good answer.
-        ValueError: A redirect leads to what is less secure, or not to HTTP.
+        OSError: The request failed.
+        ValueError: A redirect leads to a less secure URL, or away from HTTP.
     """
     handlers = _SafeRedirects, _WatchedHTTP(watchdog), _WatchedHTTPS(watchdog)
     response = urllib.request.build_opener(*handlers).open(request, timeout=timeout)
@@ -45,18 +45,18 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class Watchdog:
-    """Hangs up a connection on which too few bytes come. A context manager.
+    """Context manager that closes a connection which receives too few bytes.
 
-    The time-out of a socket begins anew with each byte, so a server that sends its
-    headers or its content byte by byte would hold a download for ever.
+    The timeout of a socket restarts with each byte, so a server that sends its headers
+    or content byte by byte could stall a download forever.
 
     Args:
-        seconds: Time for `least` bytes to come; up to twice as long passes before the
-            connection is hung up.
-        least: Fewest bytes.
+        seconds: Time in which `least` bytes must arrive; it can take up to twice as
+            long until the connection is closed.
+        least: Minimum number of bytes.
 
     Attributes:
-        count: Number of bytes that have come so far.
+        count: Number of bytes received so far.
     """
 
     def __init__(self, seconds: float, least: int) -> None:
@@ -78,17 +78,17 @@ class Watchdog:
         self.check()
 
     def check(self) -> None:
-        """Raises TimeoutError if the connection has been hung up.
+        """Raises TimeoutError if the watchdog has closed the connection.
 
-        Call it where the end of a connection could be mistaken for the end of a text.
+        Call it where a closed connection could be mistaken for the end of the content.
         """
         if self._has_hung_up:
             raise TimeoutError(
-                f"Fewer than {self._least} bytes came in {self._seconds:g} s"
+                f"Fewer than {self._least} bytes arrived in {self._seconds:g} s"
             )
 
     def follow(self, connection: socket.socket) -> None:
-        """Watches another connection from now on."""
+        """Starts watching another connection."""
         self._socket = connection
 
     def _watch(self) -> None:
@@ -99,7 +99,7 @@ class Watchdog:
             if followed and is_same and count - before[1] < self._least:
                 self._has_hung_up = True
                 with contextlib.suppress(OSError):
-                    # Not that of SSLSocket, which a reading thread does not survive.
+                    # Not SSLSocket.shutdown, which crashes a reading thread.
                     socket.socket.shutdown(followed, socket.SHUT_RDWR)
                 return
             before = followed, count
@@ -127,7 +127,7 @@ class _WatchedHTTPS(urllib.request.HTTPSHandler):
 
 
 def _watched(kind: Any, watchdog: Watchdog) -> Any:
-    """Returns a class of connections that a watchdog follows."""
+    """Returns a connection class whose connections a watchdog watches."""
 
     class Connection(kind):
         def getresponse(self) -> Any:

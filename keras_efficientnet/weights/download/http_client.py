@@ -1,4 +1,4 @@
-"""Downloading one file over HTTP, going on where an earlier try ended."""
+"""Resumable HTTP download of one file."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from typing import Any
 from ...common.files import write_text
 from .connection import Watchdog, open_url
 
-ATTEMPTS = 5  # that bring nothing, one after the other
-TIMEOUT_SECONDS = 30.0  # to connect, and then for `SLOWEST_BYTES`
+ATTEMPTS = 5  # consecutive attempts without progress
+TIMEOUT_SECONDS = 30.0  # to connect, and then per `SLOWEST_BYTES`
 SLOWEST_BYTES = 10_000
-FIRST_WAIT_SECONDS = 0.5  # after a failed attempt; doubles each time
+FIRST_WAIT_SECONDS = 0.5  # after a failed attempt; doubled each time
 LONGEST_WAIT_SECONDS = 60.0
-MAX_BYTES = 8 << 30  # the largest published file has a quarter of it
-_LEAST_PROGRESS = 1 << 20  # bytes; attempts that bring more are not counted
+MAX_BYTES = 8 << 30  # four times the largest published file
+_LEAST_PROGRESS = 1 << 20  # bytes; attempts that receive more do not count as failed
 _CHUNK = 1 << 20  # bytes
 _USER_AGENT = "keras_efficientnet (Python urllib)"
 _PARTIAL, _BAD_RANGE = 206, 416  # status codes
@@ -43,31 +43,31 @@ _WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
 
 @dataclasses.dataclass(frozen=True)
 class _Begun:
-    """What is known of a file whose beginning is on the disk."""
+    """Metadata of a partially downloaded file."""
 
     url: str
-    etag: str | None  # strong, so two files with the same are the same
+    etag: str | None  # strong, so equal tags mean equal files
     modified: str | None
     total: int | None  # bytes
 
 
 def download(url: str, part: Path, name: str) -> bool:
-    """Downloads a file, in as many attempts as make sense.
+    """Downloads a file, with retries.
 
-    After an error or a kill, `part` has the beginning of the file, and the next call
-    asks for the rest only, unless the file on the server is another by then.
+    If the download is interrupted, `part` holds the beginning of the file, and the next
+    call requests only the rest, unless the file on the server has changed.
 
     Args:
-        url: "https:", "http:" or "file:".
-        part: Where the file is written. What is known of it lies beside, as .json.
-        name: What the progress bar calls it.
+        url: URL, "https:", "http:" or "file:".
+        part: Path to write to. Metadata is written beside it as .json.
+        name: Name for the progress bar.
 
     Returns:
-        Whether it was put together from several answers.
+        Whether the file was assembled from several responses.
 
     Raises:
-        OSError: The file cannot be had.
-        ValueError: The answer is not a file.
+        OSError: The download failed.
+        ValueError: The response is not a file.
     """
     attempts = failures = 0
     best = _size(part)
@@ -90,12 +90,12 @@ def download(url: str, part: Path, name: str) -> bool:
 
 
 def forget(part: Path) -> None:
-    """Removes what `download` wrote.
+    """Removes the files that `download` wrote.
 
     Args:
-        part: As in `download`.
+        part: Path as in `download`.
     """
-    # In this order, notes never lie beside bytes that they do not describe.
+    # In this order, metadata never lies beside content that it does not describe.
     part.unlink(missing_ok=True)
     _notes(part).unlink(missing_ok=True)
 
@@ -109,11 +109,11 @@ def _attempt(url: str, part: Path, name: str, begun: _Begun | None) -> bool:
         resumed = response.status == _PARTIAL
         if resumed and not _continues(headers, part, begun):
             forget(part)
-            raise ConnectionError("The server gave a part that was not asked for")
+            raise ConnectionError("The server sent a range that was not requested")
         start = _size(part) if resumed else 0
         total = _content_range(headers)[1] if resumed else _content_length(headers)
         _check_room(part, (total or 0) - start)
-        # Not `peek`, which takes a chunked answer that breaks off for an empty file.
+        # Not `peek`, which mistakes a truncated chunked response for an empty file.
         first = response.read1(_CHUNK)
         if not resumed:
             _refuse_web_page(first)
@@ -122,12 +122,12 @@ def _attempt(url: str, part: Path, name: str, begun: _Begun | None) -> bool:
         progress = _Progress(name, start, total)
         done = _append(response, first, part, progress, watchdog)
     if total is None and not done:
-        raise ConnectionError("The server gave an empty file")
+        raise ConnectionError("The server sent an empty file")
     if total is not None and done != total:
         raise ConnectionError(f"The connection ended after {done} of {total} bytes")
     if not _has_stated_hash(part, headers):
         forget(part)
-        raise ConnectionError("The file has not the checksum that the server states")
+        raise ConnectionError("The file's checksum does not match the server's")
     return resumed
 
 
@@ -138,14 +138,14 @@ def _append(
     progress: _Progress,
     watchdog: Watchdog,
 ) -> int:
-    """Writes an answer to the end of a file; returns the file's size in bytes."""
+    """Appends a response to a file and returns the size of the file in bytes."""
     with part.open("ab") as stream, contextlib.closing(progress):
         chunk = first
         while chunk:
             stream.write(chunk)
             progress.add(len(chunk))
             watchdog.count += len(chunk)
-            # `read1` gives what is there, so that a slow sender is noticed.
+            # `read1` returns the available bytes, so that a slow server is detected.
             chunk = response.read1(progress.wanted)
         stream.flush()
         os.fsync(stream.fileno())
@@ -161,31 +161,31 @@ def _open(url: str, part: Path, begun: _Begun | None, watchdog: Watchdog) -> Any
     try:
         return open_url(request, TIMEOUT_SECONDS, watchdog)
     except urllib.error.HTTPError as error:
-        error.close()  # it holds the connection
+        error.close()  # it keeps the connection open
         if error.code == _BAD_RANGE:
             forget(part)
         raise
 
 
 def _continues(headers: Message, part: Path, begun: _Begun | None) -> bool:
-    """Tells whether an answer goes on where `part` ends, in the same file."""
+    """Returns whether a response continues `part` with the same file."""
     start, total = _content_range(headers)
     if begun is None or start != _size(part) or begun.total not in (None, total):
         return False
-    # The request has this condition already, but some servers ignore it.
+    # The request has this condition, too, but some servers ignore it.
     etag, modified = _validators(headers)
     return etag == begun.etag and modified in (None, begun.modified)
 
 
 def _content_range(headers: Message) -> tuple[int, int]:
-    """Returns where a part starts and how large the whole is; -1 if it is not told."""
+    """Returns the start of a range and the total size, -1 each if missing."""
     text = headers.get("Content-Range", "")
     match = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})", text)
     return (int(match[1]), int(match[2])) if match else (-1, -1)
 
 
 def _validators(headers: Message) -> tuple[str | None, str | None]:
-    """Returns the entity tag and date that tell one file from another, if strong.
+    """Returns the entity tag and modification date, if they are strong validators.
 
     Source:
         RFC 9110, sections 8.8.1 to 8.8.3.
@@ -211,11 +211,11 @@ def _content_length(headers: Message) -> int | None:
 
 def _check_room(part: Path, needed: int) -> None:
     if needed > MAX_BYTES:
-        raise ValueError(f"No weight file has {needed / 1e9:.1f} GB")
+        raise ValueError(f"A weight file cannot have {needed / 1e9:.1f} GB")
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise ValueError(
-            f"The disk has {free / 1e6:.0f} MB left, the file {needed / 1e6:.0f} MB"
+            f"The disk has {free / 1e6:.0f} MB left, the file has {needed / 1e6:.0f} MB"
         )
 
 
@@ -224,11 +224,11 @@ def _refuse_web_page(start: bytes) -> None:
     if text.startswith(_WEB_PAGE):
         title = re.search(rb"<title[^>]*>\s*([^<]{1,60})", text)
         about = f" ({title[1].decode(errors='replace').strip()!r})" if title else ""
-        raise ValueError(f"The server gave a web page, not a file{about}")
+        raise ValueError(f"The server sent a web page, not a file{about}")
 
 
 def _has_stated_hash(part: Path, headers: Message) -> bool:
-    """Compares with the MD5 that Google Cloud Storage states."""
+    """Compares a file with the MD5 sent by Google Cloud Storage."""
     stated = ",".join(headers.get_all("x-goog-hash", []))
     match = re.search(r"\bmd5=([\w+/]+=*)", stated)
     if not match:
@@ -256,7 +256,7 @@ def _is_temporary(error: Exception) -> bool:
 
 
 def _wait(failures: int, error: Exception) -> float:
-    """Returns seconds: twice as many each time, and not the same for everybody."""
+    """Returns the seconds to wait: exponential backoff with jitter."""
     wanted = FIRST_WAIT_SECONDS * 2.0 ** max(failures - 1, 0)
     jittered = wanted * random.uniform(0.5, 1.5)
     if isinstance(error, urllib.error.HTTPError):
@@ -266,7 +266,7 @@ def _wait(failures: int, error: Exception) -> float:
 
 
 class _Progress:
-    """Counts bytes and shows them on a terminal."""
+    """Counts received bytes and shows a progress bar on a terminal."""
 
     def __init__(
         self,
@@ -283,13 +283,13 @@ class _Progress:
 
     @property
     def wanted(self) -> int:
-        """How many bytes to ask for next; 0 at the end."""
+        """Number of bytes to read next; 0 at the end."""
         return _CHUNK if self._total is None else min(_CHUNK, self._total - self.done)
 
     def add(self, count: int) -> None:
         self.done += count
         if self.done > MAX_BYTES:
-            raise ValueError(f"No weight file has more than {MAX_BYTES} bytes")
+            raise ValueError(f"A weight file cannot exceed {MAX_BYTES} bytes")
         now = self._clock()
         if self._is_shown and now - self._shown > 0.1:
             self._show(now)
@@ -328,7 +328,7 @@ def _save(part: Path, begun: _Begun) -> None:
 
 
 def _load(part: Path, url: str) -> _Begun | None:
-    """Reads what is known of `part`; None when that is too little to go on."""
+    """Reads the metadata of `part`; None if the download cannot be resumed."""
     try:
         begun = _Begun(**json.loads(_notes(part).read_text()))
     except (OSError, ValueError, TypeError):

@@ -1,1 +1,1 @@
-"""Readers of weight files, one module per format; none runs code from a file."""
+"""Readers of weight files, one module per format; none executes code from a file."""

@@ -1,4 +1,4 @@
-"""What all readers share: types, limits on sizes, zip archives, error messages."""
+"""Shared parts of the readers: types, size limits, zip archives, error messages."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 from ...common.files import open_regular
 
 Arrays = dict[str, np.ndarray]
-# (class name, layer name) of layers, in the order of `model.layers`.
+# (class name, layer name) of each layer, in the order of `model.layers`.
 LayerOrder = list[tuple[str, str]]
 
 
 def layer_order(model: Any) -> LayerOrder:
-    """Returns class and name of each layer, which Keras' numbered files need.
+    """Returns the class and name of each layer, needed for files that number layers.
 
     Args:
         model: Keras model.
@@ -28,16 +28,16 @@ def layer_order(model: Any) -> LayerOrder:
 
 @contextlib.contextmanager
 def naming_file(path: Path, kind: str) -> Iterator[None]:
-    """Turns any error into a ValueError that names the file.
+    """Converts any error to a ValueError that names the file.
 
     Args:
-        path: Of the file.
-        kind: What the file must be, for the message.
+        path: Path of the file.
+        kind: Expected kind of file, for the error message.
     """
     try:
         yield
     except ImportError:
-        raise  # tells what to install
+        raise  # its message says what to install
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise ValueError(f"{path} cannot be read as {kind}: {reason}") from error
@@ -45,20 +45,22 @@ def naming_file(path: Path, kind: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Opens a zip archive for reading, unless it is made to explode.
+    """Opens a zip archive for reading, rejecting zip bombs.
 
     Args:
-        path: Of the archive.
+        path: Path of the archive.
 
     Raises:
-        ValueError: Its entries overlap, are compressed in an unusual way, or are far
-            larger in total than the archive.
+        ValueError: The entries overlap, use an unusual compression, or are far larger
+            in total than the archive.
     """
     with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
         entries = archive.infolist()
         for entry in entries:
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"its entry {entry.filename!r} has an odd compression")
+                raise ValueError(
+                    f"its entry {entry.filename!r} uses an unusual compression"
+                )
         if sum(entry.compress_size for entry in entries) > path.stat().st_size:
             raise ValueError("its entries overlap")
         check_total((entry.file_size for entry in entries), path)
@@ -66,53 +68,53 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Reads one file of a zip archive, unless it grows suspiciously on the way.
+    """Reads one entry of a zip archive, with a limit on its growth.
 
     Args:
-        archive: Opened for reading.
-        name: Of the entry.
+        archive: Archive opened for reading.
+        name: Name of the entry.
 
     Raises:
-        ValueError: There is no such entry, or it is damaged, or far larger than
-            its compressed size.
+        ValueError: The entry is missing, damaged, or far larger than its compressed
+            size.
     """
     if name not in archive.NameToInfo:
         raise ValueError(f"it has no entry {name!r}; it may be truncated")
     entry = archive.getinfo(name)
     if entry.file_size > growth_bound(entry.compress_size):
         raise ValueError(
-            f"its entry {name!r} would grow from {entry.compress_size} to "
+            f"its entry {name!r} would expand from {entry.compress_size} to "
             f"{entry.file_size} bytes"
         )
     return archive.read(entry)
 
 
 def check_total(sizes: Iterable[int], path: Path) -> None:
-    """Checks that what is read from a file stays within a multiple of its size.
+    """Checks that the content of a file stays within a multiple of its size.
 
     Args:
-        sizes: Bytes of each part.
-        path: Of the file.
+        sizes: Size of each part, bytes.
+        path: Path of the file.
 
     Raises:
-        ValueError: It does not.
+        ValueError: The content is too large.
     """
     total, stored = sum(sizes), path.stat().st_size
     if total > total_bound(stored):
-        raise ValueError(f"it would grow from {stored} to {total} bytes")
+        raise ValueError(f"it would expand from {stored} to {total} bytes")
 
 
 def total_bound(stored: int) -> int:
-    """Returns how many bytes a whole file of `stored` bytes may grow to."""
+    """Returns the maximum content, in bytes, of a file of `stored` bytes."""
     return 20 * stored + (64 << 20)
 
 
 def growth_bound(stored: int) -> int:
-    """Returns how many bytes may at most come out of `stored` compressed ones."""
-    # Trained weights hardly compress; a file that claims more is broken, or bait.
+    """Returns the maximum expansion of `stored` compressed bytes, in bytes."""
+    # Trained weights hardly compress; a file that claims more is damaged or malicious.
     return 100 * max(stored, 10_000)
 
 
 def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
-    """Widens bfloat16 numbers, given as uint16 bit patterns, without loss."""
+    """Converts bfloat16 numbers, given as uint16 bit patterns, to float32."""
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)

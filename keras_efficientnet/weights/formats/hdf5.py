@@ -1,4 +1,4 @@
-"""What both HDF5 layouts of Keras have in common: safe steps through a file."""
+"""Safe traversal of HDF5 files, shared by both layouts of Keras."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from .base import Arrays, bfloat16_to_float32, growth_bound, total_bound
 
 
 def has_member(group: Any, name: str) -> bool:
-    """Tells whether a group has a link of a name, wherever that leads.
+    """Returns whether a group has a link of that name, wherever it points.
 
     Args:
-        group: An h5py Group.
-        name: Without "/".
+        group: h5py group.
+        name: Name of the link, without "/".
     """
     return bool(_links(group).exists(name.encode()))
 
 
 def member(group: Any, path: str) -> Any:
-    """Returns a group or dataset, without following a link to anywhere else.
+    """Returns a group or dataset, without following soft or external links.
 
     Args:
-        group: An h5py Group.
-        path: Names, with "/" between them.
+        group: h5py group.
+        path: Names separated by "/".
 
     Raises:
-        ValueError: There is no such member, or a link on the way is not a plain one.
-            What such a link leads to has not been opened.
+        ValueError: The member does not exist, or a link on the path is not a hard link.
+            The target of such a link is not opened.
     """
     import h5py
 
@@ -42,40 +42,40 @@ def member(group: Any, path: str) -> Any:
 
 
 def add_dataset(datasets: dict[str, Any], name: str, dataset: Any) -> None:
-    """Adds a dataset under a name that no other one has.
+    """Adds a dataset under a unique name.
 
     Args:
-        datasets: h5py Datasets by "layer/variable".
-        name: Name of the new one.
-        dataset: h5py Dataset.
+        datasets: h5py datasets by "layer/variable".
+        name: Name of the new dataset.
+        dataset: h5py dataset.
 
     Raises:
-        ValueError: The name is taken, as when a file holds two networks.
+        ValueError: The name exists already, as in a file of two networks.
     """
     if name in datasets:
         raise ValueError(
-            f"it holds {name} twice, in {datasets[name].name} and {dataset.name}; save "
+            f"it has {name} twice, in {datasets[name].name} and {dataset.name}; save "
             "the weights of one network alone"
         )
     datasets[name] = dataset
 
 
 def read_datasets(datasets: dict[str, Any], file: Any) -> Arrays:
-    """Reads datasets, bounded by the size of the file.
+    """Reads datasets, with limits derived from the size of the file.
 
     Args:
-        datasets: h5py Datasets by any names.
-        file: The h5py File that they are in.
+        datasets: h5py datasets by name.
+        file: h5py file that contains them.
 
     Raises:
-        ValueError: The data lie outside the file, are not numbers, or claim to be
-            far more than what is stored.
+        ValueError: The data lie outside the file, are not numbers, or claim to be far
+            larger than what is stored.
     """
     for dataset in datasets.values():
         _check(dataset)
     total, stored = sum(d.nbytes for d in datasets.values()), file.id.get_filesize()
     if total > total_bound(stored):
-        raise ValueError(f"it would grow from {stored} to {total} bytes")
+        raise ValueError(f"it would expand from {stored} to {total} bytes")
     return {name: _read(dataset) for name, dataset in datasets.items()}
 
 
@@ -86,7 +86,7 @@ def _links(group: Any) -> Any:
 
 
 def _is_bfloat16(dataset: Any) -> bool:
-    # Keras says so beside the numbers, for which HDF5 has no type.
+    # Keras stores this as an attribute, because HDF5 has no bfloat16.
     itemsize = dataset.dtype.itemsize
     return itemsize == 2 and dataset.attrs.get("dtype") == "bfloat16"
 

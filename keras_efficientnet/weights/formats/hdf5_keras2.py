@@ -1,7 +1,7 @@
-"""The HDF5 layout of Keras 1 and 2, which keras.applications' files have.
+"""HDF5 layout of Keras 1 and 2, used by the files of keras.applications.
 
-One group per layer, named like the layer. Its attribute `weight_names` lists the
-datasets; their names are "stem_conv/kernel:0", "stem_conv/kernel" or longer.
+There is one group per layer, named after the layer. Its attribute `weight_names` lists
+the datasets, whose names are "stem_conv/kernel:0", "stem_conv/kernel" or longer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .hdf5 import add_dataset, has_member, member, read_datasets
 
 
 def is_legacy(file: Any) -> bool:
-    """Tells whether an h5py File has the layout of this module."""
+    """Returns whether an h5py file has this layout."""
     return has_member(file, "model_weights") or _has_names(file, "layer_names")
 
 
@@ -23,15 +23,15 @@ def read(file: Any) -> Arrays:
     """Reads the weights of every layer.
 
     Args:
-        file: An h5py File: weights, or a whole model that holds them in its group
-            "model_weights" (optimizer variables are left alone).
+        file: h5py file of weights, or of a complete model with a group "model_weights"
+            (optimizer variables are ignored).
 
     Returns:
         Arrays by "layer/variable", such as "stem_conv/kernel".
 
     Raises:
-        ValueError: The file does not keep to the layout, or holds several models with
-            layers of the same names.
+        ValueError: The file violates the layout, or holds several models with layers of
+            the same names.
     """
     whole = has_member(file, "model_weights")
     group = member(file, "model_weights") if whole else file
@@ -49,10 +49,10 @@ def read(file: Any) -> Arrays:
 
 
 def variable_name(name: str) -> str:
-    """Reduces a variable's name to its last part, as Keras 3 spells it.
+    """Reduces the name of a variable to its last part, in Keras 3's spelling.
 
     Args:
-        name: Such as "block1a_dwconv/depthwise_kernel:0".
+        name: Full name, such as "block1a_dwconv/depthwise_kernel:0".
 
     Example:
         >>> variable_name("block1a_dwconv/depthwise_kernel:0")
@@ -67,7 +67,7 @@ def _has_names(group: Any, attribute: str) -> bool:
 
 
 def _names(group: Any, attribute: str) -> list[str]:
-    # An attribute holds 64 kB; longer lists are split over several.
+    # An attribute holds 64 kB; longer lists are split over several attributes.
     if attribute in group.attrs:
         parts = [group.attrs[attribute]]
     elif not _has_names(group, attribute):

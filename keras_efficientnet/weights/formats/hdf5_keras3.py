@@ -1,8 +1,8 @@
-"""The HDF5 layout of Keras 3, in `.weights.h5` files and `.keras` archives.
+"""HDF5 layout of Keras 3, used by `.weights.h5` files and `.keras` archives.
 
-Layers lie under "layers/<class>_<n>", numbered within their class in the order of
-`model.layers`; their variables under "vars/0", "vars/1" ... Newer versions also write
-the layer's name as an attribute of "vars". A layer that is a model has "layers" itself.
+Layers are stored under "layers/<class>_<n>", numbered within their class in the order
+of `model.layers`, and their variables under "vars/0", "vars/1" ... Newer versions also
+store the layer's name as an attribute of "vars". Nested models have their own "layers".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .base import Arrays, LayerOrder
 from .hdf5 import add_dataset, has_member, member, read_datasets
 
 _BN_VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
-# Group name: (class name, variables in the order of their indices).
+# Group name: (class name, variables in index order).
 _CLASSES = {
     "conv2d": ("Conv2D", ("kernel", "bias")),
     "depthwise_conv2d": ("DepthwiseConv2D", ("kernel", "bias")),
@@ -23,26 +23,26 @@ _CLASSES = {
     "dense": ("Dense", ("kernel", "bias")),
 }
 _GROUP = re.compile(r"(?P<kind>.+?)(?:_(?P<index>\d+))?")
-# The second was written by Keras 2.13 to 2.15.
+# The second name was used by Keras 2.13 to 2.15.
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
-_MAX_GROUPS = 20_000  # hard links can make a few groups endlessly many
-_MAX_NESTING = 8  # models inside of models
+_MAX_GROUPS = 20_000  # hard links can multiply a few groups without end
+_MAX_NESTING = 8  # depth of nested models
 
 
 def read(file: Any, order: LayerOrder) -> Arrays:
-    """Reads the weights of every layer, of models inside of models too.
+    """Reads the weights of every layer, including nested models.
 
     Args:
-        file: An h5py File.
-        order: Layers of the network that was saved, or of one whose layers of each
-            class come in the same order.
+        file: h5py file.
+        order: Layers of the saved network, or of one with the same order of layers
+            within each class.
 
     Returns:
         Arrays by "layer/variable", such as "stem_conv/kernel". Layers that are not in
-        `order` keep their group's name, unknown variables their index.
+        `order` keep the name of their group, and unknown variables their index.
 
     Raises:
-        ValueError: The file does not keep to the layout, or holds several networks.
+        ValueError: The file violates the layout, or holds several networks.
     """
     containers = _containers(file)
     if not containers:
@@ -50,8 +50,7 @@ def read(file: Any, order: LayerOrder) -> Arrays:
         raise ValueError(f"it has no group 'layers'. It holds {held}")
     datasets: dict[str, Any] = {}
     for layers in containers:
-        # Only the network's own layers are numbered as in `order`, not those of a
-        # model around it.
+        # `order` numbers the layers of the network, not those of an enclosing model.
         is_network = len(containers) == 1 or has_member(layers, "depthwise_conv2d")
         names = _layer_names(order) if is_network else {}
         for group_name in layers:
@@ -67,7 +66,7 @@ def read(file: Any, order: LayerOrder) -> Arrays:
 
 
 def _containers(file: Any) -> list[Any]:
-    """Lists the groups of layers: the file's own, and those of models inside it."""
+    """Lists the groups of layers: that of the model and those of nested models."""
     found, visited = [], 0
     pending = [(file, 0)]
     while pending:
@@ -79,24 +78,22 @@ def _containers(file: Any) -> list[Any]:
         found.append(layers)
         visited += len(layers)
         if depth == _MAX_NESTING or visited > _MAX_GROUPS:
-            raise ValueError(
-                "its models are nested too deeply, or have too many layers"
-            )
+            raise ValueError("its models are nested too deeply or have too many layers")
         pending += [(member(layers, inner), depth + 1) for inner in layers]
     return found
 
 
 def read_layer_order(config: bytes) -> LayerOrder:
-    """Reads class and name of each layer from an archive's `config.json`.
+    """Reads the class and name of each layer from an archive's `config.json`.
 
-    Of a model that holds an EfficientNet as a layer, they are the EfficientNet's. The
-    model is not rebuilt: no code that the file names is run.
+    If a model contains an EfficientNet as a layer, the layers of that EfficientNet are
+    returned. The model is not rebuilt, so no code that the file refers to is executed.
 
     Args:
         config: Content of the file.
 
     Raises:
-        ValueError: It does not describe a functional or sequential model.
+        ValueError: The content does not describe a functional or Sequential model.
     """
     model = json.loads(config)
     try:

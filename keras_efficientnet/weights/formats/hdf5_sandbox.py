@@ -1,8 +1,8 @@
-"""Reading HDF5 in a process of its own, where it may crash or hang.
+"""Sandboxed process for reading untrusted HDF5 files.
 
-The HDF5 library is not safe against malformed files: some end the process, some keep it
-busy for ever, whatever the caller checks. So a file whose checksum nobody vouches for
-is read in a process that has limits, and that hands back only names and numbers.
+The HDF5 library is not safe against malformed files: some crash the process and some
+hang it, whatever the caller checks. Therefore a file without a trusted checksum is read
+in a separate process with resource limits, which returns only names and numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if __name__ != "__main__":
     from .base import Arrays, LayerOrder, total_bound
 
 _ENVIRONMENT = {
-    "HDF5_PLUGIN_PRELOAD": "::",  # loads no filters from elsewhere
+    "HDF5_PLUGIN_PRELOAD": "::",  # do not load external filters
     "HDF5_USE_FILE_LOCKING": "FALSE",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -37,20 +37,20 @@ _MAX_HEAD_BYTES = 64 << 20
 
 
 def can_start() -> bool:
-    """Tells whether this program can start a Python process at all."""
+    """Returns whether this program can start a Python process."""
     return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
 def read(path: Path, layer_order: LayerOrder) -> Arrays:
-    """Reads Keras weights, legacy or not, from HDF5 or an archive with it.
+    """Reads Keras weights from an HDF5 file or a `.keras` archive, in either layout.
 
     Args:
-        path: Of the file.
-        layer_order: As in `keras_hdf5.read`.
+        path: Path of the file.
+        layer_order: Class and name of each layer, as in `keras_hdf5.read`.
 
     Raises:
-        ValueError: The file is damaged, or reading it crashes, or takes more time or
-            memory than its size explains.
+        ValueError: The file is damaged, or reading it crashes or takes more time or
+            memory than its size justifies.
     """
     size = path.stat().st_size
     cpu_seconds = _CPU_SECONDS + size // 10_000_000
@@ -73,7 +73,7 @@ def read(path: Path, layer_order: LayerOrder) -> Arrays:
 def _ask(
     request: dict[str, Any], timeout: float, bound: int
 ) -> tuple[Arrays | str | None, int]:
-    """Returns what `_receive` does, and how the process ended."""
+    """Returns the result of `_receive` and the exit status of the process."""
     process: Any = subprocess.Popen(
         [sys.executable, "-P", __file__],
         env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -81,7 +81,7 @@ def _ask(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    # For systems without a limit on processor time, and for what waits without end.
+    # For systems without a CPU time limit, and for reads that block forever.
     timer = threading.Timer(timeout, process.kill)
     answer = None
     with process:
@@ -89,7 +89,7 @@ def _ask(
         try:
             with contextlib.suppress(BrokenPipeError), process.stdin as stream:
                 stream.write(json.dumps(request).encode())
-            # What is cut off, or does not come from us any more, is no answer.
+            # A truncated or garbled response counts as none.
             with contextlib.suppress(KeyError, TypeError, ValueError):
                 answer = _receive(process.stdout, bound)
         except BaseException:
@@ -109,7 +109,7 @@ def _ending(code: int) -> str:
 
 
 def _receive(stream: io.BufferedReader, bound: int) -> Arrays | str | None:
-    """Returns arrays, or the error that came instead, or None when nothing came."""
+    """Receives arrays or an error message; returns None if neither arrived."""
     head = stream.readline(_MAX_HEAD_BYTES)
     if not head.endswith(b"\n"):
         return None
@@ -137,9 +137,9 @@ def _bytes(array: np.ndarray) -> memoryview:
 
 
 def _serve() -> None:
-    """Does what the request on standard input says, as the process of its own."""
+    """Serves the request on standard input, inside the sandboxed process."""
     request = json.load(sys.stdin)
-    # The package without its __init__, which would load Keras.
+    # The package without its __init__, which would import Keras.
     package: Any = types.ModuleType("keras_efficientnet")
     package.__path__ = [str(Path(__file__).parents[2])]
     sys.modules["keras_efficientnet"] = package
@@ -172,9 +172,9 @@ def _set_limits(request: dict[str, Any]) -> None:
         ("RLIMIT_AS", request["memory"]),
         ("RLIMIT_CPU", request["cpu_seconds"]),
         ("RLIMIT_CORE", 0),
-        ("RLIMIT_FSIZE", 0),  # it writes no files
+        ("RLIMIT_FSIZE", 0),  # it does not write files
     ):
-        # Not every system has, or can set, each of them.
+        # Not every system supports each of these limits.
         with contextlib.suppress(AttributeError, ValueError, OSError):
             kind = getattr(resource, name)
             _, hard = resource.getrlimit(kind)

@@ -1,4 +1,4 @@
-"""Keras weights in HDF5, bare or in a `.keras` archive, of any version of Keras."""
+"""Keras weights in HDF5 files and `.keras` archives, for any version of Keras."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .base import Arrays, LayerOrder, naming_file, open_zip, read_entry
 
 
 def read(path: Path, layer_order: LayerOrder) -> Arrays:
-    """Reads Keras weights in HDF5, in this very process.
+    """Reads Keras weights in HDF5, without a sandbox.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         layer_order: Class and name of each layer of the network, in order.
 
     Raises:

@@ -1,9 +1,9 @@
-"""PyTorch's `.pth` and `.pt` files, read without torch and without running them.
+"""Reader of PyTorch's `.pth` and `.pt` files, without torch and without executing code.
 
-Such a file is a pickle, which Python lets call any function of any module. Here it may
-call only the few stand-ins below, which note down what a tensor is. Other objects, such
-as the options of a training script, are never made: an opaque stand-in takes their
-place. The numbers themselves lie beside the pickle.
+Such a file contains a pickle, which in Python can call any function of any module. Here
+it can only call the few stand-ins below, which record the description of a tensor.
+Other objects, such as the options of a training script, are never created: an opaque
+stand-in replaces them. The numbers are stored beside the pickle.
 
 Source: torch/serialization.py (layouts), torch/_utils.py (arguments of the calls).
 """
@@ -28,9 +28,9 @@ from .base import Arrays, bfloat16_to_float32, check_total, open_zip, read_entry
 
 _PROTOCOL_VERSION = 1001
 _MAX_DIMENSIONS = 8
-_LARGEST = 1 << 48  # of offsets, sizes, strides
+_LARGEST = 1 << 48  # offset, size or stride
 
-# Bytes on disk per storage class, as a NumPy type without its byte order.
+# NumPy type of each storage class on disk, without the byte order.
 _DTYPES = {
     "DoubleStorage": "f8",
     "FloatStorage": "f4",
@@ -43,27 +43,27 @@ _DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-# Where training scripts keep the weights among other things; the first counts.
+# Keys under which training scripts store the weights, in order of preference.
 _AVERAGES = ("state_dict_ema", "model_ema")
 _ADVICE = "`torch.save(model.state_dict(), path)` writes a dict of tensors"
 _RAW = ("state_dict", "model_state_dict", "model")
 
 
 def read(path: Path, ema: bool = True) -> Arrays:
-    """Reads the tensors of a state dict, saved by any version of torch.
+    """Reads the tensors of a state dict saved by any version of torch.
 
-    A state dict inside a dict ("state_dict", "model" ...) is found. The prefix
+    The state dict can be nested in a dict ("state_dict", "model" ...). The prefix
     "module." of data-parallel training is removed.
 
     Args:
-        path: Of the file.
-        ema: Whether averaged weights come before the raw ones.
+        path: Path of the file.
+        ema: Whether to prefer averaged weights to raw ones.
 
     Returns:
-        Arrays by the name they have in the file; bfloat16 widened to float32.
+        Arrays by their names in the file; bfloat16 is converted to float32.
 
     Raises:
-        ValueError: The file is damaged, or holds anything but plain tensors.
+        ValueError: The file is damaged, or holds anything other than plain tensors.
     """
     with open_regular(path) as stream:
         is_zip = stream.read(2) == b"PK"
@@ -83,7 +83,7 @@ class _Storage:
     kind: str  # key of _DTYPES
     key: str
     numel: int
-    start: int = 0  # elements before it in the storage `key`, which it is a view of
+    start: int = 0  # offset in the storage `key` that it is a view of, elements
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,11 +102,11 @@ class _Bytes:
 
 class _Dict(dict):
     def set_state(self, state: Any) -> None:
-        """Drops the `_metadata` that torch hangs on its state dicts."""
+        """Drops the `_metadata` that torch attaches to its state dicts."""
 
 
 class _StandIn:
-    """What a global name in the pickle becomes: callable, and nothing else."""
+    """Callable stand-in for a global name in the pickle."""
 
     def __init__(self, name: str, function: Callable[..., Any] | None = None) -> None:
         self.name = name
@@ -155,8 +155,8 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
 }
-# Nothing that the file names is called, so this protects nobody; but a file with one
-# of these was made to do harm, and its receiver should know.
+# These functions would not be called anyway, but a file that refers to one is
+# malicious, and the user should know.
 _HARMFUL = re.compile(
     r"(builtins|__builtin__)\.(__import__|compile|eval|exec|execfile|open|input)"
     r"|(os|posix|nt|subprocess|commands|pty|runpy|shutil|socket|sys|importlib|ctypes"
@@ -166,10 +166,10 @@ _HARMFUL = re.compile(
 
 
 class _Pickle:
-    """One pickle of a file: its object, and which storages it refers to."""
+    """One pickle of a file: its object and the storages that it refers to."""
 
     def __init__(self, stream: io.BytesIO) -> None:
-        self.kinds: dict[str, str] = {}  # types of the storages, by their keys
+        self.kinds: dict[str, str] = {}  # storage key -> type
         self.content = unpickle.load(stream, _find_global, self._find_storage)
 
     def _find_storage(self, pid: Any) -> _Storage:
@@ -179,7 +179,7 @@ class _Pickle:
         kind, key, numel = pid[1], pid[2], pid[4]
         view = pid[5] if len(pid) > 5 else None
         if view is not None and (not isinstance(view, tuple) or len(view) != 3):
-            raise pickle.UnpicklingError("it refers to part of a storage unclearly")
+            raise pickle.UnpicklingError("it has a malformed reference to a storage")
         start, numel = (0, numel) if view is None else view[1:]
         if not isinstance(kind, _StandIn) or kind.name not in _DTYPES:
             raise pickle.UnpicklingError("it refers to a storage of unknown type")
@@ -200,8 +200,8 @@ def _find_global(name: str) -> _StandIn | unpickle.Opaque:
         return _StandIn(kind)
     if _HARMFUL.fullmatch(name):
         raise pickle.UnpicklingError(
-            f"it refers to {name:.100}, which no weight file needs; do not trust where "
-            "it is from"
+            f"it refers to {name:.100}, which no weight file needs; do not trust its "
+            "origin"
         )
     return unpickle.Opaque(name)
 
@@ -226,21 +226,21 @@ def _load_zip(path: Path) -> tuple[Any, dict[str, _Bytes]]:
 
 
 def _load_legacy(path: Path) -> tuple[Any, dict[str, _Bytes]]:
-    # Reads of a BytesIO end at its end, whatever size the pickle claims.
+    # Reads of a BytesIO stop at its end, whatever size the pickle claims.
     data = read_regular(path)
     stream = io.BytesIO(data)
-    _Pickle(stream)  # the magic number, which has been looked at
+    _Pickle(stream)  # the magic number, checked before
     version = _Pickle(stream).content
     if version != _PROTOCOL_VERSION:
         raise ValueError(
             f"its protocol must be {_PROTOCOL_VERSION}, not {reprlib.repr(version)}"
         )
-    _Pickle(stream)  # facts about the machine; the data are little-endian
+    _Pickle(stream)  # machine information; the data are little-endian
     pickled = _Pickle(stream)
     content, kinds = pickled.content, pickled.kinds
     keys = _Pickle(stream).content
     if not isinstance(keys, list):
-        raise ValueError("its list of storages is none")
+        raise ValueError("its list of storages is malformed")
     storages: dict[str, _Bytes] = {}
     for key in keys:
         numel = int.from_bytes(stream.read(8), "little")
@@ -260,7 +260,7 @@ def _load_legacy(path: Path) -> tuple[Any, dict[str, _Bytes]]:
 
 def _state_dict(content: Any, wrappers: tuple[str, ...]) -> dict[str, _Tensor]:
     if isinstance(content, dict):
-        # First, because scores, such as `best_acc1`, may be tensors too.
+        # First, because metrics such as `best_acc1` can be tensors, too.
         for key in wrappers:
             if isinstance(content.get(key), dict):
                 return _state_dict(content[key], wrappers)

@@ -1,4 +1,4 @@
-"""Reading a weight file of any format into arrays by name."""
+"""Format detection and reading of weight files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...common.files import open_regular
 from .base import Arrays, LayerOrder, naming_file, open_zip
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-# A pickle of protocol 2 that starts with torch's magic number.
+# Pickle of protocol 2 that starts with torch's magic number.
 TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _GZIP_MAGIC = b"\x1f\x8b"
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
@@ -30,21 +30,21 @@ def read(
     ema: bool = True,
     is_verified: bool = False,
 ) -> Arrays:
-    """Reads the weights in a file, whose format its content tells.
+    """Reads a weight file, detecting the format from its content.
 
     Args:
-        path: Of the file; of a TensorFlow checkpoint, its folder or prefix too.
-        layer_order: Of the network that the file is meant for. Used only for Keras
-            files that number the layers of each class.
-        ema: Whether to take moving averages where the file has them too.
-        is_verified: Whether the file has a checksum that somebody vouches for. HDF5
-            without is read in a process of its own, which adds 0.15 to 0.3 s.
+        path: Path of the file; for a TensorFlow checkpoint, its folder or prefix.
+        layer_order: Layers of the network that the file is meant for. Used only for
+            Keras files that number the layers of each class.
+        ema: Whether to prefer moving averages of the weights, if the file has them.
+        is_verified: Whether a trusted checksum was verified. Other HDF5 files are read
+            in a sandboxed process, which takes 0.15 to 0.3 s longer.
 
     Returns:
-        Arrays by the name they have in the file; for Keras formats, "layer/variable".
+        Arrays by their names in the file; "layer/variable" for Keras formats.
 
     Raises:
-        ImportError: The format needs a library that is not installed.
+        ImportError: The format requires a library that is not installed.
         ValueError: The format is unknown, or the file is damaged or truncated.
     """
     with naming_file(path, "a weight file"):
@@ -53,10 +53,10 @@ def read(
 
 
 def check_format(path: Path) -> None:
-    """Checks that a file begins like a weight file, without reading it.
+    """Checks the format of a weight file by its beginning.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
 
     Raises:
         ValueError: The format is unknown.
@@ -74,7 +74,7 @@ def _find_reader(path: Path) -> Callable[[Path, _Options], Arrays]:
         start = stream.read(_TAR_MAGIC_AT + len(_TAR_MAGIC))
     if start.startswith(_GZIP_MAGIC) or start[_TAR_MAGIC_AT:] == _TAR_MAGIC:
         return _read_tar
-    if start[8:9] == b"{":  # after the length of the header
+    if start[8:9] == b"{":  # follows the length of the header
         return _read_safetensors
     if start.startswith(HDF5_MAGIC):
         return _read_hdf5
@@ -90,7 +90,7 @@ def _find_reader(path: Path) -> Callable[[Path, _Options], Arrays]:
         if any(name.split("/")[-1] == "data.pkl" for name in names):
             return _read_torch
         held = ", ".join(names[:5])
-        raise ValueError(f"it is a zip archive, but neither Keras' nor torch's: {held}")
+        raise ValueError(f"it is a zip archive, but of neither Keras nor torch: {held}")
     raise ValueError(
         "its content must be HDF5 (.h5), a Keras archive (.keras), a torch file (.pth, "
         ".pt), safetensors, or a TensorFlow checkpoint in a tar file (.tar.gz). It "
@@ -98,12 +98,11 @@ def _find_reader(path: Path) -> Callable[[Path, _Options], Arrays]:
     )
 
 
-# Each reader is imported when a file needs it, so that `import keras_efficientnet`
-# stays fast.
+# Each reader is imported on demand, so that `import keras_efficientnet` stays fast.
 def _read_hdf5(path: Path, options: _Options) -> Arrays:
     from . import hdf5_sandbox, keras_hdf5
 
-    # Of a file that somebody vouches for, the HDF5 library has nothing to fear.
+    # A file with a trusted checksum does not need the sandbox.
     if options.is_verified or not hdf5_sandbox.can_start():
         return keras_hdf5.read(path, options.layer_order)
     return hdf5_sandbox.read(path, options.layer_order)

@@ -1,4 +1,4 @@
-"""The `.safetensors` files of Hugging Face."""
+"""Reader and writer of `.safetensors` files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...common.files import read_regular
 from .base import Arrays, bfloat16_to_float32
 
 EXTRA = 'pip install "efficientnet-keras[safetensors]"'
-# As NumPy types, without their byte order, which is always little.
+# NumPy type of each dtype, always little-endian.
 _DTYPES = {
     "F64": "f8",
     "F32": "f4",
@@ -27,32 +27,32 @@ _DTYPES = {
 
 
 def import_library() -> Any:
-    """Returns the library `safetensors`.
+    """Imports the library `safetensors`.
 
     Raises:
-        ImportError: It is not installed.
+        ImportError: The library is not installed.
     """
     try:
         import safetensors
     except ImportError as error:
         raise ImportError(
-            f"`safetensors` must be installed for such files: {EXTRA}"
+            f"`safetensors` must be installed for .safetensors files: {EXTRA}"
         ) from error
     return safetensors
 
 
 def read(path: Path) -> Arrays:
-    """Reads the tensors of a file.
+    """Reads the tensors of a `.safetensors` file.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
 
     Returns:
-        Arrays by the name they have in the file; bfloat16 widened to float32.
+        Arrays by their names in the file; bfloat16 is converted to float32.
 
     Raises:
         ImportError: The library `safetensors` is not installed.
-        ValueError: The file is damaged, or holds numbers of another type.
+        ValueError: The file is damaged, or holds an unsupported type.
     """
     library = import_library()
     arrays: Arrays = {}
@@ -67,11 +67,11 @@ def read(path: Path) -> Arrays:
 
 
 def write(path: Path, arrays: Arrays) -> None:
-    """Writes a file.
+    """Writes a `.safetensors` file.
 
     Args:
-        path: Of the file.
-        arrays: By the names they get; contiguous.
+        path: Path of the file.
+        arrays: Contiguous arrays by name.
 
     Raises:
         ImportError: The library `safetensors` is not installed.
@@ -79,5 +79,5 @@ def write(path: Path, arrays: Arrays) -> None:
     import_library()
     import safetensors.numpy
 
-    # What PyTorch's readers look for.
+    # Metadata that PyTorch's readers expect.
     safetensors.numpy.save_file(arrays, path, metadata={"format": "pt"})

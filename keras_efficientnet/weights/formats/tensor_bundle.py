@@ -1,9 +1,9 @@
-"""The files of a TensorFlow checkpoint, read without TensorFlow.
+"""Tensor bundle format of TensorFlow checkpoints, read without TensorFlow.
 
-"PREFIX.index" is a sorted table, in LevelDB's format, from each variable's name to its
-type, shape and place; the numbers lie in "PREFIX.data-00000-of-00001" and so on.
-TensorFlow itself ends the process when an index is malformed in some ways; here every
-number is checked before it is used.
+"PREFIX.index" is a sorted table in LevelDB's format from the name of each variable to
+its type, shape and location; the values are in "PREFIX.data-00000-of-00001" and so on.
+Some malformed indices crash TensorFlow itself; here every number is checked before it
+is used.
 
 Source: tensorflow, core/protobuf/tensor_bundle.proto and tensor_shape.proto;
 LevelDB, doc/table_format.md.
@@ -26,10 +26,11 @@ from .base import Arrays, bfloat16_to_float32, total_bound
 _FOOTER_SIZE = 48  # bytes
 _MAGIC = bytes.fromhex("57fb808b247547db")
 _BLOCK_TRAILER = 5  # bytes: type of compression, checksum
-_MAX_INDEX_SIZE = 64 << 20  # bytes; the largest network's has a thousandth of it
+_MAX_INDEX_SIZE = 64 << 20  # bytes; a thousand times that of the largest network
 _MAX_DIMENSIONS = 8
 _BFLOAT16 = 14
-# Numbers of tensorflow/core/framework/types.proto, as NumPy types without byte order.
+# NumPy types by the numbers of tensorflow/core/framework/types.proto, without byte
+# order.
 _DTYPES = {
     1: "f4",
     2: "f8",
@@ -47,9 +48,9 @@ _DTYPES = {
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Where a variable's values are."""
+    """Location of the values of a variable."""
 
-    dtype: int  # key of _DTYPES, or a type that is not a number
+    dtype: int  # key of _DTYPES, or an unsupported type
     shape: tuple[int, ...]
     shard: int
     offset: int  # bytes
@@ -58,20 +59,20 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """What a checkpoint holds."""
+    """Index of the variables of a checkpoint."""
 
     shards: int
-    order: str  # of bytes, "<" or ">"
+    order: str  # byte order, "<" or ">"
     entries: dict[str, Entry]
 
 
 def index_file(prefix: Path) -> Path:
-    """Returns the file that lists the variables of the checkpoint `prefix`."""
+    """Returns the path of the index file of a checkpoint."""
     return prefix.with_name(f"{prefix.name}.index")
 
 
 def read_index(prefix: Path) -> Index:
-    """Reads which variables a checkpoint has.
+    """Reads the index of a checkpoint.
 
     Args:
         prefix: Path of the checkpoint's files without their suffixes.
@@ -85,9 +86,9 @@ def read_index(prefix: Path) -> Index:
     content, rows = read_regular(path), {}
     left = total_bound(len(content))
     for name, value in _table(content):
-        left -= len(name)  # which many may share
+        left -= len(name)  # names can share prefixes
         if left < 0:
-            raise ValueError("its index unpacks to far more than its size")
+            raise ValueError("its index expands to far more than its size")
         rows[name] = value
     header = _fields(rows.pop(b"", b""))
     shards, big = _number(header, 1), _number(header, 2)
@@ -96,19 +97,19 @@ def read_index(prefix: Path) -> Index:
 
 
 def read_arrays(prefix: Path, index: Index, names: Iterable[str]) -> Arrays:
-    """Reads the values of some variables.
+    """Reads the values of variables.
 
     Args:
-        prefix: As in `read_index`.
+        prefix: Path of the checkpoint, as in `read_index`.
         index: Result of `read_index`.
-        names: Of the variables.
+        names: Names of the variables to read.
 
     Returns:
-        Arrays by name; bfloat16 widened to float32.
+        Arrays by name; bfloat16 is converted to float32.
 
     Raises:
-        ValueError: A file of the checkpoint is missing or truncated, or a variable does
-            not hold plain numbers.
+        ValueError: A file of the checkpoint is missing or truncated, or a variable is
+            not numeric.
     """
     wanted = {name: index.entries[name] for name in names}
     paths = {
@@ -150,9 +151,9 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if data[-len(_MAGIC) :] != _MAGIC or len(data) < _FOOTER_SIZE:
         raise ValueError("its index is damaged or truncated")
     footer = data[-_FOOTER_SIZE:]
-    _, at = _handle(footer, 0)  # of other facts
+    _, at = _handle(footer, 0)  # of the metaindex block
     index, _ = _handle(footer, at)
-    left = len(data)  # each block is read once, so no more can come out
+    left = len(data)  # every block is read once, so this bounds the total
     for _, value in _block(data, index):
         place, _ = _handle(value, 0)
         left -= place[1]
@@ -165,7 +166,7 @@ def _block(data: bytes, place: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]
     start, size = place
     end = start + size
     if end + _BLOCK_TRAILER > len(data) or size < 4:
-        raise ValueError("its index refers to what lies outside of it")
+        raise ValueError("its index refers to a location outside of it")
     if data[end] != 0:
         raise ValueError("its index is compressed, which TensorFlow never does")
     (stated,) = struct.unpack_from("<I", data, end + 1)
@@ -197,7 +198,7 @@ def _crc_table() -> list[int]:
 
 
 def _masked_crc32c(data: bytes) -> int:
-    # Of the index alone: at some 10 MB/s the numbers would take minutes.
+    # Only for the index: at about 10 MB/s the values would take minutes.
     table, crc = _crc_table(), 0xFFFFFFFF
     for byte in data:
         crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
@@ -232,7 +233,7 @@ def _entry(message: bytes) -> Entry:
 
 
 def _fields(message: bytes) -> dict[int, list[int | bytes]]:
-    """Splits a protocol buffer into its fields, by their numbers."""
+    """Parses a protocol buffer into field number -> values."""
     fields: dict[int, list[int | bytes]] = {}
     at = 0
     while at < len(message):

@@ -1,7 +1,8 @@
-"""TensorFlow checkpoints: a folder, a prefix such as "model.ckpt", or a tar of one.
+"""TensorFlow checkpoints: a folder, a prefix such as "model.ckpt", or a tar file.
 
-Training leaves several values per variable there: the raw one, its moving average, and
-the optimizer's slots, each named after the variable. Only one of the first two is read.
+A checkpoint of training has several values per variable: the raw value, its moving
+average, and the optimizer's slots, each named after the variable. Only one of the first
+two is read.
 
 Source: tensorflow/tpu, efficientnet/main.py (which averages and slots there are).
 """
@@ -24,14 +25,14 @@ from .base import Arrays, total_bound
 _AVERAGE = "/ExponentialMovingAverage"
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _COUNTERS = frozenset({"global_step"})
-# Files of a checkpoint; the graph (.meta) is not among them.
+# Files of a checkpoint except for the graph (.meta).
 _MEMBER = re.compile(r"[\w.-]+\.(?:index|data-\d{5}-of-\d{5})|checkpoint")
 _MAX_MEMBERS = 10_000
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Tells whether a path is a checkpoint's folder, prefix or index file."""
+    """Returns whether a path is the folder, prefix or index file of a checkpoint."""
     if path.is_dir():
         return any(path.glob("*.index"))
     is_index = path.suffix == ".index" and path.is_file()
@@ -42,23 +43,23 @@ def read(path: Path, ema: bool = True) -> Arrays:
     """Reads the variables of a checkpoint.
 
     Args:
-        path: Folder, prefix, or index file.
-        ema: Whether to take the moving averages, where the checkpoint has them. Scores
-            of published checkpoints are those of the averages.
+        path: Path of the folder, prefix or index file.
+        ema: Whether to prefer moving averages of the weights, if the checkpoint has
+            them. Published accuracies were measured with the averages.
 
     Returns:
         Arrays by variable name, without optimizer slots and counters.
 
     Raises:
-        ValueError: The checkpoint is damaged, or it is unclear which one is meant, or
-            only some of its variables have averages.
+        ValueError: The checkpoint is damaged, `path` is ambiguous, or only some of the
+            variables have averages.
     """
     prefix = _find_prefix(path)
     index = tensor_bundle.read_index(prefix)
     if _OBJECT_GRAPH in index.entries:
         raise ValueError(
-            "it is a checkpoint of objects, as `tf.train.Checkpoint` and SavedModel "
-            "write them, whose variables have no names; save the model itself as "
+            "it is an object-based checkpoint (tf.train.Checkpoint or SavedModel), "
+            "whose variables have no names; save the model itself as "
             ".keras or .weights.h5"
         )
     sources = _select(index.entries, ema)
@@ -69,16 +70,16 @@ def read(path: Path, ema: bool = True) -> Arrays:
 def read_tar(path: Path, ema: bool = True) -> Arrays:
     """Reads the variables of a checkpoint inside a `.tar` or `.tar.gz` file.
 
-    Only regular files that are called like a checkpoint's are unpacked, flat and into
-    a temporary folder, whatever folders the archive names.
+    Only regular files with the name of a checkpoint file are extracted, into a
+    temporary folder and ignoring the folders of the archive.
 
     Args:
-        path: Of the archive.
-        ema: As in `read`.
+        path: Path of the archive.
+        ema: Whether to prefer moving averages, as in `read`.
 
     Raises:
-        ValueError: The archive is damaged, grows suspiciously, or holds none or several
-            checkpoints; or as in `read`.
+        ValueError: The archive is damaged, expands too much, or holds none or several
+            checkpoints; or see `read`.
     """
     with tempfile.TemporaryDirectory(prefix="keras_efficientnet-") as folder:
         with open_regular(path) as raw:
@@ -92,7 +93,7 @@ def read_tar(path: Path, ema: bool = True) -> Arrays:
 
 
 class _Bounded:
-    """Reads a stream up to a number of bytes, and refuses to go on after them."""
+    """Wraps a stream and raises an error after a maximum number of bytes."""
 
     def __init__(self, stream: IO[bytes], bound: int) -> None:
         self._stream = stream
@@ -102,7 +103,7 @@ class _Bounded:
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise ValueError("it unpacks to far more than its size")
+            raise ValueError("it expands to far more than its size")
         return data
 
 
@@ -114,7 +115,7 @@ def _unpack(archive: tarfile.TarFile, folder: Path) -> None:
             raise ValueError(f"it holds more than {_MAX_MEMBERS} files")
         if not _MEMBER.fullmatch(name):
             continue
-        # A sparse file may claim any size; a published one has no holes.
+        # A sparse file can claim any size; published files are not sparse.
         if not member.isreg() or member.issparse():
             raise ValueError(f"its {member.name!r} must be a regular file")
         if name in seen:
@@ -144,7 +145,7 @@ def _find_prefix(path: Path) -> Path:
 
 
 def _latest(folder: Path) -> str | None:
-    """Returns the name in the file "checkpoint", where TensorFlow keeps the newest."""
+    """Returns the name of the latest checkpoint, from the file "checkpoint"."""
     state = folder / "checkpoint"
     if not state.is_file():
         return None
@@ -155,14 +156,14 @@ def _latest(folder: Path) -> str | None:
 
 
 def _select(names: Iterable[str], ema: bool) -> dict[str, str]:
-    """Maps each variable's name to the name that its wanted value has."""
+    """Maps the name of each variable to the name of the value to read."""
     listed = set(names)
     averages = {name for name in listed if name.endswith(_AVERAGE)}
     bare = {name.removesuffix(_AVERAGE) for name in averages}
     variables = {
         name
         for name in listed - averages - _COUNTERS
-        # Slots are called after the variable they belong to.
+        # Slots are named after the variable that they belong to.
         if name.rpartition("/")[0] not in listed | bare
     }
     if not ema or not averages:
@@ -171,6 +172,6 @@ def _select(names: Iterable[str], ema: bool) -> dict[str, str]:
     if lonely:
         raise ValueError(
             f"{len(lonely)} of its variables have no moving average, such as "
-            f"{lonely[0]!r}; `ema=False` takes the raw ones"
+            f"{lonely[0]!r}; pass `ema=False` to read the raw values"
         )
     return {name: name + _AVERAGE for name in sorted(bare)}

@@ -1,8 +1,9 @@
-"""Bounded unpickler: builds plain containers and calls only what it is given.
+"""Bounded unpickler of plain containers, which calls only allowed functions.
 
-Python's own would do all that a file asks for before anybody could look: hash a tuple
-that is nested a million deep, which ends the process, or one that holds itself twice
-forty times over, which takes years. Here what a step does is bounded.
+Python's unpickler executes everything in a file before the result can be inspected: it
+would hash a tuple nested a million deep, which crashes the process, or tuples that
+contain their predecessor twice over forty levels, which takes years. Here the work of
+each step is bounded.
 
 Source: Python, Lib/pickletools.py (what each instruction means).
 """
@@ -15,9 +16,9 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
-MAX_STEPS = 2_000_000  # many times what the largest network's checkpoint takes
+MAX_STEPS = 2_000_000  # many times the steps for a checkpoint of the largest network
 _MAX_ARGUMENTS = 16
-_MAX_INT_KEY = (1 << 61) - 2  # up to it no two have the same hash
+_MAX_INT_KEY = (1 << 61) - 2  # integers up to it have distinct hashes
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = frozenset(
@@ -36,12 +37,12 @@ _EMPTY: dict[str, Callable[[], Any]] = {
 
 
 class Opaque:
-    """Stand-in for an object that is not needed, and is therefore never made.
+    """Stand-in for an object that is not needed and therefore never created.
 
-    A pickle may call it, set its items and change it: nothing happens.
+    A pickle may call it, set its items and change its state without any effect.
 
     Attributes:
-        name: "module.name" of the class or function that the pickle names.
+        name: Name, "module.name", of the class or function in the pickle.
     """
 
     def __init__(self, name: str) -> None:
@@ -51,7 +52,7 @@ class Opaque:
         """Drops the state of the object."""
 
 
-# What is hashed at once.
+# Types of keys, hashed without recursion.
 _KEYS = (str, bytes, int, float, type(None), Opaque)
 
 
@@ -60,19 +61,18 @@ def load(
     find_global: Callable[[str], Any],
     find_persistent: Callable[[Any], Any],
 ) -> Any:
-    """Reads one object, and leaves the stream behind it.
+    """Reads one object and advances the stream to its end.
 
     Args:
-        stream: The pickle, of protocol 2 or later.
-        find_global: From "module.name" to what takes its place. Callable results may
-            be called by the pickle; those with a method `set_state` may be given one;
-            `Opaque` stands for anything else.
-        find_persistent: From what the pickle says of an object outside it to that
-            object.
+        stream: Pickle of protocol 2 or later.
+        find_global: Function from "module.name" to a replacement. The pickle may call a
+            callable replacement, and set the state of one with a method `set_state`;
+            use `Opaque` for anything else.
+        find_persistent: Function from a persistent id in the pickle to the object.
 
     Raises:
-        pickle.UnpicklingError: The pickle does anything else.
-        ValueError: It is damaged.
+        pickle.UnpicklingError: The pickle does anything that is not allowed.
+        ValueError: The pickle is damaged.
     """
     machine = _Machine(find_global, find_persistent)
     for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
@@ -115,7 +115,7 @@ class _Machine:
             method(argument)
 
     def _proto(self, _: Any) -> None:
-        """Says which instructions may come; all that are known may."""
+        """Ignores the protocol version; all known instructions are allowed."""
 
     _frame = _proto
 
@@ -180,7 +180,7 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, _KEYS):
                 raise pickle.UnpicklingError(f"it has a {type(key).__name__} as a key")
-            # Hashes of longer ones take time, are not kept, and may be equal.
+            # Hashes of larger integers take time, are not cached, and can collide.
             if isinstance(key, int) and abs(key) > _MAX_INT_KEY:
                 raise pickle.UnpicklingError("it has a huge number as a key")
             target[key] = value

@@ -13,7 +13,7 @@ import pytest
 from keras_efficientnet.common import files
 from tests.support.paths import ROOT
 
-# The package without its __init__, which would load Keras.
+# The package without its __init__, which would import Keras.
 LIGHT = """
 import os, pathlib, sys, types
 package = sys.modules["keras_efficientnet"] = types.ModuleType("keras_efficientnet")
@@ -33,7 +33,7 @@ def run(code, *arguments):
     )
 
 
-def test_cache_is_in_the_folder_that_keras_home_names(monkeypatch, tmp_path):
+def test_cache_is_inside_keras_home(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     assert files.cache_dir() == tmp_path / "keras_efficientnet"
     monkeypatch.setenv("KERAS_HOME", "")
@@ -41,7 +41,7 @@ def test_cache_is_in_the_folder_that_keras_home_names(monkeypatch, tmp_path):
     assert files.cache_dir() == tmp_path / ".keras" / "keras_efficientnet"
 
 
-def test_cache_of_a_user_without_home_is_among_temporary_files(monkeypatch, tmp_path):
+def test_cache_without_a_home_folder_is_in_the_temporary_folder(monkeypatch, tmp_path):
     def fail(self):
         raise RuntimeError("Could not determine home directory.")
 
@@ -52,7 +52,7 @@ def test_cache_of_a_user_without_home_is_among_temporary_files(monkeypatch, tmp_
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_failed_write_leaves_the_old_file_alone(tmp_path, shared, monkeypatch):
+def test_failed_write_keeps_the_old_file(tmp_path, shared, monkeypatch):
     path = tmp_path / "a.weights.h5"
     files.write_text(path, "old", shared=shared)
     with contextlib.suppress(KeyError), files.replacing(path, shared=shared) as part:
@@ -68,7 +68,7 @@ def test_failed_write_leaves_the_old_file_alone(tmp_path, shared, monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a full disk")
-def test_full_disk_is_reported_with_the_path_and_leaves_nothing(tmp_path):
+def test_full_disk_error_names_the_path_and_leaves_no_file(tmp_path):
     path = tmp_path / "a.txt"
     with (
         pytest.raises(OSError, match=r"a.txt could not be written: No space") as caught,
@@ -80,7 +80,7 @@ def test_full_disk_is_reported_with_the_path_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_writers_of_a_shared_file_do_not_meet(tmp_path):
+def test_concurrent_writers_of_a_shared_file_do_not_collide(tmp_path):
     path = tmp_path / "a.txt"
     with files.replacing(path, shared=True) as one:
         one.write_text("one")
@@ -103,7 +103,7 @@ def test_unfinished_file_of_a_killed_process_is_removed(tmp_path):
         left = {*tmp_path.iterdir()} - {other}
         assert len(left) == 1
         files.write_text(path, "whole", shared=shared)
-        if shared:  # another process may be at work on it, until it is old
+        if shared:  # until it is old, another process may be writing it
             assert {*tmp_path.iterdir()} - {other} == {path, *left}
             long_ago = time.time() - 2 * 24 * 3600
             for stale in (*left, other):
@@ -122,7 +122,7 @@ def test_scratch_folder_of_a_killed_process_is_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cells_of_a_csv_file_are_no_formulas(tmp_path):
+def test_csv_cells_cannot_be_formulas(tmp_path):
     path = tmp_path / "a.csv"
     files.write_csv(path, [{"label": "=1+1", "n": -1}, {"label": "-0.5", "n": 2.5}])
     with path.open(newline="") as file:
@@ -130,7 +130,7 @@ def test_cells_of_a_csv_file_are_no_formulas(tmp_path):
     assert rows == [["label", "n"], ["'=1+1", "-1"], ["-0.5", "2.5"]]
 
 
-def test_file_that_would_not_fit_is_refused_beforehand(tmp_path):
+def test_rejects_a_file_that_would_not_fit_before_writing(tmp_path):
     files.check_space(tmp_path, 1000)
     with pytest.raises(OSError, match="No space left") as caught:
         files.check_space(tmp_path, 1 << 60)
@@ -141,7 +141,7 @@ def test_folder_is_held_by_one_process(tmp_path):
     path = tmp_path / "run" / ".lock"
     message = rf"run is held by process {os.getpid()} on "
     with files.lock(path):
-        # Locks are of open files, so the same process can play the other.
+        # Locks belong to open files, so the same process can act as the other one.
         with pytest.raises(files.InUseError, match=message), files.lock(path):
             pytest.fail("taken twice")
         assert str(os.getpid()) in path.read_text()
@@ -152,7 +152,7 @@ def test_folder_is_held_by_one_process(tmp_path):
 HOLD = "with files.lock(path): {}"
 
 
-def test_other_process_is_refused(tmp_path):
+def test_lock_excludes_other_processes(tmp_path):
     path = tmp_path / ".lock"
     with files.lock(path):
         done = run(HOLD.format("print('held')"), path)
@@ -160,7 +160,7 @@ def test_other_process_is_refused(tmp_path):
     assert f"held by process {os.getpid()} on" in done.stderr
 
 
-def test_lock_of_a_killed_process_is_free(tmp_path):
+def test_lock_of_a_killed_process_is_released(tmp_path):
     path = tmp_path / ".lock"
     assert run(HOLD.format("os.kill(os.getpid(), 9)"), path).returncode == -9
     assert "process" in path.read_text()
@@ -168,7 +168,7 @@ def test_lock_of_a_killed_process_is_free(tmp_path):
         pass
 
 
-def test_one_holder_at_a_time(tmp_path):
+def test_waiting_lock_has_one_holder_at_a_time(tmp_path):
     path = tmp_path / "a.lock"
     inside, most = [], []
 
@@ -190,7 +190,7 @@ def test_one_holder_at_a_time(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_waiting_lock_is_freed_by_an_error(tmp_path):
+def test_error_releases_the_waiting_lock(tmp_path):
     path = tmp_path / "a.lock"
     with pytest.raises(KeyError), files.waiting_lock(path, "fails"):
         raise KeyError
@@ -220,7 +220,7 @@ def test_long_wait_is_reported_once(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, number):
+def test_warns_about_a_file_system_without_locks(tmp_path, monkeypatch, number):
     fcntl = pytest.importorskip("fcntl")
     monkeypatch.setattr(fcntl, "flock", lambda *_: refuse(number))
     with (
@@ -235,7 +235,7 @@ def test_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, number):
         assert not locked
 
 
-def test_file_system_that_does_not_know_the_call_is_locked_softly(
+def test_falls_back_to_a_soft_lock_where_flock_is_not_implemented(
     tmp_path, monkeypatch
 ):
     fcntl = pytest.importorskip("fcntl")
@@ -244,7 +244,7 @@ def test_file_system_that_does_not_know_the_call_is_locked_softly(
         pass
 
 
-def test_broken_disk_is_an_error(tmp_path, monkeypatch):
+def test_raises_other_errors_of_the_lock(tmp_path, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
     monkeypatch.setattr(fcntl, "flock", lambda *_: refuse(errno.EIO))
     with pytest.raises(OSError, match="flock"), files.lock(tmp_path / "a"):

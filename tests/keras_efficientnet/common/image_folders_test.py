@@ -27,7 +27,7 @@ def names(paths, root):
     return [Path(path).relative_to(root).as_posix() for path in paths]
 
 
-def test_hidden_and_system_files_never_count(tmp_path):
+def test_ignores_hidden_and_system_files(tmp_path):
     write_images(tmp_path, "cat/a.png", "cat/deep/b.JPG", "dog/a.gif")
     write_images(tmp_path, *SYSTEM, *(f"cat/{name}" for name in SYSTEM))
     wanted = ["cat/a.png", "cat/deep/b.JPG", "dog/a.gif"]
@@ -39,20 +39,20 @@ def test_hidden_and_system_files_never_count(tmp_path):
     assert found.labels.tolist() == [0, 0, 1]
 
 
-def test_integer_class_folders_are_in_the_order_of_the_numbers(tmp_path):
+def test_sorts_integer_class_folders_numerically(tmp_path):
     write_images(tmp_path, *(f"{i}/a.png" for i in range(1, 13)))
     found = open_class_folders(tmp_path)
     assert found.class_names == tuple(str(i) for i in range(1, 13))
-    write_images(tmp_path, "b/a.png")  # not all are numbers any more
+    write_images(tmp_path, "b/a.png")  # now they are not all numbers
     assert open_class_folders(tmp_path).class_names[:4] == ("1", "10", "11", "12")
 
 
-def test_a_folder_named_like_an_image_is_a_folder(tmp_path):
+def test_treats_a_folder_named_like_an_image_as_a_folder(tmp_path):
     write_images(tmp_path, "album.jpg/a.png")
     assert names(list_images(tmp_path), tmp_path) == ["album.jpg/a.png"]
 
 
-def test_pipes_sockets_and_broken_links_are_named_and_never_opened(tmp_path):
+def test_warns_about_pipes_sockets_and_broken_links_without_opening_them(tmp_path):
     write_images(tmp_path, "a.png")
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
@@ -66,28 +66,28 @@ def test_pipes_sockets_and_broken_links_are_named_and_never_opened(tmp_path):
             assert names(list_images(tmp_path), tmp_path) == ["a.png"]
 
 
-def test_kinds_of_images_that_cannot_be_decoded_are_counted_once(tmp_path):
+def test_warns_once_about_formats_that_cannot_be_decoded(tmp_path):
     write_images(tmp_path, "cat/a.png", "cat/1.HEIC", "cat/2.heic", "dog/b.jfif")
-    (tmp_path / "cat" / "notes.txt").write_text("no image, and not named")
+    (tmp_path / "cat" / "notes.txt").write_text("not an image, so not reported")
     with pytest.warns(UserWarning, match="decoded") as caught:
         found = open_class_folders(tmp_path)
     (warning,) = caught
-    assert ".heic files, which cannot be decoded: 2 (cat/1.HEIC, cat/2.heic)" in str(
+    assert ".heic files that cannot be decoded: 2 (cat/1.HEIC, cat/2.heic)" in str(
         warning.message
     )
     assert "notes" not in str(warning.message)
     assert names(found.paths, tmp_path) == ["cat/a.png", "dog/b.jfif"]
 
 
-def test_images_that_only_pillow_reads_are_named_where_it_cannot(tmp_path, monkeypatch):
+def test_warns_about_formats_that_this_pillow_cannot_read(tmp_path, monkeypatch):
     write_images(tmp_path, "a.png", "b.avif")
     suffixes = tuple(s for s in image_folders.IMAGE_SUFFIXES if s != ".avif")
     monkeypatch.setattr(image_folders, "readable_suffixes", lambda: suffixes)
-    with pytest.warns(UserWarning, match=r".avif files, which .*: 1 \(b.avif\)"):
+    with pytest.warns(UserWarning, match=r".avif files that .*: 1 \(b.avif\)"):
         assert names(list_images(tmp_path), tmp_path) == ["a.png"]
 
 
-def test_without_pillow_there_is_no_tiff_and_no_avif(monkeypatch):
+def test_tiff_and_avif_need_pillow(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     image_folders.readable_suffixes.cache_clear()
     try:
@@ -97,7 +97,7 @@ def test_without_pillow_there_is_no_tiff_and_no_avif(monkeypatch):
         image_folders.readable_suffixes.cache_clear()
 
 
-def test_links_out_of_the_data_are_followed_and_links_back_are_not(tmp_path):
+def test_follows_links_out_of_the_data_but_not_cyclic_ones(tmp_path):
     data, other = tmp_path / "data", tmp_path / "other"
     write_images(data, "cat/a.png", "dog/a.png")
     write_images(other, "b.png")
@@ -109,11 +109,11 @@ def test_links_out_of_the_data_are_followed_and_links_back_are_not(tmp_path):
         found = open_class_folders(data)
     text = str(caught[0].message)
     assert "links to folders, followed: 1 (cat/more)" in text
-    assert "not followed, as they lead back: 3 (cat/loop, dog/twin, dog/up)" in text
+    assert "not followed (cyclic or repeated): 3 (cat/loop, dog/twin, dog/up)" in text
     assert names(found.paths, data) == ["cat/a.png", "cat/more/b.png", "dog/a.png"]
 
 
-def test_a_class_folder_may_be_a_link(tmp_path):
+def test_class_folders_can_be_links(tmp_path):
     write_images(tmp_path / "elsewhere", "a.png")
     write_images(tmp_path / "data", "dog/a.png")
     (tmp_path / "data" / "cat").symlink_to(tmp_path / "elsewhere")
@@ -121,7 +121,7 @@ def test_a_class_folder_may_be_a_link(tmp_path):
     assert names(found.paths, tmp_path / "data") == ["cat/a.png", "dog/a.png"]
 
 
-def test_a_subfolder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+def test_warns_about_unreadable_subfolders(tmp_path, monkeypatch):
     write_images(tmp_path, "a.png", "secret/b.png")
 
     def scandir(path):
@@ -137,13 +137,13 @@ def test_a_subfolder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         open_class_folders(tmp_path / "secret")
 
 
-def test_images_beside_class_folders_are_named(tmp_path):
+def test_warns_about_images_beside_class_folders(tmp_path):
     write_images(tmp_path, "cat/a.png", "dog/a.png", "preview.png")
-    with pytest.warns(UserWarning, match=r"beside its class .*\(preview.png\)"):
+    with pytest.warns(UserWarning, match=r"beside the class .*\(preview.png\)"):
         assert len(open_class_folders(tmp_path)) == 2
 
 
-def test_missing_and_empty_folders_are_refused(tmp_path):
+def test_rejects_missing_and_empty_folders(tmp_path):
     with pytest.raises(ValueError, match=r"must exist. Received: .*no$"):
         list_images(tmp_path / "no")
     (tmp_path / "notes.txt").write_text("a file")
@@ -151,11 +151,11 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
         list_images(tmp_path / "notes.txt")
     with pytest.raises(ValueError, match=r"must hold images \(.jpg, .* It has none"):
         list_images(tmp_path)
-    with pytest.raises(ValueError, match="one subfolder per class. It has none"):
+    with pytest.raises(ValueError, match="one subfolder per class, but has none"):
         open_class_folders(tmp_path)
 
 
-def test_file_names_need_not_be_utf8_but_class_names_must(tmp_path):
+def test_class_names_must_be_utf8_but_file_names_need_not(tmp_path):
     name = os.fsdecode(b"caf\xe9")
     write_images(tmp_path, "cat/a.png", f"cat/{name}.png")
     assert len(open_class_folders(tmp_path)) == 2
@@ -164,7 +164,7 @@ def test_file_names_need_not_be_utf8_but_class_names_must(tmp_path):
         open_class_folders(tmp_path)
 
 
-def test_finds_files_folders_and_patterns_each_once(tmp_path):
+def test_expands_files_folders_and_patterns_without_duplicates(tmp_path):
     write_images(tmp_path, "a.png", "deep/b.jpg", "deep/c.png", "x[1].png", "d/e.png")
     (tmp_path / "notes.txt").write_text("named by the user")
     found = find_images(
@@ -173,8 +173,8 @@ def test_finds_files_folders_and_patterns_each_once(tmp_path):
             str(tmp_path / "*.png"),
             "nowhere.png",
             str(tmp_path / "deep" / "b.jpg"),
-            str(tmp_path / "x[1].png"),  # a file in spite of its brackets
-            str(tmp_path / "[d]"),  # a pattern that finds a folder
+            str(tmp_path / "x[1].png"),  # a file despite its brackets
+            str(tmp_path / "[d]"),  # a pattern that matches a folder
             str(tmp_path / "notes.txt"),
         ]
     )

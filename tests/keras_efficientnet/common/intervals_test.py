@@ -14,6 +14,6 @@ from keras_efficientnet.common import intervals
         (20, 20, 0.8389, 1.0),
     ],
 )
-def test_interval_is_the_published_one(right, images, low, high):
+def test_interval_equals_published_values(right, images, low, high):
     found = intervals.wilson_interval(right, images)
     assert found == pytest.approx((low, high), abs=5e-5)

@@ -3,7 +3,7 @@ import pytest
 from keras_efficientnet.common import markdown
 
 
-def test_columns_of_numbers_are_aligned_right():
+def test_right_aligns_numeric_columns():
     rows = [{"name": "a", "n": 1, "change": "+2%"}, {"name": 2, "n": 0.5, "change": -1}]
     assert markdown.table(rows).splitlines() == [
         "| name | n | change |",
@@ -23,18 +23,18 @@ def test_columns_of_numbers_are_aligned_right():
         ("caf\u00e9_1.jpg", "caf\u00e9_1.jpg"),
     ],
 )
-def test_text_of_unknown_origin_is_literal(text, shown):
+def test_escapes_untrusted_text(text, shown):
     assert markdown.escape(text) == shown
     (_, _, row) = markdown.table([{"image": markdown.escape(text)}]).splitlines()
     assert row == f"| {shown} |"
 
 
-def test_cells_stay_in_their_row():
+def test_cells_cannot_break_out_of_their_row():
     table = markdown.table([{"a": "x\n| y | z |", "b": "`p|q`"}])
     assert table.splitlines()[2] == r"| x\n\| y \| z \| | `p\|q` |"
 
 
-def test_code_spans_hold_backticks():
+def test_code_spans_can_contain_backticks():
     assert markdown.code("a.jpg") == "`a.jpg`"
     assert markdown.code("a``b`c") == "``` a``b`c ```"
     assert markdown.code("a\n# b") == r"`a\n# b`"

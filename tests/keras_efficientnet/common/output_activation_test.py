@@ -41,11 +41,11 @@ def body(activation):
         ([layers.Reshape((1, 1, 2)), layers.Conv2D(4, 1)], "linear"),
     ],
 )
-def test_is_read_off_the_last_activation(tail, expected):
+def test_is_the_last_activation(tail, expected):
     assert oa.output_activation(model(*tail)) == expected
 
 
-def test_mean_of_softmaxes_is_probabilities():
+def test_average_of_softmaxes_is_softmax():
     inputs = keras.Input((2,))
     parts = [layers.Dense(3, "softmax")(inputs) for _ in range(2)]
     assert oa.output_activation(keras.Model(inputs, layers.Average()(parts))) == (
@@ -65,7 +65,7 @@ def test_mean_of_softmaxes_is_probabilities():
         ([layers.Dense(1, "softmax")], "softmax over one output is always 1"),
     ],
 )
-def test_rejects_ends_that_do_not_tell(tail, message):
+def test_rejects_unknown_last_activations(tail, message):
     with pytest.raises(ValueError, match=message):
         oa.output_activation(model(*tail))
 
@@ -85,14 +85,14 @@ def test_probabilities_by_hand():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_rejects_answers_that_are_no_numbers(bad):
+def test_rejects_outputs_that_are_not_finite(bad):
     with pytest.raises(ValueError, match="finite numbers.* for 1 of 2 images"):
         oa.check_finite(np.float32([[0, 1], [bad, 0]]))
 
 
 @pytest.mark.parametrize("end", ["softmax", "sigmoid", None])
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_probability_model_does_the_same_in_keras(end, outputs):
+def test_probability_model_equals_to_probabilities(end, outputs):
     if (end, outputs) == ("softmax", 1):
         return
     net = model(layers.Dense(outputs, end, name="softmax"))

@@ -9,9 +9,9 @@ from keras_efficientnet.common.padding import same_padding
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_padding_equals_tensorflows(kernel, stride, dilation):
-    """Golden: tf.nn.convolution of every side from 1 to 12."""
+    """Golden: tf.nn.convolution for every side from 1 to 12."""
     if stride > 1 and dilation > 1:
-        pytest.skip("TensorFlow has no strided dilated convolution")
+        pytest.skip("TensorFlow does not support strided dilated convolutions")
     weights = np.arange(1, kernel + 1, dtype=np.float32).reshape(kernel, 1, 1)
     reach = dilation * (kernel - 1) + 1
     for side in range(1, 13):

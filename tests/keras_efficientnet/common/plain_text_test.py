@@ -15,11 +15,11 @@ from keras_efficientnet.common import plain_text
         ("\u0646\u200c\u0627", "\u0646\u200c\u0627"),
     ],
 )
-def test_terminals_get_no_control_characters(text, shown):
+def test_escapes_control_characters(text, shown):
     assert plain_text.printable(text) == shown
 
 
-# As TensorFlow 2.21 writes them.
+# Messages as TensorFlow 2.21 writes them.
 HEAD = "{{function_node __wrapped__IteratorGetNext_device_/job:localhost/task:0}} "
 MAPPED = (
     "Error in user-defined function passed to MapDataset:1 transformation with "
@@ -33,7 +33,7 @@ ROOTS = "2 root error(s) found.\n  (0) INVALID_ARGUMENT:  bad\n\t [[{{node a}}]]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         (f"{AT}Invalid PNG.{END}", "Invalid PNG."),
         (f"{HEAD}/a; No such file [Op:ReadFile]", "/a; No such file"),
@@ -50,12 +50,12 @@ ROOTS = "2 root error(s) found.\n  (0) INVALID_ARGUMENT:  bad\n\t [[{{node a}}]]
         ("", "OSError"),
     ],
 )
-def test_reason_of_a_tensorflow_error_is_one_line(text, told):
-    assert plain_text.tf_reason(OSError(text)) == told
+def test_reason_of_a_tensorflow_error_is_one_line(text, reason):
+    assert plain_text.tf_reason(OSError(text)) == reason
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|x", "-2+3", "@SUM(A1)", "\t=1", "\r=1"])
-def test_formulas_become_text_and_come_back(text):
+def test_escapes_formulas_reversibly(text):
     cell = plain_text.csv_cell(text)
     assert cell == f"'{text}"
     assert plain_text.from_csv_cell(cell) == text
@@ -64,6 +64,6 @@ def test_formulas_become_text_and_come_back(text):
 @pytest.mark.parametrize(
     "text", ["cat", "-0.5", "+1e3", "'quoted'", "'s Graveland", ""]
 )
-def test_other_cells_stay_as_they_are(text):
+def test_keeps_other_cells_unchanged(text):
     assert plain_text.csv_cell(text) == text
     assert plain_text.from_csv_cell(text) == text

@@ -19,7 +19,7 @@ def build():
 
 @pytest.fixture(scope="module")
 def model():
-    """Some 350 layers in a row."""
+    """A model of about 350 consecutive layers."""
     return build()
 
 
@@ -38,7 +38,7 @@ def file(model, tmp_path_factory):
     return path
 
 
-def test_keras_by_itself_cannot_follow_a_deep_graph(model, few_calls):
+def test_keras_alone_exceeds_the_recursion_limit(model, few_calls):
     with pytest.raises(RecursionError):
         keras.models.clone_model(model)
     with raised_recursion_limit():
@@ -58,12 +58,12 @@ def test_keras_by_itself_cannot_follow_a_deep_graph(model, few_calls):
     ],
     ids=["build", "reset_classifier", "features", "class_maps", "open", "load"],
 )
-def test_what_is_ours_can(model, file, act, few_calls):
+def test_our_functions_raise_the_recursion_limit(model, file, act, few_calls):
     act(model, file)
     assert sys.getrecursionlimit() == few_calls
 
 
-def test_threads_do_not_take_the_limit_from_each_other():
+def test_threads_keep_the_limit_raised_for_each_other():
     before = sys.getrecursionlimit()
     first, second = raised_recursion_limit(), raised_recursion_limit()
     first.__enter__()
@@ -74,7 +74,7 @@ def test_threads_do_not_take_the_limit_from_each_other():
     assert sys.getrecursionlimit() == before
 
 
-def test_the_limit_comes_back_after_an_error():
+def test_restores_the_limit_after_an_error():
     before = sys.getrecursionlimit()
     with pytest.raises(ValueError, match="classes"):
         keras_efficientnet.EfficientNet(0.1, 1.0, 32, classes=0)

@@ -25,11 +25,11 @@ def write_classes(root, classes=("cat", "dog")):
         *((name, None) for name in ("train_test", "1", "vale", "")),
     ],
 )
-def test_split_folders_are_known_by_their_names(name, split):
+def test_recognises_the_names_of_splits(name, split):
     assert split_of(name) == split
 
 
-def test_split_folders_are_found_in_any_case(tmp_path):
+def test_finds_split_folders_in_any_case(tmp_path):
     for name in ("Test", "TRAINING", "dev"):
         write_classes(tmp_path / name)
     found = find_splits(tmp_path)
@@ -37,22 +37,22 @@ def test_split_folders_are_found_in_any_case(tmp_path):
     assert [path.name for path in found.values()] == ["TRAINING", "dev", "Test"]
 
 
-def test_class_folders_alone_are_the_whole(tmp_path):
+def test_class_folders_alone_have_no_splits(tmp_path):
     write_classes(tmp_path)
     assert find_splits(tmp_path) == {WHOLE: tmp_path}
 
 
-def test_a_folder_that_wraps_the_data_is_entered_and_named(tmp_path):
+def test_unwraps_a_folder_with_a_warning(tmp_path):
     write_classes(tmp_path / "archive" / "data")
     write_images(tmp_path, "__MACOSX/a.png")
-    with pytest.warns(UserWarning, match="taken from .*archive/data"):
+    with pytest.warns(UserWarning, match="Using the images in .*archive/data"):
         assert find_splits(tmp_path) == {WHOLE: tmp_path / "archive" / "data"}
 
 
-def test_split_folders_may_be_wrapped_within_and_without(tmp_path):
+def test_unwraps_folders_around_and_inside_splits(tmp_path):
     for name in ("seg_train", "seg_test"):
         write_classes(tmp_path / "data" / name / name)
-    with pytest.warns(UserWarning, match="taken from .*data"):
+    with pytest.warns(UserWarning, match="Using the images in .*data"):
         found = find_splits(tmp_path)
     data = tmp_path / "data"
     assert found == {
@@ -61,7 +61,7 @@ def test_split_folders_may_be_wrapped_within_and_without(tmp_path):
     }
 
 
-def test_folders_inside_a_sole_class_do_not_make_it_a_wrapper(tmp_path):
+def test_a_single_class_with_subfolders_is_not_a_wrapper(tmp_path):
     write_images(tmp_path, "cat/deep/a.png")
     assert find_splits(tmp_path) == {WHOLE: tmp_path}
 
@@ -69,29 +69,29 @@ def test_folders_inside_a_sole_class_do_not_make_it_a_wrapper(tmp_path):
 @pytest.mark.parametrize(
     "inside", ["test/a.png", "test/unknown/a.png", "test1/x/a.png"]
 )
-def test_an_unlabelled_test_folder_is_named_and_left_out(tmp_path, inside):
+def test_warns_about_an_unlabelled_test_folder(tmp_path, inside):
     write_classes(tmp_path / "train")
     write_images(tmp_path, inside)
-    with pytest.warns(UserWarning, match="folders that are not used: test"):
+    with pytest.warns(UserWarning, match="unused folders: test"):
         assert list(find_splits(tmp_path)) == ["train"]
 
 
-def test_unused_folders_beside_splits_are_named(tmp_path):
+def test_warns_about_unused_folders_beside_splits(tmp_path):
     for name in ("train", "valid", "extra"):
         write_classes(tmp_path / name)
     (tmp_path / "annotations").mkdir()
-    with pytest.warns(UserWarning, match="are not used: annotations, extra"):
+    with pytest.warns(UserWarning, match="unused folders: annotations, extra"):
         assert list(find_splits(tmp_path)) == ["train", "validation"]
 
 
-def test_validation_without_class_folders_is_refused(tmp_path):
+def test_rejects_validation_images_without_class_folders(tmp_path):
     write_classes(tmp_path / "train")
     write_images(tmp_path, "val/a.png")
-    with pytest.raises(ValueError, match="val must have one subfolder per class, as"):
+    with pytest.raises(ValueError, match="val must have one subfolder per class, like"):
         find_splits(tmp_path)
 
 
-def test_a_class_called_train_does_not_swallow_the_others(tmp_path):
+def test_rejects_a_class_named_train_among_others(tmp_path):
     write_images(tmp_path, "bus/a.png", "car/a.png", "train/a.png")
     assert find_splits(tmp_path) == {WHOLE: tmp_path}
     write_images(tmp_path, "train/steam/b.png")
@@ -102,20 +102,22 @@ def test_a_class_called_train_does_not_swallow_the_others(tmp_path):
 @pytest.mark.parametrize(
     "names", [("Train", "Test"), ("train",), ("train", "val", "x")]
 )
-def test_splits_without_class_folders_are_not_classes(tmp_path, names):
+def test_rejects_split_folders_without_class_folders(tmp_path, names):
     write_images(tmp_path, *(f"{name}/a.png" for name in names))
     with pytest.raises(ValueError, match="must have one subfolder per class"):
         find_splits(tmp_path)
 
 
-def test_two_folders_for_one_split_are_refused(tmp_path):
+def test_rejects_two_folders_for_one_split(tmp_path):
     for name in ("train", "val", "Valid"):
         write_classes(tmp_path / name)
-    with pytest.raises(ValueError, match="one folder .* validation .*: Valid, val"):
+    with pytest.raises(
+        ValueError, match="only one folder .* validation .*: Valid, val"
+    ):
         find_splits(tmp_path)
 
 
-def test_flat_folder_is_opened_without_classes(tmp_path):
+def test_opens_a_flat_folder_without_classes(tmp_path):
     write_images(tmp_path, "b.png", "a.JPG", "c.gif")
     (tmp_path / "notes").mkdir()
     found = open_image_folder(tmp_path)
@@ -127,7 +129,7 @@ def test_flat_folder_is_opened_without_classes(tmp_path):
     ]
 
 
-def test_class_folders_are_opened_at_any_depth_and_without_the_empty_ones(tmp_path):
+def test_opens_class_folders_at_any_depth_and_skips_empty_ones(tmp_path):
     write_images(tmp_path, "cat/a.png", "cat/deep/b.png", "eel/a.png", ".x/a.png")
     (tmp_path / "dog").mkdir()
     found = open_image_folder(tmp_path)
@@ -136,13 +138,13 @@ def test_class_folders_are_opened_at_any_depth_and_without_the_empty_ones(tmp_pa
     assert found.take([2]).labels.tolist() == [1]
 
 
-def test_images_beside_class_folders_are_refused(tmp_path):
+def test_rejects_images_beside_class_folders(tmp_path):
     write_images(tmp_path, "1.png", "dog/1.png")
     with pytest.raises(ValueError, match="either images or class folders, not both"):
         open_image_folder(tmp_path)
 
 
-def test_a_folder_of_splits_is_no_folder_of_images(tmp_path):
+def test_rejects_split_folders_where_images_are_expected(tmp_path):
     for name in ("train", "val"):
         write_classes(tmp_path / name)
     with pytest.raises(ValueError, match=r"pass one of .*train, .*val"):

@@ -22,7 +22,7 @@ def test_fit_budget_finds_the_last_phi_within_multiply_adds():
     assert fit.resolution == fit.scaling.image_size()
 
 
-def test_fit_budget_of_b0s_cost_is_b0():
+def test_fit_budget_for_the_cost_of_b0_is_b0():
     b0 = plan_cost(VARIANTS["EfficientNetB0"])
     fit = fit_budget(flops=b0.multiply_adds, params=b0.trainable_params)
     assert fit.phi == 0
@@ -46,14 +46,14 @@ def test_fit_budget_meets_both_budgets():
         ({"params": 1e6, "gamma": 0.9}, "`gamma` must be .* Received: gamma=0.9"),
     ],
 )
-def test_fit_budget_errors(arguments, message):
+def test_fit_budget_rejects_invalid_budgets(arguments, message):
     with pytest.raises(ValueError, match=message):
         fit_budget(**arguments)
 
 
 @pytest.fixture
 def proportional(monkeypatch):
-    """A machine of 10 ms for 100 M multiply-adds; lists what it was asked for."""
+    """A machine that takes 10 ms per 100 M multiply-adds; lists the measurements."""
     asked = []
 
     def measure(variant, classes=1000):
@@ -69,9 +69,11 @@ def proportional(monkeypatch):
 def test_fit_budget_by_latency(proportional, limit_ms):
     fit = fit_budget(latency_ms=limit_ms)
     assert fit.latency_ms == fit.cost.multiply_adds / 1e7 <= limit_ms
-    assert fit.latency_ms > 0.8 * limit_ms  # the next 0.1 of phi is 7% dearer
-    b0 = 39  # ms, where it begins
-    assert max(proportional) < max(2.6 * limit_ms, b0)  # nothing far beyond the budget
+    assert fit.latency_ms > 0.8 * limit_ms  # the next 0.1 of phi costs 7% more
+    b0 = 39  # ms, the first measurement
+    assert max(proportional) < max(
+        2.6 * limit_ms, b0
+    )  # no measurement far beyond the budget
     assert len(set(proportional)) <= 12
 
 
@@ -82,7 +84,7 @@ def test_fit_budget_meets_all_budgets(proportional):
     assert both.cost.multiply_adds <= 1e9
 
 
-def test_fit_budget_below_the_smallest(proportional):
+def test_fit_budget_rejects_a_latency_below_the_smallest_network(proportional):
     with pytest.raises(
         ValueError, match="must fit the budget. Received: latency_ms=0.01"
     ):

@@ -10,7 +10,7 @@ from keras_efficientnet.cost.planning import plan_cost
 from keras_efficientnet.efficientnet import build
 from tests.support.paths import DATA
 
-# Trainable, and with moving statistics. Source: the original graph code
+# Trainable parameters, and all including moving statistics. Source: original graph code
 # (tensorflow/tpu); Lite also in its efficientnet_lite_builder_test.py.
 PARAMS = {
     "EfficientNetB0": (5_288_548, 5_330_564),
@@ -49,8 +49,8 @@ def test_multiply_adds_are_within_7_percent_of_the_paper():
 
 
 def test_multiply_adds_of_lite0_are_near_its_published_number():
-    """Source: tensorflow/tpu, lite/README.md: 407 M, counted there with the
-    additions of biases and batch normalisation that we leave out."""
+    """Source: tensorflow/tpu, lite/README.md: 407 M, which includes the additions of
+    biases and batch normalisation that we do not count."""
     computed = plan_cost(VARIANTS["EfficientNetLite0"]).multiply_adds
     assert computed == pytest.approx(407e6, rel=0.07)
 
@@ -73,7 +73,7 @@ def test_plan_equals_the_profile_of_the_built_model(width, depth, size, lite, dr
     assert profiled.peak_activation_bytes == planned.peak_activation_bytes
 
 
-def test_profile_of_an_open_input_shape_needs_the_size(tiny):
+def test_profile_of_a_dynamic_input_shape_requires_the_size(tiny):
     open_model = keras_efficientnet.EfficientNet(0.25, 0.3, 32, include_top=False)
     with pytest.raises(ValueError, match=r"`input_shape` must be given"):
         cost.profile(open_model)
@@ -84,7 +84,7 @@ def test_profile_of_an_open_input_shape_needs_the_size(tiny):
 
 
 def test_profile_by_hand():
-    """2x2 valid kernels: 3*3 places * 4 * 2 in * 5 out; dense 45 -> 7."""
+    """2x2 valid kernels: 3*3 positions * 4 * 2 in * 5 out; dense 45 -> 7."""
     inputs = keras.Input((4, 4, 2))
     x = keras.layers.Conv2D(5, 2)(inputs)
     x = keras.layers.Flatten()(x)
@@ -92,19 +92,19 @@ def test_profile_by_hand():
     counted = cost.profile(model)
     assert counted.multiply_adds == 9 * 4 * 2 * 5 + 45 * 7
     assert counted.params == (4 * 2 * 5 + 5) + (45 * 7 + 7)
-    # float32: input 32, convolution 45; both are held at once.
+    # float32: input 32, convolution 45; both are in memory at the same time.
     assert counted.peak_activation_bytes == 4 * (45 + 45)
 
 
-def test_profile_holds_both_ends_of_a_skip():
+def test_profile_keeps_both_ends_of_a_skip_connection():
     inputs = keras.Input((2, 2, 1))
     a = keras.layers.Conv2D(3, 1)(inputs)
     b = keras.layers.Conv2D(3, 1)(a)
     model = keras.Model(inputs, keras.layers.Add()([a, b]))
-    assert cost.profile(model).peak_activation_bytes == 3 * 12 * 4  # a, b and the sum
+    assert cost.profile(model).peak_activation_bytes == 3 * 12 * 4  # a, b and their sum
 
 
-def test_profile_counts_shared_weights_once_and_their_work_twice():
+def test_profile_counts_shared_weights_once_and_their_multiply_adds_twice():
     inputs = keras.Input((3,))
     dense = keras.layers.Dense(3, use_bias=False)
     model = keras.Model(inputs, dense(dense(inputs)))
@@ -112,7 +112,7 @@ def test_profile_counts_shared_weights_once_and_their_work_twice():
     assert (counted.params, counted.multiply_adds) == (9, 18)
 
 
-def test_profile_walks_into_nested_models(tiny):
+def test_profile_includes_nested_models(tiny):
     wrapped = keras.Sequential([keras.Input((32, 32, 3)), tiny, keras.layers.Dense(2)])
     counted, inner = cost.profile(wrapped), cost.profile(tiny)
     assert counted.multiply_adds == inner.multiply_adds + 4 * 2
@@ -131,8 +131,8 @@ def test_half_precision_halves_activation_bytes(policy):
             assert row.activation_bytes * 2 == by_name[row.name].activation_bytes
 
 
-def test_profile_counts_what_inference_does_not_need_as_free(tiny):
-    """Augmentation, noise, Lambda and arithmetic on pixels multiply by no weights."""
+def test_profile_counts_layers_without_weights_as_free(tiny):
+    """These are augmentation, noise, Lambda and arithmetic on pixels."""
     inputs = keras.Input((32, 32, 3))
     augment = keras.Sequential(
         [keras.layers.RandomFlip(), keras.layers.RandomRotation(0.1)]
@@ -147,7 +147,7 @@ def test_profile_counts_what_inference_does_not_need_as_free(tiny):
     assert counted.trainable_params == inner.trainable_params
 
 
-def test_profile_follows_an_operation_with_several_outputs():
+def test_profile_supports_operations_with_several_outputs():
     """By hand: 4 channels in two halves, multiplied; dense 2 -> 3."""
     inputs = keras.Input((4,))
     a, b = keras.ops.split(inputs, 2, axis=-1)
@@ -170,9 +170,7 @@ def product():
     ("build_model", "name", "kind"),
     [(memory, "memory", "LSTM"), (product, "product", "Dot")],
 )
-def test_profile_names_a_layer_it_does_not_know_and_takes_its_cost(
-    build_model, name, kind
-):
+def test_profile_names_an_unknown_layer_and_accepts_its_cost(build_model, name, kind):
     model = build_model()
     advice = rf"multiply_adds={{'{name}': 1000}}.*layer '{name}' of type {kind}"
     with pytest.raises(ValueError, match=advice):
@@ -185,7 +183,7 @@ class Subclass(keras.Model):
         return images
 
 
-def test_profile_rejects_models_whose_layers_are_not_known():
+def test_profile_rejects_models_without_a_graph():
     with pytest.raises(ValueError, match=r"functional.*of class Subclass"):
         cost.profile(Subclass())
     with pytest.raises(ValueError, match=r"functional.*of class Sequential"):

@@ -16,8 +16,8 @@ def cache(monkeypatch, tmp_path):
     return timing.cache_path()
 
 
-def test_a_network_is_measured_once(cache, monkeypatch):
-    """Through TFLite itself; at inference, dropout makes no other network."""
+def test_measures_a_network_once(cache, monkeypatch):
+    """Measures with TFLite; dropout does not change the network at inference."""
     small = Variant(0.25, 0.3, 32, 0.2)
     found = timing.tflite_latency(small, classes=4)
     assert found > 0
@@ -28,7 +28,7 @@ def test_a_network_is_measured_once(cache, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "{", "null"])
-def test_a_damaged_cache_is_measured_again(cache, monkeypatch, content):
+def test_measures_again_if_the_cache_is_damaged(cache, monkeypatch, content):
     cache.parent.mkdir(parents=True)
     cache.write_text(content)
     measured = timing.Latency(1.5, 2.0)
@@ -39,7 +39,7 @@ def test_a_damaged_cache_is_measured_again(cache, monkeypatch, content):
     assert [path.name for path in cache.parent.iterdir()] == [cache.name]
 
 
-def test_a_cache_that_cannot_be_written_is_left_out(cache, monkeypatch):
+def test_works_without_a_writable_cache(cache, monkeypatch):
     cache.parent.mkdir(parents=True)
     monkeypatch.setattr(timing, "_measure_tflite", lambda *_: timing.Latency(1.5, 2.0))
 
@@ -51,20 +51,22 @@ def test_a_cache_that_cannot_be_written_is_left_out(cache, monkeypatch):
     assert not list(cache.parent.iterdir())
 
 
-def test_what_is_timed_has_its_weights_in_it():
-    """Variables outside of the kernels would make it ten times as slow."""
+def test_measured_models_contain_their_weights():
+    """Resource variables would make them ten times slower."""
     small = Variant(0.25, 0.3, 32, 0.2)
     params = plan_cost(small, classes=4).trainable_params
     assert len(timing._convert(small, classes=4)) > 0.9 * 4 * params
 
 
-def test_what_must_be_installed(cache, monkeypatch):
+def test_missing_packages_are_reported_with_the_extra(cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(ImportError, match=r"efficientnet-keras\[cpu,export\]"):
         timing.tflite_latency(Variant(1, 1, 32, 0.2))
 
 
-def test_other_backends_cannot_convert(cache, monkeypatch):
+def test_rejects_other_backends(cache, monkeypatch):
     monkeypatch.setattr(timing.keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ValueError, match="TensorFlow backend only. Received: 'jax'"):
+    with pytest.raises(
+        ValueError, match="with Keras' TensorFlow backend. Received: 'jax'"
+    ):
         timing.tflite_latency(Variant(1, 1, 32, 0.2))

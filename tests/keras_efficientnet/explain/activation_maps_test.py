@@ -13,7 +13,7 @@ def head(pooled, activation="softmax"):
 
 
 def build(finish):
-    """Returns a network that ends in what `finish` makes of features."""
+    """Returns a network with the head `finish`."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 3))
     features = keras.layers.Conv2D(5, 3, activation="relu")(inputs)
@@ -44,8 +44,8 @@ OTHER = {
 
 
 @pytest.mark.parametrize("key", GOOD)
-def test_maps_averaged_are_the_classes_scores(key):
-    """Golden: the head's own answer, by another order of sums."""
+def test_averaged_maps_are_the_scores_of_the_classes(key):
+    """Golden: the output of the head, which sums in another order."""
     model = build(GOOD[key])
     network, kernel = with_features(model)
     probabilities, features = network.predict(IMAGES, verbose=0)
@@ -58,18 +58,18 @@ def test_maps_averaged_are_the_classes_scores(key):
 
 
 @pytest.mark.parametrize("key", OTHER)
-def test_other_heads_have_none(key):
+def test_other_heads_have_no_maps(key):
     assert with_features(build(OTHER[key])) is None
 
 
-def test_our_networks_have_them(tiny):
+def test_our_networks_have_maps(tiny):
     network, kernel = with_features(tiny)
     assert network.outputs[1].shape[1:3] == (1, 1)  # of 32 pixels
     assert kernel.shape == (network.outputs[1].shape[3], 4)
 
 
 def nest(kind):
-    """Our own network inside of others, as people build them."""
+    """Our network nested in other models, as users build them."""
     keras.utils.set_random_seed(1)
     layers = keras.layers
     if kind == "whole":
@@ -100,7 +100,7 @@ def nested(request):
 
 
 def test_nested_models_have_maps(nested):
-    """Golden: differences of scores are those of the maps' means, but for the bias."""
+    """Golden: without biases, differences of logits equal those of mean maps."""
     model = explain.flatten(nested)
     dense = next(la for la in reversed(model.layers) if hasattr(la, "kernel"))
     dense.bias.assign([0.0, 0.0, 0.0])
@@ -120,7 +120,7 @@ def test_grad_cam_is_the_positive_part_of_cam(nested):
     np.testing.assert_allclose(grad_cam, np.maximum(cam, 0) / 4, rtol=1e-3, atol=1e-5)
 
 
-def test_any_size_and_each_images_first_answer():
+def test_accepts_any_size_and_defaults_to_the_most_probable_class():
     model = build(GOOD["softmax"])
     open_size = keras.models.clone_model(
         model, input_tensors=keras.Input((None, None, 3))
@@ -133,8 +133,8 @@ def test_any_size_and_each_images_first_answer():
     np.testing.assert_array_equal(maps, explain.class_maps(open_size, images, answers))
 
 
-def test_a_bright_corner_is_found():
-    """A class that is all about brightness is seen where the image is bright."""
+def test_localises_a_bright_corner():
+    """The map of a class that depends on brightness is highest where it is bright."""
     inputs = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(2, 4, strides=4, kernel_initializer="ones")(inputs)
     outputs = keras.layers.Dense(2, activation="softmax", name="top")
@@ -150,7 +150,7 @@ def test_a_bright_corner_is_found():
         assert (heat[0, 15, 0], heat[0, 0, 15]) == (1, 0)
 
 
-def test_grad_cam_of_a_head_that_cam_is_not_for():
+def test_grad_cam_supports_heads_that_cam_does_not():
     images = IMAGES / 255
     model = build(OTHER["hidden"])
     maps = explain.class_maps(model, images, 0, "grad_cam")
@@ -159,11 +159,11 @@ def test_grad_cam_of_a_head_that_cam_is_not_for():
         explain.class_maps(model, images, 0)
 
 
-def test_a_map_without_anything_positive_stays_dark():
+def test_heatmap_without_positive_values_is_zero():
     assert not explain.heatmaps(-np.ones((1, 2, 2)), 8, 8).any()
 
 
-def test_errors():
+def test_rejects_invalid_arguments():
     model = build(GOOD["plain"])
     with pytest.raises(ValueError, match="Did you mean 'grad_cam'"):
         explain.class_maps(model, IMAGES, method="grad-cam")
@@ -184,7 +184,7 @@ class Subclass(keras.Model):
 
 
 @pytest.mark.parametrize("method", explain.METHODS)
-def test_rejects_models_that_maps_are_not_for(method):
+def test_rejects_unsupported_models(method):
     network = build(GOOD["plain"])
     subclass = Subclass(network)
     subclass(IMAGES)
@@ -199,7 +199,7 @@ def test_rejects_models_that_maps_are_not_for(method):
         explain.class_maps(two_outputs, IMAGES, method=method)
 
 
-def test_class_maps_need_keras_3(monkeypatch):
+def test_class_maps_require_keras_3(monkeypatch):
     monkeypatch.delattr(keras, "ops")
     with pytest.raises(ImportError, match="Keras 3 must be installed"):
         explain.class_maps(None, IMAGES)

@@ -7,7 +7,7 @@ from keras_efficientnet.preprocessing import file_limits
 from tests.support import encoded_images, malformed
 
 
-def test_good_files_are_read_as_they_are(tmp_path):
+def test_reads_valid_files_unchanged(tmp_path):
     path = tmp_path / "a"
     for content in malformed.good_files():
         path.write_bytes(content)
@@ -15,14 +15,14 @@ def test_good_files_are_read_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("side", [10_000, 20_000, 30_000])
-def test_small_file_of_very_many_pixels_is_refused(tmp_path, side):
+def test_rejects_a_small_file_with_too_many_pixels(tmp_path, side):
     path = tmp_path / "bomb.png"
     path.write_bytes(malformed.bomb(side))
     with pytest.raises(ValueError, match="must have at most 50 megapixels; "):
         file_limits.read_image_file(path)
 
 
-def test_limit_is_that_of_the_saved_model(tmp_path, monkeypatch):
+def test_limit_equals_that_of_the_saved_model(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.write_bytes(encoded_images.encode(Image.new("L", (50, 40)), "PNG"))
     monkeypatch.setattr(file_limits, "MAX_PIXELS", 2000)
@@ -32,7 +32,7 @@ def test_limit_is_that_of_the_saved_model(tmp_path, monkeypatch):
         file_limits.read_image_file(path)
 
 
-def test_devices_pipes_folders_and_huge_files_are_refused(tmp_path, monkeypatch):
+def test_rejects_devices_pipes_folders_and_huge_files(tmp_path, monkeypatch):
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
@@ -46,13 +46,13 @@ def test_devices_pipes_folders_and_huge_files_are_refused(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n"])
-def test_other_files_are_refused(tmp_path, content):
+def test_rejects_other_files(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(ValueError, match="not an image, or damaged"):
         file_limits.read_image_file(tmp_path / "a.png")
 
 
-def test_malformed_files_are_refused_or_read(tmp_path):
+def test_rejects_or_reads_malformed_files(tmp_path):
     path, refused = tmp_path / "a", 0
     for content in malformed.malformed_files(300):
         path.write_bytes(content)

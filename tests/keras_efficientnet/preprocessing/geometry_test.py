@@ -8,8 +8,8 @@ from keras_efficientnet import VARIANTS, preprocessing
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 
-def test_imagenet_classes_are_the_standard_order():
-    """Source: ILSVRC2012 indices that everybody knows."""
+def test_imagenet_classes_are_in_the_standard_order():
+    """Source: well-known ILSVRC2012 indices."""
     classes = preprocessing.imagenet_classes()
     assert len(classes) == len(set(classes)) == 1000
     assert classes[0] == ("n01440764", "tench")
@@ -18,7 +18,7 @@ def test_imagenet_classes_are_the_standard_order():
     assert [wnid for wnid, _ in classes] == sorted(wnid for wnid, _ in classes)
 
 
-def test_decode_predictions_names_the_highest_scores():
+def test_decode_predictions_returns_the_highest_scores():
     scores = np.zeros((2, 1000))
     scores[0, [388, 0]] = 0.7, 0.2
     scores[1, 999] = 1.0
@@ -35,12 +35,12 @@ def test_decode_predictions_names_the_highest_scores():
         (np.zeros((1, 1000)), 0, "`top` must be 1 to 1000. Received: top=0"),
     ],
 )
-def test_decode_predictions_rejects(scores, top, message):
+def test_decode_predictions_rejects_invalid_arguments(scores, top, message):
     with pytest.raises(ValueError, match=message):
         keras_efficientnet.decode_predictions(scores, top)
 
 
-def test_preprocess_input_changes_nothing():
+def test_preprocess_input_returns_its_input():
     images = np.ones((1, 2, 2, 3))
     assert keras_efficientnet.preprocess_input(images) is images
 
@@ -48,8 +48,8 @@ def test_preprocess_input_changes_nothing():
 @pytest.mark.parametrize(
     ("height", "width", "size", "box"),
     [
-        # Worked out by hand from the original's formula: share s / (s + 32) of the
-        # shorter side, truncated; the odd pixel goes before the crop.
+        # Computed by hand from the original's formula: s / (s + 32) of the shorter
+        # side, truncated; an odd pixel is cut before the crop.
         (375, 500, 224, (24, 86, 328)),
         (500, 375, 224, (86, 24, 328)),
         (256, 256, 224, (16, 16, 224)),
@@ -65,7 +65,7 @@ PUBLISHED_SIZES = sorted({variant.resolution for variant in VARIANTS.values()})
 
 
 @pytest.mark.parametrize("size", PUBLISHED_SIZES)
-def test_default_crop_is_the_original_s_at_every_published_size(size):
+def test_default_crop_equals_the_original_at_every_published_size(size):
     """Golden: tensorflow/tpu, preprocessing.py: `_decode_and_center_crop`."""
     spec = EvalPreprocessing(size)
     for shorter in (*range(1, 700), 1023, 1024, 2448, 4000):
@@ -76,17 +76,17 @@ def test_default_crop_is_the_original_s_at_every_published_size(size):
         assert side == max(1, int(padded)), (size, shorter)
 
 
-def test_small_images_keep_seven_eighths():
+def test_crop_ratio_of_small_images_is_seven_eighths():
     assert EvalPreprocessing(96).crop_ratio == 0.875
     assert preprocessing.eval_crop(96, 96, EvalPreprocessing(96)) == (6, 6, 84)
 
 
-def test_eval_crop_without_padding_is_the_whole_square():
+def test_eval_crop_with_ratio_1_is_the_largest_square():
     spec = EvalPreprocessing(32, crop_ratio=1.0)
     assert preprocessing.eval_crop(32, 32, spec) == (0, 0, 32)
 
 
-def test_eval_crop_agrees_in_tensorflow():
+def test_eval_crop_equals_its_tensorflow_version():
     rng = np.random.default_rng(0)
     crop = tf.function(tf_ops.eval_crop, autograph=False)
     for size, ratio in ((224, None), (380, 380 / 434)):
@@ -99,7 +99,7 @@ def test_eval_crop_agrees_in_tensorflow():
             assert box.numpy().tolist() == [top, left, side, side]
 
 
-def test_train_crop_agrees_in_tensorflow():
+def test_train_crop_equals_its_tensorflow_version():
     rng = np.random.default_rng(0)
     crop = tf.function(tf_ops.train_crop, autograph=False)
     for height, width in [*rng.integers(1, 1500, (300, 2)), (20, 900), (1, 1)]:
@@ -109,9 +109,9 @@ def test_train_crop_agrees_in_tensorflow():
         assert tuple(crop(*size, uniforms).numpy()) == expected
 
 
-def test_train_crop_is_distributed_like_tensorflows_own():
+def test_train_crop_has_the_distribution_of_tensorflow():
     """Golden: tf.image.stateless_sample_distorted_bounding_box with the recipe's
-    arguments; mean and spread of area, aspect and place."""
+    arguments; mean and spread of area, aspect ratio and position."""
     rng = np.random.default_rng(0)
     height, width, n = 300, 400, 1500
 
@@ -151,8 +151,8 @@ def test_train_crop_is_distributed_like_tensorflows_own():
 
 @pytest.mark.parametrize("size", [(40, 30), (224, 224), (61, 200)])
 def test_legacy_bicubic_follows_its_published_formula(size):
-    """Golden by hand: source = i * in / out, Keys' cubic with a = -0.75, fraction in
-    steps of 1/1024, edges repeated."""
+    """Golden by hand: source = i * in / out, Keys' cubic with a = -0.75, fractions in
+    steps of 1/1024, edges replicated."""
     height, width = size
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3))
     ours = tf_ops.resize(tf.constant(image, tf.uint8), 48, "bicubic_legacy")
@@ -181,14 +181,14 @@ def test_legacy_bicubic_follows_its_published_formula(size):
     ("method", "filter_"),
     [("bicubic", Image.Resampling.BICUBIC), ("bilinear", Image.Resampling.BILINEAR)],
 )
-def test_antialiased_resize_is_pillows(method, filter_):
+def test_antialiased_resize_equals_pillow(method, filter_):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120), "uint8")
     ours = tf_ops.resize(pixels[..., None], 32, method)[..., 0]
     golden = np.asarray(Image.fromarray(pixels).resize((32, 32), filter_))
     np.testing.assert_allclose(np.clip(ours, 0, 255), golden, atol=1.01)
 
 
-def test_eval_image_cuts_and_resizes():
+def test_eval_image_crops_and_resizes():
     image = np.zeros((40, 60, 3), "uint8")
     image[:, 30:] = 200
     out = tf_ops.eval_image(image, EvalPreprocessing(32, interpolation="bilinear"))
@@ -197,7 +197,7 @@ def test_eval_image_cuts_and_resizes():
     assert float(out[0, -1, 0]) == pytest.approx(200, abs=1e-3)
 
 
-def test_train_image_depends_on_its_seed_alone():
+def test_train_image_depends_only_on_its_seed():
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), "uint8")
     spec = EvalPreprocessing(32)
     train = tf.function(lambda seed: tf_ops.train_image(image, spec, seed))
@@ -220,7 +220,7 @@ def test_train_image_flips_half_of_the_images():
     assert 30 <= sum(flips) <= 70
 
 
-def test_decode_image_gives_rgb(tmp_path):
+def test_decode_image_returns_rgb(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7), "uint8")
     path = tmp_path / "grey.png"
     Image.fromarray(pixels).save(path)
@@ -242,6 +242,6 @@ def test_decode_image_gives_rgb(tmp_path):
         ),
     ],
 )
-def test_eval_preprocessing_rejects(options, message):
+def test_eval_preprocessing_rejects_invalid_fields(options, message):
     with pytest.raises(ValueError, match=message):
         EvalPreprocessing(**options)

@@ -22,7 +22,7 @@ from tests.support.encoded_images import (
 
 
 def decode(encoded):
-    """Decodes eagerly and in tf.data, which must agree."""
+    """Decodes eagerly and in tf.data, and checks that both agree."""
     eager = tf_decoding.decode_image(tf.constant(encoded)).numpy()
     (piped,) = tf.data.Dataset.from_tensors(encoded).map(tf_decoding.decode_image)
     np.testing.assert_array_equal(eager, piped)
@@ -30,15 +30,15 @@ def decode(encoded):
 
 
 @pytest.mark.parametrize("name", [*LOSSLESS, *TIFF])
-def test_lossless_files_are_read_as_by_pillow(name):
+def test_decodes_lossless_files_like_pillow(name):
     encoded = {**LOSSLESS, **TIFF}[name]()
     np.testing.assert_array_equal(decode(encoded), by_pillow(encoded))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_is_read_as_by_pillow(mode, progressive):
-    """Of CMYK, Pillow writes what Adobe does: inverted values."""
+def test_decodes_jpeg_like_pillow(mode, progressive):
+    """Pillow writes CMYK with inverted values, like Adobe."""
     encoded = encode(smooth(mode), "JPEG", progressive=progressive)
     difference = decode(encoded).astype(int) - by_pillow(encoded)
     assert np.abs(difference).max() <= (12 if mode == "CMYK" else JPEG_TOLERANCE)
@@ -46,7 +46,7 @@ def test_jpeg_is_read_as_by_pillow(mode, progressive):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation):
+def test_applies_the_exif_orientation(orientation):
     encoded = turned("JPEG", orientation)
     assert Image.open(io.BytesIO(encoded)).size == (60, 40)
     decoded = decode(encoded)
@@ -57,7 +57,7 @@ def test_exif_orientation_is_applied(orientation):
 
 
 @pytest.mark.parametrize("turn", [{}, {"exif": Image.Exif()}])
-def test_16_bits_keep_the_upper_8(turn):
+def test_16_bit_images_keep_the_upper_8_bits(turn):
     if turn:
         turn["exif"][0x0112] = 6
     wide = NOISE[..., 0].astype(np.uint16) * 256 + NOISE[..., 1]
@@ -66,7 +66,7 @@ def test_16_bits_keep_the_upper_8(turn):
     np.testing.assert_array_equal(decoded, np.repeat(upper[..., None], 3, axis=2))
 
 
-def test_lossy_webp_is_read_as_by_pillow():
+def test_decodes_lossy_webp_like_pillow():
     encoded = encode(smooth(), "WEBP", quality=90)
     np.testing.assert_array_equal(decode(encoded), by_pillow(encoded))
 
@@ -83,13 +83,13 @@ def test_lossy_webp_is_read_as_by_pillow():
         b"II*",
     ],
 )
-def test_other_files_are_refused(encoded):
+def test_rejects_other_files(encoded):
     with pytest.raises(tf.errors.OpError):
         tf_decoding.decode_image(tf.constant(encoded))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP"])
-def test_cut_off_files_are_refused(form):
+def test_rejects_truncated_files(form):
     encoded = encode(smooth(), form)
     with pytest.raises(tf.errors.OpError):
         tf_decoding.decode_image(tf.constant(encoded[: len(encoded) // 2]))
@@ -97,8 +97,8 @@ def test_cut_off_files_are_refused(form):
 
 @pytest.mark.parametrize("lost", [1, 2, 3, 50, 500])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"orientation": 6}])
-def test_jpegs_without_their_end_are_refused_whatever_part_is_read(lost, options):
-    """So that a run does not die by the luck of a crop in a later epoch."""
+def test_rejects_truncated_jpegs_whatever_crop_is_read(lost, options):
+    """Otherwise a random crop could fail in a later epoch of a run."""
     if "orientation" in options:
         encoded = turned("JPEG", 6)
     else:
@@ -114,7 +114,7 @@ def test_jpegs_without_their_end_are_refused_whatever_part_is_read(lost, options
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 512, b"\xff\xd8 a second picture"])
-def test_what_follows_the_end_of_a_jpeg_does_not_matter(tail):
+def test_ignores_trailing_data_of_a_jpeg(tail):
     encoded = encode(smooth(), "JPEG")
     spec = EvalPreprocessing(8)
     np.testing.assert_array_equal(decode(encoded + tail), decode(encoded))
@@ -123,42 +123,42 @@ def test_what_follows_the_end_of_a_jpeg_does_not_matter(tail):
     )
 
 
-def test_avif_is_read_as_by_pillow():
+def test_decodes_avif_like_pillow():
     encoded = encode(smooth(), "AVIF", quality=90)
     np.testing.assert_array_equal(decode(encoded), by_pillow(encoded))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_16_bit_tiff_keeps_the_upper_8(order):
+def test_16_bit_tiff_keeps_the_upper_8_bits(order):
     wide = NOISE[..., 0].astype(np.uint16) * 256 + NOISE[..., 1]
     decoded = decode(encode(Image.fromarray(wide.astype(f"{order}u2")), "TIFF"))
     np.testing.assert_array_equal(decoded, np.repeat(NOISE[..., :1], 3, axis=2))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
-def test_tiff_of_32_bits_is_refused(dtype):
-    """Pillow would clip its values to 0 to 255."""
+def test_rejects_32_bit_tiff(dtype):
+    """Pillow would clip the values to 0 to 255."""
     encoded = encode(Image.fromarray(NOISE[..., 0].astype(dtype) * 1000), "TIFF")
     with pytest.raises(tf.errors.OpError, match="8 or 16 bits per channel, not 32"):
         tf_decoding.decode_image(tf.constant(encoded))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_plain_jpegs_can_be_decoded_in_part(mode):
+def test_partial_decoding_of_plain_jpegs_is_exact(mode):
     encoded = encode(smooth(mode), "JPEG")
     assert tf_decoding.is_plain_jpeg(encoded)
     part = tf.io.decode_and_crop_jpeg(encoded, [8, 5, 20, 30], channels=3)
     np.testing.assert_array_equal(part, decode(encoded)[8:28, 5:35])
 
 
-def test_other_files_are_no_plain_jpegs():
+def test_other_files_are_not_plain_jpegs():
     assert not tf_decoding.is_plain_jpeg(encode(RGB, "PNG"))
     assert not tf_decoding.is_plain_jpeg(b"")
 
 
 @pytest.mark.slow
-def test_the_search_for_odd_files_costs_little():
-    """Against the decoding of the same 500 x 375 JPEG; measured 3% to 6%."""
+def test_detection_of_unusual_files_is_cheap():
+    """Compared with decoding the same 500 x 375 JPEG; measured 3% to 6%."""
     image = Image.open(PHOTO).convert("RGB").resize((500, 375))
     encoded = encode(image, "JPEG", quality=95)
 

@@ -10,7 +10,7 @@ from tests.support.image_files import write_image
 SPEC = EvalPreprocessing(32, 0.8)
 
 
-def test_reads_what_evaluation_sees(tmp_path):
+def test_reads_images_as_evaluation_does(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "1.png")
     wanted = tf_ops.eval_image(pixels, SPEC).numpy()
@@ -18,7 +18,7 @@ def test_reads_what_evaluation_sees(tmp_path):
     np.testing.assert_array_equal(found, wanted)
 
 
-def test_batches_hold_every_image_once(tmp_path):
+def test_batches_contain_every_image_once(tmp_path):
     paths = [tmp_path / f"{i:02}.png" for i in range(tf_files.BATCH_SIZE + 3)]
     for i, path in enumerate(paths):
         write_image(path, value=i)
@@ -29,13 +29,13 @@ def test_batches_hold_every_image_once(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n truncated"])
-def test_unreadable_file_is_refused_by_name(tmp_path, content):
+def test_error_names_the_unreadable_file(tmp_path, content):
     (tmp_path / "bad.png").write_bytes(content)
     with pytest.raises(ValueError, match=r"readable JPEG.* Received: .*bad.png"):
         tf_files.read_image(tmp_path / "bad.png", SPEC)
 
 
-def test_pipes_devices_and_folders_are_refused_without_opening_them(tmp_path):
+def test_rejects_pipes_devices_and_folders_without_opening_them(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     for path in (tmp_path / "pipe.jpg", "/dev/zero"):
         with pytest.raises(ValueError, match="must be a regular file"):

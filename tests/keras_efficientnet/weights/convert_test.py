@@ -14,7 +14,7 @@ KEY = "EfficientNetB0"
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Makes B0 a network of a few thousand weights, for this module."""
+    """Replaces B0 by a network of a few thousand weights in this module."""
     with pytest.MonkeyPatch.context() as patch:
         small = architecture.Variant(0.25, 0.3, 32, 0.2)
         patch.setitem(architecture.VARIANTS, KEY, small)
@@ -49,7 +49,7 @@ def holds(path, tiny):
         ("x.safetensors", "timm"),
     ],
 )
-def test_every_format_holds_every_weight(tiny, source, tmp_path, name, names):
+def test_every_format_stores_every_weight(tiny, source, tmp_path, name, names):
     target = tmp_path / "new" / name
     report = convert.convert(source, target, names=names)
     assert holds(target, tiny)
@@ -58,7 +58,7 @@ def test_every_format_holds_every_weight(tiny, source, tmp_path, name, names):
         assert fact in report
 
 
-def test_names_of_timm_come_back_to_ours(tiny, source, tmp_path):
+def test_timm_names_convert_back_to_ours(tiny, source, tmp_path):
     convert.convert(source, tmp_path / "a.safetensors", names="timm")
     arrays = safetensors.numpy.load_file(tmp_path / "a.safetensors")
     assert arrays["conv_stem.weight"].shape == (8, 3, 3, 3)
@@ -73,7 +73,7 @@ def test_names_of_timm_come_back_to_ours(tiny, source, tmp_path):
     assert all(map(np.array_equal, model.get_weights(), tiny.get_weights()))
 
 
-def test_published_weights_bring_what_is_known(tiny, source, tmp_path, monkeypatch):
+def test_published_weights_determine_the_options(tiny, source, tmp_path, monkeypatch):
     asked = []
 
     def stand_in(record):
@@ -90,7 +90,7 @@ def test_published_weights_bring_what_is_known(tiny, source, tmp_path, monkeypat
         convert.convert("b0/torchvision", target, padding="same")
 
 
-def test_nothing_is_left_of_a_failure(source, tmp_path, monkeypatch):
+def test_failure_leaves_no_file(source, tmp_path, monkeypatch):
     def fail(path, model):
         raise ValueError("not equal")
 
@@ -100,12 +100,12 @@ def test_nothing_is_left_of_a_failure(source, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_damage_in_writing_is_reported(tiny, source, tmp_path):
+def test_detects_damage_while_writing(tiny, source, tmp_path):
     path = tmp_path / "net.weights.h5"
     tiny.save_weights(path)
     other = efficientnet.EfficientNetB0(weights=None, classes=7)
     with pytest.raises(
-        ValueError, match=r"net\.weights\.h5 must hold what was written"
+        ValueError, match=r"net\.weights\.h5 must equal what was written"
     ):
         convert._compare(path, other)
 
@@ -118,15 +118,15 @@ def test_damage_in_writing_is_reported(tiny, source, tmp_path):
         ("x.keras", "timm", r"end in \.safetensors for timm's names"),
     ],
 )
-def test_wrong_arguments_are_reported(source, tmp_path, target, names, reason):
+def test_rejects_invalid_arguments(source, tmp_path, target, names, reason):
     with pytest.raises(ValueError, match=reason):
         convert.convert(source, tmp_path / target, names=names)
 
 
-def test_unknown_shapes_need_the_variant(source, tmp_path):
+def test_unknown_shapes_require_the_variant(source, tmp_path):
     arrays = {"stem_conv/kernel": np.zeros((3, 3, 3, 999), np.float32)}
     safetensors.numpy.save_file(arrays, tmp_path / "odd")
-    with pytest.raises(ValueError, match="`variant` must name the network"):
+    with pytest.raises(ValueError, match="`variant` must be given"):
         convert.convert(tmp_path / "odd", tmp_path / "x.keras")
 
 
@@ -154,26 +154,26 @@ def test_check_reports_a_difference(tiny, source, tmp_path, monkeypatch):
     assert not target.exists()
 
 
-def test_check_needs_a_peer_and_a_classifier(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="needs weights of keras, lukemelas, timm"):
+def test_check_requires_a_known_project_and_a_classifier(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="supports weights of keras, lukemelas, timm"):
         reference_logits.logits("tensorflow/tpu", KEY, {}, np.zeros(1), symmetric=False)
     monkeypatch.setitem(reference_logits.PACKAGES, "timm", "no_such_package")
     with pytest.raises(ImportError, match="needs no_such_package: pip install"):
         reference_logits.logits("timm", KEY, {}, np.zeros(1), symmetric=False)
     headless = efficientnet.EfficientNetB0(weights=None, include_top=False)
     headless.save_weights(tmp_path / "x.weights.h5")
-    with pytest.raises(ValueError, match="needs a classifier"):
+    with pytest.raises(ValueError, match="requires a classifier"):
         convert.convert(tmp_path / "x.weights.h5", tmp_path / "x.keras", check=True)
 
 
-def test_failure_of_the_peer_is_reported(monkeypatch):
+def test_failure_of_the_reference_is_reported(monkeypatch):
     monkeypatch.setitem(reference_logits.PACKAGES, "timm", "numpy")
     monkeypatch.setattr(sys, "executable", "false")
-    with pytest.raises(ValueError, match="must fit timm's network. exit status 1"):
+    with pytest.raises(ValueError, match="must match timm's network. exit status 1"):
         reference_logits.logits("timm", KEY, {}, np.zeros(1), symmetric=False)
 
 
-def test_command_reports_and_fails_with_a_message(source, tmp_path, capsys):
+def test_command_prints_a_report_or_an_error(source, tmp_path, capsys):
     target = str(tmp_path / "x.safetensors")
     assert convert.main([str(source), target, "--names=timm"]) == 0
     assert "read back equal" in capsys.readouterr().out

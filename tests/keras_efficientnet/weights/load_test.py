@@ -43,7 +43,7 @@ def saved(tmp_path_factory):
     return model, path
 
 
-def test_path_may_be_a_string_or_a_path(model, saved):
+def test_path_can_be_a_string_or_a_path(model, saved):
     for path in (saved[1], str(saved[1])):
         load_weights(model, path)
         for actual, expected in zip(state(model), state(saved[0]), strict=True):
@@ -55,13 +55,13 @@ def test_factory_loads_a_path(saved):
     np.testing.assert_array_equal(state(model)[0], state(saved[0])[0])
 
 
-def test_format_is_recognised_by_content(model, saved, tmp_path):
+def test_detects_the_format_from_the_content(model, saved, tmp_path):
     path = tmp_path / "net.pth"
     path.write_bytes(saved[1].read_bytes())
     load_weights(model, path)
 
 
-def test_arrays_of_a_file_are_left_out_by_patterns(saved, tmp_path):
+def test_patterns_skip_arrays_of_a_file(saved, tmp_path):
     arrays = {w.path: keras.ops.convert_to_numpy(w) for w in saved[0].weights}
     extra = {"optimizer/momentum": np.zeros((3, 3, 3, 8)), "accuracy": np.zeros(1)}
     safetensors.numpy.save_file(arrays | extra, tmp_path / "run.safetensors")
@@ -73,7 +73,7 @@ def test_arrays_of_a_file_are_left_out_by_patterns(saved, tmp_path):
         np.testing.assert_array_equal(actual, expected)
 
 
-def test_factory_looks_its_record_up_once(monkeypatch, no_network):
+def test_factory_looks_up_the_record_once(monkeypatch, no_network):
     asked = []
     find = table.find
 
@@ -82,7 +82,7 @@ def test_factory_looks_its_record_up_once(monkeypatch, no_network):
         return find(*arguments)
 
     monkeypatch.setattr(load, "find", record)
-    with pytest.raises(AskedError, match="noisy-student@timm"):
+    with pytest.raises(RequestedError, match="noisy-student@timm"):
         efficientnet.EfficientNetB0(weights="noisy-student@timm")
     assert asked == [("noisy-student@timm", "EfficientNetB0", True)]
 
@@ -94,11 +94,9 @@ def test_factory_looks_its_record_up_once(monkeypatch, no_network):
         ("EfficientNetL2", "noisy-student@timm", 800),
     ],
 )
-def test_largest_networks_default_to_the_family_that_exists(
-    no_network, name, family, side
-):
+def test_largest_variants_default_to_an_existing_family(no_network, name, family, side):
     factory = getattr(efficientnet, name)
-    with pytest.raises(AskedError, match=family):
+    with pytest.raises(RequestedError, match=family):
         factory()
     (options,) = no_network
     assert options["input_shape"] == (side, side, 3)
@@ -106,7 +104,7 @@ def test_largest_networks_default_to_the_family_that_exists(
     assert weights_info(name).resolution == side
 
 
-def test_checksum_of_a_path_is_verified(model, saved):
+def test_verifies_the_checksum_of_a_path(model, saved):
     digest = hashlib.sha256(saved[1].read_bytes()).hexdigest()
     load_weights(model, saved[1], checksum=f"sha256:{digest.upper()}")
     before = state(model)
@@ -115,7 +113,7 @@ def test_checksum_of_a_path_is_verified(model, saved):
     assert all(map(np.array_equal, state(model), before))
 
 
-def test_error_about_unknown_names_names_the_file(model, tmp_path):
+def test_error_about_unknown_names_states_the_file(model, tmp_path):
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="d")])
     other.save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ValueError, match=r"other\.weights\.h5 cannot be used.* d/kern"):
@@ -123,37 +121,37 @@ def test_error_about_unknown_names_names_the_file(model, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["none.h5", "./imagenet", pathlib.Path("none")])
-def test_missing_file_is_reported(model, path):
+def test_rejects_a_missing_file(model, path):
     with pytest.raises(FileNotFoundError, match=r"path of a file.*(none|imagenet)"):
         load_weights(model, path)
 
 
-def test_folder_is_reported(model, tmp_path):
+def test_rejects_a_folder(model, tmp_path):
     with pytest.raises(ValueError, match="a file, or the folder of"):
         load_weights(model, tmp_path)
 
 
-def test_neither_path_nor_family_is_reported_with_the_nearest(model):
+def test_suggests_the_closest_family(model):
     with pytest.raises(ValueError, match=r"mean 'imagenet'.*weights='image-net'"):
         load_weights(model, "image-net")
 
 
-def test_weights_of_another_type_are_reported(model):
+def test_rejects_weights_of_another_type(model):
     with pytest.raises(TypeError, match="Received: weights=1"):
         load_weights(model, 1)
 
 
-def test_family_needs_the_variant(model):
+def test_family_requires_the_variant(model):
     with pytest.raises(ValueError, match=r"`variant` must name .* variant=None"):
         load_weights(model, "imagenet")
 
 
-def test_family_has_its_own_checksum(model):
+def test_rejects_a_checksum_for_a_family(model):
     with pytest.raises(ValueError, match="`checksum` must be None"):
         load_weights(model, "imagenet", "EfficientNetB0", checksum="md5:00")
 
 
-def test_other_models_are_reported(saved):
+def test_rejects_models_of_other_packages(saved):
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     for weights in (saved[1], "imagenet"):
         with pytest.raises(ValueError, match="a network of this package"):
@@ -170,10 +168,10 @@ def test_other_models_are_reported(saved):
         ({"classes": 10}, "classes=10"),
     ],
 )
-def test_argument_that_contradicts_published_weights_is_reported(
+def test_rejects_options_that_contradict_published_weights(
     options, argument, monkeypatch
 ):
-    monkeypatch.setattr(fetch, "fetch", None)  # told before anything is downloaded
+    monkeypatch.setattr(fetch, "fetch", None)  # raises before a download
     model = build(**options)
     name = argument.split("=")[0]
     with pytest.raises(ValueError, match=rf"`{name}` must be .* {argument}"):
@@ -181,13 +179,13 @@ def test_argument_that_contradicts_published_weights_is_reported(
 
 
 @pytest.mark.parametrize("options", [{}, {"in_channels": 1}, {"in_channels": 4}])
-def test_normalization_of_any_number_of_channels_is_known(options):
+def test_recognises_the_normalization_for_any_number_of_channels(options):
     row = table.find("imagenet", "EfficientNetB0")
     load.check_record(build(**options), row)
 
 
 @pytest.mark.parametrize("name", ["input_normalization", "normalization"])
-def test_rejects_a_normalization_made_by_hand(name):
+def test_rejects_a_custom_normalization(name):
     inputs = keras.Input((32, 32, 3))
     scaled = keras.layers.Rescaling(2.0, name=name)(inputs)
     model = build(input_tensor=scaled, normalization="none")
@@ -204,7 +202,7 @@ def test_rejects_a_normalization_made_by_hand(name):
         ({"features": (3,)}, "efficientnetb0_notop.h5"),
     ],
 )
-def test_file_follows_from_the_classifier(options, filename, monkeypatch, saved):
+def test_classifier_determines_the_file(options, filename, monkeypatch, saved):
     asked = []
 
     def stand_in(record):
@@ -216,20 +214,20 @@ def test_file_follows_from_the_classifier(options, filename, monkeypatch, saved)
     assert asked == [filename]
 
 
-class AskedError(Exception):
+class RequestedError(Exception):
     pass
 
 
 def ask(monkeypatch):
     def stand_in(record):
-        raise AskedError(record.name)
+        raise RequestedError(record.name)
 
     monkeypatch.setattr(fetch, "fetch", stand_in)
 
 
 @pytest.fixture
 def no_network(monkeypatch):
-    """Lets a factory come as far as the download."""
+    """Stops a factory before the download."""
     built = []
     build_network = efficientnet.build
 
@@ -252,8 +250,8 @@ def no_network(monkeypatch):
         ("noisy-student@tpu", ("imagenet", "same", 1e-3, 224)),
     ],
 )
-def test_family_chooses_the_network(no_network, family, chosen):
-    with pytest.raises(AskedError, match=family):
+def test_family_determines_the_network(no_network, family, chosen):
+    with pytest.raises(RequestedError, match=family):
         efficientnet.EfficientNetB0(weights=family)
     (options,) = no_network
     names = ("normalization", "padding", "bn_epsilon")
@@ -265,20 +263,20 @@ def test_family_chooses_the_network(no_network, family, chosen):
     "option",
     [{"normalization": "imagenet"}, {"padding": "symmetric"}, {"bn_epsilon": 1e-5}],
 )
-def test_argument_that_contradicts_the_family_is_reported(no_network, option):
+def test_rejects_arguments_that_contradict_the_family(no_network, option):
     (name,) = option
     with pytest.raises(ValueError, match=f"`{name}` must be .*'advprop'"):
         efficientnet.EfficientNetB0(weights="advprop", **option)
 
 
-def test_other_classes_need_skip_head(no_network):
+def test_other_classes_require_skip_head(no_network):
     with pytest.raises(ValueError, match="`classes` must be 1000.*`skip_head=True`"):
         efficientnet.EfficientNetB0(classes=5)
-    with pytest.raises(AskedError, match="imagenet@keras"):
+    with pytest.raises(RequestedError, match="imagenet@keras"):
         efficientnet.EfficientNetB0(classes=5, skip_head=True)
 
 
-def test_published_file_at_a_path_is_known_by_its_name():
+def test_recognises_a_published_file_by_its_name():
     row = table.find("timm-ra", "lite0")
     assert row.filename == "efficientnet_lite0_ra-37913777.pth"
     model = efficientnet.EfficientNetLite0(weights=None)
@@ -288,7 +286,7 @@ def test_published_file_at_a_path_is_known_by_its_name():
 
 
 @needs_lite0
-def test_lite0_gives_the_logits_of_another_implementation():
+def test_lite0_reproduces_the_logits_of_another_implementation():
     model = efficientnet.EfficientNetLite0(classifier_activation=None)
     with np.load(GOLDEN) as golden:
         logits = keras.ops.convert_to_numpy(model(golden["uint8_crops"]))
@@ -296,13 +294,13 @@ def test_lite0_gives_the_logits_of_another_implementation():
 
 
 @needs_lite0
-def test_lite0_without_top_takes_the_same_file():
+def test_lite0_without_top_loads_the_same_file():
     model = efficientnet.EfficientNetLite0(include_top=False)
     assert not np.allclose(model.get_layer("top_bn").beta, 0)
 
 
 @needs_lite0
-def test_lite0_file_does_not_fit_b0_or_lite1():
+def test_b0_and_lite1_reject_the_file_of_lite0():
     path = fetch.fetch(table.find("imagenet", "lite0"))
     for factory in (efficientnet.EfficientNetB0, efficientnet.EfficientNetLite1):
         model = factory(weights=None)

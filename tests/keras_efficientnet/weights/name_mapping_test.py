@@ -32,7 +32,7 @@ def values(model, seed=0):
 
 
 def to_lukemelas(model, arrays):
-    """Renames the other way round, spelled out independently of the library."""
+    """Renames our weights to lukemelas' names, independently of the library."""
     dwconvs = [la.name for la in model.layers if la.name.endswith("_dwconv")]
     renamed = {}
     for name, array in arrays.items():
@@ -61,7 +61,7 @@ def same(actual, expected):
 
 
 @pytest.mark.parametrize("options", [{}, {"lite": True}, {"depth": 1.1}])
-def test_lukemelas_names_become_ours(options):
+def test_maps_lukemelas_names_to_ours(options):
     model = build(**options)
     expected = values(model)
     mapped = name_mapping.to_model_names(to_lukemelas(model, expected), model)
@@ -80,7 +80,7 @@ def deeper():
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
-def test_file_of_the_whole_network_fits_a_feature_model(whole, level):
+def test_feature_model_loads_the_file_of_a_complete_network(whole, level):
     arrays = values(whole)
     model = build(features=(level,))
     mapped = name_mapping.to_model_names(to_lukemelas(whole, arrays), model)
@@ -89,15 +89,15 @@ def test_file_of_the_whole_network_fits_a_feature_model(whole, level):
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
-def test_file_of_a_deeper_network_does_not_fit_a_feature_model(deeper, level):
+def test_feature_model_rejects_the_file_of_a_deeper_network(deeper, level):
     renamed = to_lukemelas(deeper, values(deeper))
     model = build(features=(level,))
     mapped = name_mapping.to_model_names(renamed, model)
-    with pytest.raises(ValueError, match="Weights must be those of the network"):
+    with pytest.raises(ValueError, match="Weights must match the model"):
         assign.assign(model, mapped.arrays, mapped.ignored)
 
 
-def test_names_of_keras_stay_and_the_input_layer_is_ignored(whole):
+def test_keeps_names_of_keras_and_ignores_the_input_layer(whole):
     expected = values(whole)
     extra = {"normalization/mean": np.zeros(3), "normalization_2/0": np.zeros(3)}
     mapped = name_mapping.to_model_names({**extra, **expected}, whole)
@@ -105,19 +105,19 @@ def test_names_of_keras_stay_and_the_input_layer_is_ignored(whole):
     assert mapped.ignored == tuple(extra)
 
 
-def test_qubvel_calls_the_classifier_probs(whole):
+def test_maps_the_classifier_of_qubvel(whole):
     expected = values(whole)
     arrays = {k.replace("predictions/", "probs/"): v for k, v in expected.items()}
     assert same(name_mapping.to_model_names(arrays, whole).arrays, expected)
 
 
-def test_one_weight_under_two_names_is_reported(whole):
+def test_rejects_a_weight_under_two_names(whole):
     arrays = {**values(whole), "probs/kernel": np.zeros(1)}
     with pytest.raises(ValueError, match="not hold predictions/kernel under two"):
         name_mapping.to_model_names(arrays, whole)
 
 
-def test_unknown_names_of_a_known_scheme_are_kept(whole):
+def test_keeps_unknown_names_of_a_known_scheme(whole):
     odd = {"_conv_stem.weight": np.zeros(1), "_blocks.99._bn0.weight": np.zeros(1)}
     odd |= {"_extra.weight": np.zeros(1), "_blocks.0._attention.weight": np.zeros(1)}
     assert set(name_mapping.to_model_names(odd, whole).arrays) == {
@@ -130,7 +130,7 @@ def renamed(prefix, arrays):
     return {f"{prefix}{name}": array for name, array in arrays.items()}
 
 
-def test_counter_of_an_averaged_model_is_ignored(whole):
+def test_ignores_the_counter_of_an_averaged_model(whole):
     """Source: torch.optim.swa_utils.AveragedModel, whose state has both."""
     expected = values(whole)
     arrays = {"n_averaged": np.array(3)}
@@ -149,7 +149,7 @@ def test_counter_of_an_averaged_model_is_ignored(whole):
         ("model.", "model.ema."),
     ],
 )
-def test_moving_averages_beside_raw_weights_are_chosen_by_ema(whole, raw, averaged):
+def test_ema_chooses_between_averages_and_raw_weights(whole, raw, averaged):
     first, second = values(whole, seed=1), values(whole, seed=2)
     arrays = renamed(raw, to_lukemelas(whole, first))
     arrays |= renamed(averaged, to_lukemelas(whole, second))
@@ -158,7 +158,7 @@ def test_moving_averages_beside_raw_weights_are_chosen_by_ema(whole, raw, averag
         assert same(mapped.arrays, expected)
 
 
-def test_rejects_two_networks_of_which_neither_is_an_average(whole):
+def test_rejects_two_networks_that_are_not_averages(whole):
     arrays = renamed("student.", to_lukemelas(whole, values(whole, seed=1)))
     arrays |= renamed("teacher.", to_lukemelas(whole, values(whole, seed=2)))
     with pytest.raises(
@@ -169,7 +169,7 @@ def test_rejects_two_networks_of_which_neither_is_an_average(whole):
     assert same(mapped.arrays, values(whole, seed=1))
 
 
-def test_ignored_patterns_match_names_of_the_file_and_mapped_ones(whole):
+def test_ignore_patterns_match_original_and_mapped_names(whole):
     expected = values(whole)
     arrays = renamed("encoder.", to_lukemelas(whole, expected))
     arrays |= {"decoder.block.0.weight": np.zeros((3, 3, 8, 8)), "loss.w": np.zeros(1)}
@@ -181,10 +181,10 @@ def test_ignored_patterns_match_names_of_the_file_and_mapped_ones(whole):
     assert "decoder.block.0.weight" in mapped.arrays
 
 
-def test_state_dict_of_our_own_network_under_pytorch_is_known(whole):
+def test_reads_the_state_dict_of_our_network_on_pytorch(whole):
     """Source: Keras 3.15, backend/torch/layer.py: a ParameterDict by variable paths.
 
-    The random states of Dropout are in it, numbered through the process.
+    It includes the random states of Dropout, numbered per process.
     """
     expected = values(whole)
     arrays = renamed("_torch_params.", expected)
@@ -196,6 +196,6 @@ def test_state_dict_of_our_own_network_under_pytorch_is_known(whole):
     assert len(mapped.ignored) == 10
 
 
-def test_unknown_scheme_is_reported_with_some_names(whole):
+def test_rejects_an_unknown_scheme_listing_some_names(whole):
     with pytest.raises(ValueError, match=r"'stem_conv/kernel' \(keras\).* conv1.w, b"):
         name_mapping.to_model_names({"conv1.w": np.zeros(1), "b": np.zeros(1)}, whole)

@@ -1,6 +1,6 @@
-"""Whole networks of other projects, at random weights, against ours.
+"""Complete networks of other projects with random weights, compared with ours.
 
-`make test-oracles` installs the projects; elsewhere these tests are skipped.
+`make test-oracles` installs the projects; without them these tests are skipped.
 """
 
 import keras
@@ -12,7 +12,7 @@ from keras_efficientnet.preprocessing import channel_statistics
 from keras_efficientnet.weights import convert, load_weights, name_mapping
 
 pytestmark = pytest.mark.slow
-TOLERANCE = 1e-4  # of logits of the order of 1
+TOLERANCE = 1e-4  # for logits of order 1
 TENSORFLOW = {"padding": "same", "bn_epsilon": 1e-3}
 TORCH = {"padding": "symmetric", "bn_epsilon": 1e-5}
 
@@ -42,7 +42,7 @@ def torchvision(short):
 def transformers(short):
     peer = pytest.importorskip("transformers")
     variant = architecture.VARIANTS[architecture.find_variant(short)]
-    # Strided blocks with an odd input: of B3 the ones with 75 and 19 pixels.
+    # Strided blocks with an odd input: in B3 those of 75 and 19 pixels.
     odd = {"b0": [], "b3": [5, 18]}[short]
     config = peer.EfficientNetConfig(
         width_coefficient=variant.width,
@@ -67,16 +67,16 @@ CASES = [
 
 
 def randomise(network, side=224):
-    """Gives every batch normalisation statistics and scales of its own.
+    """Randomises the statistics and scales of every batch normalisation.
 
-    They let logits grow, so the classifier is scaled to logits of the order of 1.
+    They amplify the logits, so the classifier is scaled to logits of order 1.
     """
     import torch
 
     torch.manual_seed(0)
     for module in network.modules():
         if isinstance(module, torch.nn.Linear):
-            classifier = module  # the last, in the end
+            classifier = module  # after the loop, the last one
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.2)
             module.running_var.uniform_(0.5, 1.5)
@@ -125,7 +125,7 @@ def build(short, **options):
     CASES,
     ids=[f"{peer.__name__}-{short}" for peer, short, _ in CASES],
 )
-def test_logits_are_the_peers(peer, short, options, tmp_path):
+def test_logits_equal_the_reference(peer, short, options, tmp_path):
     torch = pytest.importorskip("torch")
     native = architecture.VARIANTS[architecture.find_variant(short)].resolution
     network = randomise(peer(short), native)
@@ -134,7 +134,7 @@ def test_logits_are_the_peers(peer, short, options, tmp_path):
     model = build(short, **options)
     load_weights(model, path)
     kind = "lite" if "lite" in short else "imagenet"
-    # transformers pads for the native size, whatever the image is.
+    # transformers pads for the native size, whatever the image size.
     for side in (native,) if peer is transformers else (native, 197):
         images = photos(side)
         theirs = torch_logits(network, images, kind)
@@ -142,7 +142,7 @@ def test_logits_are_the_peers(peer, short, options, tmp_path):
         assert_close(ours, theirs)
 
 
-def test_safetensors_of_timm_load_too(tmp_path):
+def test_loads_safetensors_of_timm(tmp_path):
     saver = pytest.importorskip("safetensors.torch")
     network = randomise(timm_tf("b0"))
     saver.save_file(network.state_dict(), tmp_path / "model.safetensors")
@@ -156,9 +156,9 @@ def test_safetensors_of_timm_load_too(tmp_path):
 
 
 @pytest.mark.parametrize("peer", [lukemelas, timm_tf])
-def test_names_and_shapes_of_l2_are_the_plans(peer):
+def test_names_and_shapes_of_l2_match_its_plan(peer):
     torch = pytest.importorskip("torch")
-    with torch.device("meta"):  # without memory
+    with torch.device("meta"):  # allocates no memory
         state = peer("l2").state_dict()
     arrays = {
         name: np.broadcast_to(np.float32(0), tuple(tensor.shape))
@@ -201,11 +201,11 @@ def planned(variant):
     return shapes
 
 
-# Networks of Keras.
+# Keras models.
 
 
 def randomise_keras(model, images):
-    """As `randomise`; `images` have logits, or probabilities."""
+    """Like `randomise`, for a Keras model; `images` scale its logits."""
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if layer.name.endswith("bn"):
@@ -236,7 +236,7 @@ def test_keras_applications_logits(short, tmp_path):
     theirs.save_weights(tmp_path / "net.weights.h5")
     model = build(short, normalization="none")
     load_weights(model, tmp_path / "net.weights.h5")
-    # With random weights it only divides by 255.
+    # With random weights this model only divides by 255.
     expected = keras.ops.convert_to_numpy(theirs(images))
     assert_close(keras.ops.convert_to_numpy(model(images / 255)), expected)
 
@@ -259,16 +259,16 @@ def test_qubvel_logits(short, tmp_path, monkeypatch):
     model = build(short, normalization="none")
     load_weights(model, tmp_path / "net.h5")
     ours = keras.ops.convert_to_numpy(model(images))
-    # Its logits, but for a number that all have in common.
+    # Its logits up to a common constant.
     logits = np.log(theirs(images).numpy())
     assert_close(ours - ours.mean(), logits - logits.mean())
 
 
-# The command.
+# Conversion.
 
 
 @pytest.mark.parametrize("peer", [lukemelas, timm_tf, torchvision, transformers])
-def test_convert_checks_against_the_peer(peer, tmp_path):
+def test_convert_checks_against_the_reference(peer, tmp_path):
     torch = pytest.importorskip("torch")
     network = randomise(peer("b0"))
     torch.save(network.state_dict(), tmp_path / "net.pth")
@@ -289,7 +289,7 @@ def test_convert_checks_against_keras_applications(tmp_path):
     assert "check      logits differ from keras's by" in report
 
 
-def test_timm_opens_what_convert_writes(tmp_path):
+def test_timm_opens_converted_files(tmp_path):
     loader = pytest.importorskip("safetensors.torch")
     first = randomise(timm_tf("b0"))
     import torch

@@ -1,4 +1,4 @@
-"""Files of other projects: their names, shapes and logits, from their own code."""
+"""Names, shapes and logits of other projects' files, recorded with their own code."""
 
 import hashlib
 
@@ -20,7 +20,7 @@ from tests.support.paths import DATA
 GOLDEN = DATA / "weights_peers.npz"
 TENSORFLOW = {"padding": "same", "bn_epsilon": 1e-3}
 TORCH = {"padding": "symmetric", "bn_epsilon": 1e-5}
-# What networks of these peers are in our words.
+# Our arguments for the networks of these projects.
 PEERS = {
     "lukemelas": TENSORFLOW,
     "timm_tf": TENSORFLOW,
@@ -42,7 +42,7 @@ def golden():
 
 
 def value(name, shape):
-    """The weights that the peers had when the golden was made."""
+    """Returns the weights that the reference networks were recorded with."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
     rng = np.random.default_rng(seed)
     if name.endswith(("running_var", "moving_variance")):
@@ -94,7 +94,7 @@ def images():
     return rng.integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
 
 
-def test_logits_are_the_peers(golden, peer, model, tmp_path):
+def test_logits_equal_the_reference(golden, peer, model, tmp_path):
     path = tmp_path / "model.safetensors"
     safetensors.numpy.save_file(state_dict(golden, peer), path)
     load_weights(model, path)
@@ -103,7 +103,7 @@ def test_logits_are_the_peers(golden, peer, model, tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.backbone."])
-def test_prefixes_of_wrappers_are_dropped(golden, peer, model, prefix):
+def test_removes_prefixes_of_wrappers(golden, peer, model, prefix):
     arrays = state_dict(golden, peer)
     wrapped = {prefix + name: array for name, array in arrays.items()}
     expected = name_mapping.to_model_names(arrays, model)
@@ -112,7 +112,7 @@ def test_prefixes_of_wrappers_are_dropped(golden, peer, model, prefix):
     assert mapped.scheme == expected.scheme
 
 
-def test_blocks_are_named_without_a_model(golden, peer, model):
+def test_names_blocks_without_a_model(golden, peer, model):
     arrays = state_dict(golden, peer)
     alone = name_mapping.to_model_names(arrays)
     assert (
@@ -120,7 +120,7 @@ def test_blocks_are_named_without_a_model(golden, peer, model):
     )
 
 
-def test_every_array_must_be_there_and_nothing_else(golden, peer, model, tmp_path):
+def test_rejects_missing_and_additional_arrays(golden, peer, model, tmp_path):
     arrays = state_dict(golden, peer)
     before = model.get_weights()
     path = tmp_path / "odd.safetensors"
@@ -129,13 +129,13 @@ def test_every_array_must_be_there_and_nothing_else(golden, peer, model, tmp_pat
         more = {**arrays, name.rpartition(".")[0] + ".odd": np.zeros(3, np.float32)}
         for changed in (fewer, more):
             safetensors.numpy.save_file(changed, path)
-            with pytest.raises(ValueError, match="missing|unexpected|known way"):
+            with pytest.raises(ValueError, match="missing|unexpected|known naming"):
                 load_weights(model, path)
     assert all(map(np.array_equal, model.get_weights(), before))
 
 
 @pytest.mark.parametrize("peer", ["timm", "timm_lite", "geffnet"])
-def test_names_of_timm_are_made_from_ours(golden, peer):
+def test_maps_our_names_to_timm(golden, peer):
     arrays = state_dict(golden, peer)
     ours = name_mapping.to_model_names(arrays).arrays
     made = set()
@@ -145,15 +145,15 @@ def test_names_of_timm_are_made_from_ours(golden, peer):
     assert made == {name for name in arrays if not name.endswith("num_batches_tracked")}
 
 
-def test_wrong_padding_is_reported_where_names_reveal_it(golden, tmp_path):
+def test_warns_about_wrong_padding_if_the_names_determine_it(golden, tmp_path):
     model = efficientnet.EfficientNet(0.5, 0.3, 32, classes=7)
     path = tmp_path / "model.safetensors"
     safetensors.numpy.save_file(state_dict(golden, "torchvision"), path)
-    with pytest.warns(UserWarning, match=r"\(torchvision\) have `padding='symmetric'`"):
+    with pytest.warns(UserWarning, match=r"\(torchvision\) use `padding='symmetric'`"):
         load_weights(model, path)
 
 
-# tensorflow/tpu: its names, spelled out independently of the library.
+# Names of tensorflow/tpu, written independently of the library.
 
 OUTSIDE = {
     "stem_conv": "stem/conv2d",
@@ -165,7 +165,7 @@ OUTSIDE = {
 
 
 def to_tpu(arrays, blocks, scope="efficientnet-b0/"):
-    """Names follow the order in which a block's layers are called."""
+    """Renames our weights; names follow the order of the layers in a block."""
     renamed = {}
     for name, array in arrays.items():
         layer, variable = name.split("/")
@@ -196,7 +196,7 @@ def to_tpu(arrays, blocks, scope="efficientnet-b0/"):
 
 @pytest.fixture(scope="module", params=[False, True], ids=["b", "lite"])
 def tpu_model(request):
-    # Eleven blocks in the deepest case, so that their numbers do not sort as text.
+    # The deepest case has eleven blocks, whose numbers do not sort as text.
     return efficientnet.EfficientNet(0.25, 0.6, 32, classes=7, lite=request.param)
 
 
@@ -220,7 +220,7 @@ def test_tpu_checkpoint_sets_every_weight(tpu_model, tmp_path):
         if "moving" not in name:
             saved[f"{name}/RMSProp"] = np.ones_like(array)
             saved[f"{name}/RMSProp_1"] = np.zeros_like(array)
-    # What TensorFlow 1's Saver runs.
+    # The operation of TensorFlow 1's Saver.
     tf.raw_ops.SaveV2(
         prefix=str(tmp_path / "model.ckpt"),
         tensor_names=list(saved),
@@ -236,7 +236,7 @@ def test_tpu_checkpoint_sets_every_weight(tpu_model, tmp_path):
                 )
 
 
-def test_tpu_names_give_the_variant_without_a_model():
+def test_tpu_names_determine_the_variant_without_a_model():
     model = efficientnet.EfficientNet(0.25, 0.6, 32, classes=7)
     ours, theirs = tpu_arrays(model)
     mapped = name_mapping.to_model_names(theirs)
@@ -244,10 +244,10 @@ def test_tpu_names_give_the_variant_without_a_model():
     assert (mapped.scheme, mapped.padding) == ("tensorflow/tpu", "same")
 
 
-# Heads.
+# Classifiers.
 
 
-def test_background_class_is_left_out(tmp_path):
+def test_drops_the_background_class(tmp_path):
     model = efficientnet.EfficientNet(0.5, 0.3, 32, classes=1000)
     arrays = tpu_arrays(model)[1]
     rng = np.random.default_rng(2)
@@ -276,7 +276,7 @@ def test_skipped_head_keeps_its_weights(golden, tmp_path):
     )
 
 
-def test_the_check_asks_keras_applications():
+def test_reference_logits_of_keras_applications():
     ours = efficientnet.EfficientNetB0(
         weights=None,
         input_shape=(32, 32, 3),

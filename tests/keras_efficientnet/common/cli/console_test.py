@@ -8,7 +8,7 @@ import pytest
 from keras_efficientnet.common.cli import console
 from tests.support.paths import ROOT
 
-# The package without its __init__, which would load Keras.
+# The package without its __init__, which would import Keras.
 PRELUDE = """
 import os, sys, types
 package = sys.modules["keras_efficientnet"] = types.ModuleType("keras_efficientnet")
@@ -31,7 +31,7 @@ def run(code, *, closed="", encoding="utf-8"):
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_can_be_used(tmp_path, closed):
+def test_replaces_closed_streams(tmp_path, closed):
     path = tmp_path / "a.txt"
     done = run(
         f"file = open({str(path)!r}, 'w')\n"
@@ -46,13 +46,13 @@ def test_closed_streams_can_be_used(tmp_path, closed):
     assert path.read_text() == "whole"
 
 
-def test_characters_that_the_output_lacks_are_escapes():
+def test_escapes_characters_that_the_encoding_lacks():
     done = run("print('caf\u00e9 \u6771')", encoding="ascii")
     assert (done.returncode, done.stdout) == (0, "caf\\xe9 \\u6771\n")
 
 
 @pytest.mark.parametrize("open_pair", [pty.openpty, os.pipe])
-def test_terminals_and_pipes_that_have_gone_are_left(open_pair):
+def test_leaves_closed_terminals_and_pipes(open_pair):
     parent, child = open_pair()
     code = PRELUDE + (
         "sys.stdin.readline()\n"
@@ -69,6 +69,6 @@ def test_terminals_and_pipes_that_have_gone_are_left(open_pair):
     assert process.returncode == 7
 
 
-def test_errors_are_printed_without_control_characters(capsys):
+def test_prints_errors_without_control_characters(capsys):
     console.report("Error: \x1b[2Jcat\nsecond line")
     assert capsys.readouterr().err == "Error: \\x1b[2Jcat\nsecond line\n"

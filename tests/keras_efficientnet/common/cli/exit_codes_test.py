@@ -24,7 +24,7 @@ def test_exit_code_of_an_error(error, code):
     assert exit_codes.exit_code(error) == code
 
 
-def test_wrong_flags_are_wrong_input(monkeypatch, capsys):
+def test_invalid_flags_exit_with_wrong_input(monkeypatch, capsys):
     monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
     with pytest.raises(SystemExit) as end:
         exit_codes.run_app(lambda argv: 0, ["command", "--no_such_flag=1"])
@@ -32,7 +32,7 @@ def test_wrong_flags_are_wrong_input(monkeypatch, capsys):
     assert "no_such_flag" in capsys.readouterr().err
 
 
-def test_the_table_in_the_docs_is_complete():
+def test_docs_list_every_exit_code():
     text = (ROOT / "docs" / "training.md").read_text()
     listed = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
     assert [int(code) for code in listed] == [code.value for code in ExitCode]

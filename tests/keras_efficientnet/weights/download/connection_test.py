@@ -8,7 +8,7 @@ from keras_efficientnet.weights.download import connection
 from tests.support.faulty_server import Answer, serving
 
 
-def test_redirects_never_leave_tls():
+def test_rejects_redirects_from_https_to_http():
     handler = connection._SafeRedirects()
     request = urllib.request.Request("https://host/a")
     options = (request, io.BytesIO(), 302, "Found", {})
@@ -19,7 +19,7 @@ def test_redirects_never_leave_tls():
 
 @pytest.mark.parametrize("target", ["ftp://host/b", "file:///etc/passwd", "data:,b"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_redirects_lead_to_http_only(scheme, target):
+def test_rejects_redirects_to_other_schemes(scheme, target):
     handler = connection._SafeRedirects()
     request = urllib.request.Request(f"{scheme}://host/a")
     with pytest.raises(ValueError, match=f"host/a leads to {target}, which is not"):
@@ -27,8 +27,8 @@ def test_redirects_lead_to_http_only(scheme, target):
 
 
 @pytest.mark.parametrize("least", [1000, 1])
-def test_connection_on_which_too_little_comes_is_hung_up(least):
-    """A byte each 0.02 s: 15 in 0.3 s."""
+def test_closes_a_connection_that_is_too_slow(least):
+    """The server sends a byte every 0.02 s: 15 in 0.3 s."""
     content = bytes(60)
     with serving(Answer(content, drips=True)) as server:
         request = urllib.request.Request(server.url())
@@ -46,12 +46,14 @@ def test_connection_on_which_too_little_comes_is_hung_up(least):
         if least == 1:
             assert read() == content
             return
-        with pytest.raises(TimeoutError, match=r"Fewer than 1000 bytes came in 0\.3 s"):
+        with pytest.raises(
+            TimeoutError, match=r"Fewer than 1000 bytes arrived in 0\.3 s"
+        ):
             read()
         assert time.monotonic() - begun < 5
 
 
-def test_connection_on_which_headers_drip_is_hung_up():
+def test_closes_a_connection_whose_headers_are_too_slow():
     with serving(Answer(b"", drips_head=True)) as server:
         request = urllib.request.Request(server.url())
         begun = time.monotonic()

@@ -35,7 +35,7 @@ def files(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_download_is_kept_and_not_repeated(keras_home):
+def test_caches_a_download(keras_home):
     with serving(Answer(CONTENT)) as server:
         row = record(server.url())
         path = fetch.fetch(row)
@@ -46,7 +46,7 @@ def test_download_is_kept_and_not_repeated(keras_home):
     assert len(server.requests) == 1
 
 
-def test_wrong_content_leaves_nothing(keras_home):
+def test_wrong_content_leaves_no_file(keras_home):
     with serving(Answer(CONTENT)) as server:
         row = record(server.url(), checksum="md5:" + "0" * 32)
         with pytest.raises(OSError, match=r"must have the checksum md5:0{32}"):
@@ -55,29 +55,29 @@ def test_wrong_content_leaves_nothing(keras_home):
     assert len(server.requests) == 1
 
 
-def test_short_content_never_gets_the_name(keras_home, monkeypatch):
+def test_truncated_content_is_never_published(keras_home, monkeypatch):
     monkeypatch.setattr(http_client, "FIRST_WAIT_SECONDS", 0.001)
     with serving(Answer(CONTENT, stops_after=12_000)) as server:
         row = record(server.url())
         with pytest.raises(OSError, match="ended after 12000 of 12800 bytes"):
             fetch.fetch(row)
         assert not fetch.cache_path(row).exists()
-        # What came is kept under another name, and used by the next call.
+        # The received part is kept under another name, and resumed by the next call.
         server.answers = [Answer(CONTENT)]
         assert fetch.fetch(row).read_bytes() == CONTENT
     assert server.ranges()[-1] == "bytes=12000-"
     assert files(keras_home) == [fetch.cache_path(row)]
 
 
-def test_pieces_of_different_files_are_noticed(keras_home):
-    # With one entity tag for both, only the checksum tells.
+def test_detects_parts_of_different_files(keras_home):
+    # With the same entity tag for both, only the checksum differs.
     with serving(Answer(CONTENT[::-1], stops_after=500), Answer(CONTENT)) as server:
         path = fetch.fetch(record(server.url()))
     assert path.read_bytes() == CONTENT
     assert server.ranges() == [None, "bytes=500-", None]
 
 
-def test_missing_page_is_reported_with_a_remedy(keras_home):
+def test_error_of_a_missing_page_suggests_a_manual_download(keras_home):
     with (
         serving(Answer(b"", 404)) as server,
         pytest.raises(OSError, match="404") as caught,
@@ -85,12 +85,12 @@ def test_missing_page_is_reported_with_a_remedy(keras_home):
         fetch.fetch(record(server.url()))
     text = str(caught.value)
     assert server.url() in text
-    assert f"put it at {keras_home}" in text
+    assert f"save it as {keras_home}" in text
     assert "(checksum sha256:" in text
     assert files(keras_home) == []
 
 
-def test_file_without_published_checksum_is_checked_for_its_format(keras_home):
+def test_checks_the_format_of_files_without_a_published_checksum(keras_home):
     with serving(Answer(CONTENT)) as server:
         row = record(server.url(), checksum=None)
         with pytest.raises(OSError, match=r"content must be .*checksum none is publ"):
@@ -103,7 +103,7 @@ def test_file_without_published_checksum_is_checked_for_its_format(keras_home):
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
-def test_mirror_stands_for_the_host(monkeypatch, ending):
+def test_mirror_replaces_the_host(monkeypatch, ending):
     with serving(Answer(CONTENT)) as server:
         monkeypatch.setenv("KERAS_EFFICIENTNET_MIRROR", server.url("/mirror") + ending)
         path = fetch.fetch(record("https://host.invalid/folder/net.h5"))
@@ -111,7 +111,7 @@ def test_mirror_stands_for_the_host(monkeypatch, ending):
     assert server.requests[0]["path"] == "/mirror/folder/net.h5"
 
 
-def test_published_files_have_places_of_their_own(monkeypatch):
+def test_published_files_have_distinct_paths(monkeypatch):
     rows = [row for row in table.WEIGHT_FILES if row.url.startswith("https:")]
     urls = {row.url for row in rows}
     assert len({fetch.cache_path(row) for row in rows}) == len(urls)
@@ -119,25 +119,25 @@ def test_published_files_have_places_of_their_own(monkeypatch):
     assert len({fetch.source_url(row) for row in rows}) == len(urls)
 
 
-def test_mirror_may_be_a_folder(monkeypatch, tmp_path):
+def test_mirror_can_be_a_folder(monkeypatch, tmp_path):
     (tmp_path / "mirror/a b").mkdir(parents=True)
     (tmp_path / "mirror/a b/net.h5").write_bytes(CONTENT)
     monkeypatch.setenv("KERAS_EFFICIENTNET_MIRROR", str(tmp_path / "mirror"))
     path = fetch.fetch(record("https://host.invalid/a%20b/net.h5"))
     assert path.read_bytes() == CONTENT
-    with pytest.raises(OSError, match=r"no/x\.h5 by way of \$KERAS_EFF.*=.*mirror \("):
+    with pytest.raises(OSError, match=r"no/x\.h5 via \$KERAS_EFF.*=.*mirror \("):
         fetch.fetch(record("https://host.invalid/no/x.h5"))
-    with pytest.raises(OSError, match="must have no '..'"):
+    with pytest.raises(OSError, match="must not have '..'"):
         fetch.fetch(record("https://host.invalid/../x.h5"))
 
 
-def test_file_url(tmp_path):
+def test_downloads_from_a_file_url(tmp_path):
     (tmp_path / "net.h5").write_bytes(CONTENT)
     row = record((tmp_path / "net.h5").as_uri())
     assert fetch.fetch(row).read_bytes() == CONTENT
 
 
-def test_damaged_cache_is_reported_with_the_cure():
+def test_error_of_a_damaged_cache_suggests_deleting_it():
     row = record("http://127.0.0.1:9/net.h5")
     path = fetch.cache_path(row)
     path.parent.mkdir(parents=True)
@@ -154,7 +154,7 @@ def zipped(tmp_path, member):
     return path.as_uri()
 
 
-def test_member_is_taken_out_of_its_archive(tmp_path, keras_home):
+def test_extracts_a_member_of_an_archive(tmp_path, keras_home):
     url = zipped(tmp_path, "some_pkg/models/net.pth")
     row = record(url, member="some_pkg/models/net.pth", package="some-pkg")
     path = fetch.fetch(row)
@@ -163,16 +163,16 @@ def test_member_is_taken_out_of_its_archive(tmp_path, keras_home):
     assert path.name == "net.pth"
 
 
-def test_missing_member_is_reported_with_the_package(tmp_path, keras_home):
+def test_error_of_a_missing_member_names_the_package(tmp_path, keras_home):
     row = record(zipped(tmp_path, "other"), member="some_pkg/n.pth", package="some-pkg")
-    with pytest.raises(OSError, match=r"take some_pkg/n\.pth out.* install some-pkg`"):
+    with pytest.raises(OSError, match=r"extract some_pkg/n\.pth .* install some-pkg`"):
         fetch.fetch(row)
     assert files(keras_home) == []
 
 
 @pytest.fixture
 def local_index(tmp_path, monkeypatch):
-    """A folder that pip takes packages from, and from nowhere else."""
+    """A folder that is pip's only source of packages."""
     folder = tmp_path / "index"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -181,7 +181,7 @@ def local_index(tmp_path, monkeypatch):
     return folder
 
 
-def test_wheel_is_fetched_by_pip(local_index, keras_home):
+def test_downloads_a_wheel_with_pip(local_index, keras_home):
     info = "some_pkg-0.1.0.dist-info"
     with zipfile.ZipFile(local_index / "some_pkg-0.1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("some_pkg/net.pth", CONTENT)
@@ -202,7 +202,7 @@ def test_missing_wheel_is_reported(local_index, keras_home):
     assert files(keras_home) == []
 
 
-def test_installed_package_is_found_without_running_it(tmp_path, monkeypatch):
+def test_finds_an_installed_package_without_importing_it(tmp_path, monkeypatch):
     package = tmp_path / "some_pkg"
     package.mkdir()
     (package / "__init__.py").write_text("raise SystemExit('imported')")
@@ -216,7 +216,7 @@ def test_installed_package_is_found_without_running_it(tmp_path, monkeypatch):
         fetch.fetch(row)
 
 
-def test_default_cache_is_under_home(monkeypatch, tmp_path):
+def test_default_cache_is_in_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
@@ -224,12 +224,12 @@ def test_default_cache_is_under_home(monkeypatch, tmp_path):
     assert path == tmp_path / ".keras/keras_efficientnet/imagenet/net.h5"
 
 
-def test_checksum_of_unknown_form_is_refused(tmp_path):
+def test_rejects_a_malformed_checksum(tmp_path):
     with pytest.raises(ValueError, match=r"'md5:...' or .* checksum='crc32:12'"):
         fetch.verify(tmp_path, "crc32:12")
 
 
-# The package without its __init__, which would load Keras.
+# The package without its __init__, which would import Keras.
 FETCH = """
 import dataclasses, json, sys, types
 package = sys.modules["keras_efficientnet"] = types.ModuleType("keras_efficientnet")
@@ -244,7 +244,7 @@ print(fetch.fetch(dataclasses.replace(row, **json.loads(sys.argv[1]))), flush=Tr
 
 
 def start_process(url, checksum=None):
-    """Fetches in another process."""
+    """Starts a process that fetches a file."""
     checksum = checksum or record(url).checksum
     changes = json.dumps({"url": url, "checksum": checksum})
     return subprocess.Popen(
@@ -283,14 +283,14 @@ def test_two_processes_download_once(keras_home):
     assert path.read_bytes() == CONTENT
 
 
-def test_process_goes_on_where_another_was_killed(keras_home):
+def test_resumes_the_download_of_a_killed_process(keras_home):
     with serving(Answer(CONTENT, stops_after=5000, stalls=True)) as server:
         first = start_process(server.url())
         wait_for(lambda: server.requests)
         second = start_waiting_process(server, keras_home)
         part = fetch.cache_path(record(server.url())).with_suffix(".h5.part")
         wait_for(lambda: part.stat().st_size == 5000)
-        # Killed without notice, as by a lack of memory.
+        # Killed without warning, as when memory runs out.
         first.kill()
         first.communicate()
         server.answers = [Answer(CONTENT)]
@@ -303,7 +303,7 @@ def test_process_goes_on_where_another_was_killed(keras_home):
 
 
 @pytest.mark.slow
-def test_process_killed_at_any_moment_leaves_no_bad_file(keras_home):
+def test_process_killed_at_any_time_leaves_no_damaged_file(keras_home):
     content = CONTENT * 4000  # 51 MB
     checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
     rng = random.Random(0)

@@ -37,7 +37,7 @@ def get(server, part):
 
 
 def begin(part, size, **changes):
-    """Leaves on the disk what a killed download does."""
+    """Leaves the files of a killed download on the disk."""
     with serving(Answer(CONTENT, stops_after=size, **changes)) as server:
         attempts, http_client.ATTEMPTS = http_client.ATTEMPTS, 1
         try:
@@ -49,7 +49,7 @@ def begin(part, size, **changes):
     return server
 
 
-def test_whole_file(part):
+def test_downloads_a_file(part):
     with serving(Answer(CONTENT)) as server:
         assert get(server, part) is False
     assert part.read_bytes() == CONTENT
@@ -57,7 +57,7 @@ def test_whole_file(part):
     assert "keras_efficientnet" in server.requests[0]["User-Agent"]
 
 
-def test_broken_connection_is_resumed(part):
+def test_resumes_after_a_broken_connection(part):
     answers = [Answer(CONTENT, stops_after=n) for n in (1000, 5000)]
     with serving(*answers, Answer(CONTENT)) as server:
         assert get(server, part) is True
@@ -67,7 +67,7 @@ def test_broken_connection_is_resumed(part):
 
 
 def resume(part, url_of, *answers):
-    """Goes on with what `begin` left, from another server of the same URL."""
+    """Resumes the files of `begin`, from another server with the same URL."""
     notes = part.with_name(f"{part.name}.json")
     with serving(*answers) as server:
         known = json.loads(notes.read_text())
@@ -77,7 +77,7 @@ def resume(part, url_of, *answers):
     return server
 
 
-def test_file_left_by_a_killed_process_is_resumed(part):
+def test_resumes_the_file_of_a_killed_process(part):
     server = resume(part, begin(part, 1000), Answer(CONTENT))
     assert part.read_bytes() == CONTENT
     assert server.ranges() == ["bytes=1000-"]
@@ -90,7 +90,7 @@ def test_complete_file_left_by_a_killed_process_is_not_requested_again(part):
     assert len(server.requests) == 1
 
 
-def test_file_from_another_place_is_not_resumed(part):
+def test_does_not_resume_a_file_from_another_url(part):
     begin(part, 1000)
     with serving(Answer(OTHER)) as server:
         get(server, part)
@@ -99,7 +99,7 @@ def test_file_from_another_place_is_not_resumed(part):
 
 
 @pytest.mark.parametrize("notes", ["", "[1]", '{"a": 1}', None])
-def test_file_with_damaged_notes_is_not_resumed(part, notes):
+def test_does_not_resume_a_file_with_damaged_metadata(part, notes):
     begin(part, 1000)
     path = part.with_name(f"{part.name}.json")
     path.unlink() if notes is None else path.write_text(notes)
@@ -113,33 +113,33 @@ def test_file_with_damaged_notes_is_not_resumed(part, notes):
     "options",
     [
         {},
-        {"has_conditions": False},  # gives the rest of the other file
+        {"has_conditions": False},  # sends the rest of the other file
         {"has_ranges": False},
         {"etag": None},
         {"etag": None, "has_conditions": False},
     ],
 )
-def test_file_that_changed_midway_is_not_stitched(part, options):
+def test_does_not_combine_versions_of_a_changed_file(part, options):
     begun = begin(part, 1000)
     server = resume(part, begun, Answer(OTHER, **{"etag": '"two"', **options}))
     assert part.read_bytes() == OTHER
     assert server.ranges()[0] == "bytes=1000-"
 
 
-def test_file_that_changed_its_size_is_not_stitched(part):
+def test_does_not_combine_versions_of_different_sizes(part):
     begun = begin(part, 1000)
     resume(part, begun, Answer(OTHER + b"more"))
     assert part.read_bytes() == OTHER + b"more"
 
 
-def test_file_that_shrank_is_begun_anew(part):
+def test_restarts_if_the_file_shrank(part):
     begun = begin(part, 1000)
     server = resume(part, begun, Answer(b"short", has_conditions=False))
     assert part.read_bytes() == b"short"
     assert server.ranges() == ["bytes=1000-", None]
 
 
-def test_a_part_other_than_requested_is_not_used(part):
+def test_ignores_a_range_that_was_not_requested(part):
     begun = begin(part, 1000)
     shifted = {"Content-Range": f"bytes 500-{SIZE - 1}/{SIZE}"}
     wrong = Answer(CONTENT[500:], status=206, has_ranges=False, headers=shifted)
@@ -148,7 +148,7 @@ def test_a_part_other_than_requested_is_not_used(part):
     assert server.ranges() == ["bytes=1000-", None]
 
 
-def test_ignored_range_begins_anew(part):
+def test_restarts_if_the_server_ignores_the_range(part):
     answer = Answer(CONTENT, has_ranges=False)
     server = resume(part, begin(part, 1000), answer)
     assert part.read_bytes() == CONTENT
@@ -156,20 +156,20 @@ def test_ignored_range_begins_anew(part):
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"one"'])
-def test_a_file_that_may_be_another_one_is_not_resumed(part, etag):
+def test_does_not_resume_without_a_strong_entity_tag(part, etag):
     begun = begin(part, 1000, etag=etag)
     server = resume(part, begun, Answer(CONTENT, etag=etag))
     assert part.read_bytes() == CONTENT
     assert server.ranges() == [None]
 
 
-def test_an_old_enough_date_distinguishes_files(part):
+def test_resumes_by_a_modification_date_that_is_old_enough(part):
     options = {"etag": None, "modified": "Wed, 21 Oct 2015 07:28:00 GMT"}
     server = resume(part, begin(part, 1000, **options), Answer(CONTENT, **options))
     assert part.read_bytes() == CONTENT
     assert server.requests[0]["If-Range"] == options["modified"]
     part.unlink()
-    options["modified"] = "Wed, 21 Oct 2215 07:28:00 GMT"  # later than the answer
+    options["modified"] = "Wed, 21 Oct 2215 07:28:00 GMT"  # later than the response
     server = resume(part, begin(part, 1000, **options), Answer(CONTENT, **options))
     assert server.ranges() == [None]
 
@@ -183,7 +183,7 @@ def test_retries_a_busy_server(part, status):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_refusal_is_final(part, status):
+def test_does_not_retry_client_errors(part, status):
     with (
         serving(Answer(b"no", status)) as server,
         pytest.raises(urllib.error.HTTPError, match=str(status)),
@@ -193,7 +193,7 @@ def test_refusal_is_final(part, status):
     assert list(part.parent.iterdir()) == []
 
 
-def test_attempts_are_bounded(part):
+def test_limits_the_number_of_attempts(part):
     with (
         serving(Answer(b"", 500)) as server,
         pytest.raises(OSError, match="500: .* in the last of 5 attempts"),
@@ -202,7 +202,7 @@ def test_attempts_are_bounded(part):
     assert len(server.requests) == 5
 
 
-def test_attempts_that_bring_much_do_not_count(part):
+def test_attempts_with_progress_do_not_count(part):
     content = CONTENT * 1000
     step = len(content) // 8
     answers = [Answer(content, stops_after=n * step) for n in range(1, 8)]
@@ -212,7 +212,7 @@ def test_attempts_that_bring_much_do_not_count(part):
     assert len(server.requests) == 8
 
 
-def test_file_that_changes_all_the_time_is_given_up(part):
+def test_gives_up_on_a_file_that_keeps_changing(part):
     content = CONTENT * 200
     answers = [
         Answer(content, etag=f'"{i}"', stops_after=(i % 2 + 1) << 20) for i in range(20)
@@ -223,7 +223,7 @@ def test_file_that_changes_all_the_time_is_given_up(part):
 
 
 @pytest.mark.parametrize("stops_after", [0, 1000])
-def test_stalled_connection_is_left_and_resumed(part, stops_after):
+def test_closes_and_resumes_a_stalled_connection(part, stops_after):
     with serving(
         Answer(CONTENT, stops_after=stops_after, stalls=True), Answer(CONTENT)
     ) as server:
@@ -232,14 +232,14 @@ def test_stalled_connection_is_left_and_resumed(part, stops_after):
     assert server.ranges() == [None, f"bytes={stops_after}-" if stops_after else None]
 
 
-def test_dripping_connection_is_left(part):
+def test_closes_a_slow_connection(part):
     with serving(Answer(CONTENT, drips=True), Answer(CONTENT)) as server:
         get(server, part)
     assert part.read_bytes() == CONTENT
     assert len(server.requests) == 2
 
 
-def test_server_that_is_not_there(part):
+def test_retries_an_unreachable_server(part):
     with serving() as server:
         pass
     with pytest.raises(OSError, match="refused.* in the last of 5 attempts"):
@@ -253,17 +253,17 @@ def test_server_that_is_not_there(part):
         b"\xef\xbb\xbf\n <html><head><title>Log in</title>",
     ],
 )
-def test_web_page_is_no_file(part, page):
+def test_rejects_a_web_page(part, page):
     with (
         serving(Answer(page)) as server,
-        pytest.raises(ValueError, match=r"gave a web page, not a file \('log in'\)"),
+        pytest.raises(ValueError, match=r"sent a web page, not a file \('log in'\)"),
     ):
         get(server, part)
     assert len(server.requests) == 1
     assert list(part.parent.iterdir()) == []
 
 
-def test_unknown_size(part):
+def test_downloads_a_file_of_unknown_size(part):
     with serving(Answer(CONTENT, is_chunked=True)) as server:
         get(server, part)
     assert part.read_bytes() == CONTENT
@@ -284,7 +284,7 @@ def test_unknown_size(part):
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_chunked_answer_that_breaks_off_is_asked_for_again(part, body):
+def test_retries_a_truncated_chunked_response(part, body):
     broken = Answer(CONTENT, is_chunked=True, raw_body=body)
     with serving(broken, Answer(CONTENT, is_chunked=True)) as server:
         get(server, part)
@@ -292,21 +292,21 @@ def test_chunked_answer_that_breaks_off_is_asked_for_again(part, body):
     assert len(server.requests) == 2
 
 
-def test_empty_file_is_no_file(part):
+def test_rejects_an_empty_file(part):
     empty = Answer(b"", is_chunked=True)
-    with serving(empty) as server, pytest.raises(OSError, match="gave an empty file"):
+    with serving(empty) as server, pytest.raises(OSError, match="sent an empty file"):
         get(server, part)
     assert len(server.requests) == 5
 
 
 @pytest.mark.parametrize("size", ["9" * 30, "9" * 5000, "-1", "1e3"])
-def test_absurd_stated_sizes_are_no_sizes(size):
+def test_ignores_absurd_sizes(size):
     assert http_client._content_length({"Content-Length": size}) is None
     ranges = {"Content-Range": f"bytes 0-5/{size}"}
     assert http_client._content_range(ranges) == (-1, -1)
 
 
-def test_checksum_that_the_server_states_is_compared(part):
+def test_compares_the_checksum_of_the_server(part):
     md5 = base64.b64encode(hashlib.md5(CONTENT).digest()).decode()
     headers = {"x-goog-hash": f"crc32c=AAAAAA==,md5={md5}"}
     bad = Answer(OTHER, headers=headers)
@@ -315,33 +315,36 @@ def test_checksum_that_the_server_states_is_compared(part):
     assert part.read_bytes() == CONTENT
     assert server.ranges() == [None, None]
     part.unlink()
-    with serving(bad) as server, pytest.raises(OSError, match="that the server states"):
+    with (
+        serving(bad) as server,
+        pytest.raises(OSError, match="does not match the server's"),
+    ):
         get(server, part)
     assert not part.exists()
 
 
-def test_file_without_room_is_refused(part, monkeypatch):
+def test_rejects_a_file_larger_than_the_free_space(part, monkeypatch):
     free = shutil.disk_usage(part.parent)._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
     with (
         serving(Answer(CONTENT * 100, stops_after=10)) as server,
-        pytest.raises(ValueError, match="has 1 MB left, the file 1 MB"),
+        pytest.raises(ValueError, match="has 1 MB left, the file has 1 MB"),
     ):
         get(server, part)
 
 
 @pytest.mark.parametrize("is_chunked", [True, False])
-def test_file_of_impossible_size_is_refused(part, monkeypatch, is_chunked):
+def test_rejects_a_file_of_impossible_size(part, monkeypatch, is_chunked):
     monkeypatch.setattr(http_client, "MAX_BYTES", SIZE - 1)
     with (
         serving(Answer(CONTENT, is_chunked=is_chunked)) as server,
-        pytest.raises(ValueError, match="No weight file has"),
+        pytest.raises(ValueError, match="A weight file cannot"),
     ):
         get(server, part)
     assert not part.exists() or part.stat().st_size <= SIZE
 
 
-def test_redirects_are_followed(part):
+def test_follows_redirects(part):
     with serving() as server:
         there = {"Location": server.url("/there")}
         server.answers = [Answer(b"", 302, headers=there), Answer(CONTENT)]
@@ -362,11 +365,11 @@ def test_redirects_are_followed(part):
         (OSError(errno.ENOSPC, "disk full"), False),
     ],
 )
-def test_which_errors_are_worth_another_attempt(error, temporary):
+def test_distinguishes_temporary_errors(error, temporary):
     assert http_client._is_temporary(error) is temporary
 
 
-def test_waits_double_differ_and_end(monkeypatch):
+def test_backoff_doubles_with_jitter_up_to_a_limit(monkeypatch):
     monkeypatch.setattr(http_client, "FIRST_WAIT_SECONDS", 1.0)
     waits = [[http_client._wait(n, OSError()) for _ in range(50)] for n in range(1, 12)]
     for i, some in enumerate(waits):
@@ -378,7 +381,7 @@ def test_waits_double_differ_and_end(monkeypatch):
     assert http_client._wait(1, busy) == 20
 
 
-def test_progress_is_shown_on_a_terminal_only(part, monkeypatch, capsys):
+def test_shows_progress_only_on_a_terminal(part, monkeypatch, capsys):
     with serving(Answer(CONTENT)) as server:
         get(server, part)
         assert capsys.readouterr() == ("", "")

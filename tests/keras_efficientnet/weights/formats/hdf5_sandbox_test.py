@@ -12,7 +12,7 @@ def missing(group):
     del group
 
 
-def test_process_of_its_own_gives_the_same_arrays(tmp_path):
+def test_sandbox_returns_the_same_arrays(tmp_path):
     def edit(group):
         group["kernel"] = np.arange(6.0).reshape(1, 2, 3)
         group["bias"] = np.float16(1.5)
@@ -48,7 +48,9 @@ def test_sandbox_reports_the_same_errors(tmp_path):
         ("import time; time.sleep(600)", "hangs on it"),
     ],
 )
-def test_process_that_crashes_or_hangs(tmp_path, monkeypatch, program, reason):
+def test_reports_a_process_that_crashes_or_hangs(
+    tmp_path, monkeypatch, program, reason
+):
     (tmp_path / "program.py").write_text(program)
     monkeypatch.setattr(hdf5_sandbox, "__file__", str(tmp_path / "program.py"))
     monkeypatch.setattr(hdf5_sandbox, "_CPU_SECONDS", 0.25)
@@ -56,7 +58,7 @@ def test_process_that_crashes_or_hangs(tmp_path, monkeypatch, program, reason):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="has no limit on memory")
-def test_process_with_too_little_memory(tmp_path, monkeypatch):
+def test_reports_a_process_that_runs_out_of_memory(tmp_path, monkeypatch):
     def large(group):
         group["kernel"] = np.zeros(16 << 20, np.float32)
 
@@ -66,8 +68,8 @@ def test_process_with_too_little_memory(tmp_path, monkeypatch):
     refuse(path, "Unable to allocate|Can't allocate|crashes on it", is_verified=False)
 
 
-def test_file_on_which_the_library_hangs(monkeypatch):
-    # Found by the fuzzer with HDF5 1.14.6; another version may refuse it.
+def test_reports_a_file_on_which_the_library_hangs(monkeypatch):
+    # Found by the fuzzer with HDF5 1.14.6; another version may reject it.
     monkeypatch.setattr(hdf5_sandbox, "_CPU_SECONDS", 1)
     path = DATA / "hang.h5"
     refuse(path, "hangs on it|cannot be read", is_verified=False)

@@ -1,4 +1,4 @@
-"""Hostile weight files, one by one; the fuzzer damages files at random."""
+"""Malicious weight files of known kinds; the fuzzer damages files at random."""
 
 import gzip
 import io
@@ -20,13 +20,13 @@ from tests.support.weight_files import torch_files
 from tests.support.weight_files.refusing import hdf5_file, refuse
 
 
-def test_one_storage_as_very_many_tensors(tmp_path):
+def test_rejects_one_storage_with_thousands_of_tensors(tmp_path):
     whole = torch_files.Storage("0", "FloatStorage", np.zeros(10**6, np.float32))
     content = {
         f"a{i}": torch_files.Tensor(whole, (250_000,), (1,)) for i in range(2000)
     }
     path = torch_files.write(tmp_path / "net.pth", content, "zip")
-    refuse(path, "would grow from .* to 2000000000 bytes")
+    refuse(path, "would expand from .* to 2000000000 bytes")
 
 
 def zip_file(path, count=1, compression=zipfile.ZIP_STORED, size=1000):
@@ -37,10 +37,10 @@ def zip_file(path, count=1, compression=zipfile.ZIP_STORED, size=1000):
     return path
 
 
-def test_overlapping_entries(tmp_path):
+def test_rejects_overlapping_entries(tmp_path):
     path = zip_file(tmp_path / "net.pth", count=2)
     with zipfile.ZipFile(path, "a") as archive:
-        for i in range(100):  # as "better zip bombs" do
+        for i in range(100):  # as in "better zip bombs"
             copy = zipfile.ZipInfo(f"archive/data/copy{i}")
             for name in ("header_offset", "compress_size", "file_size", "CRC"):
                 setattr(copy, name, getattr(archive.getinfo("archive/data/1"), name))
@@ -49,19 +49,19 @@ def test_overlapping_entries(tmp_path):
     refuse(path, "its entries overlap")
 
 
-def test_many_entries_that_explode_a_little(tmp_path):
+def test_rejects_many_entries_that_expand_a_little(tmp_path):
     options = {"compression": zipfile.ZIP_DEFLATED, "size": 900_000}
     path = zip_file(tmp_path / "net.pth", count=100, **options)
-    refuse(path, "would grow from")
+    refuse(path, "would expand from")
 
 
-def test_odd_compression(tmp_path):
+def test_rejects_unusual_compression(tmp_path):
     path = zip_file(tmp_path / "net.pth", compression=zipfile.ZIP_LZMA)
-    refuse(path, "has an odd compression")
+    refuse(path, "uses an unusual compression")
 
 
 @pytest.mark.parametrize("config", [b"[" * 200_000, b'{"config": {"layers": [1]}}'])
-def test_archives_with_odd_configurations(tmp_path, config):
+def test_rejects_archives_with_malformed_configurations(tmp_path, config):
     path = tmp_path / "net.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", config)
@@ -127,18 +127,18 @@ HDF5 = {
     compound: "must hold numbers",
     is_group: "must be a dataset",
     missing: "has no member 'kernel'",
-    same_data: "would grow from .* to 2000000000 bytes",
+    same_data: "would expand from .* to 2000000000 bytes",
 }
 
 
 @pytest.mark.parametrize("edit", HDF5, ids=lambda edit: edit.__name__)
-def test_hdf5(tmp_path, edit):
+def test_rejects_malicious_hdf5(tmp_path, edit):
     refuse(hdf5_file(tmp_path / "net.h5", edit), HDF5[edit])
 
 
 @pytest.mark.parametrize("name", ["layer", "kernel"])
-def test_links_to_other_files_are_not_opened(tmp_path, name):
-    os.mkfifo(tmp_path / "pipe")  # who opens it waits for ever
+def test_does_not_open_links_to_other_files(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")  # opening it blocks forever
 
     def edit(group):
         if name == "layer":
@@ -181,7 +181,7 @@ SAFETENSORS = {
 
 
 @pytest.mark.parametrize("case", SAFETENSORS)
-def test_safetensors(tmp_path, case):
+def test_rejects_malicious_safetensors(tmp_path, case):
     header, size = SAFETENSORS[case]
     path = safetensors_file(tmp_path / "net.safetensors", header, size=size)
     refuse(path, "cannot be read as safetensors")
@@ -199,7 +199,7 @@ def tar_file(path, name, kind=tarfile.REGTYPE, data=b"x", mode="w"):
 @pytest.mark.parametrize(
     "kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.LNKTYPE]
 )
-def test_tar_members_that_are_no_files(tmp_path, kind):
+def test_rejects_tar_members_that_are_not_files(tmp_path, kind):
     path = tar_file(tmp_path / "net.tar", "net/model.ckpt.index", kind)
     refuse(path, "must be a regular file")
 
@@ -213,20 +213,20 @@ def test_tar_members_stay_in_the_temporary_folder(tmp_path, monkeypatch, name):
     assert [path.name for path in tmp_path.rglob("*")].count("evil.index") == 0
 
 
-def test_sparse_tar_member_is_refused(tmp_path):
+def test_rejects_sparse_tar_members(tmp_path):
     path = tmp_path / "net.tar"
     member = tarfile.TarInfo("model.ckpt.index")
     member.type = tarfile.GNUTYPE_SPARSE
     block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
-    block[386:410] = b"00000000000\0" * 2  # one stretch, without bytes
-    block[483:495] = b"\x80" + (2**50).to_bytes(11, "big")  # of a petabyte
+    block[386:410] = b"00000000000\0" * 2  # one segment without data
+    block[483:495] = b"\x80" + (2**50).to_bytes(11, "big")  # real size: a petabyte
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     path.write_bytes(bytes(block) + bytes(1024))
     refuse(path, "must be a regular file")
 
 
-def test_gzip_in_gzip_is_refused(tmp_path):
+def test_rejects_nested_gzip(tmp_path):
     path = tmp_path / "net.tar.gz"
     path.write_bytes(gzip.compress(gzip.compress(bytes(1 << 20))))
     refuse(path, "cannot be read as a TensorFlow checkpoint in a tar file")
@@ -234,7 +234,9 @@ def test_gzip_in_gzip_is_refused(tmp_path):
 
 @pytest.mark.parametrize("target", ["/dev/zero", "pipe", "folder"])
 @pytest.mark.parametrize("ending", ["", "/m", "/m.index"])
-def test_checkpoints_of_devices_pipes_and_folders(tmp_path, target, ending):
+def test_rejects_checkpoints_that_are_devices_pipes_or_folders(
+    tmp_path, target, ending
+):
     folder = tmp_path / "net"
     folder.mkdir()
     os.mkfifo(folder / "pipe")
@@ -244,15 +246,15 @@ def test_checkpoints_of_devices_pipes_and_folders(tmp_path, target, ending):
 
 
 @pytest.mark.parametrize("name", ["net.h5", "net.keras", "net.pth", "net.safetensors"])
-def test_weight_files_that_are_devices_or_pipes(tmp_path, name):
+def test_rejects_weight_files_that_are_devices_or_pipes(tmp_path, name):
     (tmp_path / name).symlink_to("/dev/zero")
     refuse(tmp_path / name, "must be a regular file")
     (tmp_path / name).unlink()
-    os.mkfifo(tmp_path / name)  # who opens it waits for ever
+    os.mkfifo(tmp_path / name)  # opening it blocks forever
     refuse(tmp_path / name, "must be a regular file")
 
 
-def test_data_of_a_checkpoint_that_is_a_device(tmp_path):
+def test_rejects_a_device_as_data_of_a_checkpoint(tmp_path):
     pytest.importorskip("tensorflow")
     from tests.support.weight_files import tf_files
 
@@ -271,16 +273,16 @@ def fuzz(*options):
         text=True,
         check=False,
     )
-    # Should it crash, the end of what it writes to stderr names the file.
+    # If it crashes, the end of its stderr names the file.
     assert run.returncode == 0, run.stdout + run.stderr[-300:]
     lines = [line for line in run.stdout.splitlines() if "refused" in line]
     assert len(lines) == 14
 
 
-def test_damaged_files_are_refused_or_loaded():
+def test_rejects_or_loads_damaged_files():
     fuzz("--count=60", "--hdf5_count=10")
 
 
 @pytest.mark.slow
-def test_very_many_damaged_files_are_refused_or_loaded():
+def test_rejects_or_loads_thousands_of_damaged_files():
     fuzz("--count=500", "--seed=1")

@@ -28,7 +28,7 @@ from tests.support.weight_files.torch_files import (
 
 @pytest.fixture
 def save(tmp_path):
-    """Returns a function that writes a file as `torch.save` does."""
+    """Returns a function that writes files like `torch.save`."""
 
     def write(content, layout, order="<"):
         return torch_files.write(tmp_path / f"{layout}.pth", content, layout, order)
@@ -41,7 +41,7 @@ layouts = pytest.mark.parametrize("layout", ["legacy", "zip"])
 
 @layouts
 @pytest.mark.parametrize("kind", NUMPY_TYPES)
-def test_every_type_is_read_exactly(save, layout, kind):
+def test_reads_every_type_exactly(save, layout, kind):
     rng = np.random.default_rng(0)
     expected = rng.integers(0, 2**16, (3, 4, 5)).astype(NUMPY_TYPES[kind])
     path = save({"a": tensor("7", expected, kind)}, layout)
@@ -57,7 +57,7 @@ def test_every_type_is_read_exactly(save, layout, kind):
 
 
 @layouts
-def test_views_of_one_storage(save, layout):
+def test_reads_views_of_one_storage(save, layout):
     numbers = np.arange(24, dtype=np.float32)
     whole = Storage("0", "FloatStorage", numbers)
     path = save(
@@ -80,7 +80,7 @@ def test_views_of_one_storage(save, layout):
     np.testing.assert_array_equal(arrays["strided"], [5, 11, 17, 23])
 
 
-def test_storage_that_views_another(save):
+def test_reads_a_storage_that_is_a_view(save):
     numbers = np.arange(10, dtype=np.float32)
     view = Storage("0", "FloatStorage", numbers, view=("1", 4, 5))
     path = save({"a": Tensor(view, (2,), (1,), offset=1)}, "legacy")
@@ -90,14 +90,14 @@ def test_storage_that_views_another(save):
         reading.read(path, [])
 
 
-def test_big_endian(save):
+def test_reads_big_endian_files(save):
     expected = np.array([1.5, -2.5], np.float32)
     path = save({"a": tensor("0", expected)}, "zip", order=">")
     np.testing.assert_array_equal(reading.read(path, [])["a"], expected)
 
 
 @layouts
-def test_checkpoint_of_a_training_script(save, layout):
+def test_reads_the_checkpoint_of_a_training_script(save, layout):
     expected = np.arange(3, dtype=np.float32)
     state = collections.OrderedDict(
         {"module.a": Parameter(tensor("0", expected)), "module.b": tensor("1", [[1.0]])}
@@ -110,14 +110,14 @@ def test_checkpoint_of_a_training_script(save, layout):
 
 
 @layouts
-def test_scores_beside_the_weights_may_be_tensors(save, layout):
+def test_metrics_beside_the_weights_can_be_tensors(save, layout):
     one = np.float32([1.0])
     state = {"module.a": tensor("0", one), "module.b": tensor("1", one)}
     content = {"best_acc1": tensor("2", one), "state_dict": state, "arch": "x"}
     assert list(reading.read(save(content, layout), [])) == ["a", "b"]
 
 
-def test_averaged_weights_count_before_raw_ones(save):
+def test_prefers_averaged_weights(save):
     raw, ema = ({"a": tensor(key, np.float32([value]))} for key, value in ("01", "12"))
     path = save({"state_dict": raw, "state_dict_ema": ema}, "zip")
     assert reading.read(path, [])["a"] == 2
@@ -132,7 +132,7 @@ def test_averaged_weights_count_before_raw_ones(save):
         (exec, "open({!r}, 'w')", r"__builtin__\.exec"),
     ],
 )
-def test_code_is_refused_by_name_and_not_run(
+def test_rejects_code_by_name_without_running_it(
     save, tmp_path, layout, function, argument, name
 ):
     touched = tmp_path / "touched"
@@ -150,7 +150,7 @@ class Phase(enum.Enum):
     TRAIN = "train"
 
 
-# What timm's train.py, Lightning and others save beside the weights.
+# Objects that timm's train.py, Lightning and others save beside the weights.
 BESIDE = {
     "args": argparse.Namespace(lr=0.1, model="efficientnet_b0", scale=[0.08, 1.0]),
     "counter": collections.Counter({1: 2, "b": 3}),
@@ -170,7 +170,7 @@ BESIDE = {
 
 @layouts
 @pytest.mark.parametrize("key", BESIDE)
-def test_objects_beside_the_weights_are_skipped(save, layout, key):
+def test_skips_objects_beside_the_weights(save, layout, key):
     one, two = np.float32([1]), np.float32([[2]])
     state = {"module.a": tensor("0", one), "module.b": tensor("1", two)}
     content = {"epoch": 3, key: BESIDE[key], "state_dict": state, "again": BESIDE[key]}
@@ -180,8 +180,8 @@ def test_objects_beside_the_weights_are_skipped(save, layout, key):
 
 
 @layouts
-def test_a_call_of_anything_is_skipped_and_not_run(save, layout, tmp_path):
-    """No list of names protects: nothing that a file names is ever called."""
+def test_skips_any_call_without_running_it(save, layout, tmp_path):
+    """Safety does not rest on a list of names: nothing in a file is ever called."""
     touched = tmp_path / "touched"
     content = {
         "a": tensor("0", np.float32([1])),
@@ -193,7 +193,7 @@ def test_a_call_of_anything_is_skipped_and_not_run(save, layout, tmp_path):
 
 
 @layouts
-def test_weights_that_are_an_unknown_object_are_not_skipped_silently(save, layout):
+def test_rejects_weights_that_are_an_unknown_object(save, layout):
     path = save({"state_dict": argparse.Namespace(a=1), "epoch": 1}, layout)
     with pytest.raises(
         ValueError, match=r"no tensors, only 'state_dict' \(argparse.Namespace\)"
@@ -204,14 +204,14 @@ def test_weights_that_are_an_unknown_object_are_not_skipped_silently(save, layou
 
 
 @layouts
-def test_whole_models_are_refused_by_their_class(save, layout):
+def test_rejects_pickled_models_by_their_class(save, layout):
     path = save({"model": zipfile.Path}, layout)
     with pytest.raises(ValueError, match=r"zipfile\.Path.*state_dict"):
         reading.read(path, [])
 
 
 @layouts
-def test_tensors_cannot_be_changed_after_they_were_checked(save, layout):
+def test_tensors_cannot_be_changed_after_the_check(save, layout):
     forged = tensor("0", np.float32([1, 2]))
     forged.state = {"strides": (-1000,)}
     with pytest.raises(ValueError, match="it changes _Tensor"):
@@ -219,7 +219,7 @@ def test_tensors_cannot_be_changed_after_they_were_checked(save, layout):
 
 
 @layouts
-def test_classes_of_storages_cannot_be_called(save, layout, monkeypatch):
+def test_storage_classes_cannot_be_called(save, layout, monkeypatch):
     for name, module in fake_torch().items():
         monkeypatch.setitem(sys.modules, name, module)
     content = {"a": Call(sys.modules["torch"].FloatStorage)}
@@ -242,7 +242,7 @@ def test_classes_of_storages_cannot_be_called(save, layout, monkeypatch):
     ("shape", "strides", "offset"),
     [((9,), (1,), 0), ((4,), (1,), 5), ((2, 2), (8, 1), 0), ((100, 100), (0, 0), 0)],
 )
-def test_tensors_outside_their_storage(save, layout, shape, strides, offset):
+def test_rejects_tensors_outside_their_storage(save, layout, shape, strides, offset):
     storage = Storage("0", "FloatStorage", np.zeros(8, np.float32))
     path = save({"a": Tensor(storage, shape, strides, offset)}, layout)
     with pytest.raises(ValueError, match="outside its storage '0' of 8 elements"):
@@ -251,14 +251,14 @@ def test_tensors_outside_their_storage(save, layout, shape, strides, offset):
 
 @layouts
 @pytest.mark.parametrize("shape", [(-1,), (1.5,), ("a",), (1 << 60,)])
-def test_shapes_of_anything_but_sizes(save, layout, shape):
+def test_rejects_malformed_shapes(save, layout, shape):
     storage = Storage("0", "FloatStorage", np.zeros(8, np.float32))
     with pytest.raises(ValueError, match="describes a tensor by"):
         reading.read(save({"a": Tensor(storage, shape, (1,))}, layout), [])
 
 
 @layouts
-def test_content_without_tensors(save, layout):
+def test_rejects_content_without_tensors(save, layout):
     with pytest.raises(ValueError, match="holds no tensors, only 'epoch'"):
         reading.read(save({"epoch": 1}, layout), [])
     with pytest.raises(ValueError, match="must hold a dict of tensors, not a list"):
@@ -276,7 +276,7 @@ def test_every_truncation_is_reported(save, layout):
 
 
 @layouts
-def test_damage_is_a_value_error_or_harmless(save, layout):
+def test_damage_raises_value_error_or_is_harmless(save, layout):
     path = save({"a": tensor("0", np.arange(9, dtype=np.float32))}, layout)
     data = path.read_bytes()
     rng = np.random.default_rng(0)
@@ -288,7 +288,7 @@ def test_damage_is_a_value_error_or_harmless(save, layout):
             reading.read(path, [])
 
 
-def test_storage_missing_from_the_archive(save):
+def test_rejects_an_archive_with_a_missing_storage(save):
     path = save({"a": tensor("0", np.float32([1]))}, "zip")
     with zipfile.ZipFile(path) as archive:
         pickled = archive.read("archive/data.pkl")
@@ -300,7 +300,7 @@ def test_storage_missing_from_the_archive(save):
 
 @layouts
 @pytest.mark.parametrize("put", [b"r\xff\xff\xff\xff", b"p99999999999\n"])
-def test_memo_numbers_take_no_memory(save, layout, put):
+def test_large_memo_indices_do_not_allocate_memory(save, layout, put):
     path = save({"a": tensor("0", np.float32([1]))}, layout)
     bomb = b"\x80\x02N" + put + b"."
     if layout == "legacy":
@@ -313,9 +313,9 @@ def test_memo_numbers_take_no_memory(save, layout, put):
         reading.read(path, [])
 
 
-def test_entry_that_explodes(tmp_path):
+def test_rejects_an_entry_that_expands_too_much(tmp_path):
     path = tmp_path / "bomb.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(50_000_000))
-    with pytest.raises(ValueError, match="would grow from"):
+    with pytest.raises(ValueError, match="would expand from"):
         reading.read(path, [])

@@ -52,7 +52,7 @@ def saved():
 
 @pytest.fixture(scope="module")
 def foreign():
-    """A network of keras.applications that normalises its input as ours do."""
+    """A model of keras.applications with the input normalisation of ours."""
     model = keras_applications.EfficientNet(
         width_coefficient=0.25,
         depth_coefficient=0.3,
@@ -62,7 +62,7 @@ def foreign():
         classifier_activation=None,
         name="foreign",
     )
-    kind = keras.layers.Normalization  # whose name Keras numbers per process
+    kind = keras.layers.Normalization  # Keras numbers its name per process
     (normalization,) = (layer for layer in model.layers if isinstance(layer, kind))
     normalization.adapt_mean.assign(MEAN)
     normalization.adapt_variance.assign(np.square(STD))
@@ -86,11 +86,11 @@ def target(network):
 
 
 def save_keras2(model, path, depth_first=False):
-    """Writes what Keras 2's `save_weights("x.h5")` does, with its names."""
+    """Writes the layout and names of Keras 2's `save_weights("x.h5")`."""
     with h5py.File(path, "w") as file:
         names = [layer.name.encode() for layer in model.layers]
         half = len(names) // 2
-        file.attrs["layer_names0"] = names[:half]  # as when a list exceeds 64 kB
+        file.attrs["layer_names0"] = names[:half]  # split as lists over 64 kB are
         file.attrs["layer_names1"] = names[half:]
         for layer in model.layers:
             group = file.create_group(layer.name)
@@ -167,13 +167,15 @@ writers = pytest.mark.parametrize("write", WRITERS, ids=lambda f: f.__name__)
 
 
 @writers
-def test_own_files_are_loaded_exactly(write, saved, target, tmp_path):
+def test_loads_our_files_exactly(write, saved, target, tmp_path):
     load_weights(target, write(saved, tmp_path / "own.h5"))
     assert_same_weights(target, saved)
 
 
 @writers
-def test_files_of_keras_applications_give_its_logits(write, foreign, target, tmp_path):
+def test_files_of_keras_applications_reproduce_its_logits(
+    write, foreign, target, tmp_path
+):
     path = write(foreign, tmp_path / "foreign.h5")
     load_weights(target, path)
     images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3))
@@ -184,7 +186,7 @@ def test_files_of_keras_applications_give_its_logits(write, foreign, target, tmp
 
 
 @writers
-def test_headless_network_takes_the_file_of_a_whole_one(
+def test_headless_model_loads_the_file_of_a_complete_one(
     write, saved, headless, tmp_path
 ):
     model = randomize(headless, seed=6)
@@ -195,7 +197,7 @@ def test_headless_network_takes_the_file_of_a_whole_one(
 
 
 @pytest.mark.parametrize("write", [save_whole, save_legacy_whole, save_weights_only])
-def test_optimizer_variables_are_left_alone(write, target, tmp_path):
+def test_ignores_optimizer_variables(write, target, tmp_path):
     model = randomize(build(), seed=5)
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_variables)
@@ -204,7 +206,7 @@ def test_optimizer_variables_are_left_alone(write, target, tmp_path):
 
 
 @pytest.mark.parametrize("write", [save_weights_only, save_whole])
-def test_bfloat16_weights_are_widened(write, target, tmp_path):
+def test_converts_bfloat16_weights_to_float32(write, target, tmp_path):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("bfloat16")
     try:
@@ -218,7 +220,7 @@ def test_bfloat16_weights_are_widened(write, target, tmp_path):
 
 
 def nest(kind, network):
-    """Returns a model of a user's own, with a network as one of its layers."""
+    """Returns a user's model with a network as one of its layers."""
     layers = keras.layers
     inputs = keras.Input((32, 32, 3))
     if kind == "sequential":
@@ -239,24 +241,23 @@ nested_writers = pytest.mark.parametrize(
 
 @nested_writers
 @pytest.mark.parametrize("kind", ["sequential", "functional", "twice nested"])
-def test_a_network_inside_of_a_model_is_found(write, kind, target, saved, tmp_path):
+def test_finds_a_network_nested_in_a_model(write, kind, target, saved, tmp_path):
     path = write(nest(kind, saved), tmp_path / "outer.h5")
     with pytest.raises(ValueError, match="not belong to the network .* `load_weights"):
         load_weights(target, path)
     load_weights(target, path, ignore=["mine*", "dense*"])
     assert_same_weights(target, saved)
     headless = build(include_top=False)
-    with pytest.warns(UserWarning, match="has a classifier .* left out"):
+    with pytest.warns(UserWarning, match="has a classifier .* skipped"):
         load_weights(headless, path)
     expected = weights_of(saved)
     for name, array in weights_of(headless).items():
         np.testing.assert_array_equal(array, expected[name])
 
 
-def test_numbered_layers_of_a_network_inside_of_a_model_are_reported_apart(
-    target, saved, tmp_path
-):
-    """Versions of Keras before names were written: the head must not be the net's."""
+def test_distinguishes_numbered_layers_of_a_nested_network(target, saved, tmp_path):
+    """In files of Keras versions without names, the outer head must not be the
+    network's."""
     path = save_weights_only(nest("sequential", saved), tmp_path / "outer.h5")
     with h5py.File(path, "r+") as file:
 
@@ -269,15 +270,15 @@ def test_numbered_layers_of_a_network_inside_of_a_model_are_reported_apart(
 
 
 @nested_writers
-def test_rejects_two_networks_inside_of_a_model(write, target, saved, tmp_path):
+def test_rejects_two_networks_nested_in_a_model(write, target, saved, tmp_path):
     inputs = keras.Input((32, 32, 3))
     twin = build(name="twin")
     outer = keras.Model(inputs, keras.layers.Add()([saved(inputs), twin(inputs)]))
-    with pytest.raises(ValueError, match=r"it holds stem_\w+/\w+ twice"):
+    with pytest.raises(ValueError, match=r"it has stem_\w+/\w+ twice"):
         load_weights(target, write(outer, tmp_path / "outer.h5"))
 
 
-def test_models_without_end_are_refused(target, tmp_path):
+def test_rejects_endlessly_nested_models(target, tmp_path):
     path = tmp_path / "cycle.weights.h5"
     with h5py.File(path, "w") as file:
         layers = file.create_group("layers")
@@ -289,7 +290,7 @@ def test_models_without_end_are_refused(target, tmp_path):
 
 
 @writers
-def test_truncated_files_are_reported(write, saved, tmp_path):
+def test_error_names_a_truncated_file(write, saved, tmp_path):
     path = write(saved, tmp_path / "own.h5")
     data = path.read_bytes()
     for share in (0, 0.0001, 0.01, 0.5, 0.9, 0.99):
@@ -300,15 +301,15 @@ def test_truncated_files_are_reported(write, saved, tmp_path):
         assert share < 0.01 or caught.value.__cause__ is not None
 
 
-def test_archive_that_runs_code_is_not_deserialised(saved, target, tmp_path):
-    # `keras.models.load_model` refuses or runs a Lambda; weights need neither.
+def test_does_not_deserialise_an_archive_with_code(saved, target, tmp_path):
+    # `keras.models.load_model` rejects or runs a Lambda; reading weights does neither.
     outputs = keras.layers.Lambda(lambda x: x)(saved.output)
     path = save_whole(keras.Model(saved.input, outputs), tmp_path / "lambda")
     load_weights(target, path)
     assert_same_weights(target, saved)
 
 
-def test_archive_without_layers_is_reported(tmp_path):
+def test_rejects_an_archive_without_layers(tmp_path):
     path = tmp_path / "odd.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
@@ -317,7 +318,7 @@ def test_archive_without_layers_is_reported(tmp_path):
         reading.read(path, [])
 
 
-def test_other_content_is_reported(tmp_path):
+def test_rejects_other_content(tmp_path):
     for content, reason in (
         (b"<html>404</html>", r"It begins with b'<html>404"),
         (b"", "must be HDF5"),
@@ -327,7 +328,7 @@ def test_other_content_is_reported(tmp_path):
             reading.read(tmp_path / "net.h5", [])
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("a.txt", "")
-    with pytest.raises(ValueError, match=r"neither Keras' nor torch's: a\.txt"):
+    with pytest.raises(ValueError, match=r"neither Keras nor torch: a\.txt"):
         reading.read(tmp_path / "x.zip", [])
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["images"] = [1]
@@ -336,7 +337,7 @@ def test_other_content_is_reported(tmp_path):
 
 
 def edit_first(path, edit):
-    """Lets `edit` change the group that holds the stem's kernel."""
+    """Applies `edit` to the group of the stem's kernel."""
     with h5py.File(path, "r+") as file:
         if "layers" in file:
             edit(file["layers/conv2d/vars"], "0")
@@ -345,7 +346,7 @@ def edit_first(path, edit):
 
 
 @pytest.mark.parametrize("write", [save_legacy_weights, save_weights_only])
-def test_data_in_another_file_are_refused(write, saved, tmp_path):
+def test_rejects_data_in_another_file(write, saved, tmp_path):
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["data"] = np.zeros((3, 3, 3, 8), np.float32)
 
@@ -367,7 +368,7 @@ def test_data_in_another_file_are_refused(write, saved, tmp_path):
 
 
 @pytest.mark.parametrize("write", [save_legacy_weights, save_weights_only])
-def test_data_that_are_not_there_are_refused(write, saved, tmp_path):
+def test_rejects_missing_data(write, saved, tmp_path):
     def claim(group, name):
         del group[name]
         group.create_dataset(name, (3, 3, 3, 10**8), np.float32)

@@ -11,7 +11,7 @@ from keras_efficientnet.weights.formats import reading
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "i8", "i4", "i2", "i1", "u1", "?"])
-def test_every_type_is_read_exactly(tmp_path, dtype):
+def test_reads_every_type_exactly(tmp_path, dtype):
     made = {"a": np.array([[0, 1, 2], [3, 4, 1]], dtype), "b": np.array(3, dtype)}
     safetensors.numpy.save_file(made, tmp_path / "x")
     read = reading.read(tmp_path / "x", [])
@@ -27,7 +27,7 @@ def content(dtype="BF16", offsets=(0, 4), data=b"\x80\x3f\x00\xc0"):
     return struct.pack("<Q", len(text)) + text + data
 
 
-def test_bfloat16_becomes_float32(tmp_path):
+def test_converts_bfloat16_to_float32(tmp_path):
     (tmp_path / "x").write_bytes(content())
     np.testing.assert_array_equal(reading.read(tmp_path / "x", [])["a"], [1, -2])
 
@@ -44,13 +44,13 @@ def test_bfloat16_becomes_float32(tmp_path):
         (content().replace(b'"shape"', b'"shapo"'), "x cannot be read as safetensors"),
     ],
 )
-def test_damage_is_reported(tmp_path, damaged, reason):
+def test_rejects_damaged_files(tmp_path, damaged, reason):
     (tmp_path / "x").write_bytes(damaged)
     with pytest.raises(ValueError, match=reason):
         reading.read(tmp_path / "x", [])
 
 
-def test_missing_library_is_reported(tmp_path, monkeypatch):
+def test_names_the_extra_if_the_library_is_missing(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(content())
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ImportError, match=r"efficientnet-keras\[safetensors\]"):

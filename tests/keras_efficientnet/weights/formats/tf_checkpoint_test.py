@@ -14,7 +14,7 @@ VARIABLES = ("net/stem/conv2d/kernel", "net/blocks_10/se/conv2d/bias")
 
 @pytest.fixture(scope="module")
 def values():
-    """Raw values, averages and slots of two variables, and the step."""
+    """Raw values, averages and slots of two variables, and the step counter."""
     rng = np.random.default_rng(0)
     made = {"global_step": np.int64(7)}
     for name, shape in zip(VARIABLES, [(3, 3, 3, 8), (5,)], strict=True):
@@ -36,7 +36,7 @@ def same(actual, expected):
 
 
 @pytest.mark.parametrize("suffix", ["", AVERAGE])
-def test_averages_are_read_and_raw_ones_on_request(checkpoint, values, suffix):
+def test_reads_averages_and_raw_values_on_request(checkpoint, values, suffix):
     expected = {name: values[name + suffix] for name in VARIABLES}
     for path in (
         checkpoint,
@@ -47,43 +47,43 @@ def test_averages_are_read_and_raw_ones_on_request(checkpoint, values, suffix):
 
 
 @pytest.mark.parametrize("ema", [True, False])
-def test_checkpoint_without_averages_gives_the_raw_ones(tmp_path, ema):
+def test_checkpoint_without_averages_has_raw_values(tmp_path, ema):
     raw = {"a": np.arange(3.0), "a/RMSProp": np.zeros(3)}
     path = write(tmp_path / "x.ckpt", raw)
     same(reading.read(path, [], ema), {"a": raw["a"]})
 
 
-def test_averages_of_some_variables_only_are_reported(tmp_path):
+def test_rejects_averages_of_only_some_variables(tmp_path):
     path = write(tmp_path / "x", {"a": 1.0, f"a{AVERAGE}": 2.0, "b": 3.0})
-    with pytest.raises(ValueError, match="1 of its variables .* 'b'; `ema=False`"):
+    with pytest.raises(ValueError, match="1 of its variables .* 'b'; pass `ema=False`"):
         reading.read(path, [])
 
 
 @pytest.mark.parametrize(
     "dtype", ["f8", "f4", "f2", "i8", "i4", "i2", "i1", "u2", "u1", "?"]
 )
-def test_every_type_is_read_as_tensorflow_reads_it(tmp_path, dtype):
+def test_reads_every_type_like_tensorflow(tmp_path, dtype):
     array = np.array([[0, 1, 2], [3, 4, 1]], dtype)
     same(reading.read(write(tmp_path / "x", {"a": array}), []), {"a": array})
 
 
-def test_bfloat16_becomes_float32(tmp_path):
+def test_converts_bfloat16_to_float32(tmp_path):
     path = write(tmp_path / "x", {"a": np.array([1.5, -2], tf.bfloat16.as_numpy_dtype)})
     same(reading.read(path, []), {"a": np.array([1.5, -2], np.float32)})
 
 
-def test_scalars_and_empty_tensors_are_read(tmp_path):
+def test_reads_scalars_and_empty_tensors(tmp_path):
     made = {"a": np.float32(3), "b": np.zeros((0, 2), np.float32)}
     same(reading.read(write(tmp_path / "x", made), []), made)
 
 
-def test_strings_are_reported(tmp_path):
+def test_rejects_strings(tmp_path):
     path = write(tmp_path / "x", {"a": b"text"})
     with pytest.raises(ValueError, match="its a must hold numbers, not type 7"):
         reading.read(path, [])
 
 
-def test_partitioned_variables_are_reported(tmp_path):
+def test_rejects_partitioned_variables(tmp_path):
     tf1 = tf.compat.v1
     with tf.Graph().as_default(), tf1.Session() as session:
         split = tf1.fixed_size_partitioner(2)
@@ -94,15 +94,15 @@ def test_partitioned_variables_are_reported(tmp_path):
         reading.read(tmp_path / "x", [])
 
 
-def test_many_variables_fill_several_blocks_of_the_index(tmp_path):
-    # TensorFlow begins a new one after 256 KiB.
+def test_reads_an_index_of_several_blocks(tmp_path):
+    # TensorFlow starts a new block after 256 KiB.
     made = {f"v{i}{'x' * 8000}{i}": np.array([i]) for i in range(100)}
     path = write(tmp_path / "x", made)
     assert tensor_bundle.index_file(path).stat().st_size > 3 * 2**18
     same(reading.read(path, []), made)
 
 
-def test_newest_of_several_is_the_one_that_the_folder_names(tmp_path):
+def test_reads_the_latest_checkpoint_of_a_folder(tmp_path):
     for step in (1, 2):
         write(tmp_path / f"model.ckpt-{step}", {"a": np.array([step])})
     same(reading.read(tmp_path, []), {"a": np.array([2])})
@@ -111,7 +111,7 @@ def test_newest_of_several_is_the_one_that_the_folder_names(tmp_path):
         reading.read(tmp_path, [])
 
 
-# A checkpoint's damage.
+# Damaged checkpoints.
 
 
 def copy(checkpoint, folder):
@@ -120,7 +120,7 @@ def copy(checkpoint, folder):
     return folder / checkpoint.name
 
 
-def test_missing_and_truncated_data_are_reported(checkpoint, tmp_path):
+def test_rejects_missing_and_truncated_data(checkpoint, tmp_path):
     path = copy(checkpoint, tmp_path)
     data = path.with_name(f"{path.name}.data-00000-of-00001")
     data.write_bytes(data.read_bytes()[:-3000])
@@ -135,7 +135,7 @@ def test_missing_and_truncated_data_are_reported(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("place", [0, 3, 40, -1, -60])
-def test_damaged_index_is_reported(checkpoint, tmp_path, place):
+def test_rejects_a_damaged_index(checkpoint, tmp_path, place):
     path = copy(checkpoint, tmp_path)
     index = tensor_bundle.index_file(path)
     content = bytearray(index.read_bytes())
@@ -145,7 +145,7 @@ def test_damaged_index_is_reported(checkpoint, tmp_path, place):
         reading.read(path, [])
 
 
-def test_truncated_index_is_reported(checkpoint, tmp_path):
+def test_rejects_a_truncated_index(checkpoint, tmp_path):
     path = copy(checkpoint, tmp_path)
     index = tensor_bundle.index_file(path)
     index.write_bytes(index.read_bytes()[:30])
@@ -159,13 +159,13 @@ def test_truncated_index_is_reported(checkpoint, tmp_path):
         (b"\x08\x01\x28\x04\x12\x04\x12\x02\x08\x02", r"shape \(2,\) has 4 bytes"),
         (b"\x08\x01\x28\x04\x12\x0d\x12\x0b\x08" + b"\xff" * 9 + b"\x01", "damaged"),
         (b"\x08\x01\x28\x04\x10\x05", "damaged"),  # a shape that is a number
-        (b"\x08\x01\x0b", "damaged"),  # a group, which has long been abolished
+        (b"\x08\x01\x0b", "damaged"),  # a group, a deprecated wire type
         (b"\x08\x01\x12\x7f", "truncated"),
         (b"\x08\x01\x28", "truncated"),
         (b"\x08\x01\x28\x04\x18\x63", r"data-00099-of-00001 is missing"),
     ],
 )
-def test_forged_entries_are_reported(tmp_path, entry, reason):
+def test_rejects_forged_entries(tmp_path, entry, reason):
     path = tmp_path / "x"
     path.with_name("x.data-00000-of-00001").write_bytes(bytes(4))
     rows = b"\0\0\2\x08\x01" + b"\0\1" + bytes([len(entry)]) + b"a" + entry
@@ -179,13 +179,13 @@ def test_forged_entries_are_reported(tmp_path, entry, reason):
 
 
 def block(rows, kind=b"\0"):
-    """Ends a block as LevelDB does: no restarts, no compression, the checksum."""
+    """Appends the end of a LevelDB block: no restarts, no compression, a checksum."""
     content = rows + bytes(4) + kind
     crc = tensor_bundle._masked_crc32c(content)
     return content + crc.to_bytes(4, "little")
 
 
-def test_compressed_index_is_reported(tmp_path):
+def test_rejects_a_compressed_index(tmp_path):
     first = block(b"", b"\1")
     footer = bytes([0, 0, 0, len(first) - 5]) + bytes(36)
     content = first + footer + bytes.fromhex("57fb808b247547db")
@@ -194,7 +194,7 @@ def test_compressed_index_is_reported(tmp_path):
         reading.read(tmp_path / "x", [])
 
 
-def test_index_that_repeats_a_block_is_reported(tmp_path):
+def test_rejects_an_index_that_repeats_a_block(tmp_path):
     rows = block(b"\0\1\1ab" * 200)
     pointer = bytes([0]) + tensor_varint(len(rows) - 5)
     names = b"".join(
@@ -208,8 +208,8 @@ def test_index_that_repeats_a_block_is_reported(tmp_path):
         reading.read(tmp_path / "x", [])
 
 
-def test_names_that_share_a_long_beginning_take_no_memory(tmp_path):
-    """50 kB that would be 150 MB of names."""
+def test_rejects_an_index_whose_shared_prefixes_expand_too_much(tmp_path):
+    """An index of 50 kB would expand to 150 MB of names."""
     size = tensor_varint(10_000)
     rows = block(b"\0" + size + b"\0" + b"a" * 10_000 + 15_000 * (size + b"\0\0"))
     length = len(rows) - 5
@@ -222,13 +222,13 @@ def test_names_that_share_a_long_beginning_take_no_memory(tmp_path):
     meta = b"\0\0" + start + bytes([len(second) - 5])
     footer = meta + bytes(40 - len(meta)) + bytes.fromhex("57fb808b247547db")
     tensor_bundle.index_file(tmp_path / "x").write_bytes(rows + second + footer)
-    with pytest.raises(ValueError, match="index unpacks to far more than its size"):
+    with pytest.raises(ValueError, match="index expands to far more than its size"):
         reading.read(tmp_path / "x", [])
 
 
-def test_checkpoints_of_objects_are_reported(tmp_path):
+def test_rejects_object_based_checkpoints(tmp_path):
     tf.train.Checkpoint(a=tf.Variable([1.0])).save(tmp_path / "net")
-    with pytest.raises(ValueError, match="checkpoint of objects, .* save the model"):
+    with pytest.raises(ValueError, match="object-based checkpoint .* save the model"):
         reading.read(tmp_path, [])
 
 
@@ -236,11 +236,11 @@ def tensor_varint(number):
     return bytes([number & 0x7F | 0x80, number >> 7])
 
 
-# Archives.
+# Tar archives.
 
 
 def archive(path, members, mode="w:gz"):
-    """Writes (name, content or TarInfo) pairs."""
+    """Writes a tar archive of (name, content or TarInfo) pairs."""
     with tarfile.open(path, mode) as tar:
         for name, content in members:
             info = content
@@ -260,7 +260,7 @@ def members(checkpoint, folder="efficientnet-b0/"):
 
 @pytest.mark.parametrize("mode", ["w:gz", "w"])
 @pytest.mark.parametrize("folder", ["efficientnet-b0/", "", "../../", "/root/"])
-def test_archive_of_a_checkpoint_is_read(checkpoint, values, tmp_path, mode, folder):
+def test_reads_an_archive_of_a_checkpoint(checkpoint, values, tmp_path, mode, folder):
     path = archive(tmp_path / "net.tar", members(checkpoint, folder), mode)
     before = sorted(tmp_path.parent.rglob("*"))
     expected = {name: values[name + AVERAGE] for name in VARIABLES}
@@ -269,7 +269,7 @@ def test_archive_of_a_checkpoint_is_read(checkpoint, values, tmp_path, mode, fol
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_archive_with_links_is_refused(checkpoint, tmp_path, kind):
+def test_rejects_an_archive_with_links(checkpoint, tmp_path, kind):
     link = tarfile.TarInfo("model.ckpt.index")
     link.type, link.linkname = kind, "/etc/passwd"
     path = archive(tmp_path / "net.tar.gz", [("", link), *members(checkpoint)])
@@ -277,34 +277,34 @@ def test_archive_with_links_is_refused(checkpoint, tmp_path, kind):
         reading.read(path, [])
 
 
-def test_archive_of_two_checkpoints_is_refused(checkpoint, tmp_path):
+def test_rejects_an_archive_of_two_checkpoints(checkpoint, tmp_path):
     twice = [*members(checkpoint, "a/"), *members(checkpoint, "b/")]
     path = archive(tmp_path / "net.tar.gz", twice)
     with pytest.raises(ValueError, match="one checkpoint, not 'a/check.*'b/check"):
         reading.read(path, [])
 
 
-def test_archive_of_other_things_is_reported(tmp_path):
+def test_rejects_an_archive_without_a_checkpoint(tmp_path):
     path = archive(tmp_path / "net.tar.gz", [("readme.txt", b"hello")])
     with pytest.raises(ValueError, match=r"no TensorFlow checkpoint, no file \*.index"):
         reading.read(path, [])
 
 
-def test_archive_that_explodes_is_refused(tmp_path):
+def test_rejects_an_archive_that_expands_too_much(tmp_path):
     path = archive(tmp_path / "net.tar.gz", [("a", bytes(70 << 20))])
     assert path.stat().st_size < 100_000
-    with pytest.raises(ValueError, match="unpacks to far more than its size"):
+    with pytest.raises(ValueError, match="expands to far more than its size"):
         reading.read(path, [])
 
 
-def test_archive_of_very_many_files_is_refused(tmp_path, monkeypatch):
+def test_rejects_an_archive_of_too_many_files(tmp_path, monkeypatch):
     monkeypatch.setattr(tf_checkpoint, "_MAX_MEMBERS", 3)
     path = archive(tmp_path / "net.tar", [(str(i), b"") for i in range(4)], "w")
     with pytest.raises(ValueError, match="more than 3 files"):
         reading.read(path, [])
 
 
-def test_truncated_archive_is_reported(checkpoint, tmp_path):
+def test_rejects_a_truncated_archive(checkpoint, tmp_path):
     path = archive(tmp_path / "net.tar.gz", members(checkpoint))
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match="cannot be read as a TensorFlow checkpoint"):

@@ -9,7 +9,7 @@ from tests.support.weight_files.refusing import refuse
 
 
 def torch_file(path, pickled, layout):
-    """Writes a file of torch around any pickle."""
+    """Writes a torch file that contains a given pickle."""
     if layout == "legacy":
         head = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}]
         start = b"".join(pickle.dumps(part, protocol=2) for part in head)
@@ -21,9 +21,11 @@ def torch_file(path, pickled, layout):
 
 
 TUPLE1, TUPLE2, PUT_0, GET_0 = b"\x85", b"\x86", b"q\0", b"h\0"
-DEEP = b")" + TUPLE1 * 20_000  # hashing or printing it ends the process
-WIDE = b")" + (PUT_0 + GET_0 + TUPLE2) * 60  # holds 2**60 tuples
-HUGE = b"\x8b" + struct.pack("<i", 1_000_000) + b"\x7f" * 1_000_000  # an int
+DEEP = b")" + TUPLE1 * 20_000  # hashing or printing it crashes the process
+WIDE = b")" + (PUT_0 + GET_0 + TUPLE2) * 60  # contains 2**60 tuples
+HUGE = (
+    b"\x8b" + struct.pack("<i", 1_000_000) + b"\x7f" * 1_000_000
+)  # an integer of 8 million bits
 TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n"
 STORAGE = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\x000X\3\0\0\0cpuK\1tQ"
 
@@ -71,13 +73,13 @@ PICKLES = {
 
 @pytest.mark.parametrize("layout", ["legacy", "zip"])
 @pytest.mark.parametrize("case", PICKLES)
-def test_pickles(tmp_path, case, layout):
+def test_rejects_malicious_pickles(tmp_path, case, layout):
     pickled, reason = PICKLES[case]
     refuse(torch_file(tmp_path / "net.pth", b"\x80\x02" + pickled, layout), reason)
 
 
 @pytest.mark.parametrize("layout", ["legacy", "zip"])
-def test_endless_pickle(tmp_path, monkeypatch, layout):
+def test_limits_the_number_of_steps(tmp_path, monkeypatch, layout):
     monkeypatch.setattr(unpickle, "MAX_STEPS", 1000)
     path = torch_file(tmp_path / "net.pth", b"\x80\x02" + b"}" * 1000 + b".", layout)
     refuse(path, "takes more than 1000 steps")
