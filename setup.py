@@ -51,7 +51,7 @@ EXTRAS = {
     "export": [
         "absl-py",
         "ai-edge-litert",
-        "ai-edge-quantizer>=0.10",
+        "litert-quantizer>=0.11",
         "matplotlib",
         "pillow",
         "tqdm",

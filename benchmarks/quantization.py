@@ -3,7 +3,7 @@
 python -m benchmarks.quantization [--model=EfficientNetLite0] [--weights=imagenet]
     [--photos=examples/photos] [--crops=10] [--formats=...] [--output_dir=DIR]
 
-Beside them, the int8 files that TensorFlow's converter and ai-edge-quantizer make of
+Beside them, the int8 files that TensorFlow's converter and litert-quantizer make of
 the same network and images by themselves, the latter from our file in float32.
 
 The formats are calibrated on crops of eight photos that come with scikit-image,
@@ -20,7 +20,7 @@ import importlib.util
 import tempfile
 from pathlib import Path
 
-import ai_edge_quantizer
+import litert_quantizer
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -143,7 +143,7 @@ def write_peers(
     images = read_all(calibration, spec)[1]
     files = {
         "TFLiteConverter": folder / "converter.tflite",
-        "ai-edge-quantizer": folder / "quantizer.tflite",
+        "litert-quantizer": folder / "quantizer.tflite",
     }
     converter = tf.lite.TFLiteConverter.from_keras_model(loaded.runner.model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -152,14 +152,14 @@ def write_peers(
     converter.inference_input_type = converter.inference_output_type = tf.uint8
     with quiet_stderr():
         files["TFLiteConverter"].write_bytes(converter.convert())
-    quantizer = ai_edge_quantizer.Quantizer(
-        str(float32), ai_edge_quantizer.recipe.static_wi8_ai8()
+    quantizer = litert_quantizer.Quantizer(
+        str(float32), litert_quantizer.recipe.static_wi8_ai8()
     )
     samples = [{"images": image[None]} for image in images]
     with quiet_stderr():  # progress bars and a report
         ranges = quantizer.calibrate({"serving_default": samples})
         content = quantizer.quantize(ranges).quantized_model
-    files["ai-edge-quantizer"].write_bytes(bytes(content))
+    files["litert-quantizer"].write_bytes(bytes(content))
     return files
 
 

@@ -1,6 +1,6 @@
 """TFLite with integers of 8 and 16 bits.
 
-All begin with the file in float32, whose constants and tensors ai-edge-quantizer
+All begin with the file in float32, whose constants and tensors litert-quantizer
 replaces. What it is told about them is decided here.
 """
 
@@ -71,9 +71,9 @@ def apply_recipe(content: bytes, recipe: Recipe, ranges: Ranges | None = None) -
         The quantised network.
 
     Raises:
-        ImportError: ai-edge-quantizer is not installed.
+        ImportError: litert-quantizer is not installed.
     """
-    quantizer = require_package("ai_edge_quantizer", "export").Quantizer(
+    quantizer = require_package("litert_quantizer", "export").Quantizer(
         content, recipe
     )
     known = None
