@@ -15,6 +15,7 @@ from . import run_checks
 from .config import TrainConfig
 from .data import dataset_info, run_source
 from .data.sources.base import check_minival
+from .data.sources.tfds import is_prepared
 from .engine import distribution, model, phases
 from .engine.cluster import tf_config
 from .memory import (
@@ -154,7 +155,7 @@ def count_images(config: TrainConfig) -> Counts:
     if not _is_here(config):
         if known is None:
             raise ValueError(
-                "`data` must be on this machine to be counted; a run fetches it. "
+                "`data` must be on this machine to be counted. "
                 f"Received: data={config.data!r}, data_dir={config.data_dir!r}"
             )
         splits = known.splits
@@ -180,14 +181,11 @@ def _is_here(config: TrainConfig) -> bool:
     if kind != "tfds":
         return True
     try:
-        import tensorflow_datasets
-
-        builder = tensorflow_datasets.builder(name, data_dir=config.data_dir)
-        return bool(builder.is_prepared())
-    except (ImportError, OSError):
+        return is_prepared(name, config.data_dir)
+    except ImportError:
         return False
     except ValueError:
-        return True  # TFDS does not have it, which opening it tells best
+        return True  # opening it raises an error that explains more
 
 
 def _describe_phase(phase: phases.Phase) -> str:

@@ -58,11 +58,12 @@ def find(data: str) -> DataSet | None:
     """Returns the data set that `TrainConfig.data` names, if it is in these tables.
 
     Args:
-        data: Source such as "tfds:cifar10"; a version after a second colon is ignored.
+        data: Source such as "tfds:cifar10". A version after a second colon and the
+            suffix "+download" are ignored.
 
     Example:
         >>> find("tfds:cifar100:3.0.2").classes
         100
     """
-    name = ":".join(data.split(":")[:2])
+    name = ":".join(data.removesuffix("+download").split(":")[:2])
     return next((d for d in (IMAGENET, *TRANSFER.values()) if d.data == name), None)

@@ -19,7 +19,7 @@ KINDS = {
     "fashion_mnist": "fashion_mnist",
     "idx": "idx:DIR",
     "folder": "folder:DIR",
-    "tfds": "tfds:NAME[:VERSION]",
+    "tfds": "tfds:NAME[:VERSION][+download]",
     "tfrecord": "tfrecord:GLOB",
 }
 

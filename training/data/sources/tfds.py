@@ -7,7 +7,9 @@ from typing import Any
 from .base import Source, Split, with_validation
 from .records import Layout, UnlabelledError, array_record_split, record_split
 
-# Split here -> what data sets call it, in order of preference.
+DOWNLOAD = "+download"  # suffix of a name: TFDS may download the data set
+
+# Our split -> its names in TFDS, in order of preference.
 _SPELLINGS = {
     "train": ("train",),
     "validation": ("validation", "val", "dev"),
@@ -16,22 +18,23 @@ _SPELLINGS = {
 
 
 def tfds(name: str, data_dir: str | None = None) -> Source:
-    """Opens a data set of TensorFlow Datasets, and fetches it first where needed.
+    """Opens a data set of TensorFlow Datasets.
 
     Its files are read directly, by position; images stay encoded.
 
     Args:
-        name: "NAME", "NAME:VERSION" or "NAME/CONFIG:VERSION".
+        name: "NAME", "NAME:VERSION" or "NAME/CONFIG:VERSION". With the suffix
+            "+download", a data set that is not prepared is downloaded first.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
 
     Returns:
-        The source. In class names "_" stands for a slash. Without a validation split
-        a tenth of each training class is held out by a fixed rule; a split without
-        labels is left out.
+        The source. "_" replaces slashes in class names. If there is no validation
+        split, a fixed rule holds out a tenth of each training class. Splits without
+        labels are left out.
 
     Raises:
-        ValueError: TFDS does not have it or cannot fetch it, or it is no set of
-            images with one label each.
+        ValueError: The data set is unknown, not prepared or cannot be downloaded, or
+            is not one of images with one label each.
         ImportError: tensorflow-datasets is not installed.
     """
     builder = _open_builder(name, data_dir)
@@ -55,7 +58,35 @@ def tfds(name: str, data_dir: str | None = None) -> Source:
     return Source(class_names, with_validation(splits))
 
 
+def is_prepared(name: str, data_dir: str | None = None) -> bool:
+    """Returns whether a data set can be opened without downloading it.
+
+    Args:
+        name: Name of the data set, as for `tfds`.
+        data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
+
+    Raises:
+        ValueError: TFDS does not have the data set.
+        ImportError: tensorflow-datasets is not installed.
+    """
+    return bool(_find_builder(name, data_dir).is_prepared())
+
+
 def _open_builder(name: str, data_dir: str | None) -> Any:
+    """Returns the builder of a data set that is prepared."""
+    builder = _find_builder(name, data_dir)
+    if builder.is_prepared():
+        return builder
+    if not name.endswith(DOWNLOAD):
+        raise ValueError(_how_to_prepare(builder, name, data_dir))
+    try:
+        builder.download_and_prepare()
+    except (AssertionError, OSError) as error:
+        raise _unavailable(name, data_dir, error) from error
+    return builder
+
+
+def _find_builder(name: str, data_dir: str | None) -> Any:
     try:
         import tensorflow_datasets as datasets
     except ImportError as error:
@@ -64,16 +95,33 @@ def _open_builder(name: str, data_dir: str | None) -> Any:
             "pip install 'efficientnet-keras[tfds]'"
         ) from error
     try:
-        builder = datasets.builder(name, data_dir=data_dir)
-        if not builder.is_prepared():
-            builder.download_and_prepare()
+        return datasets.builder(name.removesuffix(DOWNLOAD), data_dir=data_dir)
     except (datasets.core.DatasetNotFoundError, AssertionError, OSError) as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
-            "`data` must name a data set that TFDS has or can fetch. "
-            f"Received: data='tfds:{name}', data_dir={data_dir!r} ({told[0]})"
-        ) from error
-    return builder
+        raise _unavailable(name, data_dir, error) from error
+
+
+def _unavailable(name: str, data_dir: str | None, error: Exception) -> ValueError:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return ValueError(
+        "`data` must name a data set that TFDS has or can download. "
+        f"Received: data='tfds:{name}', data_dir={data_dir!r} ({reason[0]})"
+    )
+
+
+def _how_to_prepare(builder: Any, name: str, data_dir: str | None) -> str:
+    """Returns the error text about a data set that is not prepared."""
+    size = int(builder.info.download_size or 0)
+    download = f"{size / 1e9:,.1f} GB" if size else "of unknown size"
+    option = f" --data_dir={data_dir}" if data_dir else ""
+    by_hand = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
+    if by_hand:
+        by_hand = f" Some files must be downloaded by hand first: {by_hand}"
+    return (
+        f"`data` must be prepared before it is used (a download, {download}). Run "
+        f"`tfds build {name}{option}`, or allow the download with "
+        f"data='tfds:{name}{DOWNLOAD}'.{by_hand} "
+        f"Received: data='tfds:{name}', data_dir={data_dir!r}"
+    )
 
 
 def _features(builder: Any, name: str) -> tuple[str, str]:

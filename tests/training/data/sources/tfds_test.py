@@ -29,6 +29,15 @@ def cache(tmp_path, monkeypatch):
 
 def prepare(tfds, data_dir, file_format, *, parts, test_labels=True):
     """Writes a data set of photos as TFDS does; returns the photos by split."""
+    builder, photos = make_builder(
+        tfds, data_dir, file_format, parts=parts, test_labels=test_labels
+    )
+    builder.download_and_prepare()
+    return photos
+
+
+def make_builder(tfds, data_dir, file_format, *, parts, test_labels=True):
+    """Returns the builder of a data set of photos, and the photos by split."""
     photos = {
         part: [FILES[(i + shift) % len(FILES)] for i in range(count)]
         for shift, (part, count) in enumerate(parts.items())
@@ -60,9 +69,7 @@ def prepare(tfds, data_dir, file_format, *, parts, test_labels=True):
                 label = -1 if part == "test" and not test_labels else i % 3
                 yield i, {"image": photo, "label": label, "file_name": photo.name}
 
-    builder = Photos(data_dir=data_dir, file_format=file_format)
-    builder.download_and_prepare()
-    return photos
+    return Photos(data_dir=data_dir, file_format=file_format), photos
 
 
 def read_all(split):
@@ -103,13 +110,40 @@ def test_what_is_missing_is_held_out_and_unlabelled_images_left_out(tfds, tmp_pa
 
 
 def test_unknown_data_sets_are_named(tfds, tmp_path):
-    with pytest.raises(ValueError, match="TFDS has or can fetch.*data='tfds:our_pho"):
+    with pytest.raises(ValueError, match="TFDS has or can down.*data='tfds:our_pho"):
         sources.load("tfds:our_photoz", data_dir=str(tmp_path))
     prepare(tfds, tmp_path, "tfrecord", parts={"train": 6})
     with pytest.raises(
         ValueError, match="TFDS has or can .*data='tfds:our_photos:9.9.9"
     ):
         sources.load("tfds:our_photos:9.9.9", data_dir=str(tmp_path))
+
+
+def test_downloads_only_on_request(tfds, tmp_path, monkeypatch):
+    builder, _ = make_builder(tfds, tmp_path, "tfrecord", parts={"train": 12})
+    calls = []
+    monkeypatch.setattr(
+        tfds, "builder", lambda name, data_dir: calls.append(name) or builder
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"must be prepared .*`tfds build our_photos --data_dir=.*, or allow the "
+        r"download with data='tfds:our_photos\+download'. Received: ",
+    ):
+        sources.load("tfds:our_photos", data_dir=str(tmp_path))
+    assert not builder.is_prepared()
+    source = sources.load("tfds:our_photos+download", data_dir=str(tmp_path))
+    assert builder.is_prepared()
+    again = sources.load("tfds:our_photos", data_dir=str(tmp_path))
+    assert len(again.split("train")) == len(source.split("train")) == 9
+    assert calls == ["our_photos"] * 3
+
+
+def test_names_the_files_to_download_by_hand(tfds, tmp_path):
+    # Source: TFDS's builder of ImageNet, and its recorded size, 155.84 GiB.
+    with pytest.raises(ValueError, match="by hand first: .*ILSVRC2012_img_train.tar"):
+        sources.load("tfds:imagenet2012", data_dir=str(tmp_path))
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_data_set_without_labels_is_refused(tfds, tmp_path):
