@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from keras_efficientnet.common.cli.missing_packages import explain_missing_packages
+
 if TYPE_CHECKING:
     from .api import export_model as export_model
     from .verify import VerificationError as VerificationError
+
+explain_missing_packages()
 
 __all__ = ["VerificationError", "export_model"]
 

@@ -6,6 +6,9 @@ try:
     _startup.hide_startup_lines()  # before Keras imports TensorFlow
     import keras as _keras  # noqa: F401
 except ModuleNotFoundError as error:
+    from .common.cli import missing_packages as _missing_packages
+
+    _missing_packages.end_program(error)
     raise ImportError(
         "Keras must have a backend: install tensorflow, or install jax or torch and "
         f"set KERAS_BACKEND to its name. Received: {error}"

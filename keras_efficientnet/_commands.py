@@ -1,51 +1,47 @@
-"""The installed commands: each starts a program, or says what to install for it."""
+"""Entry points of the installed commands."""
 
 from __future__ import annotations
 
 import importlib
 
-from .common.cli import console
-from .common.cli.exit_codes import ExitCode, end
+from .common.cli import console, missing_packages
 
 
-def _run(program: str, extra: str) -> None:
+def _run(program: str) -> None:
     """Runs `run()` of a module that the wheel puts into this package."""
     console.prepare_streams()
     try:
         importlib.import_module(f"keras_efficientnet.{program}").run()
     except ModuleNotFoundError as error:
-        end(
-            ExitCode.WRONG_INPUT,
-            f"Error: {error.name} must be installed: "
-            f"pip install 'efficientnet-keras[cpu,{extra}]', or gpu or tpu for cpu.",
-        )
+        missing_packages.end_program(error, program.split(".")[0])
+        raise
 
 
 def train() -> None:
     """Starts efficientnet-train."""
-    _run("training.main", "train")
+    _run("training.main")
 
 
 def evaluate() -> None:
     """Starts efficientnet-evaluate."""
-    _run("training.evaluate", "train")
+    _run("training.evaluate")
 
 
 def pseudo_label() -> None:
     """Starts efficientnet-pseudo-label."""
-    _run("training.pseudo_label", "train")
+    _run("training.pseudo_label")
 
 
 def export() -> None:
     """Starts efficientnet-export."""
-    _run("export.main", "export")
+    _run("export.main")
 
 
 def predict() -> None:
     """Starts efficientnet-predict."""
-    _run("export.predict", "export")
+    _run("export.predict")
 
 
 def study() -> None:
     """Starts efficientnet-study."""
-    _run("research.main", "train,export,research")
+    _run("research.main")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from keras_efficientnet.common.cli import console, help_text
+from keras_efficientnet.common.cli import console, help_text, missing_packages
 from keras_efficientnet.common.cli.exit_codes import ExitCode
 
 from .options import define_flags, read_flags
@@ -42,13 +42,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _run_study(argv)
     except ModuleNotFoundError as error:
-        extras = "cpu,train,export,research"
-        print(
-            f"Error: {error.name} must be installed: "
-            f"pip install 'efficientnet-keras[{extras}]', or gpu or tpu for cpu.",
-            file=sys.stderr,
-        )
-        return ExitCode.WRONG_INPUT
+        missing_packages.end_program(error, "research")
+        raise
     except (ValueError, OSError, ImportError, flags.Error) as error:
         console.report(f"Error: {error}")
         return ExitCode.WRONG_INPUT

@@ -3,4 +3,7 @@
 Start with `config.TrainConfig`, `engine.trainer.train` and `evaluate.evaluate`.
 """
 
-import keras_efficientnet as _keras_efficientnet  # noqa: F401  # before TensorFlow
+# Imports keras_efficientnet before TensorFlow, whose start-up lines that hides.
+from keras_efficientnet.common.cli.missing_packages import explain_missing_packages
+
+explain_missing_packages()

@@ -73,9 +73,7 @@ def apply_recipe(content: bytes, recipe: Recipe, ranges: Ranges | None = None) -
     Raises:
         ImportError: litert-quantizer is not installed.
     """
-    quantizer = require_package("litert_quantizer", "export").Quantizer(
-        content, recipe
-    )
+    quantizer = require_package("litert_quantizer", "export").Quantizer(content, recipe)
     known = None
     if ranges is not None:
         known = {
