@@ -5,6 +5,7 @@ wheel installs them inside `keras_efficientnet`, because names as generic as the
 would clash with modules of the people who install it.
 """
 
+import os
 import pathlib
 import re
 
@@ -21,6 +22,38 @@ version = re.search(
     (HERE / "keras_efficientnet" / "__init__.py").read_text(),
     re.MULTILINE,
 )[1]
+
+# Address of the repository, from the environment of the release. GitHub's runners set
+# the first two variables.
+github = [os.environ.get(f"GITHUB_{name}") for name in ("SERVER_URL", "REPOSITORY")]
+repository = os.environ.get("REPOSITORY_URL") or (
+    "/".join(github) if all(github) else ""
+)
+
+
+def absolute_links(text):
+    """Returns a README whose links and pictures work outside the repository.
+
+    They lead to the tag of the release. If the address of the repository is unknown,
+    links become plain text and pictures are left out.
+    """
+
+    def replace(match):
+        is_picture, words, target = match.groups()
+        if re.match(r"[a-z]+:", target):
+            return match[0]
+        if not repository:
+            return "" if is_picture else words
+        if target.startswith("#"):
+            target = f"README.md{target}"
+        kind = "raw" if is_picture else "blob"
+        return f"{is_picture}[{words}]({repository}/{kind}/v{version}/{target})"
+
+    parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
+    link = re.compile(r"(!?)\[([^]]*)\]\(([^)\s]+)\)")
+    parts[::2] = [link.sub(replace, part) for part in parts[::2]]
+    return "".join(parts)
+
 
 packages = find_packages(include=["keras_efficientnet", "keras_efficientnet.*"])
 package_dir = {}
@@ -101,8 +134,19 @@ setup(
     name="efficientnet-keras",
     version=version,
     description="EfficientNet for Keras 3: models, weights, training and export",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description=absolute_links((HERE / "README.md").read_text(encoding="utf-8")),
     long_description_content_type="text/markdown",
+    author="The keras_efficientnet authors",
+    url=repository or None,
+    project_urls={
+        "Changelog": f"{repository}/blob/v{version}/CHANGELOG.md",
+        "Documentation": f"{repository}/tree/v{version}/docs",
+        "Issues": f"{repository}/issues",
+    }
+    if repository
+    else {},
+    keywords="efficientnet efficientnet-lite keras tensorflow tflite litert onnx jax "
+    "pytorch imagenet image-classification transfer-learning quantization",
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=packages,
@@ -126,10 +170,13 @@ setup(
         ]
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
         "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
         "Typing :: Typed",
     ],
 )

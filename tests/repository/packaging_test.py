@@ -1,11 +1,13 @@
 """The wheel, used from an empty folder; `wheel_test.py` installs what it declares."""
 
 import email
+import re
 import subprocess
 import sys
 import zipfile
 
 import pytest
+from build.util import project_wheel_metadata
 
 import keras_efficientnet
 from tests.support import built
@@ -99,6 +101,50 @@ def test_commands_say_what_to_install(site, tmp_path):
     assert "Error: ml_collections must be installed" in done.stderr
     assert "pip install 'efficientnet-keras[cpu,train]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Returns a function: address of the repository -> metadata of the wheel."""
+    source = built.copy_source(tmp_path)
+
+    def build(address):
+        for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("REPOSITORY_URL", address)
+        return project_wheel_metadata(source, isolated=False)
+
+    return build
+
+
+def test_links_of_the_published_readme_lead_to_the_release(published):
+    address = "https://example.org/owner/name"
+    found = published(address)
+    tag = f"v{keras_efficientnet.__version__}"
+    written = LINK.findall((built.ROOT / "README.md").read_text())
+    shown = LINK.findall(found.get_payload())
+    assert len(shown) == len(written)
+    for before, after in zip(written, shown, strict=True):
+        kind = "raw" if before.endswith((".jpg", ".png")) else "blob"
+        path = f"README.md{before}" if before.startswith("#") else before
+        is_absolute = before.startswith("http")
+        assert after == (before if is_absolute else f"{address}/{kind}/{tag}/{path}")
+    assert f"Changelog, {address}/blob/{tag}/CHANGELOG.md" in (
+        found.get_all("Project-URL")
+    )
+    assert found["Home-page"] == address
+
+
+def test_without_an_address_no_link_of_the_readme_is_broken(published):
+    found = published("")
+    links = LINK.findall(found.get_payload())
+    assert all(link.startswith("https://") for link in links)
+    assert "Project-URL" not in found
+    for field in ("Author", "Keywords", "Summary", "License"):
+        assert found[field]
 
 
 def test_declared_dependencies_of_the_library_are_few(metadata):
