@@ -1,31 +1,23 @@
-# make quickstart: train, verify, export and classify, from nothing but Python and make.
-# make test:       set up and run the tests.
+# Needs Python 3.11 or later and make; everything else is installed into .venv.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/digits
 QUIET := --quiet --disable-pip-version-check
-# Two processes, however many cores: each takes up to 5 GB in the largest networks.
+# Two processes on any number of cores: the largest networks take 5 GB in each.
 PARALLEL := --numprocesses=2 --dist=worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test test-all test-bazel test-wheel test-backends test-addons test-oracles docs lint format clean
 
+# Prints each target with the text after ## in its line.
 help:
-	@sed -n 's/^# //p' Makefile
-	@echo "make test-all:   the slow tests too."
-	@echo "make test-wheel: install what is published into an empty environment, use it."
-	@echo "make test-backends: the library on JAX and PyTorch, without TensorFlow."
-	@echo "make test-addons:   the library on Keras 2.15 with TensorFlow Addons."
-	@echo "make test-bazel: build all with Bazel, run the fast tests."
-	@echo "make docs:       build the site of the guides into site/."
-	@echo "make test-oracles: loaded weights against the projects they come from."
-	@echo "make lint:       ruff and mypy.    make format: ruff."
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
-# The stamps make a second run start at once: they are older than setup.py only
-# when the requirements may have changed.
+# A stamp marks a finished installation, so that the next call starts at once. It is
+# outdated when setup.py, with the requirements, changes.
 $(VENV)/.run: setup.py
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python must be 3.11 or later. Received: " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -42,23 +34,23 @@ PHOTOS = $(SITE)/skimage/data/chelsea.png $(SITE)/skimage/data/coffee.png \
 	$(SITE)/matplotlib/mpl-data/sample_data/grace_hopper.jpg \
 	examples/photos/panda.jpg examples/photos/koala.jpg examples/photos/jaguar.jpg
 
-quickstart: $(VENV)/.run
+quickstart: $(VENV)/.run ## train, verify, export and classify photos
 	$(BIN)/python -m training.main --config=training/configs/digits.py --workdir=$(RUN)
 	$(BIN)/python -m export.main --model=$(RUN) --formats=saved_model,tflite,tflite_int8
 	$(BIN)/python -m export.predict EfficientNetLite0 --weights=imagenet $(PHOTOS)
 	@echo "The run is in $(RUN); begin with $(RUN)/report.md."
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev ## run the tests that are not slow
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
-test-all: $(VENV)/.dev
+test-all: $(VENV)/.dev ## run all tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
-test-wheel: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/repository/wheel_test.py
+test-wheel: $(VENV)/.dev ## install the wheel and each extra into empty environments, and use them
+	$(BIN)/python -m pytest tests/repository/wheel_test.py tests/repository/extras_test.py
 
-# PyTorch comes without CUDA where its own index can be reached. XLA optimises less:
-# that compiles in half the time.
+# PyTorch's own index, if it can be reached, has builds without CUDA. With less
+# optimisation, XLA compiles in half the time.
 .venv-backends/.run: setup.py
 	$(PYTHON) -m venv .venv-backends
 	.venv-backends/bin/python -m pip install $(QUIET) --no-deps --retries=1 --timeout=20 \
@@ -72,7 +64,7 @@ BACKEND_TESTS = tests/benchmarks/gpu_test.py $(addprefix tests/keras_efficientne
 	saving_test.py transfer_test.py weights/load_test.py)
 
 test-backends: export XLA_FLAGS = --xla_backend_optimization_level=0
-test-backends: .venv-backends/.run
+test-backends: .venv-backends/.run ## test the library on JAX and PyTorch, without TensorFlow
 	KERAS_BACKEND=torch .venv-backends/bin/python -m pytest -m "not slow" $(BACKEND_TESTS)
 	KERAS_BACKEND=jax .venv-backends/bin/python -m pytest -m "not slow" $(BACKEND_TESTS)
 
@@ -81,18 +73,19 @@ test-backends: .venv-backends/.run
 	.venv-addons/bin/python -m pip install $(QUIET) -e ".[addons]" pytest
 	@touch $@
 
-test-addons: .venv-addons/.run
+test-addons: .venv-addons/.run ## test the library on Keras 2.15 with TensorFlow Addons
 	.venv-addons/bin/python -m pytest -m "not slow" tests/addons tests/keras_efficientnet/backends_test.py
 
-# Bazel takes the first python on PATH, with its packages.
+# Bazel uses the first python on PATH and its packages.
 test-bazel: export PATH := $(CURDIR)/$(BIN):$(PATH)
-test-bazel: $(VENV)/.dev
+test-bazel: $(VENV)/.dev ## build everything with Bazel and run the fast tests
 	.ci/bazel build //...
 	.ci/bazel test --config=fast //...
 
-docs: $(VENV)/.dev
+docs: $(VENV)/.dev ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-# The projects that weight files come from: 5 GB, so in an environment of their own.
+
+# The projects that publish weight files take 5 GB, hence a separate environment.
 ORACLES := .venv-oracles
 PEERS := torch torchvision timm geffnet efficientnet-pytorch transformers efficientnet tf_keras
 
@@ -101,18 +94,18 @@ $(ORACLES)/.peers: setup.py
 	$(ORACLES)/bin/python -m pip install $(QUIET) -e ".[cpu,safetensors]" pytest $(PEERS)
 	@touch $@
 
-# timm comes first: PyTorch's compiler ends a process that TensorFlow's is in already.
-test-oracles: $(ORACLES)/.peers
+# timm is imported first: after TensorFlow, PyTorch's compiler crashes the process.
+test-oracles: $(ORACLES)/.peers ## compare loaded weights with the projects that publish them
 	$(ORACLES)/bin/python -m pytest -p timm -W ignore tests/keras_efficientnet/weights/oracles_test.py
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev
+format: $(VENV)/.dev ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
+clean: ## delete build outputs and caches
 	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache

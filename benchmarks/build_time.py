@@ -1,9 +1,9 @@
-"""Times building B0 to B7 against keras.applications, in one process.
+"""Time to build B0 to B7, against keras.applications, in one process.
 
 python -m benchmarks.build_time [--variants=B0,B7] [--repeats=5]
 
-The two are built in turn, so that a machine whose speed drifts slows both; the
-ratio printed is the median of the pairs' ratios.
+The two are built in turn, so that changes in the machine's speed affect both; the
+printed ratio is the median of the ratios per pair.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import keras_efficientnet
 
 
 def seconds_to_build(factory: Callable[..., keras.Model]) -> float:
-    """Builds once with random weights and returns the wall time in seconds."""
+    """Builds a model with random weights and returns the wall time in seconds."""
     keras.backend.clear_session()
     gc.collect()
     start = time.perf_counter()
@@ -37,16 +37,16 @@ def main() -> None:
     for variant in args.variants.split(","):
         ours = getattr(keras_efficientnet, f"EfficientNet{variant}")
         theirs = getattr(keras.applications, f"EfficientNet{variant}")
-        seconds_to_build(ours), seconds_to_build(theirs)  # warm both up
+        seconds_to_build(ours), seconds_to_build(theirs)  # warm-up
         pairs = [
             (seconds_to_build(ours), seconds_to_build(theirs))
             for _ in range(args.repeats)
         ]
         ratio = statistics.median(a / b for a, b in pairs)
-        mean_a, mean_b = (
+        ours_s, theirs_s = (
             statistics.median(column) for column in zip(*pairs, strict=True)
         )
-        print(f"{variant:<8} {mean_a:8.2f} {mean_b:21.2f} {ratio:6.2f}")
+        print(f"{variant:<8} {ours_s:8.2f} {theirs_s:21.2f} {ratio:6.2f}")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""Images per second on a GPU: our network under JAX, timm's under PyTorch.
+"""Throughput on a GPU: our network under JAX against timm's under PyTorch.
 
 python -m benchmarks.gpu [--networks=b0,b4] [--train_batches=64,128,256]
     [--infer_batches=64,256,1024] [--size=PIXELS] [--seconds=5] [--compiler=inductor]
 
-Both get the same bytes, uint8 images that lie on the device, and normalise them; both
-have dropout and stochastic depth of 0.2, float32 weights, bfloat16 arithmetic, and SGD
-with momentum. Ours is one `jax.jit` of `stateless_call` with donated buffers; timm's is
-`torch.compile`d, channels last, under autocast. Every measurement has a process of its
-own, so that neither holds the other's memory; a batch that does not fit is told.
-Without `--size` a network gets images of its native size.
+Both get the same uint8 images, already on the device, and normalise them. Both use
+dropout and stochastic depth of 0.2, float32 weights, bfloat16 arithmetic, and SGD with
+momentum. Ours is one `jax.jit` of `stateless_call` with donated buffers; timm's is
+`torch.compile`d, channels last, under autocast. Every measurement runs in a process of
+its own, so that neither holds the other's memory; batches that do not fit are reported.
+Without `--size`, each network gets images of its native size.
 
-Floating point operations are two per multiply-add of `plan_cost`, and three times as
-many for a training step. On devices that are not in `PEAKS` the share of the peak is
-left out.
+Floating-point operations are two per multiply-add of `plan_cost`, and three times as
+many for a training step. The share of the peak is omitted on devices that are not in
+`PEAKS`.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ DROP = 0.2
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
 ROUNDS = 5
 
-Step = Callable[[], Any]  # works on one batch and returns once it is done
+Step = Callable[[], Any]  # processes one batch and waits for the result
 
 
 def ours(network: str, task: str, batch: int, size: int, compiler: str) -> Step:
-    """Returns a step of our network; needs JAX as the backend of Keras."""
+    """Returns a step of our network; requires the JAX backend of Keras."""
     del compiler
     import jax
     import keras
@@ -99,7 +99,7 @@ def ours(network: str, task: str, batch: int, size: int, compiler: str) -> Step:
 
 
 def timms(network: str, task: str, batch: int, size: int, compiler: str) -> Step:
-    """Returns a step of timm's network; needs PyTorch and timm."""
+    """Returns a step of timm's network; requires PyTorch and timm."""
     import timm
     import torch
 
@@ -110,7 +110,7 @@ def timms(network: str, task: str, batch: int, size: int, compiler: str) -> Step
     )
     model = model.to(device, memory_format=torch.channels_last).train(task == "train")
     pixels, labels = (torch.from_numpy(a).to(device) for a in examples(batch, size))
-    pixels = pixels.permute(0, 3, 1, 2)  # a view: the bytes stay channels last
+    pixels = pixels.permute(0, 3, 1, 2)  # a view; memory stays channels last
     mean = torch.tensor([123.675, 116.28, 103.53], device=device).view(1, 3, 1, 1)
     deviation = torch.tensor([58.395, 57.12, 57.375], device=device).view(1, 3, 1, 1)
 
@@ -155,7 +155,7 @@ def examples(batch: int, size: int) -> tuple[Any, Any]:
 
 
 def images_per_second(step: Step, batch: int, seconds: float) -> float:
-    """Times a step, after two that compile it; the median of five rounds."""
+    """Returns the median rate of five rounds, after two steps that compile."""
     for _ in range(2):
         step()
     start = time.perf_counter()
@@ -182,12 +182,12 @@ def device_name(contender: str) -> str:
 
 
 def peak_of(device: str) -> float | None:
-    """Returns a device's bfloat16 operations per second, where they are known."""
+    """Returns a device's bfloat16 operations per second, or None if unknown."""
     return next((peak for name, peak in PEAKS.items() if name in device), None)
 
 
 def operations(network: str, task: str, size: int) -> float:
-    """Counts the floating point operations of one image."""
+    """Returns the number of floating-point operations per image."""
     from keras_efficientnet import VARIANTS, plan_cost
     from keras_efficientnet.architecture import find_variant
 
@@ -197,7 +197,7 @@ def operations(network: str, task: str, size: int) -> float:
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:
-    """Measures one job: contender, network, task, batch, size, seconds, compiler."""
+    """Measures a job: contender, network, task, batch, size, seconds, compiler."""
     names = ("network", "task", "batch", "size", "compiler")
     step = CONTENDERS[job["contender"]](**{name: job[name] for name in names})
     rate = images_per_second(step, job["batch"], job["seconds"])
@@ -205,7 +205,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """Measures a job in a new process; a dict with "error" where that fails."""
+    """Measures a job in a new process; returns {"error": ...} if that fails."""
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu", f"--job={json.dumps(job)}"],
@@ -223,7 +223,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def row(job: dict[str, Any], found: dict[str, dict[str, Any]]) -> str:
-    """Returns a line of the table: both rates, both shares of the peak, the ratio."""
+    """Returns a row of the table: rates, shares of the peak, and the ratio."""
     work = operations(job["network"], job["task"], job["size"])
     cells = [f"{job['network']:<4} {job['task']:<5} {job['size']:>4} {job['batch']:>6}"]
     for name in CONTENDERS:
@@ -242,15 +242,17 @@ def main() -> None:
     parser.add_argument("--networks", default="b0,b4")
     parser.add_argument("--train_batches", default="64,128,256")
     parser.add_argument("--infer_batches", default="64,256,1024")
-    parser.add_argument("--size", type=int, default=0, help="pixels; 0: native")
+    parser.add_argument("--size", type=int, default=0, help="pixels; 0: native size")
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--compiler", default="inductor", help="of torch.compile")
+    parser.add_argument(
+        "--compiler", default="inductor", help="backend of torch.compile"
+    )
     parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job:
         print(json.dumps(work(args.job)))
         return
-    os.environ.setdefault("KERAS_BACKEND", "jax")  # which need not be TensorFlow
+    os.environ.setdefault("KERAS_BACKEND", "jax")  # TensorFlow may be missing
     from keras_efficientnet import VARIANTS
     from keras_efficientnet.architecture import find_variant
 

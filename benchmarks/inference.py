@@ -1,25 +1,24 @@
-"""Times one image on one core: our files against Keras', other runtimes and PyTorch.
+"""Latency of one image on one core, against Keras, other runtimes and PyTorch.
 
 python -m benchmarks.inference [--networks=b0,lite0] [--rounds=15] [--runs=10]
     [--conversions=3] [--core=0] [--torch_python=PATH]
 
-Every contender answers the same image in a process of its own, all on the same core,
-in turn: a few runs each, so that a machine whose speed drifts slows all. The ratio
-printed is the median of the rounds' ratios. A run is from an array of pixels to an
-array of probabilities.
+Every contender classifies the same image in a process of its own, all of them on the
+same core. They take turns, a few runs each, so that changes in the machine's speed
+affect all of them; the printed ratio is the median of the ratios per round. A run goes
+from an array of pixels to an array of probabilities.
 
-`keras` is what `model.export(format="litert")` makes of keras.applications' network,
-`torch` is efficientnet-pytorch, eager; there are no Lite networks of these. Conversion
-is timed on our own network, ours and Keras' in turn. PyTorch may be in another
-environment: `--torch_python` is its interpreter. It is left out where it is missing.
+`keras` is the file that `model.export(format="litert")` writes for keras.applications'
+network, `torch` is efficientnet-pytorch in eager mode; neither has Lite networks. The
+conversion is timed on our own network, by our exporter and by Keras in turn. PyTorch
+may live in another environment, whose interpreter is `--torch_python`; without PyTorch,
+it is skipped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import shlex
 import statistics
 import subprocess
 import sys
@@ -29,8 +28,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.workers import Worker
+
 SIZE, CLASSES = 224, 1000
-# Most, ratio of milliseconds: (ours, theirs) -> network -> bar.
+# Highest ratio of milliseconds: (ours, theirs) -> network -> bar.
 BARS = {
     ("float32", "keras"): {"b0": 1.02},
     ("float32", "onnx"): {"b0": 1.05, "lite0": 1.05},
@@ -38,7 +39,7 @@ BARS = {
     ("float32", "torch"): {"b0": 0.4},
     ("int8", "float32"): {"b0": 0.6, "lite0": 0.45},
 }
-CONVERSION_BAR = 0.8  # most, ours to Keras'
+CONVERSION_BAR = 0.8  # highest ratio of our seconds to Keras'
 # Files in the folder that `prepare` fills; PyTorch needs none.
 FILES = {
     "float32": "model_float32.tflite",
@@ -48,11 +49,11 @@ FILES = {
     "openvino": "openvino",
 }
 
-Run = Callable[[], Any]  # answers one image
+Run = Callable[[], Any]  # classifies one image
 
 
 def litert(path: Path) -> Run:
-    """Returns what runs a .tflite file on one thread."""
+    """Returns a run of a .tflite file on one thread."""
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
@@ -71,18 +72,19 @@ def litert(path: Path) -> Run:
 
 
 def other_runtime(path: Path) -> Run:
-    """Returns what runs an ONNX file, or OpenVINO's folder, on one thread."""
+    """Returns a run of an ONNX file or an OpenVINO folder on one thread."""
     import numpy as np
 
     from export.runtimes.onnx import OnnxRunner, OpenVinoRunner
 
     runner = (OpenVinoRunner if path.is_dir() else OnnxRunner)(path)
-    pixels = np.full((1, *runner.input_shape), 99, np.float32)
+    shape = [SIZE if side is None else side for side in runner.input_shape]
+    pixels = np.full((1, *shape), 99, np.float32)
     return lambda: runner(pixels)
 
 
 def torch(path: Path) -> Run:
-    """Returns what runs efficientnet-pytorch's B0, as fast as eager mode goes."""
+    """Returns a run of efficientnet-pytorch's B0, tuned for eager mode."""
     import efficientnet_pytorch
     import torch
 
@@ -111,7 +113,7 @@ OPENERS: dict[str, Callable[[Path], Run]] = {
 
 
 def work(name: str, folder: Path) -> None:
-    """Answers on request: reads numbers of runs from stdin, writes milliseconds."""
+    """Runs a contender: reads numbers of runs from stdin, writes milliseconds."""
     run = OPENERS[name](folder / FILES.get(name, ""))
     for line in sys.stdin:
         start = time.perf_counter()
@@ -120,49 +122,22 @@ def work(name: str, folder: Path) -> None:
         print(json.dumps(1000 * (time.perf_counter() - start) / int(line)), flush=True)
 
 
-class Worker:
-    """A contender's process, on one core."""
-
-    def __init__(
-        self, name: str, folder: Path, core: int, python: str = sys.executable
-    ):
-        # By its path, because PyTorch's environment may lack our packages.
-        command = [python, __file__, f"--worker={name}", f"--folder={folder}"]
-        root = str(Path(__file__).parent.parent)
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "PYTHONPATH": root, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        )
-
-    def milliseconds(self, runs: int) -> float:
-        """Answers so many times; returns the mean."""
-        print(runs, file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        if not answer:
-            command = shlex.join(self._process.args)
-            raise RuntimeError(f"A contender stopped; to see why: echo 1 | {command}")
-        return float(json.loads(answer))
-
-    def stop(self) -> None:
-        """Ends the process."""
-        self._process.communicate()
+def start(name: str, folder: Path, core: int, python: str = sys.executable) -> Worker:
+    """Starts a contender on one core."""
+    command = [python, "-m", "benchmarks.inference", f"--worker={name}"]
+    return Worker([*command, f"--folder={folder}"], core)
 
 
 def prepare(network: str, folder: Path, conversions: int) -> list[tuple[float, float]]:
-    """Makes all files of a network.
+    """Writes all files of a network.
 
     Args:
         network: "b0" or "lite0".
-        folder: Where to.
-        conversions: How many times to convert to TFLite.
+        folder: Folder to write to.
+        conversions: Number of conversions to TFLite.
 
     Returns:
-        Seconds of each conversion, ours and Keras'.
+        Seconds of each conversion, by our exporter and by Keras.
     """
     import keras
     import numpy as np
@@ -216,7 +191,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def median_ratio(pairs: Iterable[tuple[float, float]]) -> float:
-    """Returns the median of the pairs' ratios, first to second."""
+    """Returns the median over pairs of the first value divided by the second."""
     return statistics.median(a / b for a, b in pairs)
 
 
@@ -228,7 +203,7 @@ def verdict(network: str, found: dict[str, list[float]]) -> list[str]:
         found: Contender -> milliseconds in each round.
 
     Returns:
-        A line per ratio that has a bar.
+        One line per ratio that has a bar.
     """
     lines = []
     for (ours, theirs), bars in BARS.items():
@@ -243,20 +218,20 @@ def verdict(network: str, found: dict[str, list[float]]) -> list[str]:
 def compete(
     network: str, folder: Path, rounds: int, runs: int, core: int, torch_python: str
 ) -> None:
-    """Prints the latencies of all contenders, and the ratios of ours."""
+    """Prints the latencies of all contenders, and our ratio to each."""
     with_torch = network == "b0" and has_torch(torch_python)
     workers = {
-        name: Worker(name, folder, core, torch_python if name == "torch" else python)
+        name: start(name, folder, core, torch_python if name == "torch" else python)
         for name, python in dict.fromkeys(OPENERS, sys.executable).items()
         if (with_torch if name == "torch" else (folder / FILES[name]).exists())
     }
     for worker in workers.values():
-        worker.milliseconds(runs)
+        worker.ask(runs)
     found: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds):
         for name, worker in workers.items():
-            worker.milliseconds(1)  # to warm the caches up
-            found[name].append(worker.milliseconds(runs))
+            worker.ask(1)  # warms up the caches
+            found[name].append(worker.ask(runs))
     for worker in workers.values():
         worker.stop()
     print(f"{network}, milliseconds per image, {rounds} rounds of {runs} runs")
@@ -266,7 +241,7 @@ def compete(
 
 
 def has_torch(python: str) -> bool:
-    """Tells whether an interpreter can run the PyTorch contender."""
+    """Returns whether an interpreter can run the PyTorch contender."""
     probe = [python, "-c", "import numpy, torch, efficientnet_pytorch"]
     try:
         return subprocess.run(probe, capture_output=True, check=False).returncode == 0

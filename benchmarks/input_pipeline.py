@@ -1,10 +1,11 @@
-"""Times the training input with AutoAugment at 224 against PyTorch's and bare decoding.
+"""Throughput of the training input, against PyTorch's and plain JPEG decoding.
 
 python -m benchmarks.input_pipeline [--photos=DIR] [--repeats=5] [--no_peer]
 
-Photos become JPEG files of 500 x 375 pixels, quality 90, in a temporary folder. The
-three take turns in one process, so that a machine whose speed drifts slows all; the
-ratios printed are the medians of the turns' ratios.
+The input applies AutoAugment at 224 pixels. Photos are written to a temporary folder
+as JPEG files of 500 x 375 pixels, quality 90. The three contenders take turns in one
+process, so that changes in the machine's speed affect all of them; the printed ratios
+are medians of the ratios per turn.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 from training.augment import transforms
 from training.data import pipeline, sources
 
-SIZE = (500, 375)  # of the files, pixels
+SIZE = (500, 375)  # width and height of the files, pixels
 PHOTOS = pathlib.Path(__file__).parents[1] / "examples" / "photos"
 
 
 def write_photos(photos: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Writes a folder of two classes, for which each photo is resized and halved.
+    """Writes a folder of two classes: each photo in full, and its central part.
 
     Args:
         photos: Folder of JPEG files.
-        folder: Where to write.
+        folder: Folder to write to.
 
     Returns:
-        The files.
+        Paths of the files.
     """
     written = []
     for path in sorted(photos.glob("*.jpg")):
@@ -59,7 +60,7 @@ def write_photos(photos: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Pat
 
 
 def ours(folder: pathlib.Path, *, images: int, batch_size: int) -> Iterable[Any]:
-    """Makes the batches that training would get from a folder."""
+    """Returns the batches that training reads from a folder."""
     source = sources.folder(str(folder))
     return pipeline.train_batches(
         source.split("train"),
@@ -77,7 +78,7 @@ def ours(folder: pathlib.Path, *, images: int, batch_size: int) -> Iterable[Any]
 def decoding(
     paths: list[pathlib.Path], *, images: int, batch_size: int
 ) -> Iterable[Any]:
-    """Decodes whole files and makes nothing of them; batches of one value each."""
+    """Returns batches of one pixel per image: only decoding takes time."""
     files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
     decoded = files.repeat().map(
         lambda path: tf.io.decode_jpeg(tf.io.read_file(path), channels=3)[0, 0],
@@ -87,7 +88,7 @@ def decoding(
 
 
 def images_per_second(batches: Iterable[Any], batch_size: int, warm_up: int) -> float:
-    """Goes through batches; the first `warm_up` of them are not timed."""
+    """Returns the rate over all batches but the first `warm_up` ones."""
     iterator: Iterator[Any] = iter(batches)
     for _ in range(warm_up):
         next(iterator)
@@ -100,9 +101,9 @@ def images_per_second(batches: Iterable[Any], batch_size: int, warm_up: int) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=pathlib.Path, default=PHOTOS)
-    parser.add_argument("--images", type=int, default=2560, help="of one turn")
+    parser.add_argument("--images", type=int, default=2560, help="images per turn")
     parser.add_argument("--batch_size", type=int, default=64)
-    parser.add_argument("--warm_up", type=int, default=8, help="batches, not timed")
+    parser.add_argument("--warm_up", type=int, default=8, help="untimed batches")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--no_peer", action="store_true")

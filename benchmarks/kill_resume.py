@@ -1,18 +1,18 @@
-"""Kills training at random moments, resumes it, and compares the bits.
+"""Stress test of resuming: kills training at random moments and compares the bits.
 
 python -m benchmarks.kill_resume [--trials=20] [--epochs=1] [--seed=0] [--workers=2]
 
-A run of the training command on the digits, with random augmentation, MixUp, dropout
-and a checkpoint after every step, is made once without a pause. Each trial starts it
-in a new folder, kills it with SIGKILL, starts it again to its end, and compares
-everything that the run has kept: weights, slots, average, seeds, counters, the best
-weights, the metrics. It also scores the saved model once more and compares with the
-score that the run has reported. The kinds of moments take turns: any moment from the
-start of the process on; while a randomly chosen checkpoint is written; at the end of an
-epoch; in the final phase.
+The training command runs once without interruption, on the digits, with random
+augmentation, MixUp, dropout and a checkpoint after every step. Each trial starts the
+same run in a new folder, kills it with SIGKILL, resumes it to its end, and compares
+everything that the run saves: weights, optimizer slots, moving average, seeds,
+counters, the best weights and the metrics. It also evaluates the saved model again and
+compares the result with the reported score. The trials alternate between four kinds of
+moments: any time after the start of the process; while a randomly chosen checkpoint is
+written; at the end of an epoch; in the final phase.
 
-With several workers one of them, chosen at random, is killed, and the others have to
-end by themselves. The exit code is 1 unless all trials are equal to the bit.
+With several workers, one of them, chosen at random, is killed, and the others must end
+by themselves. The exit code is 1 unless all trials are bit-identical.
 """
 
 import argparse
@@ -54,7 +54,7 @@ FIELDS = {
     "checkpoint_every_steps": 1,
     "keep_checkpoints": 3,
 }
-CLOCKS = {"seconds", "seconds_to_first_step"}  # the only thing that may differ
+CLOCKS = {"seconds", "seconds_to_first_step"}  # the only values that may differ
 
 
 def start(
@@ -83,7 +83,7 @@ def start(
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns ports that nobody listens on."""
+    """Returns unused ports."""
     holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [holder.getsockname()[1] for holder in holders]
     for holder in holders:
@@ -92,7 +92,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait(processes: list[subprocess.Popen[bytes]]) -> list[tuple[int, str]]:
-    """Waits for all processes; returns exit code and end of the errors of each."""
+    """Waits for all processes; returns each exit code and the end of its stderr."""
     with futures.ThreadPoolExecutor(len(processes)) as pool:
         errors = list(pool.map(lambda p: p.communicate()[1], processes))
     return [
@@ -102,10 +102,10 @@ def wait(processes: list[subprocess.Popen[bytes]]) -> list[tuple[int, str]]:
 
 
 def run(workdir: pathlib.Path, epochs: float, workers: int) -> float:
-    """Trains to the end; returns seconds.
+    """Trains to the end and returns the seconds it took.
 
     Raises:
-        RuntimeError: The command failed; the message ends with what it wrote.
+        RuntimeError: The command failed; the message ends with its stderr.
     """
     began = time.monotonic()
     for code, error in wait(start(workdir, epochs, workers)):
@@ -116,12 +116,12 @@ def run(workdir: pathlib.Path, epochs: float, workers: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """A moment to kill a run at.
+    """Moment at which a run is killed.
 
     Attributes:
         text: Description for the report.
-        after_s: Seconds after the start; used when there is no file.
-        file: File, relative to the run folder, that is being written at the moment.
+        after_s: Seconds after the start; ignored if `file` is given.
+        file: File that is being written at that moment, relative to the run folder.
     """
 
     text: str
@@ -130,7 +130,7 @@ class Moment:
 
 
 def choose_moment(kind: int, rng: random.Random, seconds: float, steps: int) -> Moment:
-    """Draws a moment of one of the kinds, which are counted from 0."""
+    """Draws a random moment of a kind, 0 to 3."""
     if kind == 1:
         step = rng.randint(1, steps)
         file = f"checkpoints/step-{step:09d}.npz"
@@ -148,11 +148,11 @@ def choose_moment(kind: int, rng: random.Random, seconds: float, steps: int) -> 
 def kill(
     workdir: pathlib.Path, epochs: float, workers: int, victim: int, moment: Moment
 ) -> bool:
-    """Kills one worker of a run at a moment; returns whether it was hit.
+    """Kills one worker of a run; returns whether it was still running.
 
     Raises:
-        RuntimeError: Another worker has not ended as one that has lost a worker, or as
-            one that had finished.
+        RuntimeError: Another worker ended with an exit code other than success or
+            `WORKER_LOST`.
     """
     processes = start(workdir, epochs, workers)
     readers = futures.ThreadPoolExecutor(1).submit(wait, processes)
@@ -172,8 +172,8 @@ def kill(
     return ends[victim][0] == -signal.SIGKILL
 
 
-def is_saved_model_s_score(workdir: pathlib.Path) -> bool:
-    """Tells whether the reported score is that of the saved model."""
+def saved_model_has_reported_score(workdir: pathlib.Path) -> bool:
+    """Returns whether the saved model reaches the reported score."""
     folder = RunFolder(workdir)
     summary, source = folder.read_summary(), sources.load("digits")
     if summary is None:
@@ -186,7 +186,7 @@ def is_saved_model_s_score(workdir: pathlib.Path) -> bool:
 
 
 def contents(workdir: pathlib.Path) -> dict[str, bytes]:
-    """Reads everything that a finished run has kept, except clocks."""
+    """Reads everything that a finished run saves, except `CLOCKS`."""
     folder = RunFolder(workdir)
     found = {}
     for path in sorted(folder.checkpoints.glob("step-*.npz")):
@@ -207,7 +207,7 @@ def contents(workdir: pathlib.Path) -> dict[str, bytes]:
 
 
 def differences(straight: dict[str, bytes], resumed: dict[str, bytes]) -> list[str]:
-    """Returns the names of what is not equal to the bit."""
+    """Returns the names of the contents that differ in any bit."""
     names = straight.keys() | resumed.keys()
     return sorted(name for name in names if straight.get(name) != resumed.get(name))
 
@@ -238,7 +238,7 @@ def main() -> None:
         seconds = run(root / "straight", args.epochs, args.workers)
         straight = contents(root / "straight")
         steps = json.loads(RunFolder(root / "straight").summary.read_text())["steps"]
-        print(f"{steps} steps, {seconds:.0f} s without a pause", flush=True)
+        print(f"{steps} steps, {seconds:.0f} s without interruption", flush=True)
         for i in range(args.trials):
             workdir = root / str(i)
             moment = choose_moment(i % 4, rng, seconds, steps)
@@ -250,8 +250,8 @@ def main() -> None:
             latest = max((path.stem for path in kept), default="no checkpoint")
             run(workdir, args.epochs, args.workers)
             wrong = differences(straight, contents(workdir))
-            if not is_saved_model_s_score(workdir):
-                wrong.append("the score is not the saved model's")
+            if not saved_model_has_reported_score(workdir):
+                wrong.append("score of the saved model")
             equal += not wrong
             print(
                 f"trial {i + 1}: killed worker {victim} {moment.text} "
@@ -259,7 +259,7 @@ def main() -> None:
                 f"{f'DIFFERENT: {wrong[:3]}' if wrong else 'equal'}",
                 flush=True,
             )
-    print(f"{equal} of {args.trials} equal to the bit")
+    print(f"{equal} of {args.trials} bit-identical")
     sys.exit(equal != args.trials)
 
 

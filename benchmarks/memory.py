@@ -1,10 +1,10 @@
-"""Prints the memory that a training process holds after each epoch.
+"""Memory of a training process after each epoch.
 
 python -m benchmarks.memory [--epochs=40] [--skip=10]
 
-The quickstart with random augmentation and MixUp, a validation and two checkpoints per
-epoch. "growth" is the slope of a straight line through all epochs but the first ones,
-in which the pools of allocators and threads still fill. Linux only.
+Trains the quickstart's run with random augmentation and MixUp. "growth" is the slope
+of a straight line through all epochs except the first ones, in which the pools of
+allocators and threads still fill. Linux only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def resident_mib(process: int) -> float:
 
 
 def train(epochs: int, workdir: str) -> list[float]:
-    """Trains in a process of its own; returns MiB after each epoch."""
+    """Trains in a separate process and returns MiB after each epoch."""
     command = [sys.executable, "-m", "training.main", "--config=digits"]
     fields = {"epochs": epochs, "augment": "randaugment", "mixup_alpha": 0.2}
     options = [f"--config.{name}={value}" for name, value in fields.items()]
@@ -51,7 +51,7 @@ def train(epochs: int, workdir: str) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--skip", type=int, default=10, help="epochs before the line")
+    parser.add_argument("--skip", type=int, default=10, help="epochs before the fit")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as workdir:
         sizes = np.array(train(args.epochs, workdir)[args.skip :])

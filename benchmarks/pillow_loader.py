@@ -1,6 +1,6 @@
-"""The peer of `input_pipeline`: PyTorch's DataLoader over Pillow, as torchvision does.
+"""PyTorch's DataLoader over Pillow with AutoAugment, as in torchvision.
 
-Only this file's `batches` imports PyTorch.
+The peer of `input_pipeline`. Only `Photos` and `batches` import PyTorch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GREY = (128, 128, 128)
 
 
 class Photos:
-    """A map-style data set: from a position to a float tensor and a label."""
+    """Map-style data set of (image, label); images are float tensors, 0 to 1."""
 
     def __init__(self, paths: Sequence[pathlib.Path], length: int) -> None:
         self._paths = paths
@@ -46,13 +46,13 @@ class Photos:
 def batches(
     paths: Sequence[pathlib.Path], *, images: int, batch_size: int, workers: int
 ) -> Iterator[Any]:
-    """Makes batches in worker processes.
+    """Returns batches that worker processes load.
 
     Args:
-        paths: Image files, taken in turn.
-        images: How many to load.
-        batch_size: Images per batch; a rest is left out.
-        workers: Processes.
+        paths: Paths of image files, used in turn.
+        images: Number of images to load.
+        batch_size: Images per batch; an incomplete last batch is dropped.
+        workers: Number of processes.
 
     Raises:
         ImportError: PyTorch is not installed.
@@ -61,22 +61,22 @@ def batches(
         from torch.utils.data import DataLoader
     except ImportError as error:
         raise ImportError(
-            "The peer needs PyTorch for CPU: pip install torch==2.13.0, or leave it "
-            "out with --no_peer"
+            "The peer needs PyTorch for CPU: pip install torch==2.13.0, or skip it "
+            "with --no_peer"
         ) from error
     loader = DataLoader(
         Photos(paths, images),
         batch_size=batch_size,
         num_workers=workers,
         drop_last=True,
-        # The default, fork, is not safe beside TensorFlow's threads.
+        # The default, fork, is not safe in a process with TensorFlow's threads.
         multiprocessing_context="spawn",
     )
     return iter(loader)
 
 
 def train_image(image: Image.Image) -> Image.Image:
-    """Crops at random, resizes, flips and applies AutoAugment v0."""
+    """Applies a random crop, a random flip and AutoAugment v0."""
     left, top, width, height = _find_box(*image.size)
     image = image.crop((left, top, left + width, top + height))
     image = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
@@ -89,7 +89,7 @@ def train_image(image: Image.Image) -> Image.Image:
 
 
 def apply(image: Image.Image, op: str, level: float) -> Image.Image:
-    """Applies one operation of AutoAugment v0, either way with equal probability."""
+    """Applies an operation of AutoAugment v0, with a random sign if it has one."""
     sign = random.choice((-1, 1))
     if op == "Rotate":
         return image.rotate(sign * level * 3, fillcolor=GREY)
@@ -116,7 +116,7 @@ def apply(image: Image.Image, op: str, level: float) -> Image.Image:
 
 
 def _find_box(width: int, height: int) -> tuple[int, int, int, int]:
-    """Finds (left, top, width, height), as torchvision's RandomResizedCrop does."""
+    """Draws (left, top, width, height) by the rule of `RandomResizedCrop`."""
     low, high = (math.log(ratio) for ratio in ASPECT_RANGE)
     for _ in range(ATTEMPTS):
         area = width * height * random.uniform(*AREA_RANGE)

@@ -1,15 +1,15 @@
-"""Counts what rounding costs: every TFLite format on crops of labelled photos.
+"""Accuracy of every quantised TFLite format on crops of labelled photos.
 
 python -m benchmarks.quantization [--model=EfficientNetLite0] [--weights=imagenet]
     [--photos=examples/photos] [--crops=10] [--formats=...] [--output_dir=DIR]
 
-Beside them, the int8 files that TensorFlow's converter and litert-quantizer make of
-the same network and images by themselves, the latter from our file in float32.
+For comparison, TensorFlow's converter and litert-quantizer write int8 files of the
+same network from the same images, the latter starting from our float32 file.
 
 The formats are calibrated on crops of eight photos that come with scikit-image,
-scikit-learn and Matplotlib, and verified on crops of the photos in a folder that has
-a labels.csv: `file` and `imagenet_classes`, the indices that are right answers.
-Photos without a right answer count for agreement only.
+scikit-learn and Matplotlib, and verified on crops of the photos in a folder with a
+labels.csv, whose columns are `file` and `imagenet_classes`, the indices of the correct
+classes. Photos without a correct class count for agreement only.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from PIL import Image
 
 from export.api import CALIBRATION_IMAGES, export_model
 from export.formats.registry import FORMATS
-from export.loading import load
 from export.quiet import quiet_stderr
 from export.runtimes.base import TFLiteRunner
 from export.verify import VerificationError
 from keras_efficientnet import weights_info
 from keras_efficientnet.common.image_folders import list_images
+from keras_efficientnet.common.models import open_model
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import read_batches
 
-# Package and path inside it.
+# Package, and path of a photo in it.
 CALIBRATION_PHOTOS = (
     ("skimage", "data/astronaut.png"),
     ("skimage", "data/chelsea.png"),
@@ -48,11 +48,11 @@ CALIBRATION_PHOTOS = (
     ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
 )
 TFLITE = [name for name in FORMATS if name.startswith("tflite")]
-MIN_SIDE = 0.5  # least side of a crop, share of the photo's shorter side
+MIN_SIDE = 0.5  # smallest side of a crop, as a ratio to the photo's shorter side
 
 
 def calibration_photos() -> list[Path]:
-    """Finds the photos that installed packages bring.
+    """Returns the calibration photos in installed packages.
 
     Raises:
         ImportError: A package is not installed.
@@ -61,20 +61,22 @@ def calibration_photos() -> list[Path]:
     for package, path in CALIBRATION_PHOTOS:
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
-            raise ImportError(f"{package} is needed: pip install '.[train,photos]'")
+            raise ImportError(
+                f"{package} must be installed: pip install '.[train,photos]'"
+            )
         found.append(Path(spec.origin).parent / path)
     return found
 
 
 def random_crop(photo: Image.Image, random: np.random.Generator) -> Image.Image:
-    """Cuts a square of random side and place."""
+    """Returns a square crop of random size and position."""
     side = int(min(photo.size) * random.uniform(MIN_SIDE, 1))
     left, top = (int(random.integers(0, full - side + 1)) for full in photo.size)
     return photo.crop((left, top, left + side, top + side))
 
 
 def write_crops(photos: list[Path], crops: int, folder: Path) -> None:
-    """Writes so many crops of each photo as PNG, named by the photo."""
+    """Writes random crops of each photo as PNG files, named after the photo."""
     random = np.random.default_rng(0)
     folder.mkdir()
     for path in photos:
@@ -84,8 +86,8 @@ def write_crops(photos: list[Path], crops: int, folder: Path) -> None:
             random_crop(photo, random).save(folder / f"{path.stem}-{i:03}.png")
 
 
-def read_right_classes(photos: Path) -> dict[str, set[int]]:
-    """Reads labels.csv: name of the photo -> indices of the classes that are right."""
+def read_correct_classes(photos: Path) -> dict[str, set[int]]:
+    """Reads labels.csv: name of the photo -> indices of its correct classes."""
     rows = csv.DictReader((photos / "labels.csv").read_text().splitlines())
     return {
         Path(row["file"]).stem: {int(i) for i in row["imagenet_classes"].split()}
@@ -93,17 +95,18 @@ def read_right_classes(photos: Path) -> dict[str, set[int]]:
     }
 
 
-def share_right(
-    names: list[str], first: np.ndarray, right: dict[str, set[int]]
+def top1_accuracy(
+    names: list[str], predicted: np.ndarray, correct: dict[str, set[int]]
 ) -> float:
-    """Returns the top-1 accuracy over the images that have a right answer.
+    """Returns the top-1 accuracy over the images that have a correct class.
 
     Args:
-        names: Of the crops' photos.
-        first: First class of each crop.
-        right: Classes that are right, by photo.
+        names: Name of each crop's photo.
+        predicted: Most probable class of each crop.
+        correct: Correct classes of each photo.
     """
-    hits = [int(i) in right[n] for n, i in zip(names, first, strict=True) if right[n]]
+    pairs = zip(names, predicted, strict=True)
+    hits = [int(i) in correct[name] for name, i in pairs if correct[name]]
     return float(np.mean(hits))
 
 
@@ -115,7 +118,7 @@ def export(
     crops: Path,
     output_dir: Path,
 ) -> None:
-    """Exports; files that miss a threshold are compared too."""
+    """Exports a model; keeps files that miss a threshold, to compare them too."""
     try:
         export_model(
             model,
@@ -133,19 +136,18 @@ def export(
 def write_peers(
     model: str, weights: str, calibration: Path, float32: Path, folder: Path
 ) -> dict[str, Path]:
-    """Writes the int8 files that others make of the same network and images.
+    """Writes int8 files of the same network with other quantisers.
 
     Returns:
-        File of each maker.
+        Name of the quantiser -> its file.
     """
-    loaded = load(model, weights=weights)
-    spec = loaded.preprocessing
-    images = read_all(calibration, spec)[1]
+    opened = open_model(model, weights)
+    images = read_all(calibration, opened.preprocessing)[1]
     files = {
         "TFLiteConverter": folder / "converter.tflite",
         "litert-quantizer": folder / "quantizer.tflite",
     }
-    converter = tf.lite.TFLiteConverter.from_keras_model(loaded.runner.model)
+    converter = tf.lite.TFLiteConverter.from_keras_model(opened.model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[None]] for image in images)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -164,30 +166,29 @@ def write_peers(
 
 
 def read_all(folder: Path, spec: EvalPreprocessing) -> tuple[list[Path], np.ndarray]:
-    """Reads a folder of images as evaluation does.
+    """Reads a folder of images with the preprocessing of evaluation.
 
     Returns:
-        Paths, and (images, side, side, 3), float32, 0 to 255.
+        Paths; and images, (images, side, side, 3), float32, 0 to 255.
     """
     paths = [Path(path) for path in list_images(folder)]
     return paths, np.concatenate(list(read_batches(paths, spec)))
 
 
 def compare(files: dict[str, Path], model: str, crops: Path, photos: Path) -> None:
-    """Prints agreement with the first of the files, and top-1, of each."""
+    """Prints each file's agreement with the first one, and its top-1 accuracy."""
     paths, images = read_all(crops, weights_info(model).preprocessing)
     names = [path.stem.rsplit("-", 1)[0] for path in paths]
-    right = read_right_classes(photos)
-    wanted = None
-    print(
-        f"{len(paths)} crops; {sum(bool(right[n]) for n in names)} with right answers"
-    )
+    correct = read_correct_classes(photos)
+    reference = None
+    labelled = sum(bool(correct[name]) for name in names)
+    print(f"{len(paths)} crops; {labelled} with a correct class")
     for name, path in files.items():
-        first = TFLiteRunner(path)(images).argmax(axis=1)
-        wanted = first if wanted is None else wanted
+        predicted = TFLiteRunner(path)(images).argmax(axis=1)
+        reference = predicted if reference is None else reference
         print(
-            f"{name:<17} agreement {np.mean(first == wanted):6.1%}  "
-            f"top-1 {share_right(names, first, right):6.1%}"
+            f"{name:<17} agreement {np.mean(predicted == reference):6.1%}  "
+            f"top-1 {top1_accuracy(names, predicted, correct):6.1%}"
         )
 
 
@@ -207,12 +208,12 @@ def main() -> None:
         photos = calibration_photos()
         write_crops(photos, CALIBRATION_IMAGES // len(photos), folder / "calibration")
         listed = [
-            args.photos / f"{name}.jpg" for name in read_right_classes(args.photos)
+            args.photos / f"{name}.jpg" for name in read_correct_classes(args.photos)
         ]
         write_crops(listed, args.crops, folder / "crops")
         calibration, crops = folder / "calibration", folder / "crops"
         export(args.model, args.weights, formats, calibration, crops, made)
-        # With ".failed" behind, when it missed a threshold.
+        # Files that missed a threshold end in ".failed".
         files = {key: next(made.glob(f"{FORMATS[key].artefact}*")) for key in formats}
         files |= write_peers(
             args.model, args.weights, calibration, files["tflite"], folder

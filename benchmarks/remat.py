@@ -1,10 +1,10 @@
-"""Measures what recomputing activations saves, and what it costs in time.
+"""Memory and time of rematerialisation.
 
 python -m benchmarks.remat [--model=b0] [--batch=16] [--steps=3]
 
-Each setting of `TrainConfig.remat` trains B0 on a fixed batch in a process of its own.
-"peak" is the most memory that the process ever held (its resident set's high-water
-mark), "of the step" what it grew by beyond the built model.
+Each setting of `TrainConfig.remat` trains B0 on a fixed batch in a separate process.
+"peak" is the highest resident set size of the process, "of the step" its growth beyond
+the size after building the model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 
-SETTINGS = ("", "1", "1,2", "1,2,3", "all")  # stages; memory is mostly in the first
+SETTINGS = ("", "1", "1,2", "1,2,3", "all")  # stages; the first ones need most memory
 CLASSES = 1000
 MIB = 1024  # `ru_maxrss` counts KiB
 

@@ -3,12 +3,12 @@
 python -m benchmarks.train_step [--rounds=7] [--steps=4] [--starts=3] [--batch=16]
 
 Each contender trains on the same fixed batch in memory, in a process of its own. The
-processes work in turn, a few steps each, so that a machine whose speed drifts slows
-all; the ratio printed is the median of the rounds' ratios. The time to the first step
-is from the start of building the model to the end of the first step, in fresh
-processes, imports not counted. "torch" is efficientnet-pytorch as its users write it,
-"tuned" the same with channels_last and without its memory-saving swish; both are left
-out where torch or efficientnet-pytorch is not installed.
+processes take turns, a few steps each, so that changes in the machine's speed affect
+all of them; the printed ratio is the median of the ratios per round. The time to the
+first step runs from the start of building the model to the end of the first step, in
+fresh processes, without imports. "torch" is efficientnet-pytorch as its users write
+it; "tuned" is the same with channels_last and without its memory-efficient swish. Both
+are skipped if torch or efficientnet-pytorch is not installed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ import argparse
 import contextlib
 import importlib.util
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,16 +25,18 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.workers import Worker
+
 SIZE, CLASSES = 224, 1000
 RATE = 1e-3
-BARS = {"fit": 1.05, "torch": 1.7}  # least ratio of ours to theirs, images per second
-FIRST_STEP_BAR = 0.6  # most, ours to fit's
+BARS = {"fit": 1.05, "torch": 1.7}  # lowest ratio of ours to theirs, images per second
+FIRST_STEP_BAR = 0.6  # highest ratio of ours to fit's
 
-Steps = Callable[[int], Any]  # trains so many steps and waits for the last
+Steps = Callable[[int], Any]  # trains this number of steps and waits for the last one
 
 
 def ours(images: Any, labels: Any) -> Callable[[], Steps]:
-    """Returns what builds the steps of this package's training command."""
+    """Returns a function that builds the training steps of this project."""
     import tensorflow as tf
 
     from training.config import TrainConfig
@@ -66,7 +66,7 @@ def ours(images: Any, labels: Any) -> Callable[[], Steps]:
 
 
 def fit(images: Any, labels: Any) -> Callable[[], Steps]:
-    """Returns what builds the steps of `model.fit` as its users write it."""
+    """Returns a function that builds `model.fit` on keras.applications' B0."""
     import keras
     import tensorflow as tf
 
@@ -87,12 +87,12 @@ def fit(images: Any, labels: Any) -> Callable[[], Steps]:
 
 
 def torch(images: Any, labels: Any) -> Callable[[], Steps]:
-    """Returns what builds the steps of efficientnet-pytorch as its users write it."""
+    """Returns a function that builds the usual steps of efficientnet-pytorch."""
     return _torch(images, labels, is_tuned=False)
 
 
 def tuned(images: Any, labels: Any) -> Callable[[], Steps]:
-    """Returns what builds the steps of efficientnet-pytorch, as fast as it goes."""
+    """Returns a function that builds the fastest steps of efficientnet-pytorch."""
     return _torch(images, labels, is_tuned=True)
 
 
@@ -131,7 +131,7 @@ CONTENDERS = {"ours": ours, "fit": fit, "torch": torch, "tuned": tuned}
 
 
 def work(name: str, batch: int) -> None:
-    """Trains on request: reads numbers of steps from stdin, writes seconds."""
+    """Runs a contender: reads numbers of steps from stdin, writes seconds."""
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (batch, SIZE, SIZE, 3)).astype(np.float32)
     build = CONTENDERS[name](images, rng.integers(0, CLASSES, batch).astype(np.int32))
@@ -157,41 +157,21 @@ def _options(name: str) -> Iterator[None]:
         yield
 
 
-class Worker:
-    """A contender's process."""
-
-    def __init__(self, name: str, batch: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.train_step"]
-        self._process = subprocess.Popen(
-            [*command, f"--worker={name}", f"--batch={batch}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-        self.first_step_s = self._answer()
-
-    def seconds(self, steps: int) -> float:
-        """Trains some steps."""
-        print(steps, file=self._process.stdin, flush=True)
-        return self._answer()
-
-    def stop(self) -> None:
-        """Ends the process."""
-        self._process.communicate()
-
-    def _answer(self) -> float:
-        return float(json.loads(self._process.stdout.readline()))
+def start(name: str, batch: int) -> tuple[Worker, float]:
+    """Starts a contender; returns it and the seconds to the end of its first step."""
+    command = [sys.executable, "-m", "benchmarks.train_step"]
+    worker = Worker([*command, f"--worker={name}", f"--batch={batch}"])
+    return worker, worker.read()
 
 
 def first_steps(batch: int, starts: int) -> None:
-    """Prints the time to the first step, ours and fit's, in turn."""
+    """Prints the time to the first step of this project and of `fit`."""
     found: dict[str, list[float]] = {"ours": [], "fit": []}
     for _ in range(starts):
         for name, seconds in found.items():
-            worker = Worker(name, batch)
+            worker, first_step_s = start(name, batch)
             worker.stop()
-            seconds.append(worker.first_step_s)
+            seconds.append(first_step_s)
     pairs = zip(found["ours"], found["fit"], strict=True)
     ratio = statistics.median(a / b for a, b in pairs)
     print("seconds to the end of the first step")
@@ -201,16 +181,16 @@ def first_steps(batch: int, starts: int) -> None:
 
 
 def throughput(batch: int, rounds: int, steps: int) -> None:
-    """Prints images per second of all contenders, and the ratios of ours."""
+    """Prints the images per second of all contenders, and our ratio to each."""
     has_torch = importlib.util.find_spec("efficientnet_pytorch") is not None
     names = [n for n in CONTENDERS if has_torch or n not in ("torch", "tuned")]
-    workers = {name: Worker(name, batch) for name in names}
+    workers = {name: start(name, batch)[0] for name in names}
     for worker in workers.values():
-        worker.seconds(2)
+        worker.ask(2)
     found: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds):
         for name, worker in workers.items():
-            found[name].append(batch * steps / worker.seconds(steps))
+            found[name].append(batch * steps / worker.ask(steps))
     for worker in workers.values():
         worker.stop()
     print(f"images per second, batch {batch}, {rounds} rounds of {steps} steps")

@@ -1,10 +1,10 @@
-"""Converts every variant to TFLite and prints sizes, latencies and what it takes.
+"""Size, latency and conversion cost of every variant in TFLite.
 
 python -m benchmarks.variants [--variants=EfficientNetB0,...] [--formats=...]
 
-Weights are random: size and speed do not depend on them. Each variant has a process of
-its own; "GB" is the most memory that it ever held, and milliseconds are the median for
-one image on one thread.
+Weights are random, since size and speed do not depend on them. Each variant is
+converted in a separate process; "GB" is the process' highest resident set size, and
+milliseconds are the median for one image on one thread.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def convert(variant: str, formats: list[str]) -> dict[str, object]:
     """Builds and converts a variant in this process.
 
     Returns:
-        By format: MB, milliseconds, and seconds of the conversion; and "gigabytes".
+        Format -> (MB, milliseconds, seconds of the conversion); and the keys "side",
+        pixels, and "gigabytes".
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""`model.fit` with the parts of TensorFlow Addons, on several replicas."""
+"""`model.fit` with components of TensorFlow Addons, on several replicas."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def free_ports(count):
 
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory):
-    """What two replicas in one process told, and the folder they wrote."""
+    """Report of a run on two replicas in one process, and its folder."""
     folder = tmp_path_factory.mktemp("mirrored") / "run"
     return finish(start(folder)), folder
 
@@ -55,14 +55,14 @@ def arrays(path):
         return [file[name] for name in file.files]
 
 
-def test_two_replicas_learn(mirrored):
-    told, _ = mirrored
-    assert told["replicas"] == 2
-    assert told["loss"][-1] < told["loss"][0]
-    assert 0 < told["f1_score"][0] < told["f1_score"][-1] <= 1
+def test_loss_falls_on_two_replicas(mirrored):
+    report, _ = mirrored
+    assert report["replicas"] == 2
+    assert report["loss"][-1] < report["loss"][0]
+    assert 0 < report["f1_score"][0] < report["f1_score"][-1] <= 1
 
 
-def test_the_checkpoint_holds_the_moving_average(mirrored):
+def test_checkpoint_holds_the_moving_average(mirrored):
     _, folder = mirrored
     saved = keras.models.load_model(folder / "average-2.keras", compile=False)
     averages, live = arrays(folder / "averages.npz"), arrays(folder / "live.npz")
@@ -72,7 +72,7 @@ def test_the_checkpoint_holds_the_moving_average(mirrored):
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(averages, live, strict=True))
 
 
-def test_the_checkpoint_is_read_as_a_weight_file(mirrored):
+def test_checkpoint_loads_as_a_weight_file(mirrored):
     _, folder = mirrored
     model = keras_efficientnet.EfficientNet(
         0.25, 0.1, 32, classes=4, weights=folder / "average-2.keras"
@@ -82,7 +82,7 @@ def test_the_checkpoint_is_read_as_a_weight_file(mirrored):
         np.testing.assert_array_equal(weight, average)
 
 
-def test_two_workers_learn_as_one(tmp_path):
+def test_two_workers_end_with_equal_weights(tmp_path):
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     running = [
         start(
@@ -94,9 +94,9 @@ def test_two_workers_learn_as_one(tmp_path):
         )
         for index in range(2)
     ]
-    for told in [finish(process) for process in running]:
-        assert told["replicas"] == 2
-        assert told["loss"][-1] < told["loss"][0]
+    for report in [finish(process) for process in running]:
+        assert report["replicas"] == 2
+        assert report["loss"][-1] < report["loss"][0]
     for name in ("live.npz", "averages.npz"):
         pair = [arrays(tmp_path / str(index) / name) for index in range(2)]
         for one, other in zip(*pair, strict=True):

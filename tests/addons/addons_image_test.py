@@ -1,4 +1,4 @@
-"""Our operations of augmentation against those of TensorFlow Addons, on photos."""
+"""Augmentation operations against those of TensorFlow Addons, on photos."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_rotate(photo, degrees):
         photo, math.radians(degrees), fill_mode="constant", fill_value=image_ops.GREY
     )
     apart = differences(image_ops.rotate(photo, degrees), theirs)
-    # The sine's last bit decides between two pixels that are equally near.
+    # The last bit of the sine decides between two equally near pixels.
     assert (apart > 0).mean() < 1e-4
 
 
@@ -46,7 +46,7 @@ def test_shear(photo, slope):
 
 @pytest.mark.parametrize("pixels", [-40.0, 7.6, 13.0])
 def test_translate(photo, pixels):
-    """Ours moves to the left and up, theirs to the right and down."""
+    """Positive offsets move left and up here, right and down there."""
     for ours, direction in (
         (image_ops.translate_x, [-pixels, 0.0]),
         (image_ops.translate_y, [0.0, -pixels]),
@@ -68,7 +68,7 @@ def test_sharpness(photo, factor):
     apart = differences(
         image_ops.sharpness(photo, factor), tfa.image.sharpness(photo, factor)
     )
-    # Ours truncates twice, as the original does; theirs rounds in between.
+    # Ours truncates twice, like the original; theirs rounds in between.
     assert apart.max() <= 2
     assert (apart > 1).mean() < 2e-3
 

@@ -1,4 +1,4 @@
-"""What docs/addons.md says of the parts of TensorFlow Addons."""
+"""Statements of docs/addons.md about components of TensorFlow Addons."""
 
 import re
 
@@ -21,7 +21,7 @@ def tiny(**options):
     return keras_efficientnet.EfficientNet(0.25, 0.1, 32, **options)
 
 
-def test_code_of_the_guide_runs(tmp_path, monkeypatch):
+def test_code_block_of_the_guide_runs(tmp_path, monkeypatch):
     (block,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(keras_efficientnet, "EfficientNetB0", tiny)
@@ -33,7 +33,7 @@ def test_code_of_the_guide_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.6, 1.0)])
-def test_focal_loss_is_keras_times_the_classes(alpha, gamma):
+def test_focal_loss_equals_keras_times_the_number_of_classes(alpha, gamma):
     theirs = tfa.losses.SigmoidFocalCrossEntropy(
         alpha=alpha, gamma=gamma, reduction="sum_over_batch_size"
     )
@@ -45,7 +45,7 @@ def test_focal_loss_is_keras_times_the_classes(alpha, gamma):
 
 
 @pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
-def test_f1_score_is_that_of_keras(average):
+def test_f1_score_equals_keras(average):
     found = []
     for metric in (
         tfa.metrics.F1Score(num_classes=5, average=average),
@@ -57,7 +57,7 @@ def test_f1_score_is_that_of_keras(average):
     assert 0 < found[0] < 1
 
 
-def test_saved_model_answers_alike(tmp_path):
+def test_saved_model_gives_equal_outputs(tmp_path):
     model = tiny(classes=4, input_shape=(None, None, 3))
     images = RANDOM.uniform(0, 255, (2, 43, 37, 3)).astype(np.float32)
     model.export(str(tmp_path / "exported"))
@@ -72,7 +72,7 @@ def test_saved_model_answers_alike(tmp_path):
 
 @pytest.mark.parametrize("name", ["net.keras", "net.h5", "net.weights.h5"])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_files_of_keras_2_are_weight_files(name, tmp_path):
+def test_keras_2_files_load_as_weights(name, tmp_path):
     model = tiny(classes=4)
     save = model.save_weights if "weights" in name else model.save
     save(tmp_path / name)
@@ -81,7 +81,7 @@ def test_files_of_keras_2_are_weight_files(name, tmp_path):
         np.testing.assert_array_equal(weight, expected)
 
 
-def test_cost_is_that_of_the_plan():
+def test_profile_equals_the_planned_cost():
     model = keras_efficientnet.EfficientNetB0(weights=None)
     variant = keras_efficientnet.VARIANTS["EfficientNetB0"]
     found, planned = (

@@ -1,7 +1,7 @@
-"""Tests for the environment of TensorFlow Addons, which `make test-addons` makes."""
+"""Tests that run in the environment of `make test-addons`."""
 
 import warnings
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", UserWarning)  # importing it tells of its end
+    warnings.simplefilter("ignore", UserWarning)  # the end of its support
     import tensorflow_addons as tensorflow_addons

@@ -1,7 +1,9 @@
-"""A process that trains with the parts of TensorFlow Addons, and tells how it went.
+"""Trains with components of TensorFlow Addons and prints a report as JSON.
 
-python tests/addons/fit_run.py FOLDER; under TF_CONFIG as one of several workers, else
-as two replicas in one process.
+python tests/addons/fit_run.py FOLDER
+
+With TF_CONFIG, the process is one of several workers; otherwise it trains on two
+replicas.
 """
 
 import json
@@ -17,7 +19,7 @@ CLASSES, BATCH, EPOCHS, DECAY = 4, 8, 2, 0.5
 
 
 def data(strategy):
-    """32 images, each of the colour of its class; of every batch, a worker's part."""
+    """Returns this worker's share of 32 images, coloured by class, in batches."""
     generator = np.random.RandomState(1)
     labels = np.arange(32) % CLASSES
     images = (
@@ -35,7 +37,7 @@ def data(strategy):
         BATCH, drop_remainder=True
     )
     options = tf.data.Options()
-    off = tf.data.experimental.AutoShardPolicy.OFF  # each has its part
+    off = tf.data.experimental.AutoShardPolicy.OFF  # each worker has its own share
     options.experimental_distribute.auto_shard_policy = off
     return dataset.with_options(options)
 
@@ -61,13 +63,13 @@ def compiled(tfa):
         32,
         classes=CLASSES,
         classifier_activation="sigmoid",
-        dropout=0.0,  # random: replicas of one process would draw others than workers
+        dropout=0.0,  # would draw different numbers on replicas than on workers
         drop_connect=0.0,
     )
     optimizer = tfa.optimizers.MovingAverage(
         tfa.optimizers.LAMB(0.01), average_decay=DECAY, dynamic_decay=False
     )
-    _ = optimizer.iterations  # made here: within a replica's step it cannot be
+    _ = optimizer.iterations  # created here: a replica's step cannot create it
     model.compile(
         optimizer,
         tfa.losses.SigmoidFocalCrossEntropy(reduction="sum_over_batch_size"),
@@ -79,7 +81,7 @@ def compiled(tfa):
 def main(folder):
     strategy = make_strategy()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it has ended
+        warnings.simplefilter("ignore", UserWarning)  # the end of its support
         from keras_efficientnet.addons import tfa
     with strategy.scope():
         model = compiled(tfa)
@@ -91,10 +93,10 @@ def main(folder):
     ).history
     wrapper = model.optimizer
     averages = [wrapper.get_slot(w, "average").numpy() for w in model.trainable_weights]
-    told = {name: [float(v) for v in values] for name, values in history.items()}
+    report = {name: [float(v) for v in values] for name, values in history.items()}
     np.savez(folder / "live.npz", *[w.numpy() for w in model.trainable_weights])
     np.savez(folder / "averages.npz", *averages)
-    print(json.dumps({"replicas": strategy.num_replicas_in_sync, **told}), flush=True)
+    print(json.dumps({"replicas": strategy.num_replicas_in_sync, **report}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The benchmark of GPUs on tiny images on a processor; the rates mean nothing there."""
+"""GPU benchmark, run on a CPU with tiny images; its rates are meaningless there."""
 
 import importlib.util
 
@@ -10,13 +10,13 @@ from benchmarks import gpu
 B0_STEP = {"network": "b0", "task": "train", "batch": 2, "size": 32}
 
 
-def test_operations_are_two_per_multiply_add():
+def test_operations_are_twice_the_multiply_adds():
     """Source: arXiv:1905.11946, Table 2: 0.39 G multiply-adds for B0, 4.2 for B4."""
     assert gpu.operations("b0", "infer", 224) == pytest.approx(0.78e9, rel=0.02)
     assert gpu.operations("b4", "train", 380) == pytest.approx(3 * 8.4e9, rel=0.07)
 
 
-def test_peaks_are_of_the_device_that_is_named():
+def test_peak_matches_the_device_name():
     assert gpu.peak_of("NVIDIA H100 80GB HBM3") == 989e12
     assert gpu.peak_of("NVIDIA H100 PCIe") == 756e12
     assert gpu.peak_of("NVIDIA L40S") > gpu.peak_of("NVIDIA L4")
@@ -33,13 +33,13 @@ def test_row_shows_rates_shares_and_ratio():
     assert " ".join(gpu.row(B0_STEP, found).split()) == line
 
 
-def test_row_shows_what_failed():
+def test_row_shows_errors():
     found = {"ours": {"rate": 9.0, "device": "cpu"}, "timm": {"error": "out of memory"}}
     line = "b0 train 32 2 9.0 - - - timm: out of memory"
     assert " ".join(gpu.row(B0_STEP, found).split()) == line
 
 
-def test_failed_job_reports_its_last_line():
+def test_failed_job_reports_the_last_line_of_its_error():
     job = {**B0_STEP, "contender": "nobody", "compiler": "eager", "seconds": 0.1}
     assert gpu.measure(job) == {"error": "KeyError: 'nobody'"}
 
@@ -60,10 +60,10 @@ def test_our_network_takes_steps(task):
 
 @pytest.fixture(scope="module")
 def operators():
-    """Declares what importing torchvision asks for.
+    """Declares the operators that torchvision needs when it is imported.
 
-    The one that PyPI has is built for CUDA: beside a PyTorch that is not, its library
-    cannot be loaded, and its operators are not there.
+    PyPI's torchvision is built for CUDA: next to a PyTorch without CUDA, its library
+    cannot be loaded, and its operators are missing.
     """
     import torch
 
@@ -84,7 +84,7 @@ def _library_of_torchvision():
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="needs KERAS_BACKEND=torch"
 )
-@pytest.mark.filterwarnings("ignore")  # of timm and PyTorch
+@pytest.mark.filterwarnings("ignore")  # warnings of timm and PyTorch
 def test_network_of_timm_takes_steps(task, operators):
     step = gpu.timms("b0", task, batch=2, size=32, compiler="eager")
     losses = [step() for _ in range(2)]

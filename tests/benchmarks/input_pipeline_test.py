@@ -1,4 +1,4 @@
-"""The benchmark's parts, on a few small batches; PyTorch is left out."""
+"""Input benchmark on a few small batches, without PyTorch."""
 
 import builtins
 
@@ -24,7 +24,7 @@ def test_photos_are_written_as_two_classes(photos):
         assert image.format == "JPEG"
 
 
-def test_ours_and_decoding_are_timed(photos):
+def test_measures_training_input_and_decoding(photos):
     folder, paths = photos
     size = {"images": 12, "batch_size": 4}
     images, labels, mask = next(iter(input_pipeline.ours(folder, **size)))
@@ -38,7 +38,7 @@ def test_ours_and_decoding_are_timed(photos):
     assert rate > 0
 
 
-def test_the_peer_does_the_same_work(photos):
+def test_peer_augments_to_the_same_size(photos):
     _, paths = photos
     with Image.open(paths[0]) as file:
         outs = [np.asarray(pillow_loader.train_image(file)) for _ in range(8)]
@@ -46,7 +46,7 @@ def test_the_peer_does_the_same_work(photos):
     assert len(np.unique(outs, axis=0)) == 8
 
 
-def test_peer_without_pytorch_says_what_to_install(photos, monkeypatch):
+def test_error_without_pytorch_says_what_to_install(photos, monkeypatch):
     real = builtins.__import__
 
     def without_torch(name, *arguments, **options):

@@ -1,4 +1,4 @@
-"""What people's scripts rely on: names, columns and files that must not change."""
+"""Names, columns and files that users' scripts rely on."""
 
 import importlib
 import inspect
@@ -56,18 +56,18 @@ def test_public_names():
 
 
 @pytest.mark.parametrize("command", PROGRAMS)
-def test_programs_and_their_commands(command):
+def test_every_command_runs_its_program(command):
     module = importlib.import_module(PROGRAMS[command])
     assert callable(getattr(module, "run", None) or module.main)
     assert f'"{command}=' in (ROOT / "setup.py").read_text()
 
 
-def test_recipes():
+def test_recipe_names():
     found = {path.stem for path in (ROOT / "training/configs").glob("[!_]*.py")}
     assert found >= RECIPES
 
 
-def test_names_of_artefacts():
+def test_artefact_names():
     from export.formats.registry import FORMATS
 
     assert {name: row.artefact for name, row in FORMATS.items()}.items() >= (
@@ -75,7 +75,7 @@ def test_names_of_artefacts():
     )
 
 
-def test_entry_points_of_python():
+def test_first_arguments_of_python_functions():
     import export
     from training.engine.trainer import train
     from training.fine_tune import fine_tune
@@ -89,7 +89,7 @@ def test_entry_points_of_python():
         assert names[: len(first)] == first
 
 
-def test_columns_of_metrics_and_keys_of_the_summary():
+def test_metric_columns_and_summary_keys():
     from training.engine import finalize
     from training.metrics.metrics import Scores
     from training.reporting.metric_writers import METRICS

@@ -1,4 +1,4 @@
-"""README and guides: code runs, commands are understood, links lead somewhere."""
+"""README and guides: code blocks run, commands parse, and links resolve."""
 
 import ast
 import dataclasses
@@ -6,6 +6,7 @@ import inspect
 import pathlib
 import re
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def page(request):
 
 
 def _photos(monkeypatch):
-    """A folder of photos, and a network that learns from them within seconds."""
+    """Makes a folder of photos and a configuration that trains within seconds."""
     for name in ("cat", "dog"):
         folder = pathlib.Path("photos", name)
         folder.mkdir(parents=True)
@@ -46,7 +47,7 @@ def _tiny_config(model, config, folder):
 
 
 def _development_kit(monkeypatch):
-    """What ImageNet's development kit has, made of the classes in another order."""
+    """Makes a file like ImageNet's development kit, with reordered classes."""
     kinds = [("ILSVRC2012_ID", "i4"), ("WNID", "U9")]
     rows = [(1000 - i, wnid) for i, (wnid, _) in enumerate(imagenet_classes())]
     path = pathlib.Path("ILSVRC2012_devkit_t12/data/meta.mat")
@@ -54,9 +55,9 @@ def _development_kit(monkeypatch):
     io.savemat(path, {"synsets": np.array(rows, kinds)})
 
 
-# What a page takes for granted.
+# Page -> function that prepares the files that its code expects.
 PREPARED = {"transfer.md": _photos, "evaluation.md": _development_kit}
-# Whose code tests/addons runs, in another environment.
+# Pages whose code tests/addons runs, in another environment.
 ELSEWHERE = {"addons.md"}
 
 
@@ -72,7 +73,7 @@ def test_code_blocks_run(page, tmp_path, monkeypatch, capsys):
         exec(compile(block, str(page), "exec"), names)
 
 
-def test_code_is_marked_as_python(page):
+def test_python_code_is_marked_as_python(page):
     for language, block in re.findall(
         r"^```(\w*)\n(.*?)^```", page.read_text(), re.M | re.S
     ):
@@ -80,13 +81,13 @@ def test_code_is_marked_as_python(page):
             assert language == "python", block
 
 
-def test_commands_are_understood(page):
+def test_commands_parse(page):
     for module, arguments in commands.our_commands(page.read_text()):
         commands.check(module, arguments)
 
 
 def test_modules_exist(page):
-    """Those named within a sentence, too."""
+    """Includes modules named within sentences."""
     for module in re.findall(r"python -m\s+([a-z_]+\.[\w.]*\w)", page.read_text()):
         if (ROOT / module.split(".")[0]).is_dir():
             assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
@@ -101,12 +102,21 @@ def test_make_targets_exist(page):
     assert used <= targets
 
 
-def test_help_lists_what_ci_runs():
+def test_contributing_lists_what_ci_runs():
     ran = set(re.findall(r"^ *make ([a-z-]+)", (ROOT / ".ci/run").read_text(), re.M))
-    told = (ROOT / "CONTRIBUTING.md").read_text()
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
     assert ran
     for target in ran:
-        assert re.search(rf"^make {target}\b(?!-)", told, re.M), target
+        assert re.search(rf"^make {target}\b(?!-)", guide, re.M), target
+
+
+def test_make_help_lists_the_targets_and_nothing_else():
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)", makefile, re.M)[1].split()
+    listed = re.findall(r"^make ([a-z-]+) +\S.*\n", done.stdout, re.M)
+    assert sorted(listed) == sorted(set(phony) - {"help"})
+    assert done.stdout.count("\n") == len(listed)
 
 
 def test_extras_exist(page):
@@ -132,11 +142,11 @@ def test_links_and_pictures_exist(page):
 
 
 def _anchor(title):
-    """As code hosts and MkDocs make it of a title in plain words."""
+    """Returns the anchor that code hosts and MkDocs derive from a plain title."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
-def test_the_site_has_every_page():
+def test_site_has_every_page():
     nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
     listed = re.findall(r": ([\w/-]+\.md)$", nav, re.M)
     assert len(listed) == len(set(listed))
@@ -169,7 +179,7 @@ def test_api_page_shows_the_docstrings_of_the_factories():
         assert factory.docstring.value == documented
 
 
-def test_the_model_table_is_what_is_computed():
+def test_model_table_equals_the_planned_cost():
     text = (ROOT / "docs" / "models.md").read_text()
     for key, variant in VARIANTS.items():
         cost = plan_cost(variant)

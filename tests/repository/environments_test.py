@@ -1,4 +1,4 @@
-"""The commands where services and containers run them: little is there."""
+"""Commands in the bare environments of services and containers."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 from tests.support import export_run
 from tests.support.paths import ROOT
 
-# No home, another encoding, and a folder that even root cannot write into.
+# No home folder, an ASCII locale, and a folder that even root cannot write to.
 BARE = {
     "HOME": "/proc/none",
     "LC_ALL": "C",
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs /proc"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A run folder whose classes have names that ASCII and terminals lack."""
+    """A run folder whose class names contain non-ASCII and control characters."""
     folder = tmp_path_factory.mktemp("bare") / "run"
     shutil.copytree(export_run.run_folder(), folder)
     names = (folder / "labels.txt").read_text().splitlines()
@@ -46,7 +46,7 @@ def run(*command, closed="<&- 2>&-"):
     )
 
 
-def test_training_plans_in_a_bare_environment():
+def test_dry_run_works_in_a_bare_environment():
     done = run("training.main", "--config=digits", "--dry_run")
     assert done.returncode == 0
     assert "1,079 train" in done.stdout
@@ -60,7 +60,7 @@ def test_training_reports_errors_without_standard_output():
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_predictions_are_printed_in_a_bare_environment(model, options):
+def test_predict_prints_in_a_bare_environment(model, options):
     photos = model / "samples" / "verification"
     done = run("export.predict", str(model), str(photos), *options)
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""The wheel, used from an empty folder; `wheel_test.py` installs what it declares."""
+"""Content and metadata of the wheel; `wheel_test.py` installs its dependencies."""
 
 import email
 import re
@@ -40,7 +40,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def site(wheel, tmp_path_factory):
-    """A folder that the wheel is installed in, without what it depends on."""
+    """A folder with the installed wheel, without its dependencies."""
     folder = tmp_path_factory.mktemp("site")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
     options = ["--no-index", "--disable-pip-version-check", "--target", str(folder)]
@@ -55,7 +55,7 @@ def metadata(wheel):
     return email.message_from_bytes(archive.read(name))
 
 
-def test_wheel_puts_everything_under_one_name(wheel):
+def test_wheel_contains_a_single_package(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {
@@ -88,7 +88,7 @@ def test_wheel_works_from_an_empty_folder(site, tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
-def test_commands_say_what_to_install(site, tmp_path):
+def test_commands_name_missing_packages(site, tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(site)!r})\n"
         "sys.modules['ml_collections'] = None\n"
@@ -120,7 +120,7 @@ def published(tmp_path, monkeypatch):
     return build
 
 
-def test_links_of_the_published_readme_lead_to_the_release(published):
+def test_published_readme_links_to_the_release(published):
     address = "https://example.org/owner/name"
     found = published(address)
     tag = f"v{keras_efficientnet.__version__}"
@@ -138,7 +138,7 @@ def test_links_of_the_published_readme_lead_to_the_release(published):
     assert found["Home-page"] == address
 
 
-def test_without_an_address_no_link_of_the_readme_is_broken(published):
+def test_published_readme_without_an_address_has_no_relative_links(published):
     found = published("")
     links = LINK.findall(found.get_payload())
     assert all(link.startswith("https://") for link in links)
@@ -147,7 +147,7 @@ def test_without_an_address_no_link_of_the_readme_is_broken(published):
         assert found[field]
 
 
-def test_declared_dependencies_of_the_library_are_few(metadata):
+def test_library_has_few_dependencies(metadata):
     required = [
         line.split(">")[0].split("!")[0]
         for line in metadata.get_all("Requires-Dist")
@@ -156,7 +156,7 @@ def test_declared_dependencies_of_the_library_are_few(metadata):
     assert sorted(required) == ["filelock", "keras", "numpy"]
 
 
-def test_the_version_is_in_one_place(metadata, tmp_path):
+def test_version_is_stated_once(metadata, tmp_path):
     version = keras_efficientnet.__version__
     assert metadata["Version"] == version
     files = [p for p in built.copy_source(tmp_path).rglob("*") if p.suffix == ".py"]

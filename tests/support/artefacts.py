@@ -1,4 +1,4 @@
-"""Single artefacts of the tiny run's network, each made once for all tests."""
+"""Artefacts of the tiny run's network, each written once per process."""
 
 import atexit
 import functools
@@ -21,7 +21,7 @@ def source():
 
 @functools.cache
 def written(write, name):
-    """Returns the artefact that a writer makes, called `name`, and its remarks."""
+    """Returns the path of an artefact called `name`, and the writer's remarks."""
     folder = pathlib.Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
     return folder / name, write(source(), folder / name)

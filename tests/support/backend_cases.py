@@ -1,7 +1,7 @@
-"""What every backend of Keras must compute alike, with the same weights.
+"""Computations that must agree on every backend of Keras, with the same weights.
 
-`python -m tests.support.backend_cases [CASE ...]` writes what this backend answers to
-tests/data/backends.npz; the file that is there is TensorFlow's.
+`python -m tests.support.backend_cases [CASE ...]` writes the results of this backend to
+tests/data/backends.npz; the stored file is TensorFlow's.
 """
 
 import functools
@@ -24,8 +24,8 @@ STEPS, LEARNING_RATE = 3, 0.02
 
 
 def fill(model):
-    """Sets weights that keep features near 1 however deep the network is."""
-    random = np.random.RandomState(0)  # whose numbers no version of NumPy changes
+    """Sets weights that keep features near 1 at any depth of the network."""
+    random = np.random.RandomState(0)  # the same numbers in every version of NumPy
     for layer in model.layers:
         shapes = [tuple(weight.shape) for weight in layer.weights]
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -48,14 +48,14 @@ def fill(model):
 
 
 def pixels(count, shape):
-    """Images with broad shapes, 0 to 255."""
+    """Returns images of smooth waves, 0 to 255."""
     rows, columns = np.mgrid[: shape[0], : shape[1]] / 9
     waves = [np.sin(rows * (i + 1) + columns + i) for i in range(count)]
     return np.stack([np.stack([w, w * w, -w], axis=-1) for w in waves]) * 100 + 127
 
 
 def answer(model, images):
-    """Runs the network: compiled on JAX, where each operation alone is slow."""
+    """Returns the model's outputs; compiled on JAX, where eager operations are slow."""
     if keras.backend.backend() == "jax":
         return model.predict(images, verbose=0)
     found = model(images)
@@ -65,7 +65,7 @@ def answer(model, images):
 
 
 def network(key):
-    """Logits of a member of the family, for images of odd sides."""
+    """Returns logits of a variant, for images with odd sides."""
     factory = getattr(keras_efficientnet, key)
     model = factory(
         weights=None, classes=10, classifier_activation=None, input_shape=ODD
@@ -73,7 +73,7 @@ def network(key):
     return answer(fill(model), pixels(2, ODD))
 
 
-# Name -> options of a tiny network, sizes of images.
+# Name -> (options of a tiny network, sizes of images).
 OPTIONS = {
     "open_sizes": ({"input_shape": (None, None, 3)}, [(32, 32), (43, 37), (65, 50)]),
     "symmetric": ({"padding": "symmetric", "input_shape": (43, 37, 3)}, [(43, 37)]),
@@ -86,7 +86,7 @@ OPTIONS = {
 
 
 def options(name):
-    """Scores of a tiny network for images of each size, one under the other."""
+    """Returns scores of a tiny network, a row per image, for all image sizes."""
     arguments, sizes = OPTIONS[name]
     model = keras_efficientnet.EfficientNet(*TINY, classes=10, **arguments)
     fill(model)
@@ -94,7 +94,7 @@ def options(name):
 
 
 def features():
-    """Means of the channels of each reduction level, one after the other."""
+    """Returns channel means of each reduction level, concatenated."""
     model = keras_efficientnet.EfficientNet(
         *TINY, features=(1, 2, 3, 4, 5), input_shape=ODD
     )
@@ -106,7 +106,7 @@ def features():
 
 
 def fit():
-    """Losses of three steps of `fit`, then what the network answers."""
+    """Returns the losses of three steps of `fit`, then the network's outputs."""
     model = keras_efficientnet.EfficientNet(
         *TINY, classes=10, dropout=0.0, drop_connect=0.0, input_shape=ODD
     )
@@ -121,7 +121,7 @@ def fit():
     return np.concatenate([np.ravel(losses), np.ravel(answer(model, images))])
 
 
-# Name -> what computes it.
+# Name -> function that computes the case.
 CASES = {
     **{key: functools.partial(network, key) for key in VARIANTS},
     **{name: functools.partial(options, name) for name in OPTIONS},

@@ -1,4 +1,4 @@
-"""What is published, built from a copy of the repository, so that nothing is left."""
+"""Distributions, built from a copy of the repository to keep the checkout clean."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from tests.support.paths import ROOT
 
 
 def copy_source(folder):
-    """Copies what a source distribution is made of: packages and files at the top."""
+    """Copies the packages and the top-level files of the repository."""
     for path in ROOT.iterdir():
         if (path / "__init__.py").exists():
             ignore = shutil.ignore_patterns("__pycache__")
@@ -19,7 +19,7 @@ def copy_source(folder):
 
 
 def build(folder, *options):
-    """Builds distributions; returns the folder that they are in."""
+    """Builds distributions and returns the folder that holds them."""
     source = folder / "source"
     source.mkdir()
     command = [sys.executable, "-m", "build", "--no-isolation", *options]

@@ -1,4 +1,4 @@
-"""The shell commands of the guides, and whether their programs understand them."""
+"""Shell commands of the guides, parsed by the programs that they call."""
 
 import ast
 import importlib
@@ -15,7 +15,7 @@ from tests.support.paths import ROOT
 
 _BLOCKS = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 _ENDS = {";", "&&", "|", ">", "&", "#"}
-# What guides write where a user writes something of theirs.
+# Placeholder in the guides -> a valid value.
 _PLACEHOLDERS = {
     "STUDY": "tables",
     "RECIPE": "digits",
@@ -25,7 +25,7 @@ _PLACEHOLDERS = {
 
 
 def shell_lines(text):
-    """Lists the command lines of a page's blocks, continued lines joined."""
+    """Lists the command lines in a page's code blocks, with continuations joined."""
     for language, block in _BLOCKS.findall(text):
         if language not in {"", "sh", "bash"}:
             continue
@@ -34,7 +34,7 @@ def shell_lines(text):
 
 
 def our_commands(text):
-    """Lists (module, arguments) of each of our programs that a page calls."""
+    """Lists (module, arguments) of each call of our programs on a page."""
     for line in shell_lines(text):
         if "python -m" not in line and "efficientnet-" not in line:
             continue
@@ -51,7 +51,7 @@ def our_commands(text):
 
 
 def check(module, arguments):
-    """Lets a program parse its arguments; raises where it would refuse them."""
+    """Makes a program parse its arguments; raises an error if it rejects them."""
     if not (ROOT / module.split(".")[0]).is_dir():
         assert importlib.util.find_spec(module), module
         return
@@ -85,7 +85,7 @@ def _until_end(words):
 
 
 def _program(command):
-    """Module, in the checkout, of an installed command."""
+    """Returns the module, in the checkout, of an installed command."""
     target = re.search(
         rf'"{command}=keras_efficientnet\._commands:(\w+)"',
         (ROOT / "setup.py").read_text(),
@@ -101,7 +101,7 @@ def _program(command):
 
 
 def _defined_options(path):
-    """Names that a program's source gives to absl or argparse."""
+    """Returns the options that a program's source defines with absl or argparse."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and node.args:

@@ -1,4 +1,4 @@
-"""Small image files of every kind, encoded by Pillow."""
+"""Small image files in every supported format, encoded by Pillow."""
 
 import io
 
@@ -10,8 +10,8 @@ from tests.support.paths import PHOTOS
 PHOTO = PHOTOS / "panda.jpg"
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 4), np.uint8)
 RGB = Image.fromarray(NOISE[..., :3])
-# Between two decoders of the same JPEG, pixel values: the inverse DCT of TensorFlow
-# is its fast one. On a smooth picture.
+# Largest difference between two decoders of a smooth JPEG, in pixel values:
+# TensorFlow uses the fast inverse DCT.
 JPEG_TOLERANCE = 4
 
 
@@ -62,7 +62,7 @@ LOSSLESS = {
     "animated webp": lambda: animated("WEBP", lossless=True),
     "turned webp": lambda: turned("WEBP", 8, lossless=True),
 }
-# Read where Pillow is, so not in an exported graph.
+# Decoded by Pillow, hence not in exported graphs.
 TIFF = {
     "tiff": lambda: encode(RGB, "TIFF"),
     "compressed tiff": lambda: encode(RGB, "TIFF", compression="tiff_lzw"),

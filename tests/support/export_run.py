@@ -1,4 +1,4 @@
-"""A tiny run folder on real photos, and its export, made once for all tests."""
+"""A tiny run folder on real photos, and its export, shared by all tests."""
 
 import contextlib
 import functools
@@ -19,7 +19,7 @@ from tests.support.shared import shared
 
 LABELS = ("sky", "flower", "noise", "darkness")
 SIZE = 32  # pixels
-# Of scikit-learn's photos: file, and the box that all crops lie in.
+# Class -> (photo of scikit-learn, box that contains all crops).
 PHOTOS = {
     "sky": ("china.jpg", (0, 0, 640, 140)),
     "flower": ("flower.jpg", (120, 60, 480, 380)),
@@ -46,7 +46,7 @@ def pictures(label, count, seed):
 
 
 def source(model, calibration=()):
-    """Returns what writers of artefacts take, of a model with a static input."""
+    """Returns the export inputs of a model with a static input shape."""
     size = model.inputs[0].shape[1]
     labels = tuple(str(i) for i in range(model.outputs[0].shape[-1]))
     spec = EvalPreprocessing(size, 1.0, "bilinear")
@@ -56,8 +56,8 @@ def source(model, calibration=()):
 def tiny_network(seed, **options):
     """Returns a network of random weights that do not amplify noise.
 
-    Plain random ones do, so that no int8 copy of them could be faithful: here all
-    spatial kernels average.
+    Ordinary random weights do, so that no int8 copy of them could agree. Here all
+    spatial kernels compute averages.
     """
     keras.utils.set_random_seed(seed)
     model = EfficientNet(
@@ -66,7 +66,7 @@ def tiny_network(seed, **options):
         SIZE,
         lite=True,
         classes=len(LABELS),
-        bn_momentum=0.0,  # one training step takes the batch's statistics
+        bn_momentum=0.0,  # one training step adopts the batch's statistics
         **options,
     )
     for layer in model.layers:
@@ -80,10 +80,10 @@ def tiny_network(seed, **options):
 
 @functools.cache
 def fitted_network(seed=2):
-    """Returns a network with real statistics and a least-squares top layer.
+    """Returns a network with real statistics and a least-squares classifier.
 
-    Its features stay random: enough to tell these classes apart, in seconds. Tests
-    must not change it.
+    Its features are random, which is enough to separate these classes, and takes
+    seconds. Tests must not change it.
     """
     model = tiny_network(seed, dropout=0.0, drop_connect=0.0)
     images = np.concatenate([pictures(label, 48, seed=1) for label in LABELS])
@@ -110,7 +110,7 @@ def write_pictures(folder, count, seed):
 
 @shared
 def run_folder(folder):
-    """Returns the folder of a run, as training leaves one."""
+    """Returns a run folder like one that training writes."""
     model = fitted_network()
     model.save(folder / "model.keras")
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
@@ -123,10 +123,10 @@ def run_folder(folder):
 
 @shared
 def exported(folder):
-    """Exports the run in every format but the page; returns the results.
+    """Exports the run in every format but "web", which needs npm.
 
-    The page needs npm. Silent, because it happens within whichever test comes first.
+    Prints nothing, because it runs in whichever test comes first.
     """
-    del folder  # the artefacts lie in the run's
+    del folder  # the artefacts go to the run folder
     with contextlib.redirect_stdout(io.StringIO()):
         return export.export_model(run_folder(), [*FORMATS.keys() - {"web"}])

@@ -1,4 +1,4 @@
-"""An HTTP server for tests that fails in the ways real ones do."""
+"""HTTP server that fails in the same ways as real servers."""
 
 import contextlib
 import dataclasses
@@ -9,26 +9,26 @@ import threading
 
 @dataclasses.dataclass
 class Answer:
-    """What the server says to one request."""
+    """Answer of the server to one request."""
 
     content: bytes
     status: int = 200
     etag: str | None = '"one"'
     modified: str | None = None
     stops_after: int | None = None  # bytes
-    stalls: bool = False  # where it stops, instead of hanging up
-    drips: bool = False  # one byte at a time
-    waits: bool = False  # before the last byte, until the server is told to go on
+    stalls: bool = False  # keeps the connection open after `stops_after`
+    drips: bool = False  # sends one byte at a time
+    waits: bool = False  # before the last byte, until `go_on` is set
     has_ranges: bool = True
     has_conditions: bool = True
     is_chunked: bool = False
-    raw_body: bytes | None = None  # sent as it is
+    raw_body: bytes | None = None  # sent unchanged
     drips_head: bool = False
     headers: dict = dataclasses.field(default_factory=dict)
 
 
 class FaultyServer:
-    """Gives its answers in turn, and the last one ever after."""
+    """Gives its answers in turn, and repeats the last one."""
 
     def __init__(self, httpd):
         self._httpd = httpd

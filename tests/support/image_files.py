@@ -1,4 +1,4 @@
-"""Image files in folders, for tests of what is found there."""
+"""Image files in folders, for tests of how files are listed."""
 
 from PIL import Image
 
@@ -10,6 +10,6 @@ def write_image(path, value=128, **options):
 
 
 def write_images(root, *names):
-    """Writes a small PNG, whatever the name ends in, under each name."""
+    """Writes a small PNG file under each name, whatever its suffix."""
     for value, name in enumerate(names):
         write_image(root / name, value, format="PNG")

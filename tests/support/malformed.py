@@ -1,4 +1,4 @@
-"""Image files gone wrong in every way, for tests of what reads files from anybody."""
+"""Malformed image files, for tests of code that reads untrusted files."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.support import encoded_images
 
-# How files of each kind begin.
+# First bytes of each file format.
 MAGIC = (
     b"\xff\xd8\xff\xe0",
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
@@ -21,7 +21,7 @@ MAGIC = (
 
 
 def good_files():
-    """Returns files of every kind, small ones."""
+    """Returns small valid files in every format."""
     photos = [
         encoded_images.encode(encoded_images.smooth(mode), "JPEG", progressive=steps)
         for mode in ("RGB", "L", "CMYK")
@@ -32,7 +32,7 @@ def good_files():
 
 
 def malformed_files(count, seed=0):
-    """Returns `count` files that are broken, each in one of six ways."""
+    """Returns `count` broken files, each damaged in one of six ways."""
     rng = np.random.default_rng(seed)
     good = good_files()
     ways = (_cut, _flip, _noise, _noise_after_magic, _huge, _zeros)
@@ -43,7 +43,7 @@ def malformed_files(count, seed=0):
 
 
 def bomb(side=30_000):
-    """Returns a small PNG file, black, of hundreds of megapixels."""
+    """Returns a small PNG file with hundreds of black megapixels."""
     packer = zlib.compressobj(9)
     row = bytes(1 + side // 8)  # one bit per pixel
     pixels = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
@@ -59,7 +59,7 @@ def bomb(side=30_000):
 
 
 def animation(pictures=200, side=2000):
-    """Returns a small GIF file of pictures that take 4 MB each, or 16 as colours."""
+    """Returns a small GIF file whose frames decode to 4 MB each, or 16 MB as RGBA."""
     one = encoded_images.encode(Image.new("P", (side, side)), "GIF")
     start = 13 + 3 * 2 ** (one[10] % 8 + 1) if one[10] & 0x80 else 13
     return one[:start] + pictures * one[start:-1] + b";"
@@ -70,7 +70,7 @@ def _cut(file, rng):
 
 
 def _flip(file, rng):
-    """Changes some bytes, most of them near the beginning."""
+    """Changes some bytes, mostly near the beginning."""
     data = bytearray(file)
     for _ in range(int(rng.integers(1, 30))):
         place = int(len(data) * rng.random() ** 3)
@@ -87,7 +87,7 @@ def _noise_after_magic(file, rng):
 
 
 def _huge(file, rng):
-    """Writes large numbers over the header, where sizes are."""
+    """Overwrites parts of the header, which holds sizes, with large numbers."""
     data = bytearray(file)
     number = int(rng.choice([0, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]))
     for _ in range(int(rng.integers(1, 4))):
@@ -99,7 +99,7 @@ def _huge(file, rng):
 
 
 def _zeros(file, rng):
-    """Zeroes a stretch, which may be everything."""
+    """Zeroes a random range, up to the complete file."""
     data = bytearray(file)
     start, end = sorted(int(n) for n in rng.integers(0, len(data) + 1, 2))
     data[start:end] = bytes(end - start)

@@ -1,11 +1,11 @@
-"""Packages as the npm registry serves them."""
+"""npm packages in the format of the npm registry."""
 
 import io
 import tarfile
 
 
 def tarball(files):
-    """Returns a package as npm packs it."""
+    """Returns a package as an npm tarball."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
         for name, content in files.items():

@@ -4,5 +4,5 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).parents[2]
 TESTS = ROOT / "tests"
-DATA = TESTS / "data"  # goldens; see the README there
+DATA = TESTS / "data"  # golden files; see its README
 PHOTOS = ROOT / "examples" / "photos"

@@ -1,4 +1,4 @@
-"""Costly results of tests, made once for all processes of a test run."""
+"""Expensive results, computed once for all processes of a test run."""
 
 import functools
 import os
@@ -9,15 +9,15 @@ import tempfile
 
 import filelock
 
-# Set by the first process of a test run; its workers inherit it.
+# Set by the first process of a test run and inherited by its workers.
 _RUN = os.environ.setdefault("KERAS_EFFICIENTNET_TEST_RUN", str(os.getpid()))
 _ROOT = pathlib.Path(tempfile.gettempdir()) / f"keras_efficientnet-tests-{_RUN}"
 
 
 def shared(make):
-    """Decorates a function of an empty folder, whose result can be pickled.
+    """Decorates a function that takes an empty folder and returns a picklable result.
 
-    Whoever of the processes comes first calls it; the others wait for the result.
+    The first process that needs the result calls the function; the others wait.
     """
 
     @functools.cache
@@ -34,6 +34,6 @@ def shared(make):
 
 
 def remove():
-    """Removes the results, in the process that all others have come from."""
+    """Deletes the results, if called by the first process of the test run."""
     if str(os.getpid()) == _RUN:
         shutil.rmtree(_ROOT, ignore_errors=True)

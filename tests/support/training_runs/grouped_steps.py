@@ -1,8 +1,8 @@
-"""Steps with BatchNorm over groups of replicas, on logical processor devices.
+"""Steps with BatchNorm over groups of replicas, on logical CPU devices.
 
-`python -m tests.support.training_runs.grouped_steps REPLICAS FILE.npz` makes those of
-`CASES`. A process for each number of replicas, because strategies of one process share
-the keys of their collective operations.
+`python -m tests.support.training_runs.grouped_steps REPLICAS FILE.npz` runs the steps
+in `CASES`. Each number of replicas needs its own process, because strategies in one
+process share the keys of their collective operations.
 """
 
 import sys
@@ -14,9 +14,9 @@ STEPS = 2
 CASES = {
     1: {
         "whole": {},
-        # Half-batches with statistics of their own, one after the other.
+        # Half-batches with separate statistics, one after the other.
         "halves": {"grad_accum_steps": 2},
-        # Tiny, because each replica starts its attacks from another seed.
+        # Tiny, because the attacks of each replica start from a different seed.
         "attacked": {"adversarial_epsilon": 1e-6},
         "bfloat16": {"precision": "mixed_bfloat16"},
     },
@@ -66,7 +66,7 @@ def main():
 
 
 def _share(batch, used):
-    """Cuts a batch into one part for each replica, in their order."""
+    """Splits a batch into one part per replica, in order."""
     import tensorflow as tf
 
     if used.num_replicas_in_sync == 1:

@@ -1,4 +1,4 @@
-"""Workers that are threads of this process and gather without TensorFlow."""
+"""Workers as threads of this process, which communicate without TensorFlow."""
 
 import threading
 
@@ -8,7 +8,7 @@ from training.engine.cluster.workers import Workers
 
 
 class ThreadWorkers(Workers):
-    """A worker of a group; see `run`."""
+    """Worker of a group; see `run`."""
 
     def __init__(self, index, shared):
         self.names = [f"worker {i}" for i in range(len(shared["values"]))]
@@ -24,10 +24,10 @@ class ThreadWorkers(Workers):
 
 
 def run(actions):
-    """Calls each action with a worker of its own, all at once.
+    """Calls all actions at once, each with its own worker.
 
     Returns:
-        What each has returned, or the error that it has raised.
+        The result of each action, or the error that it raised.
     """
     shared = {
         "values": [None] * len(actions),

@@ -1,6 +1,6 @@
-"""A run of seconds, and processes that share it.
+"""A training run of a few seconds, and the processes that share it.
 
-`python -m tests.support.training_runs.tiny_run KIND WORKDIR` is one of these processes.
+`python -m tests.support.training_runs.tiny_run KIND WORKDIR` starts one process.
 """
 
 import dataclasses
@@ -35,11 +35,11 @@ TINY = TrainConfig(
     drop_connect=0.4,
     export_samples=4,
 )
-# The same on any number of replicas, but for rounding. 480 images, 30 steps.
+# Equal on any number of replicas, up to rounding. 480 images, 30 steps.
 SHARED = dataclasses.replace(
     TINY,
     strategy="one_device",
-    lite=False,  # smooth: where ReLU6 bends, rounding would grow
+    lite=False,  # smooth activations: the kinks of ReLU6 amplify rounding errors
     epochs=1,
     batch_size=16,
     optimizer="sgd",
@@ -51,7 +51,7 @@ SHARED = dataclasses.replace(
     keep_checkpoints=100,
 )
 STEPS = 20
-UNEVEN = 1003  # images, which no batch size divides
+UNEVEN = 1003  # number of images; not divisible by any batch size used here
 
 
 def tiny_source(test=True, train=20):
@@ -72,7 +72,7 @@ def shared_source():
 
 
 def read_checkpoint(workdir, step=None):
-    """Returns the arrays of a checkpoint, the latest as a rule, by name."""
+    """Returns the arrays of a checkpoint by name; without `step`, of the latest."""
     folder = pathlib.Path(workdir) / "checkpoints"
     path = (
         max(folder.glob("*.npz")) if step is None else folder / f"step-{step:09d}.npz"
@@ -82,14 +82,14 @@ def read_checkpoint(workdir, step=None):
 
 
 def losses(workdir):
-    """Returns the mean loss of each step, from a run that saved at each."""
+    """Returns the mean loss of each step of a run that saved every step."""
     sums = [read_checkpoint(workdir, step)["sums"] for step in range(1, STEPS + 1)]
     steps = np.diff(np.array([np.zeros(3), *sums]), axis=0)
     return steps[:, 0] / steps[:, 2]
 
 
 def uneven_source():
-    """Images whose brightest channel is their class, but for every fourth."""
+    """Returns images whose label is their brightest channel, except every fourth."""
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (UNEVEN, 32, 32, 3)).astype(np.uint8)
     brightest = images.astype(float).mean(axis=(1, 2)).argmax(axis=1)
@@ -99,7 +99,7 @@ def uneven_source():
 
 
 def count_uneven(used_strategy, batch_size=64):
-    """Evaluates a network that answers with the brightest channel."""
+    """Evaluates a network that predicts the brightest channel."""
     import keras
 
     from training.metrics.evaluator import Evaluator
@@ -117,14 +117,15 @@ def start(kind, workdir, *, index=0, ports=(), seconds=0.0, **fields):
     """Starts a process of a run.
 
     Args:
-        kind: "train" (20 steps of `SHARED`, then `count_uneven`), "whole" (all of
-            them), "slow" (pauses after each step), "slow_files" (all steps, each
-            rename of the first worker pauses), or "meet" (only what is quick).
-        workdir: Of the run.
-        index: Of this worker.
-        ports: Of all workers; none: two replicas in one process.
-        seconds: Of each pause.
-        **fields: Changes of the configuration.
+        kind: "train" (20 steps of `SHARED`, then `count_uneven`), "whole" (all
+            steps), "slow" (pauses after each step), "slow_files" (all steps, with a
+            pause before each rename by the first worker), or "meet" (only the quick
+            parts).
+        workdir: Run folder.
+        index: Index of this worker.
+        ports: Ports of all workers. Empty: two replicas in one process.
+        seconds: Length of each pause.
+        **fields: Changes to the configuration.
     """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PAUSE": str(seconds)}
     environment["FIELDS"] = json.dumps(fields)
@@ -182,14 +183,16 @@ def _train(config, workdir):
 
 
 def step_by_hand(used_strategy, **fields):
-    """Makes a step of a network whose BatchNorm is not synchronised.
+    """Trains a network without synchronised BatchNorm for one step.
+
+    The same 8 images are divided among all replicas.
 
     Args:
         used_strategy: Strategy of the step.
-        **fields: Fields of the config.
+        **fields: Fields of the configuration.
 
     Returns:
-        Its variables afterwards. All replicas together get the same 8 images.
+        Variables of the network after the step, then their averages.
     """
     import keras
     import tensorflow as tf
@@ -255,7 +258,7 @@ def _whole(config, workdir):
 
 
 def _slow_files(config, workdir):
-    """Trains to the end; each rename of the first worker takes its time."""
+    """Trains to the end, with a pause before each rename by the first worker."""
     import time
 
     from training.engine import distribution
@@ -273,7 +276,7 @@ def _slow_files(config, workdir):
 
 
 def _slow(config, workdir):
-    """Trains with pauses, and reports each step; exits as the command line does."""
+    """Trains with pauses and prints each step; exits like the command."""
     import time
 
     from absl import flags

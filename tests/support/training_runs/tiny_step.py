@@ -1,4 +1,4 @@
-"""A training step that is traced in a second, for several test files."""
+"""A training step that traces in a second, for several test files."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ CONFIG = TrainConfig(
 
 
 def net(batch_norm=True, dropout=0.3, synchronized=False):
-    """Two convolutions, named like the blocks of stages 1 and 2, and a classifier."""
+    """Returns a network of two convolutions, named like blocks, and a classifier."""
     keras.utils.set_random_seed(0)
     x = inputs = keras.Input((4, 4, 3))
     for stage in (1, 2):
@@ -34,7 +34,7 @@ def net(batch_norm=True, dropout=0.3, synchronized=False):
 
 
 def make(model=None, optim=None, used_strategy=None, **fields):
-    """Returns a state and its step; the optimizer is plain gradient descent."""
+    """Returns a training state and its step; by default with plain SGD."""
     config = dataclasses.replace(CONFIG, **fields)
     used_strategy = used_strategy or distribution.make_strategy("one_device")
     with used_strategy.scope():
@@ -61,7 +61,7 @@ def batch(seed=0, scale=1.0):
 
 
 def weights_after(steps, model=None, **options):
-    """Returns all variables of the network, dropout seeds too, after some steps."""
+    """Returns all variables of the network, including seeds, after some steps."""
     state, take = make(model, **options)
     for seed in range(steps):
         take(*batch(seed))

@@ -1,10 +1,10 @@
-"""Loads damaged weight files and looks for anything but a plain refusal.
+"""Fuzzer of the weight readers: loads damaged files and reports misbehaviour.
 
     python -m tests.support.weight_files.fuzz --count=500 --seed=0 [READER ...]
 
-Prints one line per reader; exits with 1 after a failure, whose file is kept. Loading
-must end in time, ask for little memory, raise nothing but ValueError, leave the model
-as it was when it raises, and write, start and connect to nothing.
+Prints one line per reader; the exit code is 1 after a failure, whose file is kept.
+Loading must end in time, use little memory, raise only ValueError and then leave the
+model unchanged, and must not write files, start processes or connect to hosts.
 """
 
 import argparse
@@ -28,13 +28,13 @@ from keras_efficientnet.weights import load_weights
 from keras_efficientnet.weights.formats import hdf5_sandbox, tensor_bundle
 from tests.support.weight_files import mutations
 
-SECONDS = 60  # per file; a process that reads HDF5 has 10 of processor time
-MEMORY_BYTES = 1 << 30  # more than before the first file
+SECONDS = 60  # per file; processes that read HDF5 get 10 s of processor time
+MEMORY_BYTES = 1 << 30  # in addition to the memory before the first file
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class Watch:
-    """Notes what a file made the program do to the rest of the machine."""
+    """Audit hook that records side effects of loading a file."""
 
     EVENTS = (
         *("os.exec", "os.fork", "os.posix_spawn", "os.system", "pickle.find_class"),
@@ -65,7 +65,7 @@ class Watch:
     def check_path(self, event, path):
         if isinstance(path, int) or path == os.devnull:
             return  # pipes to a process
-        # Where archives are unpacked; `rmtree` names what it removes without folders.
+        # Archives are unpacked there; `rmtree` passes names without folders.
         text = os.fspath(path)
         own = f"{tempfile.gettempdir()}/keras_efficientnet-"
         if not (text.startswith(own) or (event != "open" and "/" not in text)):
@@ -91,7 +91,7 @@ def damaged(reader, good, rng):
 
 
 def good_files(model, folder):
-    """Writes the weights of `model` in every format; returns path by reader."""
+    """Writes the weights of `model` in every format; returns reader -> path."""
     arrays = {w.path: np.array(w) for w in model.weights}
     for name, write in (
         ("legacy.h5", mutations.write_legacy_h5),
@@ -135,7 +135,7 @@ class Fuzzer:
         return all(a.tobytes() == b.tobytes() for a, b in pairs)
 
     def load(self, path):
-        """Returns "loaded" or "refused", or what went wrong."""
+        """Returns "loaded", "refused" or a description of the failure."""
         self.watch.seen.clear()
         signal.alarm(SECONDS)
         outcome = "loaded"
@@ -169,7 +169,7 @@ class Fuzzer:
             rng = random.Random(f"{reader} {seed} {i}")
             path.write_bytes(damaged(reader, good, rng))
             began = time.monotonic()
-            # Before it is loaded: should this process end, the last line tells.
+            # Printed before loading, so that a crash shows which file caused it.
             print(f"\r{reader} {seed} {i} ", end="", flush=True, file=sys.stderr)
             outcome = self.load(target_of(path))
             slowest = max(slowest, time.monotonic() - began)
@@ -179,13 +179,13 @@ class Fuzzer:
                 kept.write_bytes(path.read_bytes())
                 print(f"FAILED {reader} {seed} {i}: {outcome}; kept as {kept}")
         path.write_bytes(good)
-        told = ", ".join(f"{n} {what[:60]}" for what, n in sorted(outcomes.items()))
-        print(f"{reader}: {told}; slowest {slowest:.1f} s", flush=True)
+        counts = ", ".join(f"{n} {what[:60]}" for what, n in sorted(outcomes.items()))
+        print(f"{reader}: {counts}; slowest {slowest:.1f} s", flush=True)
         return set(outcomes) <= {"loaded", "refused"}
 
 
 def target_of(path):
-    # A checkpoint is named by its index, whichever of its files is damaged.
+    # A checkpoint is opened by its index, whichever of its files is damaged.
     return path.with_name("model.ckpt.index") if ".ckpt." in path.name else path
 
 
@@ -199,7 +199,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("readers", nargs="*")
     parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--hdf5_count", type=int, help="for readers that take longer")
+    parser.add_argument("--hdf5_count", type=int, help="count for slow readers")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     warnings.simplefilter("ignore")

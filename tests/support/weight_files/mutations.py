@@ -1,4 +1,4 @@
-"""Small weight files of every format, and ways to damage them."""
+"""Small weight files in every format, and mutations that damage them."""
 
 import gzip
 import io
@@ -10,7 +10,7 @@ import safetensors.numpy
 
 from tests.support.weight_files import tf_files, torch_files
 
-# Where sizes and counts stand in a file, these are the ones that hurt.
+# Boundary values of sizes and counts.
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1)
 _NUMBERS += (2**40, 2**63 - 1, 2**63, 2**64 - 1)
 
@@ -56,7 +56,7 @@ def in_gzip(mutate, data):
 
 
 def in_zip(mutate, data, rng):
-    """Damages one file of an archive and makes its checksum right again."""
+    """Damages one file of an archive and corrects its checksum."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     inner = [name for name in files if name.endswith((".pkl", ".h5", "config.json"))]
@@ -77,7 +77,7 @@ def mutate(data, rng):
 
 
 def _place(data, rng):
-    """Chooses a place, most often near one of the ends, where the structure is."""
+    """Chooses a position, mostly near an end, where the structure is stored."""
     place = int(len(data) * rng.random() ** rng.choice((1, 1, 3)))
     return len(data) - 1 - place if data and rng.random() < 0.2 else place
 
@@ -109,7 +109,7 @@ def _cut(data, rng):
 
 
 def _splice(data, rng):
-    """Copies a stretch to another place, over what is there or between it."""
+    """Copies a range to another position, by overwriting or by inserting."""
     start, end = sorted((_place(data, rng), _place(data, rng)))
     piece = data[start : min(end, start + 300)]
     place = _place(data, rng)

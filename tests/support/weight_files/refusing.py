@@ -1,4 +1,4 @@
-"""What tests of hostile files share: one that is easily changed, and how to refuse."""
+"""Helpers for tests of hostile files: a file to edit, and checks of its rejection."""
 
 import signal
 import tracemalloc
@@ -13,10 +13,10 @@ SECONDS = 30
 
 
 def refuse(path, reason, is_verified=True):
-    """Reads a file, which must fail for a reason that `reason` matches."""
+    """Reads a file and checks that it is rejected with an error matching `reason`."""
 
     def too_long(*_):
-        raise AssertionError("it hangs")
+        raise AssertionError("reading hangs")
 
     former = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(SECONDS)
@@ -36,7 +36,7 @@ def refuse(path, reason, is_verified=True):
 
 
 def hdf5_file(path, edit):
-    """Writes legacy weights of one layer, whose kernel `edit` makes."""
+    """Writes legacy weights of one layer, whose kernel `edit` creates."""
     with h5py.File(path, "w", libver="latest") as file:
         file.attrs["layer_names"] = [b"stem_conv"]
         group = file.create_group("stem_conv")

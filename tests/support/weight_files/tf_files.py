@@ -1,10 +1,10 @@
-"""Writes checkpoints by TensorFlow's own code."""
+"""Checkpoints written by TensorFlow."""
 
 import tensorflow as tf
 
 
 def write(prefix, values):
-    """Saves a checkpoint of TensorFlow 1 by TensorFlow's own code."""
+    """Saves a TensorFlow 1 checkpoint with TensorFlow's saver."""
     tf1 = tf.compat.v1
     with tf.Graph().as_default(), tf1.Session() as session:
         saved = {name: tf1.Variable(value) for name, value in values.items()}

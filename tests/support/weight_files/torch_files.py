@@ -1,4 +1,4 @@
-"""Files of `torch.save`, made without torch, for tests of what reads them."""
+"""Files in the format of `torch.save`, written without torch."""
 
 import collections
 import io
@@ -31,7 +31,7 @@ class Storage:
 
 
 class Tensor:
-    """What torch pickles of a tensor: a call, and a reference to its storage."""
+    """Pickled form of a tensor: a call and a reference to its storage."""
 
     call = "_rebuild_tensor_v2"
     state = None
@@ -48,7 +48,7 @@ class Parameter(Tensor):
 
 
 class Call:
-    """A call of any function, as only a malicious file has."""
+    """Call of an arbitrary function, which only malicious files contain."""
 
     def __init__(self, function, *args):
         self.function, self.args = function, args
@@ -64,7 +64,7 @@ def tensor(key, array, kind="FloatStorage"):
 
 
 def fake_torch():
-    """Makes modules whose functions and classes have torch's names."""
+    """Returns modules whose functions and classes have torch's names."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
     for kind in NUMPY_TYPES:
         setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
@@ -96,7 +96,7 @@ class TorchPickler(pickle.Pickler):
 
 
 def write(path, content, layout, order="<"):
-    """Writes a file as `torch.save` does."""
+    """Writes a file like `torch.save`."""
     stream = io.BytesIO()
     modules = fake_torch()
     with mock.patch.dict(sys.modules, modules):

@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks against other implementations, each a command."""

@@ -1,0 +1,48 @@
+"""Virtual environments that contain only what a distribution declares."""
+
+import os
+import subprocess
+import sys
+
+
+class Environment:
+    """Virtual environment, and an empty folder to use it in."""
+
+    def __init__(self, folder, *requirements):
+        self.folder = folder / "empty"
+        self.folder.mkdir()
+        self._root = folder / "env"
+        _uv("venv", "--python", sys.executable, self._root)
+        if requirements:
+            self.install(*requirements)
+
+    def install(self, *requirements):
+        """Installs requirements and removes every other package.
+
+        uv keeps packages that are still needed, and links files to its cache.
+        """
+        _uv("pip", "install", "--exact", "--python", self._root, *requirements)
+
+    def resolve(self, requirement):
+        """Returns uv's list of the packages that a requirement would install."""
+        return _uv("pip", "install", "--dry-run", "--python", self._root, requirement)
+
+    def run(self, command, *arguments, fails=False, **variables):
+        """Runs an installed command; returns its output."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        done = subprocess.run(
+            [self._root / "bin" / command, *arguments],
+            cwd=self.folder,
+            env={**clean, **variables},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+def _uv(*arguments):
+    command = [sys.executable, "-m", "uv", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
