@@ -18,7 +18,7 @@ model = keras_efficientnet.EfficientNet(0.25, 0.3, 33, classes=4)
 model.save("tiny.keras")
 model.save_weights("tiny.weights.h5")
 """
-# A data set without downloads, prepared as `tfds build` prepares it.
+# A data set without downloads, prepared by TFDS.
 PREPARE_DATA_SET = """
 import pathlib
 import numpy as np
@@ -49,6 +49,7 @@ class Noise(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield i, {"image": image.astype(np.uint8), "label": i % 2}
 
 
+pathlib.Path("data").mkdir()
 Noise(data_dir="data").download_and_prepare()
 """
 SHORT_RUN = ["--config=digits", "--config.width=0.25", "--config.epochs=1"]
@@ -127,7 +128,6 @@ def test_tfds_extra_trains_on_a_prepared_data_set(install):
     environment = install("cpu,train,tfds")
     environment.run("python", "-c", PREPARE_DATA_SET)
     environment.run("efficientnet-train", *SHORT_RUN, *TFDS)
-    assert "cifar10" in environment.run("tfds", "build", "cifar10", "--help")
 
 
 def test_export_extra_converts_and_predicts(install):

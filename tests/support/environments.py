@@ -19,9 +19,11 @@ class Environment:
     def install(self, *requirements):
         """Installs requirements and removes every other package.
 
-        uv keeps packages that are still needed, and links files to its cache.
+        The result does not depend on what was installed before. uv keeps packages of
+        the right version, and links files to its cache.
         """
-        _uv("pip", "install", "--exact", "--python", self._root, *requirements)
+        options = ["--exact", "--upgrade", "--python", self._root]
+        _uv("pip", "install", *options, *requirements)
 
     def resolve(self, requirement):
         """Returns uv's list of the packages that a requirement would install."""

@@ -110,16 +110,14 @@ def _unavailable(name: str, data_dir: str | None, error: Exception) -> ValueErro
 
 def _how_to_prepare(builder: Any, name: str, data_dir: str | None) -> str:
     """Returns the error text about a data set that is not prepared."""
-    size = int(builder.info.download_size or 0)
-    download = f"{size / 1e9:,.1f} GB" if size else "of unknown size"
-    option = f" --data_dir={data_dir}" if data_dir else ""
+    size = sum(int(info.size) for info in builder.url_infos.values())
+    amount = f"{size / 1e9:,.1f} GB" if size else "of unknown size"
     by_hand = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
     if by_hand:
         by_hand = f" Some files must be downloaded by hand first: {by_hand}"
     return (
-        f"`data` must be prepared before it is used (a download, {download}). Run "
-        f"`tfds build {name}{option}`, or allow the download with "
-        f"data='tfds:{name}{DOWNLOAD}'.{by_hand} "
+        f"`data` must be prepared by TFDS, which is a download ({amount}). To allow "
+        f"it, use data='tfds:{name}{DOWNLOAD}'.{by_hand} "
         f"Received: data='tfds:{name}', data_dir={data_dir!r}"
     )
 

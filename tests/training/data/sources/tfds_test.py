@@ -127,8 +127,8 @@ def test_downloads_only_on_request(tfds, tmp_path, monkeypatch):
     )
     with pytest.raises(
         ValueError,
-        match=r"must be prepared .*`tfds build our_photos --data_dir=.*, or allow the "
-        r"download with data='tfds:our_photos\+download'. Received: ",
+        match=r"must be prepared .*of unknown size.*To allow it, use "
+        r"data='tfds:our_photos\+download'. Received: data='tfds:our_photos'",
     ):
         sources.load("tfds:our_photos", data_dir=str(tmp_path))
     assert not builder.is_prepared()
@@ -140,8 +140,10 @@ def test_downloads_only_on_request(tfds, tmp_path, monkeypatch):
 
 
 def test_names_the_files_to_download_by_hand(tfds, tmp_path):
-    # Source: TFDS's builder of ImageNet, and its recorded size, 155.84 GiB.
-    with pytest.raises(ValueError, match="by hand first: .*ILSVRC2012_img_train.tar"):
+    # Source: ILSVRC 2012's archives, of 147,897,477,120 and 6,744,924,160 bytes.
+    with pytest.raises(
+        ValueError, match=r"\(154.6 GB\).*by hand first: .*ILSVRC2012_img_t"
+    ):
         sources.load("tfds:imagenet2012", data_dir=str(tmp_path))
     assert not any(tmp_path.iterdir())
 
