@@ -47,7 +47,8 @@ test-all: $(VENV)/.dev ## run all tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-wheel: $(VENV)/.dev ## install the wheel and each extra into empty environments, and use them
-	$(BIN)/python -m pytest tests/repository/wheel_test.py tests/repository/extras_test.py
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile \
+		tests/repository/wheel_test.py tests/repository/extras_test.py
 
 # PyTorch's own index, if it can be reached, has builds without CUDA. With less
 # optimisation, XLA compiles in half the time.

@@ -110,7 +110,7 @@ def _unavailable(name: str, data_dir: str | None, error: Exception) -> ValueErro
 
 def _how_to_prepare(builder: Any, name: str, data_dir: str | None) -> str:
     """Returns the error text about a data set that is not prepared."""
-    size = sum(int(info.size) for info in builder.url_infos.values())
+    size = sum(int(info.size) for info in (builder.url_infos or {}).values())
     amount = f"{size / 1e9:,.1f} GB" if size else "of unknown size"
     by_hand = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
     if by_hand:
