@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import functools
-import pathlib
 import sys
 from types import TracebackType
 
-from . import console
+from . import console, startup
 from .exit_codes import ExitCode, end
 
-# Installed command -> package that holds its program.
-_COMMANDS = {
-    "efficientnet-convert": "keras_efficientnet",
-    "efficientnet-evaluate": "training",
-    "efficientnet-export": "export",
-    "efficientnet-predict": "export",
-    "efficientnet-pseudo-label": "training",
-    "efficientnet-study": "research",
-    "efficientnet-train": "training",
-}
 # Package -> extras that install what its programs need.
 _EXTRAS = {
     "export": "cpu,export",
@@ -61,21 +50,14 @@ def end_program(error: ImportError, package: str | None = None) -> None:
 
 
 def _started_package() -> str | None:
-    """Returns the package of the program that the process was started as, if any."""
-    if not sys.argv:
-        return None
-    if sys.argv[0] == "-m":  # until Python has found the module
-        parts = _module_name(sys.orig_argv).split(".")
-        return next((name for name in reversed(parts[:2]) if name in _EXTRAS), None)
-    return _COMMANDS.get(pathlib.Path(sys.argv[0]).stem)
+    """Returns the package of the program that this process was started as, if any."""
+    program = startup.started_program(sys.orig_argv, sys.argv)
+    return None if program is None else _package_of(program)
 
 
-def _module_name(command_line: list[str]) -> str:
-    """Returns the module of `python -m MODULE` or `python -mMODULE`."""
-    for option, following in zip(command_line, [*command_line[1:], ""], strict=True):
-        if option.startswith("-m"):
-            return option[2:] or following
-    return ""
+def _package_of(program: str) -> str:
+    package = program.split(".")[0]
+    return package if package in _EXTRAS else "keras_efficientnet"
 
 
 def _handle(

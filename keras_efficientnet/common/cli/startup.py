@@ -1,4 +1,4 @@
-"""Log level of TensorFlow's native code in the processes of the commands."""
+"""Programs of the commands: their names, and TensorFlow's log level in them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def hide_startup_lines() -> None:
     import this package keep their log level, and a level set by the user takes
     precedence.
     """
-    if _is_command(sys.orig_argv, sys.argv):
+    if started_program(sys.orig_argv, sys.argv) is not None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _ERRORS_ONLY)
 
 
@@ -45,8 +45,23 @@ def command_name(module: str) -> str:
     return f"python -m {module}"
 
 
-def _is_command(orig_argv: list[str], argv: list[str]) -> bool:
-    if "-m" in orig_argv[:-1]:
-        module = orig_argv[orig_argv.index("-m") + 1]
-        return module.removeprefix(_PACKAGE) in PROGRAMS.values()
-    return bool(argv) and pathlib.Path(argv[0]).stem in PROGRAMS
+def started_program(orig_argv: list[str], argv: list[str]) -> str | None:
+    """Returns the program that a process was started as, such as "training.main".
+
+    Args:
+        orig_argv: Command line of Python, `sys.orig_argv`.
+        argv: Command line of the program, `sys.argv`.
+
+    Returns:
+        A value of `PROGRAMS`, or None in other processes.
+    """
+    options = iter(orig_argv[1:])
+    for option in options:
+        if option.startswith("-m"):  # "-m MODULE" or "-mMODULE"
+            module = (option[2:] or next(options, "")).removeprefix(_PACKAGE)
+            return module if module in PROGRAMS.values() else None
+        if option in ("-W", "-X"):
+            next(options, None)  # the option's value
+        elif option == "-c" or not option.startswith("-"):
+            break  # what follows are arguments of the program
+    return PROGRAMS.get(pathlib.Path(argv[0]).stem) if argv else None

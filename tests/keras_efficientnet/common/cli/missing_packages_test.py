@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from keras_efficientnet.common.cli import missing_packages
+from keras_efficientnet.common.cli import missing_packages, startup
 from tests.support.paths import ROOT
 
 EXTRAS = {
@@ -100,8 +100,9 @@ def test_other_errors_keep_their_traceback(run_without):
     assert "must be installed" not in done.stderr
 
 
-def test_knows_every_installed_command():
+def test_every_program_has_extras():
     setup = (ROOT / "setup.py").read_text()
-    commands = set(re.findall(r'"([\w-]+)=keras_efficientnet\.', setup))
-    assert commands == missing_packages._COMMANDS.keys()
-    assert set(missing_packages._COMMANDS.values()) == missing_packages._EXTRAS.keys()
+    commands = re.findall(r'"([\w-]+)=keras_efficientnet\.', setup)
+    assert set(commands) == startup.PROGRAMS.keys()
+    packages = map(missing_packages._package_of, startup.PROGRAMS.values())
+    assert set(packages) == missing_packages._EXTRAS.keys()

@@ -12,21 +12,24 @@ from tests.support.paths import ROOT
     ("orig_argv", "argv"),
     [
         (["python", "-m", "training.main", "--help"], ["-m"]),
+        (["python", "-mexport.main"], ["-m"]),
         (["python", "-X", "dev", "-m", "export.main"], ["/src/export/main.py"]),
         (["python", "-m", "keras_efficientnet.training.evaluate"], ["-m"]),
         (["python", "-m", "keras_efficientnet.weights.convert"], ["-m"]),
         (["python", "/env/bin/efficientnet-train"], ["/env/bin/efficientnet-train"]),
+        (["python", "efficientnet-export", "-model=-m"], ["efficientnet-export"]),
         (["python", "efficientnet-study.exe"], ["efficientnet-study.exe"]),
     ],
 )
 def test_commands_are_recognized(orig_argv, argv):
-    assert startup._is_command(orig_argv, argv)
+    assert startup.started_program(orig_argv, argv) in startup.PROGRAMS.values()
 
 
 @pytest.mark.parametrize(
     ("orig_argv", "argv"),
     [
         (["python", "my_script.py"], ["my_script.py"]),
+        (["python", "my_script.py", "-m", "training.main"], ["my_script.py"]),
         (["python", "-m", "pytest", "training"], ["-m"]),
         (["python", "-c", "import keras_efficientnet"], ["-c"]),
         (["python"], [""]),
@@ -34,7 +37,7 @@ def test_commands_are_recognized(orig_argv, argv):
     ],
 )
 def test_other_programs_are_not_commands(orig_argv, argv):
-    assert not startup._is_command(orig_argv, argv)
+    assert startup.started_program(orig_argv, argv) is None
 
 
 def test_other_programs_keep_their_log_level():
