@@ -78,9 +78,14 @@ def test_rejects_invalid_command_lines(study, capsys, arguments, message):
 
 
 def test_names_the_extras_of_a_missing_package(monkeypatch, capsys):
-    monkeypatch.setitem(studies.STUDIES, "trial", studies.Study("", "no_such_module"))
-    assert main.main(["trial", "--help"]) == 2
-    assert "pip install 'efficientnet-keras[cpu,train,export,research]'" in (
+    def load(study):
+        raise ModuleNotFoundError("No module named 'optuna'", name="optuna")
+
+    monkeypatch.setattr(studies.Study, "load", load)
+    with pytest.raises(SystemExit) as end:
+        main.main(["nas", "--help"])
+    assert end.value.code == 2
+    assert "optuna must be installed: pip install 'efficientnet-keras[" in (
         capsys.readouterr().err
     )
 
