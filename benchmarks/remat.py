@@ -35,7 +35,7 @@ def measure(stages: str, model_name: str, batch: int, steps: int) -> dict[str, f
     side = config.resolution
     data = tf.ones((batch, side, side, 3)), tf.zeros(batch, tf.int32), tf.ones(batch)
     net = model.build(config, CLASSES)
-    optim = optimizers.make_optimizer("rmsprop", 1e-3, config.weight_decay, model=net)
+    optim = optimizers.make_optimizer("rmsprop", 1e-3, config.weight_decay)
     everything = train_state.TrainState(net, optim, config.ema_decay)
     take = train_step.make_train_step(
         everything, distribution.make_strategy("one_device"), config

@@ -4,7 +4,7 @@ from .common.cli import startup as _startup
 
 try:
     _startup.hide_startup_lines()  # before Keras imports TensorFlow
-    import keras as _keras  # noqa: F401
+    import keras as _keras
 except ModuleNotFoundError as error:
     from .common.cli import missing_packages as _missing_packages
 
@@ -13,6 +13,9 @@ except ModuleNotFoundError as error:
         "Keras must have a backend: install tensorflow, or install jax or torch and "
         f"set KERAS_BACKEND to its name. Received: {error}"
     ) from error
+
+import importlib as _importlib
+from typing import Any as _Any
 
 from .architecture import VARIANTS
 from .cost import Cost, fit_budget, plan_cost, profile
@@ -41,6 +44,12 @@ from .scaling import Scaling, compound, round_filters, round_repeats
 from .stages import STAGES, Stage, format_stages, read_stages
 from .transfer import check_input_range, feature_extractor, freeze, reset_classifier
 from .weights import WeightFile, list_weights, load_weights, weights_info
+
+if hasattr(_keras, "ops"):
+    # Imported for their effect too: Keras finds their classes when it loads a model.
+    from . import callbacks as callbacks
+    from . import optimizers as optimizers
+    from . import schedules as schedules
 
 __version__ = "0.1.0"
 
@@ -88,3 +97,10 @@ __all__ = [
     "round_repeats",
     "weights_info",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    # Under Keras 2.15, where importing them says what is needed.
+    if name in ("callbacks", "optimizers", "schedules"):
+        return _importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -50,3 +50,22 @@ def layer_call(node: Any) -> Any:
 def kernel(layer: Any) -> Any:
     """Returns the kernel of a dense, convolution or depthwise convolution layer."""
     return layer.kernel if hasattr(layer, "kernel") else layer.depthwise_kernel
+
+
+def require_keras_3(module: str, substitute: str) -> None:
+    """Refuses to import a module that is not available under Keras 2.15.
+
+    Args:
+        module: Full name of the module.
+        substitute: Name of what to use under Keras 2.15.
+
+    Raises:
+        ImportError: The installed version is Keras 2.15.
+    """
+    if not hasattr(keras, "ops"):
+        raise ImportError(
+            f"`{module}` must have Keras 3. Under Keras 2.15 use `{substitute}` or "
+            "what else docs/addons.md lists. "
+            f"Received: Keras {keras.__version__}",
+            name=module,
+        )

@@ -14,6 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet.callbacks.weight_averages import WeightAverages
+from keras_efficientnet.optimizers import tf_replicas
+
 from . import checkpoints
 from .checkpoints import Checkpoints
 
@@ -50,17 +53,9 @@ class TrainState:
     ) -> None:
         self.model = model
         self.optimizer = optimizer
-        self.ema_decay = ema_decay
         self.auxiliary = auxiliary or {}
         optimizer.build(self.trainable_variables)
-        self._averaged = [
-            v.value for v in model.variables if tf.as_dtype(v.dtype).is_floating
-        ]
-        self._ema = [_variable(v.numpy()) for v in self._averaged]
-        # One function per state: TensorFlow warns when models share one.
-        assign = functools.partial(_assign, self._averaged)
-        self._put = tf.function(assign)
-        self._put_ema = tf.function(functools.partial(assign, self._ema))
+        self._averages = WeightAverages(model.variables, ema_decay)
         self.step = _variable(tf.zeros((), tf.int64))
         self.sums = _variable(tf.zeros(3))
         self.best_top1 = _variable(np.float64(-1.0))
@@ -75,21 +70,8 @@ class TrainState:
         return [*self.model.trainable_variables, *others]
 
     def update_ema(self) -> None:
-        """Updates the moving average of the weights; call it after each step.
-
-        The decay is min(ema_decay, (1 + t) / (10 + t)) after t steps, so that the
-        random initial weights are soon forgotten. BatchNorm's moving statistics are
-        averaged too. A value that is not finite does not change its average.
-
-        Source:
-            tensorflow, python/training/moving_averages.py (`num_updates`);
-            tensorflow/tpu, main.py, counts the step that has just been made.
-        """
-        t = tf.cast(self.step, tf.float32)
-        rest = 1.0 - tf.minimum(self.ema_decay, (1.0 + t) / (10.0 + t))
-        for average, variable in zip(self._ema, self._averaged, strict=True):
-            move = (average - variable) * rest
-            average.assign_sub(tf.where(tf.math.is_finite(move), move, 0.0))
+        """Updates the moving average of the weights; call it after each step."""
+        self._averages.update(self.step)
 
     def average_statistics(self) -> None:
         """Averages BatchNorm's moving statistics over the replicas of a step.
@@ -98,33 +80,13 @@ class TrainState:
         its own, and checkpoints only those of the first. Synchronised BatchNorm has
         equal ones anyway, and frozen BatchNorm does not change them.
         """
-        context = tf.distribute.get_replica_context()
-        layers = self.model._flatten_layers(include_self=False)
-        moving = [
-            weight.value
-            for layer in layers
-            if isinstance(layer, keras.layers.BatchNormalization)
-            and layer.trainable
-            and not layer.synchronized
-            for weight in layer.non_trainable_weights
-        ]
-        if context.num_replicas_in_sync == 1 or not moving:
-            return
-        # One message instead of hundreds of small ones.
-        flat = tf.concat([tf.reshape(v, [-1]) for v in moving], axis=0)
-        means = tf.split(context.all_reduce("MEAN", flat), [v.shape[0] for v in moving])
-        for variable, mean in zip(moving, means, strict=True):
-            variable.assign(mean)
+        tf_replicas.average_over_replicas(tf_replicas.moving_statistics(self.model))
 
     @contextlib.contextmanager
     def ema_weights(self) -> Iterator[None]:
         """Puts the averaged weights into the model inside a block."""
-        kept = [tf.identity(v) for v in self._averaged]
-        self._put_ema()
-        try:
+        with self._averages.in_model():
             yield
-        finally:
-            self._put(kept)
 
     def save_ema_weights(self, path: pathlib.Path) -> None:
         """Writes the averaged weights, atomically.
@@ -179,7 +141,7 @@ class TrainState:
         parts = {
             "model": [v.value for v in self.model.variables],
             "optimizer": [v.value for v in self.optimizer.variables],
-            "ema": self._ema,
+            "ema": [v.value for v in self._averages.averages],
             "auxiliary": [
                 v.value for la in self.auxiliary.values() for v in la.variables
             ],
@@ -213,8 +175,3 @@ def _read(variable: tf.Variable, name: str) -> np.ndarray:
 
 def _variable(value: Any) -> tf.Variable:
     return tf.Variable(value, trainable=False)
-
-
-def _assign(variables: list[tf.Variable], values: list[Any]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)

@@ -8,10 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_efficientnet.optimizers.tf_replicas import sum_over_replicas
+
 from ..config import TrainConfig
 from ..metrics.losses import cross_entropy
 from ..metrics.metrics import top_k_correct
-from ..optim.base import expect_summed_gradients, sum_over_replicas
+from ..optim.optimizers import expect_summed_gradients
 from ..run_checks import check_replicas
 from . import advprop, model
 from .forward import Forward

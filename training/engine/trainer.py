@@ -174,7 +174,7 @@ def _set_up(
     with used_strategy.scope():
         net = model.build(config, len(source.class_names))
         auxiliary = _auxiliary(config, net)
-        optim = _optimizer(config, net, auxiliary, images)
+        optim = _optimizer(config, images)
         state = TrainState(net, optim, config.ema_decay, auxiliary)
     checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
     workers.together(lambda: state.restore(checkpoints))
@@ -216,13 +216,8 @@ def _auxiliary(config: TrainConfig, net: keras.Model) -> dict[int, keras.Layer]:
     return advprop.auxiliary_batch_norms(net) if config.adversarial_epsilon else {}
 
 
-def _optimizer(
-    config: TrainConfig,
-    net: keras.Model,
-    auxiliary: dict[int, keras.Layer],
-    images: int,
-) -> Any:
-    rate = schedules.Schedule(
+def _optimizer(config: TrainConfig, images: int) -> Any:
+    rate = schedules.make_schedule(
         config.schedule,
         peak_lr=config.peak_lr,
         steps_per_epoch=config.steps_per_epoch(images),
@@ -235,8 +230,6 @@ def _optimizer(
         rate,
         config.weight_decay,
         config.clip_norm,
-        model=net,
-        auxiliary=auxiliary.values(),
     )
     if config.precision == "mixed_float16":
         optim = keras.optimizers.LossScaleOptimizer(optim)

@@ -41,16 +41,13 @@ def make(model=None, optim=None, used_strategy=None, **fields):
         model = model or net()
         has_attacker = config.adversarial_epsilon
         auxiliary = advprop.auxiliary_batch_norms(model) if has_attacker else {}
-        optim = optim or plain(config.clip_norm, config.weight_decay, model)
+        optim = optim or plain(config.clip_norm, config.weight_decay)
         state = TrainState(model, optim, config.ema_decay, auxiliary)
     return state, train_step.make_train_step(state, used_strategy, config)
 
 
-def plain(clip_norm=None, weight_decay=0.0, model=None):
-    optim = optimizers.SGD(0.1, l2=weight_decay, global_clipnorm=clip_norm)
-    layers = model.layers if model else []
-    optim.exclude_from_weight_decay(var_list=optimizers.batch_norm_weights(layers))
-    return optim
+def plain(clip_norm=None, weight_decay=0.0):
+    return optimizers.SGD(0.1, l2=weight_decay, global_clipnorm=clip_norm)
 
 
 def batch(seed=0, scale=1.0):

@@ -1,0 +1,199 @@
+"""Exponential moving average of the weights, as a Keras callback."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from .backup import AverageBackup
+from .weight_averages import WeightAverages, to_array
+
+_SAVERS = ("save", "save_weights")
+
+
+class ExponentialMovingAverage(keras.callbacks.Callback):
+    """Averages the weights during `fit` and evaluates and saves the average.
+
+    The trainable weights and the moving statistics of BatchNormalization are averaged
+    after each step, with the decay rate min(decay, (1 + t) / (10 + t)) after step t,
+    as the published networks were. `use_ema=True` of Keras' optimizers leaves the
+    moving statistics out and has no such ramp.
+
+    The model has the averaged weights during validation, between the epochs and after
+    `fit`; what `ModelCheckpoint` saves, at any time and at any place in the list of
+    callbacks, are averaged weights too. Training continues from the live weights.
+
+    Each `fit` starts a new average from the model's weights, unless it resumes. To
+    resume an interrupted `fit`, use `keras.callbacks.BackupAndRestore`, which saves
+    the epoch and the optimizer, and give this callback a `backup_dir`: it holds the
+    average and the live weights of the latest two epochs. As with `BackupAndRestore`,
+    they are deleted when `fit` ends. After an interrupted `fit` the model has its live
+    weights, and `model.save` still saves the average.
+
+    Args:
+        decay: Upper limit of the decay rate per step, at least 0 and under 1. With n
+            steps in all, choose 1 - 10 / n or less, for the average to forget the
+            initial weights.
+        backup_dir: Path of a folder for resuming, other than that of
+            `BackupAndRestore`, or None.
+
+    Raises:
+        ValueError: `decay` is out of its range.
+
+    Source:
+        tensorflow/tpu, models/official/efficientnet/main.py.
+
+    Example:
+        >>> import keras, keras_efficientnet, numpy
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> average = keras_efficientnet.callbacks.ExponentialMovingAverage(0.99)
+        >>> x, y = numpy.ones((8, 2)), numpy.ones((8, 1))
+        >>> history = model.fit(x, y, callbacks=[average], verbose=0)
+    """
+
+    def __init__(
+        self, decay: float = 0.9999, backup_dir: str | os.PathLike[str] | None = None
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= decay < 1.0:
+            raise ValueError(
+                f"`decay` must be at least 0 and under 1. Received: decay={decay}"
+            )
+        self.decay = decay
+        self._backup = None if backup_dir is None else AverageBackup(Path(backup_dir))
+        self._averages: WeightAverages | None = None
+        self._update: Callable[[Any], None] | None = None
+        self._is_training = False
+        self._step = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Checks the model; makes its methods for saving save the average."""
+        del logs
+        model = self.model
+        if model.steps_per_execution != 1:
+            raise ValueError(
+                "`ExponentialMovingAverage` must see the weights after each step: "
+                "compile the model with steps_per_execution=1. "
+                f"Received: steps_per_execution={model.steps_per_execution}"
+            )
+        if not model.trainable_variables:
+            warnings.warn(
+                "`ExponentialMovingAverage` averages weights that do not change: all "
+                f"weights of the model {model.name!r} are frozen",
+                stacklevel=2,
+            )
+        # Of an earlier `fit`, which may have been interrupted.
+        self._averages, self._step, self._is_training = None, 0, True
+        for name in _SAVERS:
+            save = getattr(type(model), name).__get__(model)
+            setattr(model, name, functools.partial(self._saving_average, save))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Gives the model back its live weights."""
+        del epoch, logs
+        self._started().restore_model()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Moves the average."""
+        del batch, logs
+        averages = self._started()
+        self._step += 1
+        step = ops.convert_to_tensor(self._step, "int32")
+        (self._update or averages.update)(step)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Puts the average into the model, for callbacks that read its weights."""
+        del epoch, logs
+        self._put_into_model()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Puts the average into the model for validation."""
+        del logs
+        if self._is_training:
+            self._put_into_model()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Leaves the average in the model."""
+        del logs
+        self._started().put_into_model()
+        self._averages, self._update, self._is_training = None, None, False
+        for name in _SAVERS:
+            vars(self.model).pop(name, None)
+        if self._backup is not None:
+            self._backup.clear()
+
+    def _started(self) -> WeightAverages:
+        """Returns the average, which starts when all callbacks have begun.
+
+        `BackupAndRestore` loads the model's weights when it begins, which may be after
+        this callback.
+        """
+        model = self.model  # on JAX, this attaches the weights to the model
+        if self._averages is None:
+            with _strategy_scope(model):
+                self._averages = WeightAverages(model.variables, self.decay)
+            if keras.backend.backend() == "tensorflow":
+                from ..optimizers import tf_replicas
+
+                self._update = tf_replicas.trace_update(model, self._averages.update)
+            self._resume(self._averages)
+        return self._averages
+
+    def _resume(self, averages: WeightAverages) -> None:
+        if self._backup is None:
+            return
+        expected = {name: a.shape for name, a in self._arrays(averages).items()}
+        arrays = self._backup.load(self._optimizer_step(), expected)
+        if arrays is None:
+            return
+        for i, (average, variable) in enumerate(
+            zip(averages.averages, averages.variables, strict=True)
+        ):
+            average.assign(arrays[f"average_{i}"])
+            variable.assign(arrays[f"weight_{i}"])
+        self._step = int(arrays["step"])
+
+    def _put_into_model(self) -> None:
+        averages = self._started()
+        if self._backup is not None and not averages.are_in_model:
+            self._backup.save(self._optimizer_step(), self._arrays(averages))
+        averages.put_into_model()
+
+    def _arrays(self, averages: WeightAverages) -> dict[str, np.ndarray]:
+        arrays = {"step": np.asarray(self._step)}
+        for i, variable in enumerate(averages.averages):
+            arrays[f"average_{i}"] = to_array(variable)
+        for i, variable in enumerate(averages.variables):
+            # NumPy's files do not know bfloat16.
+            wide = averages.averages[i].dtype
+            arrays[f"weight_{i}"] = to_array(variable).astype(wide)
+        return arrays
+
+    def _optimizer_step(self) -> int:
+        return int(to_array(self.model.optimizer.iterations))
+
+    def _saving_average(
+        self, save: Callable[..., None], *args: Any, **kwargs: Any
+    ) -> None:
+        """Saves the model with the averaged weights."""
+        with self._started().in_model():
+            save(*args, **kwargs)
+
+
+def _strategy_scope(model: keras.Model) -> contextlib.AbstractContextManager[Any]:
+    if keras.backend.backend() == "tensorflow":
+        scope: contextlib.AbstractContextManager[Any] = (
+            model.distribute_strategy.scope()
+        )
+        return scope
+    return contextlib.nullcontext()
