@@ -82,7 +82,9 @@ class WarmupStaircaseDecay(_Warmup):
         >>> from keras_efficientnet.schedules import WarmupStaircaseDecay
         >>> steps_per_epoch = 1000
         >>> schedule = WarmupStaircaseDecay(
-        ...     0.016, warmup_steps=5 * steps_per_epoch, decay_steps=2.4 * steps_per_epoch
+        ...     0.016,
+        ...     warmup_steps=5 * steps_per_epoch,
+        ...     decay_steps=2.4 * steps_per_epoch,
         ... )
         >>> [round(float(schedule(step)), 5) for step in (0, 2500, 5000, 7200)]
         [0.0, 0.008, 0.01505, 0.0146]

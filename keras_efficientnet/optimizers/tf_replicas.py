@@ -124,9 +124,8 @@ def check_strategy(
 
 
 def _describe(strategy: Any) -> str:
-    if strategy is None or not tf.distribute.has_strategy() and (
-        strategy is tf.distribute.get_strategy()
-    ):
+    # TensorFlow's default strategy has no public name.
+    if strategy is None or type(strategy).__name__.startswith("_Default"):
         return "no strategy"
     count = strategy.num_replicas_in_sync
     return f"{type(strategy).__name__} ({count} replica{'s' if count > 1 else ''})"

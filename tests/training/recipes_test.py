@@ -41,7 +41,7 @@ def test_imagenet_matches_the_paper():
     assert (run.precision, run.optimizer) == ("mixed_bfloat16", "rmsprop")
     assert run.drop_connect == pytest.approx(0.2)
     assert run.dropout is None  # the variant's
-    rate = schedules.Schedule(
+    rate = schedules.make_schedule(
         run.schedule,
         peak_lr=run.peak_lr,
         steps_per_epoch=run.steps_per_epoch(dataset_info.IMAGENET.train),

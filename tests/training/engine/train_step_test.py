@@ -212,7 +212,7 @@ def weights(used_strategy, scaled=False, **fields):
     with used_strategy.scope():
         model = tiny_step.net(dropout=0, synchronized=True)
         decay = fields.get("weight_decay", 0.0)
-        optim = tiny_step.plain(fields.get("clip_norm"), decay, model)
+        optim = tiny_step.plain(fields.get("clip_norm"), decay)
         if scaled:
             optim = keras.optimizers.LossScaleOptimizer(optim)
     state, take = tiny_step.make(model, optim, used_strategy, **fields)
