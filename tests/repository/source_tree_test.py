@@ -30,13 +30,14 @@ LIBRARY_IMPORTS = {
     "numpy",
     "safetensors",
 }
-TENSORFLOW_FILES = {"tf_ops.py", "tf_decoding.py", "tf_files.py"}
+TENSORFLOW_FILES = {"tf_ops.py", "tf_decoding.py", "tf_files.py", "tf_replicas.py"}
 PILLOW_FILES = {"file_limits.py", "image_folders.py", "tf_decoding.py"}
 # Imported inside functions, not with the library.
 LAZY_IMPORTS = {
     "addons.py": {"tensorflow_addons"},
     "exit_codes.py": {"absl"},
     "gradients.py": {"tensorflow", "jax", "torch"},
+    "rmsprop.py": {"tensorflow"},
     "tflite_latency.py": {"tensorflow", "ai_edge_litert"},
     "reference_logits.py": {
         "efficientnet_pytorch",
@@ -45,6 +46,7 @@ LAZY_IMPORTS = {
         "torchvision",
         "transformers",
     },
+    "weight_averages.py": {"jax", "torch"},
 }
 # Concept: (module that owns it, pattern that must not occur elsewhere).
 _COMMON = "keras_efficientnet/common"
@@ -67,8 +69,8 @@ OWNERS = {
     "confidence interval": (f"{_COMMON}/intervals.py", r"def wilson_interval|1\.9599"),
     "cross-entropy": ("training/metrics/losses.py", r"softmax_cross_entropy"),
     "weight decay": (
-        "training/optim/optimizers.py",
-        r"\.exclude_from_weight_decay\(",
+        "keras_efficientnet/optimizers/base.py",
+        r"\.exclude_from_weight_decay\(|_NORMALIZATION_WEIGHTS",
     ),
     "layer order": (
         "keras_efficientnet/weights/formats/base.py",
