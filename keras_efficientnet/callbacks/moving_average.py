@@ -128,7 +128,7 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
         self._started().put_into_model()
         self._averages, self._update, self._is_training = None, None, False
         for name in _SAVERS:
-            vars(self.model).pop(name, None)
+            self.model.__dict__.pop(name, None)
         if self._backup is not None:
             self._backup.clear()
 
