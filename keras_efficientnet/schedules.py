@@ -200,7 +200,7 @@ class WarmupPolynomialDecay(_Warmup):
         >>> from keras_efficientnet.schedules import WarmupPolynomialDecay
         >>> schedule = WarmupPolynomialDecay(8.0, warmup_steps=10, total_steps=100)
         >>> [round(float(schedule(step)), 3) for step in (5, 55, 101)]
-        [4.0, 2.046, 0.0]
+        [4.0, 2.044, 0.0]
     """
 
     def __init__(
