@@ -64,7 +64,7 @@ def require_keras_3(module: str, substitute: str) -> None:
     """
     if not hasattr(keras, "ops"):
         raise ImportError(
-            f"`{module}` must have Keras 3. Under Keras 2.15 use `{substitute}` or "
+            f"`{module}` requires Keras 3. Under Keras 2.15 use `{substitute}` or "
             "the other substitutes in docs/addons.md. "
             f"Received: Keras {keras.__version__}",
             name=module,

@@ -1,4 +1,4 @@
-"""Steps of an optimizer on single weights, on any backend of Keras."""
+"""Optimizer steps on single weights, on any backend of Keras."""
 
 import keras
 from keras import ops

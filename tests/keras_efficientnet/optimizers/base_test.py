@@ -1,4 +1,4 @@
-"""What the optimizers have in common: decay, clipping, saving, several devices."""
+"""Decay, clipping, saving and replication of all optimizers."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def test_l2_leaves_out_excluded_weights():
 def test_l2_is_added_before_clipping():
     weights = [keras.Variable([6.0]), keras.Variable([0.0])]
     optimizer = LARS(1.0, global_clipnorm=1.0)
-    # A plain step for biases: (3, 4) has norm 5.
+    # Biases take a plain step; the norm of (3, 4) is 5.
     optimizer.apply(
         [ops.convert_to_tensor([3.0]), ops.convert_to_tensor([4.0])], weights
     )
