@@ -49,6 +49,7 @@ class Comparison:
 
     Attributes:
         images: Number of images compared on.
+        classes: Number of classes.
         max_difference: Largest absolute difference of a probability.
         agreement: Share of images with the same first class, 0 to 1. Where Keras'
             own margin is within what rounding may move, either class counts.
@@ -61,6 +62,7 @@ class Comparison:
     """
 
     images: int
+    classes: int
     max_difference: float
     agreement: float
     top5_agreement: float
@@ -181,6 +183,7 @@ def compare_with_reference(
     (differing,) = np.nonzero((keras_first != first) & (margin > tie))
     return Comparison(
         images=len(rows),
+        classes=wanted.shape[1],
         max_difference=float(np.abs(found - wanted).max()),
         agreement=1 - len(differing) / len(rows),
         top5_agreement=_share_of_firsts(wanted, found, 5),

@@ -17,7 +17,7 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 from tests.support import export_run
 
 SPEC = EvalPreprocessing(32, 0.8)
-GOOD = Comparison(100, 1e-6, 1.0, 1.0, (), (), 0.9, 0.9)
+GOOD = Comparison(100, 4, 1e-6, 1.0, 1.0, (), (), 0.9, 0.9)
 
 
 class Table:
