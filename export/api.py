@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tqdm
 
 from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.files import scratch_folder
@@ -23,6 +24,7 @@ from .formats.export_inputs import ExportInputs
 from .formats.registry import Format, find_formats
 from .loading import Loaded, load
 from .output_folder import OutputFolder
+from .progress import progress_bar
 from .report import REPORT_MD, Result, format_table, link_from_run, write_report
 from .runtimes.base import KerasRunner
 from .transforms.inference_model import inference_model
@@ -222,11 +224,15 @@ def _make_all(
     folder: OutputFolder,
 ) -> list[Result]:
     folder.path.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(folder.path, f"exports to {folder.path}") as scratch:
-        made = [
-            _make(name, row, scratch / row.artefact, source, reference, spec)
-            for name, row in rows.items()
-        ]
+    with (
+        scratch_folder(folder.path, f"exports to {folder.path}") as scratch,
+        progress_bar(len(rows), "export", "artefacts", is_immediate=True) as bar,
+    ):
+        made = []
+        for name, row in rows.items():
+            path = scratch / row.artefact
+            made.append(_make(name, row, path, source, reference, spec, bar))
+            bar.update()
         return folder.publish(made)
 
 
@@ -237,10 +243,13 @@ def _make(
     source: ExportInputs,
     reference: Reference,
     spec: EvalPreprocessing,
+    bar: tqdm.tqdm,
 ) -> Result:
     start = time.perf_counter()
+    bar.set_description(f"{name}: conversion")
     remarks = tuple(row.write(source, path))
     seconds = time.perf_counter() - start
+    bar.set_description(f"{name}: verification and latency")
     comparison = compare_with_reference(row, path, reference, spec)
     return Result(
         format=name,

@@ -202,11 +202,11 @@ def write_contact_sheet(
     """
     from keras_efficientnet.preprocessing.tf_files import read_image
 
-    from .contact_sheet import write_sheet
+    from .contact_sheet import Line, write_sheet
 
     captions = [
         [
-            f"{share:.0%} {label}"
+            Line(f"{share:.0%} {label}")
             for label, share in zip(p.labels[:2], p.probabilities, strict=False)
         ]
         for p in predictions

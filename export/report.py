@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from keras_efficientnet.common import markdown
 from keras_efficientnet.common.files import replacing, write_text
+from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.preprocessing.tf_files import read_image
 
-from .contact_sheet import write_sheet
+from .contact_sheet import Line, write_sheet
 from .latency import Latency
 from .loading import Loaded
 from .verify import Comparison, Reference
@@ -78,8 +80,8 @@ def write_report(
 ) -> None:
     """Writes report.json, report.md and a contact sheet.
 
-    The sheet shows the images on which an artefact's first class is not Keras', or
-    the first few when there are none.
+    The sheet shows images on which an artefact's first class is not Keras', or some
+    of all images when there are none, spread over the classes. Wrong answers are red.
 
     Args:
         loaded: The exported model.
@@ -244,8 +246,8 @@ def _markdown(
         f"{len(loaded.labels)} classes, images of {spec.image_size} x "
         f"{spec.image_size} pixels, central crop of {spec.crop_ratio:.4g} of the "
         f"shorter side, {spec.interpolation} interpolation. Compared with the Keras "
-        f"model on {len(reference.paths)} images. Agreement is the share of images with "
-        f"the same first class, with its 95% interval.{overlap} Milliseconds are the "
+        f"model on {len(reference.paths)} images. Agreement is the share of images "
+        f"with the same first class, with its 95% interval.{overlap} Milliseconds are the "
         "median and the 95th percentile for one image on one thread.",
         "",
         _table(results),
@@ -282,15 +284,38 @@ def _keras_label(reference: Reference, labels: Sequence[str], index: int) -> str
 def _write_contact_sheet(
     loaded: Loaded, reference: Reference, results: Sequence[Result], path: Path
 ) -> None:
-    differing = sorted({i for r in results for i in r.comparison.disagreements})
-    shown = (differing or list(range(len(reference.paths))))[:MAX_PICTURES]
-    captions = []
-    for i in shown:
-        lines = [f"Keras: {_keras_label(reference, loaded.labels, i)}"]
-        for result in results:
-            if i in result.comparison.disagreements:
-                label = loaded.labels[result.comparison.predictions[i]]
-                lines.append(f"{result.format}: {label}")
-        captions.append(lines)
+    shown = _choose_images(reference, results)
+    captions = [_caption(loaded.labels, reference, results, i) for i in shown]
     images = [read_image(reference.paths[i], loaded.preprocessing) for i in shown]
     write_sheet(images, captions, path)
+
+
+def _choose_images(reference: Reference, results: Sequence[Result]) -> list[int]:
+    """Chooses images of as many classes as possible, and returns them class by class.
+
+    Those that an artefact disagrees on, if there are any.
+    """
+    differing = sorted({i for r in results for i in r.comparison.disagreements})
+    candidates = np.array(differing or range(len(reference.paths)))
+    classes = reference.labels
+    if classes is None:
+        classes = reference.probabilities.argmax(axis=1)
+    chosen = candidates[choose_balanced(classes[candidates], MAX_PICTURES)]
+    return sorted(chosen.tolist(), key=lambda i: (classes[i], i))
+
+
+def _caption(
+    labels: Sequence[str], reference: Reference, results: Sequence[Result], index: int
+) -> list[Line]:
+    """Returns the true class and the answers that need to be seen."""
+    true = None if reference.labels is None else int(reference.labels[index])
+    answers = [("Keras", int(reference.probabilities[index].argmax()))]
+    answers += [
+        (result.format, result.comparison.predictions[index])
+        for result in results
+        if index in result.comparison.disagreements
+    ]
+    lines = [Line(f"{n}: {labels[i]}", true not in (None, i)) for n, i in answers]
+    if any(line.is_wrong for line in lines) and true is not None:
+        lines.append(Line(f"true: {labels[true]}"))
+    return lines

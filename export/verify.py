@@ -17,6 +17,7 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import read_batches
 
 from .formats.registry import Format
+from .progress import progress_bar
 from .runtimes.base import Runner
 
 MIN_DISTINCT = 20  # images; the interval of full agreement then begins at 84%
@@ -240,8 +241,14 @@ def _whole_images(share: float, images: int) -> int:
 
 def _run(runner: Runner, paths: Sequence[Path], spec: EvalPreprocessing) -> np.ndarray:
     batches = read_batches(paths, spec, int(runner.input_shape[-1] or 0))
-    outputs = np.concatenate([runner(batch) for batch in batches])
-    return to_probabilities(outputs, str(runner.embedded.output_activation))
+    outputs = []
+    with progress_bar(len(paths), "  verification", "images") as bar:
+        for batch in batches:
+            outputs.append(runner(batch))
+            bar.update(len(batch))
+    return to_probabilities(
+        np.concatenate(outputs), str(runner.embedded.output_activation)
+    )
 
 
 def _share_of_firsts(wanted: np.ndarray, found: np.ndarray, count: int) -> float:

@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from keras_efficientnet.common.output_activation import SOFTMAX, to_probabilities
 
+from ..progress import progress_bar
 from ..quiet import quiet_stderr
 from .im2col import Moments, find_patches
 from .tflite_graph import Graph, Kind
@@ -78,7 +79,9 @@ def collect_activations(
     lows, highs = collections.defaultdict(list), collections.defaultdict(list)
     moments: dict[str, Moments] = {}
     readers = _readers(graph)
-    for indices in _chunks(graph):
+    chunks = list(_chunks(graph))
+    bar = progress_bar(len(chunks) * len(images), "  calibration", "images")
+    for indices in chunks:
         random = np.random.default_rng(0)
         for _, values in _run(content, indices, images):
             for index, found in values.items():
@@ -91,6 +94,8 @@ def collect_activations(
                         moments[name].add(seen)
                     else:
                         moments[name] = seen
+            bar.update()
+    bar.close()
     kept = images[:KEPT_IMAGES]
     return Activations(
         lows={name: np.array(found) for name, found in lows.items()},

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from ..progress import track
 from .im2col import Moments, flatten_kernels, unflatten_kernels
 from .tflite_graph import Graph
 
@@ -36,7 +37,7 @@ def round_kernels(content: bytes, moments: Mapping[str, Moments]) -> Kernels:
     """
     graph = Graph(content)
     found = {}
-    for layer in graph.layers():
+    for layer in track(graph.layers(), "  rounding of weights", "layers"):
         name = graph.name(layer.outputs[0])
         if name not in moments:
             continue

@@ -18,6 +18,7 @@ import numpy as np
 
 from keras_efficientnet.common.output_activation import LINEAR, to_probabilities
 
+from ..progress import track
 from ..runtimes import base
 from .calibration import Activations, Ranges, find_ranges
 from .gptq import Kernels, round_kernels, with_kernels
@@ -188,7 +189,7 @@ def _judge(graph: Graph, seen: Activations) -> QuantizedCandidate:
     (image,) = interpreter.get_input_details()
     (answer,) = interpreter.get_output_details()
     found, times = [], []
-    for pixels in seen.images:
+    for pixels in track(seen.images, "  trial of a candidate", "images"):
         interpreter.set_tensor(
             image["index"], pixels[np.newaxis].astype(image["dtype"])
         )
@@ -257,7 +258,10 @@ def _keep_parts(
         images=seen.images[:RANKING_IMAGES],
         outputs=seen.outputs[:RANKING_IMAGES],
     )
-    alone = {name: _try(network, few, p).distance for name, p in choices.items()}
+    alone = {
+        name: _try(network, few, choices[name]).distance
+        for name in track(choices, "  ranking of blocks", "blocks")
+    }
     order = sorted(choices, key=lambda name: alone[name])
 
     @functools.cache

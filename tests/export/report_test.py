@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from export import loading, report
+from export.contact_sheet import Line
 from export.latency import Latency
 from export.report import Result
 from export.verify import Comparison, Reference
@@ -98,6 +100,32 @@ def test_picture_shows_disagreeing_images_only(tmp_path):
     write(tmp_path)
     with Image.open(tmp_path / "verification.png") as picture:
         assert picture.width == 8 + 184  # one column
+
+
+def test_picture_without_disagreements_shows_every_class():
+    labels = np.repeat(np.arange(4), 12)
+    reference = Reference((Path("x"),) * 48, np.eye(4)[labels], labels)
+    chosen = report._choose_images(reference, [])
+    assert np.bincount(labels[chosen]).tolist() == [5, 5, 5, 5]
+    assert chosen == sorted(chosen)  # class by class
+    unlabelled = dataclasses.replace(reference, labels=None)
+    assert report._choose_images(unlabelled, []) == chosen
+
+
+def test_captions_mark_wrong_answers():
+    result = failed_result(Path("model.tflite"))  # answers 0, 2 and 0
+    reference = Reference((Path("x"),) * 3, np.eye(4)[:3], np.array([0, 1, 1]))
+    captions = [report._caption("abcd", reference, [result], i) for i in range(3)]
+    assert captions == [
+        [Line("Keras: a")],
+        [Line("Keras: b"), Line("tflite_int8: c", True), Line("true: b")],
+        [Line("Keras: c", True), Line("true: b")],
+    ]
+    unlabelled = dataclasses.replace(reference, labels=None)
+    assert report._caption("abcd", unlabelled, [result], 1) == [
+        Line("Keras: b"),
+        Line("tflite_int8: c"),
+    ]
 
 
 def test_run_report_links_its_artefacts_once(tmp_path):
