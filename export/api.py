@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -56,6 +56,7 @@ def export_model(
     image_size: int | None = None,
     crop_ratio: float | None = None,
     interpolation: str | None = None,
+    title: str | None = None,
 ) -> list[Result]:
     """Makes artefacts of a model and verifies each on real images.
 
@@ -81,6 +82,7 @@ def export_model(
         image_size: Side of the network's input, pixels. Defaults as in `load`.
         crop_ratio: See `EvalPreprocessing`. Defaults as in `load`.
         interpolation: See `EvalPreprocessing`. Defaults as in `load`.
+        title: Title of the web page. Defaults to the model's name.
 
     Returns:
         A result per artefact, in the order of the table of formats.
@@ -94,6 +96,7 @@ def export_model(
         >>> export_model("runs/digits", ["tflite_int8"])  # doctest: +SKIP
     """
     rows = find_formats(formats)
+    _check_title(title, rows)
     _check_backend()
     loaded = load(
         model,
@@ -114,7 +117,7 @@ def export_model(
     for warning in warnings:
         console.report(f"warning: {warning}")
     batches = _Batches(calibration_set, spec, loaded.channels)
-    source = ExportInputs(network, spec.image_size, loaded.labels, spec, batches)
+    source = ExportInputs(network, spec.image_size, loaded.labels, spec, batches, title)
     folder = OutputFolder(path, source, [row.artefact for row in rows.values()])
     reference = _ask(loaded, network, examples)
     results = _make_all(rows, source, reference, spec, folder)
@@ -148,6 +151,14 @@ def _ask(loaded: Loaded, network: keras.Model, examples: ImageFolder) -> Referen
         for images in _Batches(first, loaded.preprocessing, loaded.channels):
             check_copy(loaded.runner, runner, images)
     return reference_predictions(runner, examples, loaded.labels, loaded.preprocessing)
+
+
+def _check_title(title: str | None, rows: Mapping[str, Format]) -> None:
+    if title is not None and "web" not in rows:
+        raise ValueError(
+            "`title` goes with the format web only. "
+            f"Received: title={title!r}, formats={','.join(rows)}"
+        )
 
 
 def _check_backend() -> None:

@@ -52,6 +52,7 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     string("interpolation", None, "Resize method; default: the model's.")
+    string("title", None, "Title of the web page; default: the model's name.")
     flags.mark_flag_as_required("model", flag_values=values)
 
 
@@ -80,6 +81,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             image_size=values.image_size,
             crop_ratio=values.crop_ratio,
             interpolation=values.interpolation,
+            title=values.title,
         )
     except VerificationError as error:
         console.report(f"Failed: {error}")

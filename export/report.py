@@ -247,8 +247,8 @@ def _markdown(
         f"{spec.image_size} pixels, central crop of {spec.crop_ratio:.4g} of the "
         f"shorter side, {spec.interpolation} interpolation. Compared with the Keras "
         f"model on {len(reference.paths)} images. Agreement is the share of images "
-        f"with the same first class, with its 95% interval.{overlap} Milliseconds are the "
-        "median and the 95th percentile for one image on one thread.",
+        f"with the same first class, with its 95% interval.{overlap} Milliseconds "
+        "are the median and the 95th percentile for one image on one thread.",
         "",
         _table(results),
         "",

@@ -24,6 +24,7 @@ class ExportInputs:
         calibration: Images, batches of (batch, image_size, image_size, channels),
             float32, 0 to 255; can be gone through more than once. Empty: none were
             given.
+        title: Title of the web page; None: the model's name.
     """
 
     model: keras.Model
@@ -31,6 +32,7 @@ class ExportInputs:
     labels: tuple[str, ...]
     preprocessing: EvalPreprocessing
     calibration: Iterable[np.ndarray] = ()
+    title: str | None = None
 
     @property
     def channels(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import importlib.resources
 import json
 from pathlib import Path
@@ -32,9 +33,12 @@ PAGE_FILES = (
     "worker.js",
     "preprocessing.js",
     "maps.js",
+    "service_worker.js",
     "icon.svg",
     "LICENSE.txt",
 )
+MANIFEST = "manifest.webmanifest"
+_DEFAULT_TITLE = b"Image classifier"  # in index.html
 
 CORE = npm.Package(
     "@litertjs/core",
@@ -70,10 +74,11 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a folder for any static web server: a page that classifies photos.
 
     The network runs in the page, so that photos stay on the device. All that the page
-    needs is in the folder. Cropping and resizing are those of evaluation.
+    needs is in the folder, and a service worker keeps it for use offline. Cropping and
+    resizing are those of evaluation.
 
     Args:
-        source: The network, its labels and its preprocessing.
+        source: The network, its labels, its preprocessing and the page's title.
         path: Folder to make.
 
     Returns:
@@ -88,6 +93,10 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     files = {name: _page_file(name) for name in PAGE_FILES} | _runtime_files()
     files[MODEL_FILE], maps = _model(source)
     files[WEB_SPEC] = _spec(source, len(files[MODEL_FILE]), maps)
+    title = source.title or _model_name(source)
+    in_html = html.escape(title).encode()
+    files["index.html"] = files["index.html"].replace(_DEFAULT_TITLE, in_html)
+    files[MANIFEST] = _manifest(title)
     (path / RUNTIME_FOLDER).mkdir(parents=True)
     for name, content in files.items():
         (path / name).write_bytes(content)
@@ -163,15 +172,31 @@ def of_rgb(model: keras.Model) -> keras.Model:
     return keras.Model(images, model(inner), name=model.name)
 
 
-def _title(name: str) -> str:
+def _model_name(source: ExportInputs) -> str:
     # Keras' names are in small letters.
+    name = source.model.name
     return next((key for key in VARIANTS if key.lower() == name.lower()), name)
+
+
+def _manifest(title: str) -> bytes:
+    """Returns the web app manifest, with which phones install the page."""
+    icon = {"src": "icon.svg", "sizes": "any", "type": "image/svg+xml"}
+    fields = {
+        "name": title,
+        "short_name": title,
+        "start_url": ".",
+        "display": "standalone",
+        "background_color": "#f5f6f8",
+        "theme_color": "#f5f6f8",
+        "icons": [icon],
+    }
+    return (json.dumps(fields, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _spec(source: ExportInputs, model_bytes: int, maps: dict[str, int] | None) -> bytes:
     is_independent = source.output_activation == SIGMOID and len(source.labels) > 2
     fields = {
-        "name": _title(source.model.name),
+        "name": _model_name(source),
         "model": MODEL_FILE,
         "model_bytes": model_bytes,
         "maps": maps,

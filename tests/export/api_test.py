@@ -136,6 +136,11 @@ def test_requires_output_dir(tmp_path):
         )
 
 
+def test_rejects_a_title_without_a_web_page():
+    with pytest.raises(ValueError, match=r"`title` goes .* formats=tflite$"):
+        export.export_model("unused", ["tflite"], title="Birds")
+
+
 def test_artefact_is_no_source():
     export_run.exported()
     artefact = export_run.run_folder() / "export" / "model_int8.tflite"

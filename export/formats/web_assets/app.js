@@ -3,6 +3,7 @@
 
 const START = "The network cannot start. It needs all files of this page's folder, and a \
 browser with WebAssembly SIMD: Chrome 91, Edge 91, Firefox 114, Safari 16.4 or later.";
+const CONTROL_MS = 5000; // to wait for the service worker at most
 const at = (id) => document.getElementById(id);
 
 let spec = null;
@@ -23,13 +24,13 @@ async function main() {
 python3 -m http.server");
     return;
   }
+  await keepForOffline();
   try {
     spec = await (await fetch("model.json")).json();
     listen();
     if (typeof WebAssembly !== "object" || typeof OffscreenCanvas !== "function") {
       throw new Error("WebAssembly or OffscreenCanvas is missing");
     }
-    at("title").textContent = document.title = spec.name;
     at("about").textContent = about(spec);
     worker = new Worker("worker.js");
     worker.onmessage = ({ data }) => HANDLERS[data.kind](data);
@@ -37,6 +38,24 @@ python3 -m http.server");
     worker.postMessage({ kind: "start", spec });
   } catch (error) {
     fail(START, error.message);
+  }
+}
+
+// Only files that are loaded under the service worker's control are kept, so it comes
+// first. Where there is none (plain HTTP, private windows), the page works online.
+async function keepForOffline() {
+  const container = navigator.serviceWorker;
+  if (!container) return;
+  try {
+    const controlled = new Promise((resolve) => {
+      container.oncontrollerchange = resolve;
+      setTimeout(resolve, CONTROL_MS);
+    });
+    const { active } = await container.register("service_worker.js");
+    // A forced reload bypasses a worker that is active already.
+    if (!container.controller && !active) await controlled;
+  } catch (error) {
+    console.debug(`This page is not kept for use offline: ${error.message}`);
   }
 }
 
@@ -66,9 +85,9 @@ const HANDLERS = {
   },
 };
 
-function about({ labels, image_size: size, model_bytes: bytes }) {
+function about({ name, labels, image_size: size, model_bytes: bytes }) {
   const megabytes = (bytes / 1e6).toFixed(1);
-  return `${labels.length} classes, ${size} × ${size} pixels, ${megabytes} MB. \
+  return `${name}: ${labels.length} classes, ${size} × ${size} pixels, ${megabytes} MB. \
 Runs in this page with LiteRT.js.`;
 }
 

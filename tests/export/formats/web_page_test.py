@@ -28,6 +28,7 @@ from tests.support.paths import PHOTOS
 HERE = Path(__file__).parent
 # Golden: people's labels, examples/photos/labels.csv.
 ANIMALS = {"jaguar": 290, "koala": 105, "panda": 388}
+TITLE = "Animals & birds"
 PLAYWRIGHT = "playwright-core@1.65.1"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -83,7 +84,8 @@ def page(tmp_path_factory, playwright, chromium):
     folder = tmp_path_factory.mktemp("page") / "web"
     model, spec = lite0()
     labels = tuple(name for _, name in imagenet_classes())
-    source = ExportInputs(inference_model(model), spec.image_size, labels, spec)
+    network = inference_model(model)
+    source = ExportInputs(network, spec.image_size, labels, spec, title=TITLE)
     try:
         web.write(source, folder)
     except OSError as error:
@@ -97,7 +99,7 @@ def page(tmp_path_factory, playwright, chromium):
 
     def drive(**task):
         file = folder.parent / "task.json"
-        file.write_text(json.dumps({"url": url, **task}))
+        file.write_text(json.dumps({"url": url, "folder": str(folder), **task}))
         script = HERE / "web_page_test.mjs"
         command = [node, str(script), str(playwright), chromium, str(file)]
         run = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -251,6 +253,22 @@ def test_it_fits_phones_and_desks(seen):
 def _pixels(path):
     with Image.open(path) as picture:
         return np.asarray(picture.convert("L"))
+
+
+def test_the_page_has_its_title(seen):
+    assert seen["title"] == TITLE
+
+
+@pytest.mark.parametrize("file", ["", "index.html"])
+def test_it_reloads_and_answers_without_a_server(page, files, file):
+    seen = page(offline=file, photos=files[:1])
+    assert seen["errors"] == []
+    assert seen["isServed"] == [True, False]
+    assert seen["title"] == TITLE
+    assert seen["rows"][0]["label"] == "jaguar"
+    # Large files were loaded once, although the server let no browser cache them.
+    large = [x for x in seen["loaded"] if x.endswith((".wasm", ".tflite"))]
+    assert len(large) == len(set(large)) == 2
 
 
 def test_a_runtime_that_does_not_start_is_reported(page):

@@ -1,6 +1,7 @@
 """The web page: its folder, and its arithmetic in Node."""
 
 import base64
+import dataclasses
 import functools
 import hashlib
 import json
@@ -63,7 +64,9 @@ def test_the_folder_has_the_page_the_runtime_and_the_model(tmp_path, fake_runtim
     files = {str(p.relative_to(tmp_path / "web")) for p in tmp_path.glob("web/**/*.*")}
     runtime = {f"litert/{name}" for name in web._BUILDS}
     runtime |= {"litert/core.js", "litert/wasm-utils.js", "litert/NOTICE.txt"}
-    assert files == {*web.PAGE_FILES, "model.tflite", "model.json"} | runtime
+    assert (
+        files == {*web.PAGE_FILES, "model.tflite", "model.json", web.MANIFEST} | runtime
+    )
     core = (tmp_path / "web" / "litert" / "core.js").read_text()
     assert core == 'import {x} from "./wasm-utils.js";\n'
 
@@ -87,6 +90,28 @@ def test_the_page_knows_the_model(tmp_path, fake_runtime):
     assert maps["channels"] == len(kernel)
     found = np.frombuffer(content, np.float16, kernel.size, maps["offset"])
     np.testing.assert_array_equal(found.reshape(3, -1), kernel.T.astype(np.float16))
+
+
+def test_the_title_is_that_of_the_page_and_the_installed_app(tmp_path, fake_runtime):
+    title = 'Birds & "bees" <1>'
+    source = dataclasses.replace(export_run.source(average()), title=title)
+    web.write(source, tmp_path / "web")
+    page = (tmp_path / "web" / "index.html").read_text()
+    escaped = "Birds &amp; &quot;bees&quot; &lt;1&gt;"
+    assert f"<title>{escaped}</title>" in page
+    assert f'<h1 id="title">{escaped}</h1>' in page
+    manifest = json.loads((tmp_path / "web" / web.MANIFEST).read_text())
+    assert manifest["name"] == title
+    assert json.loads((tmp_path / "web" / "model.json").read_text())["name"] == (
+        "EfficientNetB0"
+    )
+
+
+def test_the_title_is_the_models_name_by_default(tmp_path, fake_runtime):
+    web.write(export_run.source(average()), tmp_path / "web")
+    assert "<title>EfficientNetB0</title>" in (
+        (tmp_path / "web" / "index.html").read_text()
+    )
 
 
 def test_the_folders_network_answers_as_keras_does(tmp_path, fake_runtime):
@@ -141,8 +166,11 @@ def test_the_page_names_only_its_own_files():
             addresses.remove("http://www.w3.org/2000/svg")
         assert not addresses or name == "LICENSE.txt", name
     page = web._page_file("index.html").decode()
-    for name in ("style.css", "app.js", "icon.svg"):
+    for name in ("style.css", "app.js", "icon.svg", web.MANIFEST):
         assert f'"{name}"' in page
+    script = web._page_file("app.js").decode()
+    for name in ("worker.js", "service_worker.js", "model.json"):
+        assert f'"{name}"' in script
 
 
 def test_every_file_of_the_page_is_written():
@@ -150,7 +178,7 @@ def test_every_file_of_the_page_is_written():
     assert {path.name for path in folder.iterdir()} == set(web.PAGE_FILES)
 
 
-# --- Arithmetic of the page, in Node ---
+# --- Scripts of the page, in Node ---
 
 
 def node():
@@ -202,6 +230,28 @@ def test_class_maps_are_products_with_a_class_weights():
     found = numbers(images=[], maps=[{**case, "index": k} for k in range(3)])["maps"]
     wanted = weights.astype(np.float64) @ features.T.astype(np.float64)
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_the_service_worker_serves_kept_files_when_the_server_is_gone():
+    script = HERE / "service_worker_test.mjs"
+    worker = Path(web.__file__).parent / "web_assets" / "service_worker.js"
+    command = [node(), str(script), str(worker)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    site = "https://a.example/birds/"
+    assert json.loads(run.stdout) == {
+        # All that the page names, before this worker controls it.
+        "installed": [
+            *(f"{site}{name}" for name in ("?photo", "app.js", "icon.svg")),
+            *(f"{site}{name}" for name in ("manifest.webmanifest", "style.css")),
+        ],
+        "online": "new model.tflite",
+        "missing": 404,
+        "foreign": "left to the browser",
+        "posted": "left to the browser",
+        "offline": "new model.tflite",
+        "offlinePage": "new ?photo",
+        "offlineNeverSeen": "TypeError: no network",
+    }
 
 
 def numbers(**cases):
