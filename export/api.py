@@ -70,7 +70,7 @@ def export_model(
             or a Keras model.
         formats: Keys of `formats.FORMATS`, or "all".
         weights: For a variant name: a family of published weights, or a weight
-            file. Defaults to "imagenet".
+            file. Defaults to the family that its factory loads.
         labels: Class names in index order, or a file of them, one per line.
             Defaults as in `loading.load`.
         calibration: Folder of images, or of class folders, to quantise with.

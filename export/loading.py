@@ -107,7 +107,7 @@ def load(
         model: What `open_model` takes, or a SavedModel, OpenVINO or web folder, or a
             .tflite, .onnx or .xml file.
         weights: For a variant name: a family of published weights, or a weight
-            file. Defaults to "imagenet".
+            file. Defaults to the family that its factory loads.
         labels: Class names in index order, or a file of them, one per line. Defaults
             to the model's own or those beside it; without any, to ImageNet's for
             1000 classes, else to "class 0" and so on.

@@ -19,6 +19,8 @@ def define_flags(values: flags.FlagValues) -> None:
     Args:
         values: Where to; `flags.FLAGS` for the command itself.
     """
+    from keras_efficientnet.common.models import WEIGHTS_HELP
+
     from .api import CALIBRATION_IMAGES
     from .formats.registry import DEFAULTS, describe_formats
 
@@ -29,7 +31,7 @@ def define_flags(values: flags.FlagValues) -> None:
         flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
 
     string("model", None, "A run folder, a .keras or .h5 file or a variant.")
-    string("weights", None, "Of a variant: a published family (imagenet) or a file.")
+    string("weights", None, WEIGHTS_HELP)
     string("labels", None, "File of class names, one per line; default: the model's.")
     flags.DEFINE_list(
         "formats",

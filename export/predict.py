@@ -126,6 +126,7 @@ def define_flags(values: flags.FlagValues) -> None:
     Args:
         values: Where to; `flags.FLAGS` for the command itself.
     """
+    from keras_efficientnet.common.models import WEIGHTS_HELP
 
     def string(name: str, text: str) -> None:
         flags.DEFINE_string(name, None, text, flag_values=values)
@@ -133,7 +134,7 @@ def define_flags(values: flags.FlagValues) -> None:
     def integer(name: str, default: int | None, text: str) -> None:
         flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
 
-    string("weights", "Of a variant: a published family (imagenet) or a file.")
+    string("weights", WEIGHTS_HELP)
     string("labels", "File of class names, one per line; default: the model's.")
     integer("top", 5, "Classes per image.")
     flags.DEFINE_bool("json", False, "Print JSON.", flag_values=values)

@@ -9,6 +9,7 @@ from absl import flags
 from PIL import Image
 
 from export import api, main, predict
+from keras_efficientnet import efficientnet
 from keras_efficientnet.cost.tflite_latency import Latency
 from training import evaluate
 
@@ -160,6 +161,34 @@ def test_one_output_tells_two_classes_apart(end, commands, tmp_path):
         assert f"/{found['classes'][0]['label']}/" in found["image"]
     # By the sigmoid of 60 * (40 / 100 - 1) and of 60 * (1.6 - 1): as good as certain.
     assert found["classes"][0]["probability"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "options", "wanted"),
+    [
+        # Golden: the factories' own defaults, docs/models.md.
+        ("EfficientNetLite0", (), "imagenet"),
+        ("EfficientNetB8", (), "randaugment"),
+        ("EfficientNetB8", ("--weights=",), "randaugment"),
+        ("EfficientNetB8", ("--weights=advprop",), "advprop"),
+    ],
+)
+def test_all_load_the_same_weights_of_a_variant(
+    variant, options, wanted, commands, tmp_path, monkeypatch
+):
+    loaded = []
+
+    def factory(weights):
+        loaded.append(weights)
+        inputs = keras.Input((None, None, 3))
+        x = keras.layers.GlobalAveragePooling2D()(inputs)
+        return keras.Model(inputs, keras.layers.Dense(1000, "softmax")(x / 255))
+
+    monkeypatch.setattr(efficientnet, variant, factory)
+    write_images(tmp_path / "images", ("tench", "goldfish"), (40, 160))
+    for name, command in commands.items():
+        assert command(variant, *options)[0] == 0, name
+    assert loaded == [wanted] * len(commands)
 
 
 def test_odd_class_names_reach_all(commands, tmp_path):
