@@ -2,6 +2,8 @@ import json
 import os
 import pathlib
 import resource
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from export import loading, predict
 from tests.support import export_run, malformed
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -68,6 +71,25 @@ def test_text_is_aligned(photos, capsys):
     assert lines[0].startswith("  darkness  ")
     assert len({len(line) for line in lines}) == 1
     assert all(line.endswith("%") for line in lines)
+
+
+def test_a_reader_that_exits_first_ends_the_command_silently(photos):
+    """As in `efficientnet-predict ... | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "export.predict", str(export_run.run_folder())]
+    done = subprocess.run(
+        [*command, str(photos / "dark.png")],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    assert "rror" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_picture_is_written(photos, tmp_path, capsys):
