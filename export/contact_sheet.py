@@ -1,4 +1,4 @@
-"""Contact sheets: images in a grid, each with a caption."""
+"""Contact sheets: grids of captioned images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Line:
     """Line of a caption.
 
     Attributes:
-        text: Its text, cut where it is wider than an image.
+        text: Text of the line, cut to the width of an image.
         is_wrong: Whether it is a wrong answer, drawn in red.
     """
 

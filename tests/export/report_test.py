@@ -128,7 +128,7 @@ def test_captions_mark_wrong_answers():
     ]
 
 
-def test_run_report_links_its_artefacts_once(tmp_path):
+def test_run_report_links_artefacts_once(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "report.md").write_text("# A run\n\nIts figures.\n")
