@@ -172,7 +172,7 @@ def _draw(
         axes.set_axis_off()
     for i, (photo, crop) in enumerate(crops.items()):
         first = i % blocks * (cells + 1)
-        block = grid[i // blocks, first : first + cells]
+        block = list(grid[i // blocks, first : first + cells])
         _draw_photo(block, photo, crop, models, rows)
         if i < blocks:
             for axes, title in zip(block, ("photo", *models), strict=True):

@@ -15,7 +15,7 @@ class PipeWriter(io.FileIO):
     look like a full disk. The work goes on: its files are wanted in any case.
     """
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any) -> int:
         """Writes to the pipe, or to the null device once its reader has exited."""
         try:
             return super().write(data)

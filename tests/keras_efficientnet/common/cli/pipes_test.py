@@ -4,8 +4,16 @@ import sys
 
 import pytest
 
-from tests.keras_efficientnet.common.cli.console_test import PRELUDE
 from tests.support.paths import ROOT
+
+# The package without its __init__, which would import Keras.
+PRELUDE = """
+import os, sys, types
+package = sys.modules["keras_efficientnet"] = types.ModuleType("keras_efficientnet")
+package.__path__ = ["keras_efficientnet"]
+from keras_efficientnet.common.cli import console
+console.prepare_streams()
+"""
 
 
 def run_into_closed_pipe(code, *, unbuffered=False):
