@@ -60,27 +60,24 @@ def predict(
     """
     if top < 1:
         raise ValueError(f"`top` must be at least 1. Received: top={top}")
-    import tqdm
-
     from keras_efficientnet.preprocessing.tf_files import BATCH_SIZE, read_image
 
-    is_shown = len(paths) > BATCH_SIZE and sys.stderr.isatty()
-    progress = tqdm.tqdm(
-        total=len(paths), unit=" images", leave=False, disable=not is_shown
-    )
+    from .progress import progress_bar
+
+    bar = progress_bar(len(paths), "prediction", "images")
     for start in range(0, len(paths), BATCH_SIZE):
         read: dict[Path, np.ndarray] = {}
         for path in paths[start : start + BATCH_SIZE]:
             try:
                 read[path] = read_image(path, loaded.preprocessing, loaded.channels)
             except ValueError as error:
-                progress.write(console.lines(f"skipped: {error}"), file=sys.stderr)
-            progress.update()
+                bar.write(console.lines(f"skipped: {error}"), file=sys.stderr)
+            bar.update()
         if read:
             scores = loaded.classify(np.stack(list(read.values())))
             for path, row in zip(read, scores, strict=True):
                 yield _best(path, row, loaded.labels, top)
-    progress.close()
+    bar.close()
 
 
 def format_text(predictions: Sequence[Prediction]) -> str:

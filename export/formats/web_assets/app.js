@@ -1,4 +1,4 @@
-// The page: takes photos, hands them to the worker, shows its answers.
+// The page: takes photos, passes them to the worker, shows its answers.
 "use strict";
 
 const START = "The network cannot start. It needs all files of this page's folder, and a \
@@ -10,8 +10,8 @@ let spec = null;
 let worker = null;
 let isReady = false;
 let hasFailed = false;
-let opened = 0; // photos that were tried to open
-let latest = 0; // number of the one that is shown; answers to others are dropped
+let opened = 0; // number of photos opened so far
+let latest = 0; // number of the photo shown; answers for others are dropped
 let waiting = null; // the photo to classify when the network is ready
 let shownUrl = null;
 let stream = null;
@@ -64,7 +64,7 @@ const HANDLERS = {
     if (share > 0 && share < 1) {
       at("progress").value = share;
     } else {
-      at("progress").removeAttribute("value"); // how long it takes is not known
+      at("progress").removeAttribute("value"); // of unknown length
     }
   },
 
@@ -120,7 +120,7 @@ function onDrag(event) {
   at("photo").classList.toggle("over", event.type !== "drop" && !leaves);
   if (event.type !== "drop") return;
   if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
-  else complain("That was no file. Save the picture first, then drop its file here.");
+  else complain("That was not a file. Save the picture first, then drop its file here.");
 }
 
 async function open(file) {
@@ -142,15 +142,14 @@ async function open(file) {
   else waiting = photo;
 }
 
-// As the photo is turned by its Exif data, and with the numbers in the file: evaluation
-// knows no colour profiles.
+// Applies Exif orientation and ignores colour profiles, as evaluation does.
 async function decode(file) {
   const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
   try {
     return await createImageBitmap(file, { ...options, imageOrientation: "from-image" });
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    return createImageBitmap(file, options); // older browsers turn it unasked
+    return createImageBitmap(file, options); // older browsers always apply orientation
   }
 }
 
@@ -161,7 +160,7 @@ async function whyUnreadable(file) {
     return `${name} is a HEIC photo, which this browser cannot open. Save it as JPEG \
 first (iPhone: Settings, Camera, Formats, Most Compatible).`;
   }
-  return `${name} cannot be opened: it is no photo, or damaged. JPEG, PNG, WebP, GIF and \
+  return `${name} cannot be opened: it is not a photo, or it is damaged. JPEG, PNG, WebP, GIF and \
 BMP files work.`;
 }
 
@@ -233,8 +232,8 @@ function toggleMap(row, map) {
   at("map").hidden = !isWanted;
 }
 
-// From yellow to red, and denser, the more a place speaks for the class; the browser
-// blends between the few places.
+// The more a place supports the class, the redder and more opaque it is; the browser
+// interpolates between places.
 function drawMap(map) {
   const side = Math.sqrt(map.length);
   const highest = Math.max(...map, Number.MIN_VALUE);
@@ -259,7 +258,7 @@ function isPhone() {
   return matchMedia("(pointer: coarse)").matches;
 }
 
-// A phone's own camera does better than a page can.
+// A phone's camera app takes better photos than a page can.
 async function takePhoto() {
   if (isPhone() || !navigator.mediaDevices?.getUserMedia) {
     at("capture").click();
@@ -314,7 +313,7 @@ function complain(text) {
   at("alert").hidden = false;
 }
 
-// For what no other photo would cure.
+// For errors that no other photo would fix.
 function fail(text, detail) {
   hasFailed = true;
   at("choose").disabled = at("take").disabled = true;

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from ..plain_text import printable
-from .pipes import survive_closed_pipe
+from .output_pipe import survive_closed_pipe
 
 _NAMES = ("stdin", "stdout", "stderr")
 

@@ -222,7 +222,7 @@ def test_photos_can_be_dropped_and_taken(seen):
 
 
 def test_files_that_are_not_photos_get_a_clear_message(seen):
-    assert seen["alerts"]["text.jpg"].startswith("text.jpg cannot be opened: it is no")
+    assert seen["alerts"]["text.jpg"].startswith("text.jpg cannot be opened: it is not")
     assert seen["alerts"]["empty.png"].startswith("empty.png cannot be opened")
     assert "HEIC photo, which this browser cannot open" in seen["alerts"]["photo.heic"]
 
