@@ -92,7 +92,9 @@ def test_npm_times_out(tmp_path, monkeypatch):
 
 def test_rejects_a_wrong_checksum(tmp_path, cache):
     install_npm(tmp_path, packs(tarball({"dist/index.js": b"evil"})))
-    message = "must have the checksum sha512-.* Received: sha512-.* of what npm"
+    message = (
+        "must have the checksum sha512-.* Received: sha512-.* of the file that npm"
+    )
     with pytest.raises(ValueError, match=message):
         npm.fetch(PACKAGE)
     assert list(cache.iterdir()) == []
@@ -101,7 +103,7 @@ def test_rejects_a_wrong_checksum(tmp_path, cache):
 def test_rejects_a_damaged_cache(cache):
     cache.mkdir(parents=True)
     (cache / PACKAGE.tarball).write_bytes(CONTENT[:-1])
-    with pytest.raises(ValueError, match=r"1.2.3.tgz; delete it, and it is downloaded"):
+    with pytest.raises(ValueError, match=r"1.2.3.tgz; delete it to download it again"):
         npm.fetch(PACKAGE)
 
 

@@ -43,7 +43,7 @@ def test_all_runners_agree_on_shapes():
 def test_rejects_bytes_that_are_no_tflite_model(tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"no flatbuffer at all")
-    with pytest.raises(ValueError, match=r"hold a TFLite model. Received: .*model"):
+    with pytest.raises(ValueError, match=r"contain a TFLite model. Received: .*model"):
         base.TFLiteRunner(path)
 
 
