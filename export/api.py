@@ -259,10 +259,10 @@ def _make(
     bar: tqdm.tqdm,
 ) -> Result:
     start = time.perf_counter()
-    bar.set_description(f"{name}: conversion")
+    bar.set_description_str(f"{name}: conversion")
     remarks = tuple(row.write(source, path))
     seconds = time.perf_counter() - start
-    bar.set_description(f"{name}: verification and latency")
+    bar.set_description_str(f"{name}: verification and latency")
     comparison = compare_with_reference(row, path, reference, spec)
     return Result(
         format=name,

@@ -39,8 +39,8 @@ def test_an_int8_export_shows_each_step(tmp_path, monkeypatch, capsys):
     export.export_model(run, ["tflite", "tflite_int8"], output_dir=tmp_path)
     text = sys.stderr.getvalue()
     for step in (
-        "tflite: conversion",
-        "tflite_int8: verification and latency",
+        "tflite: conversion: ",
+        "tflite_int8: verification and latency: ",
         "/2 artefacts [",
         "  calibration: ",
         "/32 images [",
@@ -49,4 +49,5 @@ def test_an_int8_export_shows_each_step(tmp_path, monkeypatch, capsys):
         "  verification: ",
     ):
         assert step in text, step
+    assert ": :" not in text
     assert "%" in capsys.readouterr().out  # the table, as without a terminal

@@ -92,9 +92,7 @@ def test_npm_times_out(tmp_path, monkeypatch):
 
 def test_rejects_a_wrong_checksum(tmp_path, cache):
     install_npm(tmp_path, packs(tarball({"dist/index.js": b"evil"})))
-    message = (
-        "must have the checksum sha512-.* Received: sha512-.* of the file that npm"
-    )
+    message = "must have the checksum sha512-.* Received: sha512-.* of the file that"
     with pytest.raises(ValueError, match=message):
         npm.fetch(PACKAGE)
     assert list(cache.iterdir()) == []

@@ -79,18 +79,14 @@ def test_runner_has_one_thread():
 def test_rejects_bytes_that_are_no_onnx_model(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no protocol buffer at all")
-    with pytest.raises(
-        ValueError, match=r"contain an ONNX model. Received: .*model.onnx"
-    ):
+    with pytest.raises(ValueError, match=r"contain an ONNX model. .*model.onnx"):
         runners_onnx.OnnxRunner(path)
 
 
 def test_rejects_a_truncated_file(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(artefact().read_bytes()[:100_000])
-    with pytest.raises(
-        ValueError, match=r"contain an ONNX model. Received: .*model.onnx"
-    ):
+    with pytest.raises(ValueError, match=r"contain an ONNX model. .*model.onnx"):
         runners_onnx.OnnxRunner(path)
 
 
