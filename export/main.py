@@ -1,4 +1,4 @@
-"""Command line of the export.
+"""Export of a model to files for servers, phones and browsers.
 
 python -m export.main --model=runs/digits --formats=saved_model,tflite,tflite_int8
 """
@@ -32,31 +32,31 @@ def define_flags(values: flags.FlagValues) -> None:
 
     string("model", None, "Run folder, .keras or .h5 file, or name of a variant.")
     string("weights", None, WEIGHTS_HELP)
-    string("labels", None, "File of class names, one per line; default: the model's.")
+    string("labels", None, "File of class names, one per line. Default: the model's.")
     flags.DEFINE_list(
         "formats",
         list(DEFAULTS),
-        f"Formats to export to: all, or any of:\n{describe_formats()}",
+        f"Formats to export to: all, or any of:\n{describe_formats()}\n",
         flag_values=values,
     )
-    string("calibration", None, "Folder of calibration images; default: the run's.")
+    string("calibration", None, "Folder of calibration images. Default: the run's.")
     integer("calibration_images", CALIBRATION_IMAGES, "Number of calibration images.")
-    string("verify", None, "Folder of images to compare on; default: the run's.")
+    string("verify", None, "Folder of images to compare on. Default: the run's.")
     string(
         "output_dir",
         None,
-        "Folder to write to; default: the folder export in a run folder.",
+        "Folder to write to. Default: the folder export in a run folder.",
     )
-    integer("image_size", None, "Side of the input, pixels; default: the model's.")
+    integer("image_size", None, "Side of the input, pixels. Default: the model's.")
     flags.DEFINE_float(
         "crop_ratio",
         None,
-        "Side of the central crop as a ratio to the shorter side; default: the "
+        "Side of the central crop as a ratio to the shorter side. Default: the "
         "model's.",
         flag_values=values,
     )
-    string("interpolation", None, "Resize method; default: the model's.")
-    string("title", None, "Title of the web page; default: the model's name.")
+    string("interpolation", None, "Resize method. Default: the model's.")
+    string("title", None, "Title of the web page. Default: the model's name.")
     flags.mark_flag_as_required("model", flag_values=values)
 
 

@@ -132,19 +132,19 @@ def define_flags(values: flags.FlagValues) -> None:
         flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
 
     string("weights", WEIGHTS_HELP)
-    string("labels", "File of class names, one per line; default: the model's.")
+    string("labels", "File of class names, one per line. Default: the model's.")
     integer("top", 5, "Number of classes per image.")
     flags.DEFINE_bool("json", False, "Print JSON.", flag_values=values)
     string("contact_sheet", "Contact sheet to write as well, a .png or .jpg file.")
-    integer("image_size", None, "Side of the input, pixels; default: the model's.")
+    integer("image_size", None, "Side of the input, pixels. Default: the model's.")
     flags.DEFINE_float(
         "crop_ratio",
         None,
-        "Side of the central crop as a ratio to the shorter side; default: the "
+        "Side of the central crop as a ratio to the shorter side. Default: the "
         "model's.",
         flag_values=values,
     )
-    string("interpolation", "Resize method; default: the model's.")
+    string("interpolation", "Resize method. Default: the model's.")
 
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
