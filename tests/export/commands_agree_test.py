@@ -88,7 +88,7 @@ def commands(monkeypatch, capsys, tmp_path):
         (b"a\nb\nb\nd\n", "Class names must be distinct."),
         (b"a\nb\nc\n", "A model must have one label per class."),
         (b"a\nb\nc\nd\ne\n", "A model must have one label per class."),
-        (b"a\nb\nc\n\xe9\n", "labels.txt must be text in UTF-8"),
+        (b"a\nb\nc\n\xe9\n", "labels.txt must be UTF-8 text"),
     ],
 )
 def test_all_reject_unfit_labels(labels, message, commands, tmp_path):
