@@ -1,7 +1,7 @@
-"""Turns a model into files for servers and phones, and proves each on real images.
+"""Export of models to servers and phones, each artefact verified on real images.
 
-From Python, `export.export_model(...)`; as commands, `python -m export.main` and
-`python -m export.predict`.
+From Python, call `export.export_model(...)`; the commands are `python -m export.main`
+and `python -m export.predict`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["VerificationError", "export_model"]
 
 
 def __getattr__(name: str) -> Any:
-    # TensorFlow is imported on first use, so that the commands can choose how much
-    # it logs before it starts.
+    # TensorFlow is imported on first use, so that the commands can set its log level
+    # before.
     if name == "export_model":
         from .api import export_model
 

@@ -1,13 +1,14 @@
-"""One export: load, convert, verify, report."""
+"""Export of one model: load, convert, verify, report."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
+import tqdm
 
 from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.files import scratch_folder
@@ -23,6 +24,7 @@ from .formats.export_inputs import ExportInputs
 from .formats.registry import Format, find_formats
 from .loading import Loaded, load
 from .output_folder import OutputFolder
+from .progress import progress_bar
 from .report import REPORT_MD, Result, format_table, link_from_run, write_report
 from .runtimes.base import KerasRunner
 from .transforms.inference_model import inference_model
@@ -54,44 +56,48 @@ def export_model(
     image_size: int | None = None,
     crop_ratio: float | None = None,
     interpolation: str | None = None,
+    title: str | None = None,
 ) -> list[Result]:
-    """Makes artefacts of a model and verifies each on real images.
+    """Exports a model to several formats and verifies each artefact on real images.
 
     Writes the artefacts, labels.txt, preprocessing.json, report.json, report.md and
-    a picture. Prints how it calibrates, and a table of the results; on standard error,
-    what lessens the worth of the verification. Artefacts of another model that an
-    earlier export left in the folder are removed.
+    two pictures. Prints the number of calibration images and a table of the results;
+    on standard error, warnings about the verification and, on a terminal, progress
+    bars. Artefacts of another model from an earlier export to the same folder are
+    removed.
 
     Args:
         model: A run folder, a .keras or .h5 file, a variant name ("EfficientNetB0"),
             or a Keras model.
         formats: Keys of `formats.FORMATS`, or "all".
         weights: For a variant name: a family of published weights, or a weight
-            file. Defaults to "imagenet".
+            file. Defaults to the family that its factory loads.
         labels: Class names in index order, or a file of them, one per line.
-            Defaults as in `loading.load`.
-        calibration: Folder of images, or of class folders, to quantise with.
-            Defaults to what the run set aside.
-        calibration_images: How many of them to use, as many of each class.
-        verify: Folder of images to compare on; in class folders, to count right
-            answers too. Defaults to what the run set aside.
-        output_dir: Where to. Defaults to the folder "export" in a run folder.
-        image_size: Side of the network's input, pixels. Defaults as in `load`.
-        crop_ratio: See `EvalPreprocessing`. Defaults as in `load`.
-        interpolation: See `EvalPreprocessing`. Defaults as in `load`.
+            Same default as in `loading.load`.
+        calibration: Folder of images, or of class folders, for calibrating the
+            quantisation. Defaults to the images that the run has set aside.
+        calibration_images: Number of calibration images, balanced over the classes.
+        verify: Folder of images to compare on; with class folders, accuracy is
+            measured too. Defaults to the images that the run has set aside.
+        output_dir: Folder to write to. Defaults to the folder "export" in a run folder.
+        image_size: Side of the network's input, pixels. Same default as in `load`.
+        crop_ratio: See `EvalPreprocessing`. Same default as in `load`.
+        interpolation: See `EvalPreprocessing`. Same default as in `load`.
+        title: Title of the web page. Defaults to the model's name.
 
     Returns:
-        A result per artefact, in the order of the table of formats.
+        One result per artefact, in the order of the table of formats.
 
     Raises:
-        ValueError: An argument is wrong, or the model cannot be converted.
-        VerificationError: An artefact missed a threshold. All are made and reported
-            by then; the bad ones have names that end in ".failed".
+        ValueError: An argument is invalid, or the model cannot be converted.
+        VerificationError: An artefact missed a threshold. By then all artefacts are
+            written and reported; the names of failed ones end in ".failed".
 
     Example:
         >>> export_model("runs/digits", ["tflite_int8"])  # doctest: +SKIP
     """
     rows = find_formats(formats)
+    _check_title(title, rows)
     _check_backend()
     loaded = load(
         model,
@@ -112,7 +118,7 @@ def export_model(
     for warning in warnings:
         console.report(f"warning: {warning}")
     batches = _Batches(calibration_set, spec, loaded.channels)
-    source = ExportInputs(network, spec.image_size, loaded.labels, spec, batches)
+    source = ExportInputs(network, spec.image_size, loaded.labels, spec, batches, title)
     folder = OutputFolder(path, source, [row.artefact for row in rows.values()])
     reference = _ask(loaded, network, examples)
     results = _make_all(rows, source, reference, spec, folder)
@@ -127,7 +133,7 @@ def export_model(
 
 
 class _Batches:
-    """Images read from their files each time they are gone through."""
+    """Images that are read from their files on each iteration."""
 
     def __init__(self, paths: Sequence[str], spec: EvalPreprocessing, channels: int):
         self._paths = paths
@@ -139,7 +145,7 @@ class _Batches:
 
 
 def _ask(loaded: Loaded, network: keras.Model, examples: ImageFolder) -> Reference:
-    """Asks the network, after checking that it still is the user's."""
+    """Runs the inference network, after checking that it matches the user's model."""
     model, runner = _keras_model(loaded), KerasRunner(network)
     if network is not model:
         first = examples.paths[:BATCH_SIZE]
@@ -148,10 +154,19 @@ def _ask(loaded: Loaded, network: keras.Model, examples: ImageFolder) -> Referen
     return reference_predictions(runner, examples, loaded.labels, loaded.preprocessing)
 
 
+def _check_title(title: str | None, rows: Mapping[str, Format]) -> None:
+    if title is not None and "web" not in rows:
+        raise ValueError(
+            "`title` goes with the format web only. "
+            f"Received: title={title!r}, formats={','.join(rows)}"
+        )
+
+
 def _check_backend() -> None:
     if keras.config.backend() != "tensorflow":
         raise ValueError(
-            "Keras must run on TensorFlow to export; set KERAS_BACKEND=tensorflow. "
+            "Keras must use the TensorFlow backend for an export; set "
+            "KERAS_BACKEND=tensorflow. "
             f"Received: {keras.config.backend()}"
         )
 
@@ -160,7 +175,7 @@ def _keras_model(loaded: Loaded) -> keras.Model:
     if not isinstance(loaded.runner, KerasRunner):
         raise ValueError(
             "A model to export must be a run folder, a .keras or .h5 file or a variant "
-            f"name; an artefact is no source. Received: {loaded.name}"
+            f"name; artefacts cannot be exported again. Received: {loaded.name}"
         )
     return loaded.runner.model
 
@@ -179,8 +194,8 @@ def _output_dir(given: str | Path | None, loaded: Loaded) -> Path:
 def _verification(folder: str | Path | None) -> ImageFolder:
     if folder is None:
         raise ValueError(
-            "`verify` must be a folder of real images; no artefact is made without "
-            "comparing it with the Keras model on some. Received: verify=None"
+            "`verify` must be a folder of real images; every artefact is compared with "
+            "the Keras model on them. Received: verify=None"
         )
     return open_image_folder(folder)
 
@@ -194,7 +209,7 @@ def _calibration(
     if folder is None:
         raise ValueError(
             "`calibration` must be a folder of images like those the model will see; "
-            "quantisation measures the ranges of activations on them. "
+            "quantisation measures activation ranges on them. "
             f"Received: formats={','.join(in_need)}, calibration=None"
         )
     if count < 1:
@@ -209,7 +224,7 @@ def _calibration(
         counts = np.unique(chosen.labels, return_counts=True)[1]
         low, high = counts.min(), counts.max()
         each = f"{low}" if low == high else f"{low} to {high}"
-        by_class = f", {each} of each of {len(counts)} classes"
+        by_class = f", {each} from each of {len(counts)} classes"
     print(f"Calibrating on {len(chosen)} images{by_class}.", flush=True)
     return chosen.paths
 
@@ -222,11 +237,15 @@ def _make_all(
     folder: OutputFolder,
 ) -> list[Result]:
     folder.path.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(folder.path, f"exports to {folder.path}") as scratch:
-        made = [
-            _make(name, row, scratch / row.artefact, source, reference, spec)
-            for name, row in rows.items()
-        ]
+    with (
+        scratch_folder(folder.path, f"exports to {folder.path}") as scratch,
+        progress_bar(len(rows), "export", "artefacts", is_immediate=True) as bar,
+    ):
+        made = []
+        for name, row in rows.items():
+            path = scratch / row.artefact
+            made.append(_make(name, row, path, source, reference, spec, bar))
+            bar.update()
         return folder.publish(made)
 
 
@@ -237,10 +256,13 @@ def _make(
     source: ExportInputs,
     reference: Reference,
     spec: EvalPreprocessing,
+    bar: tqdm.tqdm,
 ) -> Result:
     start = time.perf_counter()
+    bar.set_description_str(f"{name}: conversion")
     remarks = tuple(row.write(source, path))
     seconds = time.perf_counter() - start
+    bar.set_description_str(f"{name}: verification and latency")
     comparison = compare_with_reference(row, path, reference, spec)
     return Result(
         format=name,

@@ -1,4 +1,4 @@
-"""Optional packages, imported when a format needs them."""
+"""Imports of optional packages, at the time a format needs them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def require_package(package: str, extra: str) -> ModuleType:
     """Imports an optional package.
 
     Args:
-        package: Its name.
-        extra: Which of our extras installs it.
+        package: Name of the package.
+        extra: Extra of this distribution that installs it.
 
     Raises:
         ImportError: It is not installed.
@@ -29,10 +29,10 @@ def require_package(package: str, extra: str) -> ModuleType:
 
 
 def require_openvino() -> ModuleType:
-    """Imports OpenVINO so that it does not report its use to anybody.
+    """Imports OpenVINO without its telemetry.
 
-    On import and on conversion it would send events over the network, were it not for
-    the one package that it can do without.
+    On import and on conversion it sends events over the network. The package that does
+    so is optional, so it is hidden during the import.
 
     Raises:
         ImportError: It is not installed.

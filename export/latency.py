@@ -1,4 +1,4 @@
-"""How long one image takes on one thread."""
+"""Single-image latency of artefacts on one thread."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .runtimes.base import Runner, SavedModelRunner
 
 
 def measure_artefact(row: Format, artefact: Path, image_size: int) -> Latency:
-    """Measures how long an artefact takes for one image on one thread.
+    """Measures the latency of an artefact for one image on one thread.
 
     Args:
-        row: Its format.
+        row: Format of the artefact.
         artefact: The file or folder.
         image_size: Side of the input, pixels.
     """
@@ -45,10 +45,10 @@ def measure_runner(runner: Runner, image_size: int) -> Latency:
 
 
 def measure_saved_model(path: Path, image_size: int) -> Latency:
-    """Measures a SavedModel in a process of its own.
+    """Measures a SavedModel in a separate process.
 
-    TensorFlow's number of threads is settled when it starts, and this process needs
-    all of them for everything else.
+    TensorFlow's number of threads is fixed at start-up, and this process needs all of
+    them for other work.
 
     Args:
         path: Folder of the SavedModel.
@@ -58,7 +58,7 @@ def measure_saved_model(path: Path, image_size: int) -> Latency:
         "TF_NUM_INTRAOP_THREADS": "1",
         "TF_NUM_INTEROP_THREADS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",  # this process may hold all of a GPU
+        "CUDA_VISIBLE_DEVICES": "-1",  # this process may have allocated the GPU
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Opens a model of any kind, artefacts too, by path or variant name."""
+"""Opens models and exported artefacts by path or variant name."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ VERIFICATION_SAMPLES = Path("samples", "verification")
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A model and what it takes to use it.
+    """A model with its class names and preprocessing.
 
     Attributes:
         name: Path or name that the user gave.
         runner: The model, ready to run.
-        output_activation: What the runner's outputs are.
+        output_activation: Kind of the runner's outputs.
         labels: Class names in index order.
-        preprocessing: What evaluation does to an image.
-        run_folder: Folder of the training run, if one was named.
+        preprocessing: Crop, size and resize method of evaluation.
+        run_folder: Folder of the training run, if the model is one.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Loaded:
 
     @property
     def calibration(self) -> Path | None:
-        """Folder of images that training set aside to calibrate with."""
+        """Folder of calibration images that training has set aside."""
         return self._samples(CALIBRATION_SAMPLES)
 
     @property
     def verification(self) -> Path | None:
-        """Folder of images that training set aside to verify exports with."""
+        """Folder of verification images that training has set aside."""
         return self._samples(VERIFICATION_SAMPLES)
 
     def classify(self, images: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ class Loaded:
             images: (batch, height, width, channels), float32, 0 to 255.
 
         Raises:
-            ValueError: The model answers with infinity or what is not a number.
+            ValueError: An output of the model is infinite or NaN.
         """
         outputs = self.runner(images)
         check_finite(outputs)
@@ -101,13 +101,13 @@ def load(
 ) -> Loaded:
     """Loads a model and finds its class names and preprocessing.
 
-    What an artefact holds itself comes before the files beside it.
+    Values stored in an artefact take precedence over the files beside it.
 
     Args:
-        model: What `open_model` takes, or a SavedModel, OpenVINO or web folder, or a
-            .tflite, .onnx or .xml file.
+        model: A model that `open_model` accepts, or a SavedModel, OpenVINO or web
+            folder, or a .tflite, .onnx or .xml file.
         weights: For a variant name: a family of published weights, or a weight
-            file. Defaults to "imagenet".
+            file. Defaults to the family that its factory loads.
         labels: Class names in index order, or a file of them, one per line. Defaults
             to the model's own or those beside it; without any, to ImageNet's for
             1000 classes, else to "class 0" and so on.
@@ -131,8 +131,8 @@ def load(
     if runner is not None:
         if weights:
             raise ValueError(
-                "`weights` goes with the name of a variant only; artefacts hold their "
-                f"own. Received: model={model}, weights={weights}"
+                "`weights` goes with the name of a variant only; artefacts contain "
+                f"their own. Received: model={model}, weights={weights}"
             )
         return _complete(Path(model).expanduser(), runner, labels, given)
     opened = models.open_model(
@@ -176,7 +176,7 @@ def _complete(
     labels: str | Path | Sequence[str] | None,
     given: Mapping[str, Any],
 ) -> Loaded:
-    """Adds to an artefact what it does not hold itself."""
+    """Adds class names and preprocessing that an artefact does not contain."""
     own = runner.embedded
     beside = Sidecars()
     if own.labels is None or not own.preprocessing:
@@ -184,9 +184,9 @@ def _complete(
     activation = own.output_activation or beside.output_activation
     if activation is None:
         raise ValueError(
-            "What a model's outputs are must be known. An artefact that does not end "
-            "in softmax, sigmoid or logits needs a preprocessing.json beside it, with "
-            f"output_activation one of {', '.join(OUTPUT_ACTIVATIONS)}. "
+            "The kind of a model's outputs must be known. An artefact that does not "
+            "end in softmax, sigmoid or logits needs a preprocessing.json beside it, "
+            f"with output_activation one of {', '.join(OUTPUT_ACTIVATIONS)}. "
             f"Received: {path}"
         )
     classes = class_count(runner.outputs, activation)
@@ -212,15 +212,15 @@ def _beside(path: Path, *, must_belong: bool) -> Sidecars:
         return found
     if must_belong:
         raise ValueError(
-            f"{LABELS_FILE} and {PREPROCESSING_FILE} beside an artefact must be its "
-            "own; give its class names with --labels=FILE. "
+            f"{LABELS_FILE} and {PREPROCESSING_FILE} beside an artefact must belong to "
+            "it; pass its class names with --labels=FILE. "
             f"Received: {path}, beside those of {', '.join(found.artefacts or ())}"
         )
     return Sidecars()
 
 
 def _readable(names: Sequence[str] | None, classes: int) -> tuple[str, ...]:
-    """Returns names for people: English ones of ImageNet's classes."""
+    """Returns names for display: the English ones for ImageNet's classes."""
     if names is None:
         return tuple(f"class {i}" for i in range(classes))
     imagenet = imagenet_classes()

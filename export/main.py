@@ -1,4 +1,4 @@
-"""Exports a model: flags only.
+"""Export of a model to files for servers, phones and browsers.
 
 python -m export.main --model=runs/digits --formats=saved_model,tflite,tflite_int8
 """
@@ -17,8 +17,10 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags.
 
     Args:
-        values: Where to; `flags.FLAGS` for the command itself.
+        values: Flags to add to; `flags.FLAGS` in the command itself.
     """
+    from keras_efficientnet.common.models import WEIGHTS_HELP
+
     from .api import CALIBRATION_IMAGES
     from .formats.registry import DEFAULTS, describe_formats
 
@@ -28,44 +30,47 @@ def define_flags(values: flags.FlagValues) -> None:
     def integer(name: str, default: int | None, text: str) -> None:
         flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
 
-    string("model", None, "A run folder, a .keras or .h5 file or a variant.")
-    string("weights", None, "Of a variant: a published family (imagenet) or a file.")
-    string("labels", None, "File of class names, one per line; default: the model's.")
+    string("model", None, "Run folder, .keras or .h5 file, or name of a variant.")
+    string("weights", None, WEIGHTS_HELP)
+    string("labels", None, "File of class names, one per line. Default: the model's.")
     flags.DEFINE_list(
         "formats",
         list(DEFAULTS),
-        f"Artefacts to make; all, or out of:\n{describe_formats()}",
+        f"Formats to export to: all, or any of:\n{describe_formats()}\n",
         flag_values=values,
     )
+    string("calibration", None, "Folder of calibration images. Default: the run's.")
+    integer("calibration_images", CALIBRATION_IMAGES, "Number of calibration images.")
+    string("verify", None, "Folder of images to compare on. Default: the run's.")
     string(
-        "calibration", None, "Folder of images to quantise with; default: the run's."
+        "output_dir",
+        None,
+        "Folder to write to. Default: the folder export in a run folder.",
     )
-    integer("calibration_images", CALIBRATION_IMAGES, "How many of them to use.")
-    string("verify", None, "Folder of images to compare on; default: the run's.")
-    string("output_dir", None, "Where to; default: the folder export of a run folder.")
-    integer("image_size", None, "Side of the input, pixels; default: the model's.")
+    integer("image_size", None, "Side of the input, pixels. Default: the model's.")
     flags.DEFINE_float(
         "crop_ratio",
         None,
-        "Side of the central crop as a ratio to the shorter side; default: the "
+        "Side of the central crop as a ratio to the shorter side. Default: the "
         "model's.",
         flag_values=values,
     )
-    string("interpolation", None, "Resize method; default: the model's.")
+    string("interpolation", None, "Resize method. Default: the model's.")
+    string("title", None, "Title of the web page. Default: the model's name.")
     flags.mark_flag_as_required("model", flag_values=values)
 
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
-    """Exports as the flags say.
+    """Exports a model as specified by the flags.
 
     Returns:
-        Exit code: 0 for good artefacts only, 1 when one failed, 2 for bad input.
+        Exit code: 0 if all artefacts passed, 1 if one failed, 2 for wrong input.
     """
     from .api import export_model
     from .verify import VerificationError
 
     if len(argv) > 1:
-        console.report(f"Error: all input goes into flags. Received: {argv[1]}")
+        console.report(f"Error: all input must be given as flags. Received: {argv[1]}")
         return ExitCode.WRONG_INPUT
     try:
         export_model(
@@ -80,6 +85,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             image_size=values.image_size,
             crop_ratio=values.crop_ratio,
             interpolation=values.interpolation,
+            title=values.title,
         )
     except VerificationError as error:
         console.report(f"Failed: {error}")
@@ -91,7 +97,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
 
 
 def run() -> None:
-    """Starts the command."""
+    """Runs the command line."""
     console.prepare_streams()
     define_flags(flags.FLAGS)
     run_app(main)

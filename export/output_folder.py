@@ -1,4 +1,4 @@
-"""Folder of an export: hands over artefacts, writes sidecars, removes stale ones."""
+"""Output folder of an export: publishes artefacts and sidecars, removes stale ones."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class OutputFolder:
     """A folder with the artefacts of one model.
 
     Args:
-        path: The folder; need not exist yet.
+        path: Path of the folder, which need not exist yet.
         source: Model that is exported.
-        replaced: Names of the artefacts that this export makes.
+        replaced: Names of the artefacts that this export writes.
 
     Raises:
-        ValueError: The folder holds an artefact that may be another model's, and is
-            not known to come from an export.
+        ValueError: The folder contains an artefact that may belong to another model
+            and is not known to come from an export.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class OutputFolder:
         self._sort_earlier(set(replaced) | {x + FAILED_SUFFIX for x in replaced})
 
     def publish(self, results: Sequence[Result]) -> list[Result]:
-        """Moves new artefacts to their places and removes those of another model.
+        """Moves new artefacts to their final paths and removes those of another model.
 
         Args:
             results: Artefacts in a folder of the same file system.
@@ -66,18 +66,18 @@ class OutputFolder:
         """
         for path in self._stale:
             _remove(path)
-            print(f"Removed {path}: it was made of another model.")
+            print(f"Removed {path}: it was exported from another model.")
         return [self._move(result) for result in results]
 
     def write_sidecars(self, loaded: Loaded, results: Sequence[Result]) -> None:
-        """Writes labels.txt and preprocessing.json, and which artefacts they are of.
+        """Writes labels.txt and preprocessing.json, which lists their artefacts.
 
         Args:
             loaded: The exported model.
-            results: The artefacts in their final places.
+            results: Artefacts at their final paths.
         """
         names = self._kept | {r.path.name: digest(r.path) for r in results}
-        # A model that lies in the folder itself has the same sidecars.
+        # A model in the same folder shares the sidecars.
         for file in (Path(loaded.name), Path(loaded.name) / KERAS_FILE):
             if file.is_file() and file.resolve().parent == self.path.resolve():
                 names[file.name] = digest(file)
@@ -102,8 +102,8 @@ class OutputFolder:
                 self._stale.append(path)
         if unknown:
             raise ValueError(
-                "`output_dir` must not hold artefacts that may be of another model; "
-                "delete them, export them again too, or choose another folder. "
+                "`output_dir` must not contain artefacts that may belong to another "
+                "model; delete them, export them again too, or choose another folder. "
                 f"Received: {self.path} with {', '.join(sorted(unknown))}"
             )
 
@@ -120,7 +120,7 @@ class OutputFolder:
 
 
 def model_digest(source: ExportInputs) -> str:
-    """Returns a digest of all that decides on an artefact's answers and labels."""
+    """Returns a digest of all that determines an artefact's outputs and labels."""
     whole, layers = hashlib.sha256(), source.model.layers
     facts = [
         *([type(x).__name__, _without_names(x.get_config())] for x in layers),
@@ -134,7 +134,7 @@ def model_digest(source: ExportInputs) -> str:
 
 
 def _without_names(config: Any) -> Any:
-    # Keras numbers names by how many layers a process has made.
+    # Keras numbers names by the layers that the process has created so far.
     if isinstance(config, dict):
         return {k: _without_names(v) for k, v in config.items() if k != "name"}
     return config
@@ -144,7 +144,7 @@ def _read_earlier(folder: Path) -> Sidecars:
     path = folder / PREPROCESSING_FILE
     try:
         return sidecars.parse_preprocessing(path.read_text("utf-8"), str(path))
-    except (OSError, ValueError):  # none, or not ours: nothing is known
+    except (OSError, ValueError):  # missing or foreign
         return Sidecars()
 
 

@@ -1,4 +1,4 @@
-"""Classifies images with a model of any kind.
+"""Classification of images with a model or an exported artefact.
 
 python -m export.predict EfficientNetLite0 photo.jpg holiday/ 'shots/*.png' --top=3
 """
@@ -29,10 +29,10 @@ class Prediction:
     """The most probable classes of an image.
 
     Attributes:
-        path: Of the image.
-        indices: Of the classes, the most probable first.
-        labels: Their names.
-        probabilities: 0 to 1.
+        path: Path of the image.
+        indices: Class indices, the most probable class first.
+        labels: Names of these classes.
+        probabilities: Probabilities of these classes, 0 to 1.
     """
 
     path: Path
@@ -44,47 +44,44 @@ class Prediction:
 def predict(
     loaded: Loaded, paths: Sequence[Path], top: int = 5
 ) -> Iterator[Prediction]:
-    """Classifies images; reports those it cannot read on standard error.
+    """Classifies images; reports unreadable ones on standard error.
 
     Args:
-        loaded: Model of any kind.
-        paths: Of the images.
-        top: Classes per image, at least 1; fewer where the model gives fewer a
-            probability above 0.
+        loaded: Model or artefact.
+        paths: Paths of the images.
+        top: Number of classes per image, at least 1; fewer are returned if fewer have
+            a probability above 0.
 
     Yields:
-        A prediction per readable image, in the order of `paths`.
+        One prediction per readable image, in the order of `paths`.
 
     Raises:
-        ValueError: `top` is under 1, or the model answers with NaN.
+        ValueError: `top` is less than 1, or the model's outputs are not finite.
     """
     if top < 1:
         raise ValueError(f"`top` must be at least 1. Received: top={top}")
-    import tqdm
-
     from keras_efficientnet.preprocessing.tf_files import BATCH_SIZE, read_image
 
-    is_shown = len(paths) > BATCH_SIZE and sys.stderr.isatty()
-    progress = tqdm.tqdm(
-        total=len(paths), unit=" images", leave=False, disable=not is_shown
-    )
+    from .progress import progress_bar
+
+    bar = progress_bar(len(paths), "prediction", "images")
     for start in range(0, len(paths), BATCH_SIZE):
         read: dict[Path, np.ndarray] = {}
         for path in paths[start : start + BATCH_SIZE]:
             try:
                 read[path] = read_image(path, loaded.preprocessing, loaded.channels)
             except ValueError as error:
-                progress.write(console.lines(f"skipped: {error}"), file=sys.stderr)
-            progress.update()
+                bar.write(console.lines(f"skipped: {error}"), file=sys.stderr)
+            bar.update()
         if read:
             scores = loaded.classify(np.stack(list(read.values())))
             for path, row in zip(read, scores, strict=True):
                 yield _best(path, row, loaded.labels, top)
-    progress.close()
+    bar.close()
 
 
 def format_text(predictions: Sequence[Prediction]) -> str:
-    """Returns predictions for people: a paragraph each, columns aligned."""
+    """Formats predictions as text: one paragraph per image, columns aligned."""
     labels = [printable(label) for p in predictions for label in p.labels]
     width = max(map(len, labels), default=0)
     blocks = [
@@ -103,7 +100,7 @@ def format_text(predictions: Sequence[Prediction]) -> str:
 
 
 def format_json(predictions: Sequence[Prediction]) -> str:
-    """Returns predictions for programs: a list with an object per image."""
+    """Formats predictions as JSON: a list with one object per image."""
     objects = [
         {
             "image": str(p.path),
@@ -116,7 +113,7 @@ def format_json(predictions: Sequence[Prediction]) -> str:
         }
         for p in predictions
     ]
-    # In ASCII, which every output can print and whose escapes no terminal obeys.
+    # ASCII, because any encoding can print it, and no terminal acts on its escapes.
     return json.dumps(objects, indent=2)
 
 
@@ -124,8 +121,9 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags.
 
     Args:
-        values: Where to; `flags.FLAGS` for the command itself.
+        values: Flags to add to; `flags.FLAGS` in the command itself.
     """
+    from keras_efficientnet.common.models import WEIGHTS_HELP
 
     def string(name: str, text: str) -> None:
         flags.DEFINE_string(name, None, text, flag_values=values)
@@ -133,28 +131,28 @@ def define_flags(values: flags.FlagValues) -> None:
     def integer(name: str, default: int | None, text: str) -> None:
         flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
 
-    string("weights", "Of a variant: a published family (imagenet) or a file.")
-    string("labels", "File of class names, one per line; default: the model's.")
-    integer("top", 5, "Classes per image.")
+    string("weights", WEIGHTS_HELP)
+    string("labels", "File of class names, one per line. Default: the model's.")
+    integer("top", 5, "Number of classes per image.")
     flags.DEFINE_bool("json", False, "Print JSON.", flag_values=values)
-    string("contact_sheet", "Contact sheet to write as well (a .png or .jpg file).")
-    integer("image_size", None, "Side of the input, pixels; default: the model's.")
+    string("contact_sheet", "Contact sheet to write as well, a .png or .jpg file.")
+    integer("image_size", None, "Side of the input, pixels. Default: the model's.")
     flags.DEFINE_float(
         "crop_ratio",
         None,
-        "Side of the central crop as a ratio to the shorter side; default: the "
+        "Side of the central crop as a ratio to the shorter side. Default: the "
         "model's.",
         flag_values=values,
     )
-    string("interpolation", "Resize method; default: the model's.")
+    string("interpolation", "Resize method. Default: the model's.")
 
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
-    """Classifies as the arguments and flags say.
+    """Classifies images as specified by the arguments and flags.
 
     Returns:
-        Exit code: 0 when an image was classified, 1 when none could be read, 2 for
-        a model that cannot be used or other bad input.
+        Exit code: 0 if an image was classified, 1 if none could be read, 2 for a model
+        that cannot be used or other wrong input.
     """
     if len(argv) < 3:
         print("Usage: predict MODEL IMAGE_OR_FOLDER... [flags]", file=sys.stderr)
@@ -193,20 +191,20 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
 def write_contact_sheet(
     loaded: Loaded, predictions: Sequence[Prediction], path: Path
 ) -> None:
-    """Writes a contact sheet of the images with their most probable classes.
+    """Writes a contact sheet of images with their most probable classes.
 
     Args:
-        loaded: The model that was asked.
-        predictions: Its answers.
-        path: Picture to write.
+        loaded: Model that made the predictions.
+        predictions: Predictions, one per image.
+        path: Path of the picture.
     """
     from keras_efficientnet.preprocessing.tf_files import read_image
 
-    from .contact_sheet import write_sheet
+    from .contact_sheet import Line, write_sheet
 
     captions = [
         [
-            f"{share:.0%} {label}"
+            Line(f"{share:.0%} {label}")
             for label, share in zip(p.labels[:2], p.probabilities, strict=False)
         ]
         for p in predictions
@@ -216,7 +214,7 @@ def write_contact_sheet(
 
 
 def run() -> None:
-    """Starts the command."""
+    """Runs the command line."""
     console.prepare_streams()
     define_flags(flags.FLAGS)
     run_app(main)
@@ -226,7 +224,7 @@ def _best(
     path: Path, scores: np.ndarray, labels: Sequence[str], top: int
 ) -> Prediction:
     ranking = np.argsort(-scores, kind="stable")[:top]
-    # An integer model rounds most classes to nothing; their order means nothing.
+    # Integer models round most probabilities to 0, and the order of these is arbitrary.
     order = [int(i) for i in ranking if scores[i] > 0]
     return Prediction(
         path,

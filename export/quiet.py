@@ -1,4 +1,4 @@
-"""Keeps the chatter of native code off the terminal."""
+"""Suppression of log messages that native code writes to standard error."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Discards what is written to standard error, by native code too.
+    """Discards everything written to standard error, including by native code.
 
-    TensorFlow's converter and LiteRT log there whatever Python's logging says. What
-    matters in it, they also raise as exceptions.
+    TensorFlow's converter and LiteRT log there regardless of Python's log level. They
+    raise exceptions for whatever matters.
     """
     sys.stderr.flush()
     saved = os.dup(2)

@@ -1,4 +1,4 @@
-"""What an export came to: a table, report.json and report.md."""
+"""Report of an export: table, report.json, report.md and pictures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from keras_efficientnet.common import markdown
 from keras_efficientnet.common.files import replacing, write_text
+from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.preprocessing.tf_files import read_image
 
-from .contact_sheet import write_sheet
+from .contact_sheet import Line, write_sheet
 from .latency import Latency
 from .loading import Loaded
 from .verify import Comparison, Reference
@@ -25,23 +27,24 @@ REPORT_MD = "report.md"
 PICTURE = "verification.png"
 BARS = "artefacts.png"
 MAX_PICTURES = 20  # images on the contact sheet
+MIN_OVERLAP_CLASSES = 20  # with fewer, five classes are too large a part of all
 _BAR = "#005ab5"
-_RUN_SECTION = "\n## Artefacts\n"  # the last one in a run's report
+_RUN_SECTION = "\n## Artefacts\n"  # last section of a run's report
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One artefact.
+    """Result of the export to one format.
 
     Attributes:
         format: Key of the table of formats.
-        path: The artefact; with the suffix .failed when it missed a threshold.
-        seconds: Time it took to make.
-        megabytes: Its size, in 1e6 bytes.
-        latency: For one image on one thread.
-        comparison: With the Keras model.
-        remarks: What its maker had to say, a sentence each.
-        problems: Thresholds that it missed, a sentence each.
+        path: Path of the artefact, with the suffix .failed if it missed a threshold.
+        seconds: Time of the conversion.
+        megabytes: Size in 1e6 bytes.
+        latency: Latency for one image on one thread.
+        comparison: Comparison with the Keras model.
+        remarks: Remarks of the converter, one sentence each.
+        problems: Missed thresholds, one sentence each.
     """
 
     format: str
@@ -55,7 +58,7 @@ class Result:
 
 
 def format_table(results: Sequence[Result]) -> str:
-    """Returns the results as an aligned table, a line each."""
+    """Formats results as an aligned table, one line each."""
     rows = [_cells(result) for result in results]
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
@@ -75,17 +78,18 @@ def write_report(
     folder: Path,
     warnings: Sequence[str] = (),
 ) -> None:
-    """Writes report.json, report.md and a contact sheet.
+    """Writes report.json, report.md and their pictures.
 
-    The sheet shows the images on which an artefact's first class is not Keras', or
-    the first few when there are none.
+    The contact sheet shows images on which an artefact's first class differs from
+    Keras', or a selection of all images if there are none, spread over the classes.
+    Wrong answers are red.
 
     Args:
-        loaded: The exported model.
-        reference: What Keras says about the verification images.
-        results: The artefacts.
+        loaded: Exported model.
+        reference: Predictions of the Keras model for the verification images.
+        results: Results, one per artefact.
         folder: Folder of the export.
-        warnings: Reasons to doubt the verification, a sentence each.
+        warnings: Reasons to doubt the verification, one sentence each.
     """
     summary = {
         "model": loaded.name,
@@ -105,11 +109,11 @@ def write_report(
 
 
 def draw_bars(results: Sequence[Result], path: Path) -> None:
-    """Draws a bar for each artefact's size and one for its latency.
+    """Draws bar charts of the artefacts' sizes and latencies.
 
     Args:
-        results: The artefacts.
-        path: Picture to write.
+        results: Results, one per artefact.
+        path: Path of the picture.
     """
     height = 1.0 + 0.36 * len(results)
     figure = Figure(figsize=(9, height), layout="constrained")
@@ -133,12 +137,12 @@ def draw_bars(results: Sequence[Result], path: Path) -> None:
 
 
 def link_from_run(run_folder: Path, results: Sequence[Result], folder: Path) -> None:
-    """Ends the report of a training run with its artefacts, each linked.
+    """Appends a table of linked artefacts to the report of a training run.
 
     Args:
-        run_folder: Of the run; one without a report.md stays as it is.
-        results: The artefacts; those of an earlier export give way.
-        folder: Where they are.
+        run_folder: Folder of the run, which is left alone if it has no report.md.
+        results: Results, which replace those of an earlier export.
+        folder: Folder of the artefacts.
     """
     report = run_folder / REPORT_MD
     if not report.is_file():
@@ -158,7 +162,7 @@ def link_from_run(run_folder: Path, results: Sequence[Result], folder: Path) -> 
 
 
 def _table(results: Sequence[Result], link: Callable[[str], str] = str) -> str:
-    """Returns the results as a Markdown table."""
+    """Formats results as a Markdown table."""
     rows = [_cells(result) for result in results]
     for row in rows:
         row["artefact"] = link(row["artefact"])
@@ -167,6 +171,9 @@ def _table(results: Sequence[Result], link: Callable[[str], str] = str) -> str:
 
 def _cells(result: Result) -> dict[str, str]:
     found = result.comparison
+    overlap = {}
+    if found.classes >= MIN_OVERLAP_CLASSES:
+        overlap["top-5 overlap"] = _percent(found.top5_agreement)
     return {
         "artefact": result.path.name,
         "seconds": f"{result.seconds:.1f}",
@@ -175,7 +182,7 @@ def _cells(result: Result) -> dict[str, str]:
         "top-1 Keras": _percent(found.keras_top1),
         "top-1": _percent(found.top1),
         "agreement": _with_interval(found),
-        "top-5": _percent(found.top5_agreement),
+        **overlap,
         "ms": f"{result.latency.median_ms:.2f}",
         "p95": f"{result.latency.p95_ms:.2f}",
         "verdict": "FAILED" if result.problems else "ok",
@@ -228,15 +235,21 @@ def _markdown(
     warnings: Sequence[str],
 ) -> str:
     spec = loaded.preprocessing
+    overlap = ""
+    if len(loaded.labels) >= MIN_OVERLAP_CLASSES:
+        overlap = (
+            " Top-5 overlap is the share of the Keras model's five most probable "
+            "classes that are among the artefact's five, in any order."
+        )
     lines = [
         f"# Export of {markdown.escape(loaded.name)}",
         "",
         f"{len(loaded.labels)} classes, images of {spec.image_size} x "
         f"{spec.image_size} pixels, central crop of {spec.crop_ratio:.4g} of the "
         f"shorter side, {spec.interpolation} interpolation. Compared with the Keras "
-        f"model on {len(reference.paths)} images; agreement is that of the first "
-        "class, with its 95% interval, top-5 that of the five first as a set. "
-        "Milliseconds: median and 95th percentile for one image on one thread.",
+        f"model on {len(reference.paths)} images. Agreement is the share of images "
+        f"with the same first class, with its 95% interval.{overlap} Milliseconds "
+        "are the median and the 95th percentile for one image on one thread.",
         "",
         _table(results),
         "",
@@ -250,8 +263,8 @@ def _markdown(
         {
             "artefact": result.path.name,
             "image": markdown.escape(reference.paths[i]),
-            "Keras": markdown.escape(_keras_label(reference, loaded.labels, i)),
-            "artefact's": markdown.escape(
+            "Keras' class": markdown.escape(_keras_label(reference, loaded.labels, i)),
+            "artefact's class": markdown.escape(
                 loaded.labels[result.comparison.predictions[i]]
             ),
         }
@@ -259,7 +272,7 @@ def _markdown(
         for i in result.comparison.disagreements
     ]
     if disagreements:
-        lines += ["", "Images with another first class than Keras':", ""]
+        lines += ["", "Images whose first class differs from the Keras model's:", ""]
         lines.append(markdown.table(disagreements))
     lines += ["", f"![Verification images and first classes]({PICTURE})", ""]
     return "\n".join(lines)
@@ -272,15 +285,38 @@ def _keras_label(reference: Reference, labels: Sequence[str], index: int) -> str
 def _write_contact_sheet(
     loaded: Loaded, reference: Reference, results: Sequence[Result], path: Path
 ) -> None:
-    differing = sorted({i for r in results for i in r.comparison.disagreements})
-    shown = (differing or list(range(len(reference.paths))))[:MAX_PICTURES]
-    captions = []
-    for i in shown:
-        lines = [f"Keras: {_keras_label(reference, loaded.labels, i)}"]
-        for result in results:
-            if i in result.comparison.disagreements:
-                label = loaded.labels[result.comparison.predictions[i]]
-                lines.append(f"{result.format}: {label}")
-        captions.append(lines)
+    shown = _choose_images(reference, results)
+    captions = [_caption(loaded.labels, reference, results, i) for i in shown]
     images = [read_image(reference.paths[i], loaded.preprocessing) for i in shown]
     write_sheet(images, captions, path)
+
+
+def _choose_images(reference: Reference, results: Sequence[Result]) -> list[int]:
+    """Chooses images of as many classes as possible, in the order of the classes.
+
+    If artefacts disagree with Keras on some images, only these are candidates.
+    """
+    differing = sorted({i for r in results for i in r.comparison.disagreements})
+    candidates = np.array(differing or range(len(reference.paths)))
+    classes = reference.labels
+    if classes is None:
+        classes = reference.probabilities.argmax(axis=1)
+    chosen = candidates[choose_balanced(classes[candidates], MAX_PICTURES)]
+    return sorted(chosen.tolist(), key=lambda i: (classes[i], i))
+
+
+def _caption(
+    labels: Sequence[str], reference: Reference, results: Sequence[Result], index: int
+) -> list[Line]:
+    """Lists Keras' class, differing artefacts' and, if one is wrong, the true one."""
+    true = None if reference.labels is None else int(reference.labels[index])
+    answers = [("Keras", int(reference.probabilities[index].argmax()))]
+    answers += [
+        (result.format, result.comparison.predictions[index])
+        for result in results
+        if index in result.comparison.disagreements
+    ]
+    lines = [Line(f"{n}: {labels[i]}", true not in (None, i)) for n, i in answers]
+    if any(line.is_wrong for line in lines) and true is not None:
+        lines.append(Line(f"true: {labels[true]}"))
+    return lines

@@ -17,25 +17,26 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import read_batches
 
 from .formats.registry import Format
+from .progress import progress_bar
 from .runtimes.base import Runner
 
-MIN_DISTINCT = 20  # images; the interval of full agreement then begins at 84%
-# Of probabilities, between a network in mixed precision and in float32.
+MIN_DISTINCT = 20  # images; the interval of full agreement then starts at 84%
+# Largest difference of probabilities between mixed precision and float32.
 MAX_COPY_DIFFERENCE = 0.05
 
 
 class VerificationError(RuntimeError):
-    """An artefact does not answer as the Keras model does."""
+    """An artefact's outputs differ too much from the Keras model's."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What the Keras model says about the verification images.
+    """Predictions of the Keras model for the verification images.
 
     Attributes:
-        paths: Of the images.
+        paths: Paths of the images.
         probabilities: (images, classes), float32.
-        labels: Right classes, (images,), int64; None when they are not known.
+        labels: True classes, (images,), int64; None if unknown.
     """
 
     paths: tuple[Path, ...]
@@ -45,22 +46,24 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What verification found out about an artefact.
+    """Comparison of an artefact with the Keras model.
 
     Attributes:
         images: Number of images compared on.
+        classes: Number of classes.
         max_difference: Largest absolute difference of a probability.
-        agreement: Share of images with the same first class, 0 to 1. Where Keras'
-            own margin is within what rounding may move, either class counts.
-        top5_agreement: Share of Keras' five first classes that are among the
-            artefact's, over all images, 0 to 1.
-        disagreements: Indices of the images with another first class.
-        predictions: First class of each image, the artefact's.
-        top1: Share of images it gets right, 0 to 1; None without labels.
-        keras_top1: The same of the Keras model.
+        agreement: Share of images with the same first class, 0 to 1. If the allowed
+            difference can close the margin between two classes, either one counts.
+        top5_agreement: Top-5 overlap: share of Keras' five most probable classes that
+            are among the artefact's five, mean over the images, 0 to 1.
+        disagreements: Indices of the images whose first classes differ.
+        predictions: Artefact's first class for each image.
+        top1: Top-1 accuracy of the artefact, 0 to 1; None without labels.
+        keras_top1: Top-1 accuracy of the Keras model, 0 to 1; None without labels.
     """
 
     images: int
+    classes: int
     max_difference: float
     agreement: float
     top5_agreement: float
@@ -85,14 +88,14 @@ def reference_predictions(
     """Runs the Keras model on the verification images.
 
     Args:
-        runner: Of the Keras model.
-        examples: Verification images, in class folders or not.
+        runner: Runner of the Keras model.
+        examples: Verification images, with or without class folders.
         labels: Class names in index order.
-        spec: What evaluation does to an image.
+        spec: Crop, size and resize method of evaluation.
 
     Raises:
-        ValueError: An image cannot be read, a class folder is not named like a
-            class, or the model answers with NaN.
+        ValueError: An image cannot be read, the name of a class folder is not a class
+            name, or outputs are not finite.
     """
     paths = tuple(map(Path, examples.paths))
     indices = None
@@ -105,7 +108,7 @@ def reference_predictions(
 
 
 def check_copy(model: Runner, copy: Runner, images: np.ndarray) -> None:
-    """Checks that the inference copy of a network answers like the network itself.
+    """Checks that the inference copy of a network gives the same outputs.
 
     Args:
         model: Runner of the user's network, perhaps in mixed precision.
@@ -113,9 +116,9 @@ def check_copy(model: Runner, copy: Runner, images: np.ndarray) -> None:
         images: (batch, height, width, channels), float32, 0 to 255.
 
     Raises:
-        ValueError: It does not.
+        ValueError: The probabilities differ too much.
     """
-    images = np.clip(np.rint(images), 0, 255)  # for networks of integers
+    images = np.clip(np.rint(images), 0, 255)  # for networks with integer inputs
     answers = [
         to_probabilities(runner(images), str(runner.embedded.output_activation))
         for runner in (model, copy)
@@ -123,35 +126,35 @@ def check_copy(model: Runner, copy: Runner, images: np.ndarray) -> None:
     difference = float(np.abs(answers[0] - answers[1]).max())
     if not difference <= MAX_COPY_DIFFERENCE:
         raise ValueError(
-            "A model must answer in the same way without its augmentation layers and "
-            "in float32; check layers of your own, and `training=True` in calls. "
+            "A model must give the same outputs in float32 and without its "
+            "augmentation layers; check custom layers, and `training=True` in calls. "
             f"Received: probabilities that differ by {difference:.2g}"
         )
 
 
 def find_warnings(verification: Sequence[str], calibration: Sequence[str]) -> list[str]:
-    """Finds reasons to doubt what a verification proves.
+    """Finds reasons to doubt the result of a verification.
 
     Args:
-        verification: Paths of the images to compare on.
-        calibration: Paths of the images to quantise with.
+        verification: Paths of the verification images.
+        calibration: Paths of the calibration images.
 
     Returns:
-        A sentence each.
+        Warnings, one sentence each.
     """
     seen, used = _distinct(verification), _distinct(calibration)
     found = []
     if len(seen) < MIN_DISTINCT:
         low, _ = wilson_interval(len(seen), len(seen))
         found.append(
-            f"Only {len(seen)} distinct images to verify on: an artefact that agrees "
-            f"on all of them may still agree on no more than {low:.0%} of others (95% "
+            f"Only {len(seen)} distinct verification images: an artefact that agrees "
+            f"on all of them may agree on only {low:.0%} of other images (95% "
             "interval)."
         )
     if seen & used:
         found.append(
             f"{len(seen & used)} of {len(seen)} verification images are also used for "
-            "calibration: integer artefacts look better on them than on others."
+            "calibration: on these, integer artefacts look better than they are."
         )
     return found
 
@@ -166,21 +169,22 @@ def compare_with_reference(
     """Compares an artefact with the Keras model.
 
     Args:
-        row: Its format.
-        artefact: The file or folder.
-        reference: What Keras says.
-        spec: What evaluation does to an image.
+        row: Format of the artefact.
+        artefact: Path of the file or folder.
+        reference: Predictions of the Keras model.
+        spec: Crop, size and resize method of evaluation.
     """
     wanted = reference.probabilities
     found = _run(row.runner(artefact), reference.paths, spec)
     rows = np.arange(len(wanted))
     keras_first, first = wanted.argmax(axis=1), found.argmax(axis=1)
     margin = wanted[rows, keras_first] - wanted[rows, first]
-    # Both of two probabilities may move by the allowed difference.
+    # Each of the two probabilities may change by the allowed difference.
     tie = 2 * (row.max_difference or 0)
     (differing,) = np.nonzero((keras_first != first) & (margin > tie))
     return Comparison(
         images=len(rows),
+        classes=wanted.shape[1],
         max_difference=float(np.abs(found - wanted).max()),
         agreement=1 - len(differing) / len(rows),
         top5_agreement=_share_of_firsts(wanted, found, 5),
@@ -194,14 +198,14 @@ def compare_with_reference(
 def find_problems(found: Comparison, wanted: Format) -> list[str]:
     """Lists the thresholds that an artefact misses, and by how much.
 
-    Shares are rounded to whole images, so that one in 24 counts as 3%.
+    Shares are rounded to a number of images, so that one in 24 counts as 3%.
 
     Args:
-        found: What verification found out.
-        wanted: The format's thresholds.
+        found: Comparison with the Keras model.
+        wanted: Format with its thresholds.
 
     Returns:
-        A sentence each; none for a good artefact.
+        Problems, one sentence each; empty if the artefact passes.
     """
     problems = []
     limit = wanted.max_difference
@@ -215,8 +219,8 @@ def find_problems(found: Comparison, wanted: Format) -> list[str]:
     allowed = _whole_images(1 - wanted.min_agreement, found.images)
     if differing > allowed:
         problems.append(
-            f"the first class is not Keras' on {differing} of {found.images} images, "
-            f"may be on {allowed} ({1 - wanted.min_agreement:.0%})"
+            f"the first class differs from Keras' on {differing} of {found.images} "
+            f"images, may differ on {allowed} ({1 - wanted.min_agreement:.0%})"
         )
     if found.top1 is not None and found.keras_top1 is not None:
         lost = round((found.keras_top1 - found.top1) * found.images)
@@ -231,18 +235,24 @@ def find_problems(found: Comparison, wanted: Format) -> list[str]:
 
 
 def _whole_images(share: float, images: int) -> int:
-    # Rounded: of 24 images, 3% is one.
+    # Rounded: 3% of 24 images is one image.
     return int(share * images + 0.5)
 
 
 def _run(runner: Runner, paths: Sequence[Path], spec: EvalPreprocessing) -> np.ndarray:
     batches = read_batches(paths, spec, int(runner.input_shape[-1] or 0))
-    outputs = np.concatenate([runner(batch) for batch in batches])
-    return to_probabilities(outputs, str(runner.embedded.output_activation))
+    outputs = []
+    with progress_bar(len(paths), "  verification", "images") as bar:
+        for batch in batches:
+            outputs.append(runner(batch))
+            bar.update(len(batch))
+    return to_probabilities(
+        np.concatenate(outputs), str(runner.embedded.output_activation)
+    )
 
 
 def _share_of_firsts(wanted: np.ndarray, found: np.ndarray, count: int) -> float:
-    """Returns the share of the first classes of one that the other has as well."""
+    """Returns the mean overlap of the `count` most probable classes, 0 to 1."""
     firsts = [
         np.argsort(-scores, axis=1, kind="stable")[:, :count]
         for scores in (wanted, found)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
 from keras_efficientnet import explain
 from keras_efficientnet.common.choices import check_choice
 from keras_efficientnet.common.image_folders import list_images
 from keras_efficientnet.common.markdown import table
+from keras_efficientnet.common.plain_text import literal
 from keras_efficientnet.preprocessing.tf_files import read_image
 
 from .exporter import KerasRunner, Loaded, load
@@ -23,7 +27,10 @@ from .reporting.folder import ResultsTable, StudyFolder, open_folder
 from .reporting.page import picture, write_page
 
 PICTURE = "class_maps.jpg"
-_CELL = 1.75  # inches, of a photo's side
+_CELL = 1.75  # inches, side of a photo
+_LINE = _CELL + 0.2  # inches, height of a photo with its caption
+_WIDTH = 15.0  # inches, of a picture of several columns of photos
+_COLORS = "turbo"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,26 +161,67 @@ def _draw(
     rows: ResultsTable[Explained],
     path: pathlib.Path,
 ) -> None:
-    columns = 1 + len(models)
-    figure = new_figure(_CELL * columns, (_CELL + 0.2) * len(crops) + 0.3)
-    grid = figure.subplots(len(crops), columns, squeeze=False)
-    for line, (photo, crop) in zip(grid, crops.items(), strict=True):
-        _show(line[0], crop, pathlib.Path(photo).stem)
-        for axes, model in zip(line[1:], models, strict=True):
-            row = rows.find(photo=photo, model=model)
-            if row is None:
-                continue
-            _show(axes, crop, f"{row.answer}, {row.probability:.0%}")
-            heat = explain.heatmaps(_read_map(row.map)[np.newaxis], *crop.shape[:2])[0]
-            axes.imshow(heat, cmap="turbo", vmin=0, vmax=1, alpha=0.15 + 0.5 * heat)
-    for axes, title in zip(grid[0], ("photo", *models), strict=True):
-        axes.set_title(pathlib.Path(title).name, fontsize=9)
+    cells = 1 + len(models)
+    blocks = blocks_in_a_row(len(crops), cells)
+    lines = -(-len(crops) // blocks)
+    # A narrow empty column sets the blocks apart.
+    ratios = [*([1.0] * cells + [0.1]) * (blocks - 1), *[1.0] * cells]
+    figure = new_figure(_CELL * sum(ratios) + 1, _LINE * lines + 0.3)
+    grid = figure.subplots(lines, len(ratios), squeeze=False, width_ratios=ratios)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for i, (photo, crop) in enumerate(crops.items()):
+        first = i % blocks * (cells + 1)
+        block = list(grid[i // blocks, first : first + cells])
+        _draw_photo(block, photo, crop, models, rows)
+        if i < blocks:
+            for axes, title in zip(block, ("photo", *models), strict=True):
+                axes.set_title(literal(pathlib.Path(title).name), fontsize=9)
+    scale = ScalarMappable(Normalize(0, 1), _COLORS)
+    label = "Share of the map's maximum"
+    figure.colorbar(scale, ax=grid.ravel().tolist(), label=label, aspect=40)
     save(figure, path)
+
+
+def blocks_in_a_row(photos: int, cells: int) -> int:
+    """Returns how many photos, each with its maps, to draw side by side.
+
+    As many as bring the picture nearest to three by two, within `_WIDTH`.
+
+    Args:
+        photos: Number of photos.
+        cells: Number of pictures per photo: itself and its maps.
+    """
+
+    def misfit(blocks: int) -> float:
+        height = _LINE * -(-photos // blocks)
+        return abs(math.log(_CELL * cells * blocks / height / 1.5))
+
+    most = max(1, int(_WIDTH / (_CELL * cells)))
+    return min(range(1, min(most, photos) + 1), key=misfit)
+
+
+def _draw_photo(
+    block: Sequence[Axes],
+    photo: str,
+    crop: np.ndarray,
+    models: Sequence[str],
+    rows: ResultsTable[Explained],
+) -> None:
+    _show(block[0], crop, pathlib.Path(photo).stem)
+    for axes, model in zip(block[1:], models, strict=True):
+        row = rows.find(photo=photo, model=model)
+        if row is None:
+            continue
+        _show(axes, crop, f"{row.answer}, {row.probability:.0%}")
+        heat = explain.heatmaps(_read_map(row.map)[np.newaxis], *crop.shape[:2])[0]
+        axes.imshow(heat, cmap=_COLORS, vmin=0, vmax=1, alpha=0.15 + 0.5 * heat)
 
 
 def _show(axes: Axes, crop: np.ndarray, caption: str) -> None:
     axes.imshow(np.clip(crop / 255, 0, 1))
-    axes.set_xlabel(caption, fontsize=8)
+    axes.set_axis_on()
+    axes.set_xlabel(literal(caption), fontsize=8)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

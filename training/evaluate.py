@@ -20,7 +20,7 @@ from keras_efficientnet.common.cli.exit_codes import ExitCode, end, end_with, ru
 from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.image_classes import match_classes, readable_names
 from keras_efficientnet.common.image_folders import existing_folder
-from keras_efficientnet.common.models import OpenedModel, open_model
+from keras_efficientnet.common.models import WEIGHTS_HELP, OpenedModel, open_model
 from keras_efficientnet.common.plain_text import tf_reason
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
@@ -69,8 +69,7 @@ def define_flags(values: flags.FlagValues) -> None:
     default = EvalPreprocessing(1)
     model = "Run folder, .keras or .h5 file, or name of a variant."
     string("model", None, model, required=True)
-    weights = "Weights of a variant: a published family or a file. Default: imagenet."
-    string("weights", "", weights)
+    string("weights", None, WEIGHTS_HELP)
     string("labels", None, "File of class names, one per line. Default: the model's.")
     string(
         "data",
@@ -149,7 +148,7 @@ def _run(args: Any) -> None:
     ids = predictions.read_ilsvrc_ids(args.ilsvrc_ids) if args.ilsvrc_ids else {}
     opened = open_model(
         args.model,
-        args.weights or None,
+        args.weights,
         labels=args.labels,
         image_size=args.image_size,
         crop_ratio=args.crop_ratio,

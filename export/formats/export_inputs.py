@@ -14,16 +14,17 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 
 @dataclasses.dataclass(frozen=True)
 class ExportInputs:
-    """What an artefact is made from.
+    """Network to export, with its labels, preprocessing and calibration images.
 
     Attributes:
         model: Network in float32.
         image_size: Side of its input, pixels.
         labels: Class names in index order.
-        preprocessing: What evaluation does to an image.
+        preprocessing: Crop, size and resize method of evaluation.
         calibration: Images, batches of (batch, image_size, image_size, channels),
-            float32, 0 to 255; can be gone through more than once. Empty: none were
-            given.
+            float32, 0 to 255, which can be iterated over more than once. Empty: none
+            were given.
+        title: Title of the web page; None: the model's name.
     """
 
     model: keras.Model
@@ -31,6 +32,7 @@ class ExportInputs:
     labels: tuple[str, ...]
     preprocessing: EvalPreprocessing
     calibration: Iterable[np.ndarray] = ()
+    title: str | None = None
 
     @property
     def channels(self) -> int:
@@ -39,7 +41,7 @@ class ExportInputs:
 
     @property
     def output_activation(self) -> str:
-        """What the network's outputs are."""
+        """Kind of the network's outputs."""
         return output_activation.output_activation(self.model)
 
     @property

@@ -1,8 +1,8 @@
-"""TFLite metadata: labels, preprocessing, and what the tensors mean.
+"""TFLite metadata: labels, preprocessing and descriptions of the tensors.
 
 Apps read it through MediaPipe, ML Kit or Android Studio. The layout is TensorFlow
 Lite's metadata schema: a flatbuffer inside the model's, and the labels and the
-preprocessing in a zip archive behind it.
+preprocessing in a zip archive appended to it.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from .export_inputs import ExportInputs
 
 _NAME = b"TFLITE_METADATA"
 _IDENTIFIER = b"M001"
-# No field here is newer than the schema's first version.
+# All fields used here are in the first version of the schema.
 _MIN_PARSER_VERSION = "1.0.0"
 
-# Of the schema's enums and unions.
+# Values of the schema's enums and unions.
 _COLOURS = {1: 2, 3: 1, 4: 0}  # by channels: greyscale, RGB, unknown
 _TEXT = {1: "Grey", 3: "RGB", 4: "RGBA"}
 _IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1
 _NORMALIZATION_OPTIONS = 1
 _TENSOR_AXIS_LABELS = 2
 
-# Adds a table or vector to a builder and returns its place.
+# Adds a table or vector to a builder and returns its offset.
 Part = Callable[[flatbuffers.Builder], int]
 
 
 def pack_with_metadata(graph: Graph, source: ExportInputs) -> bytes:
-    """Adds labels, preprocessing and metadata to a classifier of images.
+    """Adds labels, preprocessing and metadata to an image classifier.
 
     Args:
         graph: Network with one input, pixels, and one output, scores of classes.
         source: Model that the graph was made from.
 
     Returns:
-        Content of a .tflite file. Runtimes that do not know metadata ignore it.
+        Content of a .tflite file. Runtimes without support for metadata ignore it.
     """
     (image,) = graph.inputs
     is_float = graph.tensors[image].type == schema.TensorType.FLOAT32
@@ -68,7 +68,7 @@ def _append_files(content: bytes, texts: Mapping[str, str]) -> bytes:
     file = io.BytesIO(content)
     with zipfile.ZipFile(file, "a") as archive:
         for name, text in texts.items():
-            # Always the same bytes for the same model.
+            # A fixed date, so that the same model gives the same bytes.
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             archive.writestr(info, text)
     return file.getvalue()
@@ -83,8 +83,8 @@ def _metadata(is_float: bool, source: ExportInputs) -> bytes:
         _text(f"{_TEXT[source.channels]} pixels, 0 to 255."),
         None,
         _table(_Byte(_IMAGE_PROPERTIES), _table(_Byte(_COLOURS[source.channels]))),
-        # The normalisation is inside the model, so there is nothing left to do. Integer
-        # models take the bytes themselves, and none is expected.
+        # Normalisation is part of the model, so this is the identity. Integer models
+        # take raw bytes, and no normalisation is expected.
         _vector(_table(_Byte(_NORMALIZATION_OPTIONS), _table(_floats(0), _floats(1))))
         if is_float
         else None,
@@ -122,7 +122,7 @@ def _metadata(is_float: bool, source: ExportInputs) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class _Byte:
-    """A field of one byte, which lies in the table itself."""
+    """A field of one byte, stored in the table itself."""
 
     value: int
 
@@ -153,10 +153,10 @@ def _vector(*tables: Part) -> Part:
 
 
 def _table(*fields: Part | _Byte | None) -> Part:
-    """Makes a table of fields in the order of the schema; None leaves one out."""
+    """Makes a table of fields in the order of the schema; None omits a field."""
 
     def build(builder: flatbuffers.Builder) -> int:
-        # What a table refers to has to be written before it.
+        # The targets of a table's references must be written before the table.
         values: list[Any] = [
             field(builder) if callable(field) else field for field in fields
         ]

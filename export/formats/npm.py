@@ -1,4 +1,4 @@
-"""Packages of the npm registry, as files on this machine."""
+"""Pinned npm packages: download, cache and checksums."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Package:
 
     Attributes:
         name: "@scope/name" or "name".
-        version: The exact one.
-        integrity: "sha512-..." of its tarball, as lock files have it.
+        version: Exact version.
+        integrity: Checksum of the tarball, "sha512-...", as in lock files.
     """
 
     name: str
@@ -36,21 +36,21 @@ class Package:
 
     @property
     def tarball(self) -> str:
-        """Name that `npm pack` gives the tarball."""
+        """File name that `npm pack` gives the tarball."""
         return f"{self.name.lstrip('@').replace('/', '-')}-{self.version}.tgz"
 
     @property
     def requirement(self) -> str:
-        """What npm is asked for."""
+        """Name and version, as npm takes them."""
         return f"{self.name}@{self.version}"
 
 
 def read_members(package: Package, members: Iterable[str]) -> dict[str, bytes]:
-    """Reads files of a package, which is downloaded when it is not here yet.
+    """Reads files of a package, which is downloaded if it is not cached.
 
     Args:
-        package: Which.
-        members: Paths in it, such as "dist/index.js".
+        package: Package to read.
+        members: Paths in the package, such as "dist/index.js".
 
     Returns:
         The content of each member.
@@ -67,17 +67,17 @@ def read_members(package: Package, members: Iterable[str]) -> dict[str, bytes]:
 def fetch(package: Package) -> bytes:
     """Returns a package's tarball.
 
-    Takes it from the folder that $KERAS_EFFICIENTNET_NPM names, if it names one; else
-    from the cache; else npm downloads it, from the registry that it is set up for. Its
-    checksum is verified wherever it comes from.
+    Reads it from the folder in $KERAS_EFFICIENTNET_NPM, if set; otherwise from the
+    cache; otherwise npm downloads it, from the registry that npm is configured for. The
+    checksum is verified in each case.
 
     Args:
-        package: Which.
+        package: Package to fetch.
 
     Raises:
-        OSError: It is not in the folder, or the download failed. The cache is left as
-            it was.
-        ValueError: The file that is here has another checksum.
+        OSError: It is not in the folder, or the download failed. The cache is left
+            unchanged.
+        ValueError: The checksum of the local file does not match.
     """
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
@@ -86,31 +86,29 @@ def fetch(package: Package) -> bytes:
     if not cached.is_file():
         _download(package, cached)
     content = read_regular(cached)
-    check_integrity(
-        content, package, f"{cached}; delete it, and it is downloaded again"
-    )
+    check_integrity(content, package, f"{cached}; delete it to download it again")
     return content
 
 
 def cache_path(package: Package) -> Path:
-    """Returns where a tarball is kept: under $KERAS_HOME or ~/.keras.
+    """Returns the path of a cached tarball, under $KERAS_HOME or ~/.keras.
 
     Args:
-        package: Whose.
+        package: Package of the tarball.
     """
     return cache_dir() / "npm" / package.tarball
 
 
 def check_integrity(content: bytes, package: Package, received: str) -> None:
-    """Checks that a tarball is the one that was published.
+    """Checks a tarball against the published checksum.
 
     Args:
-        content: Of the tarball.
-        package: What it should be.
-        received: What it is called in the error.
+        content: Content of the tarball.
+        package: Package with the checksum.
+        received: Description of the tarball's origin, for the error.
 
     Raises:
-        ValueError: It is another.
+        ValueError: The checksum does not match.
     """
     digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
     if f"sha512-{digest}" != package.integrity:
@@ -124,7 +122,7 @@ def _read_given(package: Package, path: Path) -> bytes:
     if not path.is_file():
         raise FileNotFoundError(
             f"${FOLDER_VARIABLE} must be a folder with {package.tarball}, which "
-            f"`npm pack {package.requirement}` makes. Received: {path.parent}"
+            f"`npm pack {package.requirement}` writes. Received: {path.parent}"
         )
     content = read_regular(path)
     check_integrity(content, package, str(path))
@@ -149,13 +147,13 @@ def _download(package: Package, target: Path) -> None:
         if not tarball.is_file():
             raise OSError(_by_hand(package, f"npm left no {package.tarball}"))
         content = tarball.read_bytes()
-    check_integrity(content, package, "what npm downloaded")
+    check_integrity(content, package, "the file that npm downloaded")
     with replacing(target, shared=True) as unfinished:
         unfinished.write_bytes(content)
 
 
 def _pack(npm: str, package: Package, folder: Path) -> None:
-    # By npm, which knows the registry, proxy and password that this machine uses.
+    # With npm, which is configured for the registry, proxy and password in use here.
     command = [npm, "pack", package.requirement, "--pack-destination", str(folder)]
     options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=1"]
     try:
@@ -170,15 +168,15 @@ def _pack(npm: str, package: Package, folder: Path) -> None:
         reason = f"npm took over {TIMEOUT_SECONDS} seconds"
         raise TimeoutError(_by_hand(package, reason)) from error
     if run.returncode != 0:
-        # The first two lines are a code, as ECONNREFUSED, and what it means.
-        told = [line.removeprefix("npm error ") for line in run.stderr.splitlines()]
-        raise OSError(_by_hand(package, ", ".join(told[:2]) or "npm failed"))
+        # The first two lines are a code, such as ECONNREFUSED, and its meaning.
+        lines = [line.removeprefix("npm error ") for line in run.stderr.splitlines()]
+        raise OSError(_by_hand(package, ", ".join(lines[:2]) or "npm failed"))
 
 
 def _by_hand(package: Package, reason: str) -> str:
     return (
         f"{package.requirement} could not be downloaded ({reason}). Install Node.js, "
-        "which has npm, and go online; or leave out the format web; or run `npm pack "
-        f"{package.requirement}` on another machine and set ${FOLDER_VARIABLE} to the "
-        "folder that the .tgz file is in."
+        "which includes npm, and go online; or leave out the format web; or run `npm "
+        f"pack {package.requirement}` on another machine and set ${FOLDER_VARIABLE} to "
+        "the folder of the .tgz file."
     )

@@ -1,4 +1,4 @@
-"""ONNX: for ONNX Runtime, and for all that reads its files."""
+"""Export to ONNX."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..quiet import quiet_stderr
 from ..runtimes.embedded import ONNX_LABELS, ONNX_PREPROCESSING
 from .export_inputs import ExportInputs
 
-# Of 2021, read by ONNX Runtime since 1.10; the networks need nothing newer.
+# From 2021, supported by ONNX Runtime since 1.10; the networks need nothing newer.
 OPSET = 15
 _EXTRA = "onnx"
 
@@ -23,25 +23,25 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
 
     It takes `images`, (batch, image_size, image_size, channels), float32, 0 to 255, of
     any batch size, and returns `probabilities`, (batch, classes), float32; or `logits`,
-    if the network does. Its metadata has the `labels`, one a line, and the
+    if the network does. Its metadata has the `labels`, one per line, and the
     `preprocessing`, in JSON.
 
     Args:
         source: The network.
-        path: File to make.
+        path: Path of the file.
 
     Returns:
         A remark on the opset.
 
     Raises:
-        ImportError: A package that this takes is missing.
+        ImportError: A required package is missing.
     """
     onnx = require_package("onnx", _EXTRA)
     require_package("tf2onnx", _EXTRA)
     shape = (None, source.image_size, source.image_size, source.channels)
     images = tf.TensorSpec(shape, tf.float32, name="images")
     with quiet_stderr(), warnings.catch_warnings():
-        # Keras looks for a type that NumPy 1 had.
+        # Keras looks for a type that only NumPy 1 has.
         warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
         source.model.export(
             str(path),
@@ -59,8 +59,8 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
 
 
 def _name_tensors(graph: Any, output_name: str) -> None:
-    # Keras' exporter takes the input's name, but leaves the output's and that of the
-    # batch to chance.
+    # Keras' exporter uses the input's name, but generates those of the output and of
+    # the batch dimension.
     (images,), (output,) = graph.input, graph.output
     for node in graph.node:
         node.output[:] = [

@@ -1,4 +1,4 @@
-"""OpenVINO: for Intel's processors and accelerators."""
+"""Export to OpenVINO."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
 
     It takes `images`, (batch, image_size, image_size, channels), float32, 0 to 255, of
     any batch size, and returns `probabilities`, (batch, classes), float32; or `logits`,
-    if the network does. Its runtime information has a section `model_info` as OpenVINO
-    Model API reads it, with the labels, in which underscores stand for spaces;
-    `class_names` has them as they are, a JSON list.
+    if the network does. Its runtime information has the section `model_info` of
+    OpenVINO's Model API, with the labels, in which underscores replace spaces;
+    `class_names` has the original labels, as a JSON list.
 
     Args:
         source: The network.
-        path: Folder to make.
+        path: Path of the folder.
 
     Returns:
         A remark on the version of OpenVINO.
@@ -41,7 +41,7 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     shape = (None, source.image_size, source.image_size, source.channels)
     images = tf.TensorSpec(shape, tf.float32, name="images")
 
-    # Not Keras' exporter: it does the same, but loses the names.
+    # Keras' exporter does the same, but loses the names.
     @tf.function(input_signature=[images], autograph=False)
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {source.output_name: source.model(images, training=False)}

@@ -1,4 +1,4 @@
-"""The kinds of artefacts: one row each."""
+"""Table of export formats, one row each."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from .export_inputs import ExportInputs
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """One kind of artefact and what it must fulfil.
+    """Export format and the thresholds of its verification.
 
     Attributes:
         artefact: Name of the file or folder.
-        about: What it is for, in a few words.
-        write: Makes it; returns remarks for the report, a sentence each.
-        runner: Opens it, to be verified.
-        needs_calibration: Whether it is made with images.
-        max_difference: Allowed between its probabilities and Keras'; None: any.
-        min_agreement: Share of images, 0 to 1, on which its first class must be
-            Keras'.
-        max_top1_loss: Allowed loss of top-1 accuracy against Keras, 0 to 1.
+        about: Purpose, in a few words.
+        write: Function that writes the artefact and returns remarks for the report,
+            one sentence each.
+        runner: Runner that opens the artefact.
+        needs_calibration: Whether the format needs calibration images.
+        max_difference: Largest allowed difference of probabilities from Keras'; None:
+            any.
+        min_agreement: Least share of images with the same first class as Keras, 0 to
+            1.
+        max_top1_loss: Largest allowed loss of top-1 accuracy, 0 to 1.
     """
 
     artefact: str
@@ -72,9 +74,9 @@ FORMATS = {
         min_agreement=0.97,
         max_top1_loss=0.01,
     ),
-    # Rounding to 8 bits moves the probabilities of images that the network is
-    # unsure of, and with them some first places; so 3 in 100 may change, but hardly
-    # any right answer may be lost.
+    # Rounding to 8 bits changes the probabilities of images that the network is unsure
+    # of, and with them some first classes; so 3 in 100 may change, but hardly any
+    # correct answer may be lost.
     "tflite_int8": Format(
         artefact="model_int8.tflite",
         about="phones and integer accelerators; a quarter of the size",
@@ -117,24 +119,24 @@ FORMATS = {
         max_top1_loss=0.005,
     ),
 }
-# What is made unless a user asks for others: what needs no package or program besides.
+# Default formats, which need no optional package or program.
 DEFAULTS = ("saved_model", "tflite", "tflite_int8")
 
 
 def find_formats(names: Sequence[str]) -> dict[str, Format]:
-    """Returns the rows of `FORMATS` that a user asks for, in the table's order.
+    """Returns the requested rows of `FORMATS`, in the table's order.
 
     Args:
-        names: Keys of `FORMATS`; "all" stands for every one.
+        names: Keys of `FORMATS`, or "all".
 
     Raises:
-        ValueError: A name is not in the table, or there is none.
+        ValueError: A name is not in the table, or no name is given.
     """
     choices = [*FORMATS, "all"]
     for name in names:
         if name not in choices:
             raise ValueError(
-                f"`formats` must be out of {', '.join(choices)}."
+                f"`formats` must be among {', '.join(choices)}."
                 f"{did_you_mean(name, choices)} Received: {name!r}"
             )
     if not names:
@@ -145,7 +147,7 @@ def find_formats(names: Sequence[str]) -> dict[str, Format]:
 
 
 def describe_formats() -> str:
-    """Returns a line per format, for help texts."""
+    """Describes each format on one line, for help texts."""
     rows = [(key, f"{row.artefact}: {row.about}") for key, row in FORMATS.items()]
     width = max(len(key) for key, _ in rows)
     return "\n".join(f"{key:<{width}}  {text}" for key, text in rows)

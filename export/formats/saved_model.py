@@ -1,4 +1,4 @@
-"""SavedModel: for TensorFlow Serving, and for every language TensorFlow speaks."""
+"""Export to SavedModel, with signatures for pixels, image files and features."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ from ..runtimes.embedded import EXTRA_ASSETS
 from ..serving.graph_decoding import MAX_PIXELS, read_images
 from .export_inputs import ExportInputs
 
-TOP = 5  # classes in the answers of `classify`; fewer when the network has fewer
-CHUNK = 8  # images in memory at once, however many a request has
+TOP = 5  # classes that `classify` returns; fewer if the network has fewer
+CHUNK = 8  # images in memory at once, regardless of the size of the request
 
 
 def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a SavedModel that plain TensorFlow loads, without Keras.
 
-    Its signatures, of any batch size each:
+    It has these signatures, for any batch size:
 
-    `serving_default`: `images`, (batch, height, width, channels), float32, 0 to 255,
-    to `probabilities`, (batch, classes), float32, or `logits`, if the network gives
-    these. `serving_uint8`: the same of uint8.
+    `serving_default`: from `images`, (batch, height, width, channels), float32, 0 to
+    255, to `probabilities`, (batch, classes), float32, or `logits`, if the network
+    returns logits. `serving_uint8`: the same for uint8 pixels.
 
-    `classify`, of networks of grey or RGB images: `encoded`, (batch,), string, the
-    bytes of image files, to `classes`, int64, `scores`, float32, the probabilities, and
-    `labels`, string, (batch, `TOP`) each, from the highest score down, and `valid`,
-    (batch,), bool. What is no good image file gets
-    classes of -1, scores of 0 and empty labels.
+    `classify`, for networks of grey or RGB images: from `encoded`, (batch,), string,
+    the bytes of image files, to `classes`, int64, `scores`, float32, the probabilities,
+    and `labels`, string, (batch, `TOP`) each, in descending order of scores, and
+    `valid`, (batch,), bool. Invalid image files get classes of -1, scores of 0 and
+    empty labels.
 
-    `features`, if the network is one of this package: `images` as above to
-    `features`, (batch, channels), float32, pooled over the image.
+    `features`, for networks of this package: from `images` as above to `features`,
+    (batch, channels), float32, pooled over the image.
 
     Args:
         source: The network.
-        path: Folder to make.
+        path: Path of the folder.
 
     Returns:
-        A remark on the signatures and what they refuse.
+        A remark on the signatures and the limit on image sizes.
     """
     model = source.model
     module = tf.Module()
-    # Not Keras' ExportArchive: it writes every weight twice.
+    # Keras' ExportArchive would write every weight twice.
     module.weights = [weight.value for weight in model.weights]
     signatures = _signatures(source)
     with quiet_stderr():
@@ -77,8 +77,8 @@ def _signatures(source: ExportInputs) -> dict[str, Callable[..., Any]]:
     files = tf.TensorSpec((None,), tf.string, name="encoded")
     name = source.output_name
     network = _network(source.model, name)
-    # One function in the file, whichever signatures call it. Of its two outputs,
-    # TensorFlow computes the one that is asked for.
+    # All signatures share one function in the file. TensorFlow computes only the
+    # outputs that are requested.
     run = _function(lambda images: network(images, training=False), pixels)
 
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -88,7 +88,7 @@ def _signatures(source: ExportInputs) -> dict[str, Callable[..., Any]]:
         "serving_default": _function(serve, pixels),
         "serving_uint8": _function(serve, colours),
     }
-    if source.channels in (1, 3):  # TensorFlow's decoders leave out transparency
+    if source.channels in (1, 3):  # TensorFlow's decoders drop transparency
 
         def classify(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
             return _classify(encoded, lambda images: run(images)[name], source)
@@ -103,9 +103,9 @@ def _signatures(source: ExportInputs) -> dict[str, Callable[..., Any]]:
 
 
 def _network(model: keras.Model, name: str) -> keras.Model:
-    """Returns a model with named outputs, the features too where there are some."""
+    """Returns a model with named outputs, including the features if it has any."""
     outputs = {name: model.output}
-    # Another network than ours has none.
+    # Networks from elsewhere have none.
     with contextlib.suppress(ValueError):
         outputs["features"] = feature_extractor(model).output
     return keras.Model(model.input, outputs)
@@ -118,7 +118,7 @@ def _function(call: Callable[..., Any], spec: tf.TensorSpec) -> Callable[..., An
 def _classify(
     encoded: tf.Tensor, run: Callable[..., Any], source: ExportInputs
 ) -> dict[str, tf.Tensor]:
-    """Classifies image files, `CHUNK` after `CHUNK`."""
+    """Classifies image files in groups of `CHUNK`."""
     top = min(TOP, len(source.labels))
 
     def has_more(start: tf.Tensor, *_: tf.TensorArray) -> tf.Tensor:
@@ -145,13 +145,13 @@ def _classify(
     _, *rows = tf.while_loop(has_more, step, [0, *rows], parallel_iterations=1)
     classes, scores, valid = (row.concat() for row in rows)
     names = tf.constant([*source.labels, ""])
-    # Those of -1 are past the last class.
+    # Classes of -1 wrap around to the last, empty name.
     labels = tf.gather(names, classes % tf.size(names, tf.int64))
     return {"classes": classes, "scores": scores, "labels": labels, "valid": valid}
 
 
 def _probabilities(outputs: tf.Tensor, source: ExportInputs) -> tf.Tensor:
-    """Does what `to_probabilities` does, in a graph."""
+    """Implements `to_probabilities` in a graph."""
     is_linear = source.output_activation == LINEAR
     if outputs.shape[-1] == 1:
         second = tf.sigmoid(outputs) if is_linear else outputs

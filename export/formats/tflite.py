@@ -1,4 +1,4 @@
-"""TFLite: for phones and small devices."""
+"""Export to TFLite, in float32, float16, int8 and int16x8."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def write_float32(source: ExportInputs, path: Path) -> tuple[str, ...]:
 
     Args:
         source: The network.
-        path: File to make.
+        path: Path of the file.
 
     Returns:
-        No remarks.
+        An empty tuple.
 
     Raises:
         ValueError: The network uses an operation that TFLite does not have.
@@ -49,15 +49,15 @@ def write_float32(source: ExportInputs, path: Path) -> tuple[str, ...]:
 def write_float16(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file whose weights are stored in float16.
 
-    It takes and returns what `write_float32`'s does. Processors without float16
+    Inputs and outputs are those of `write_float32`. Processors without float16
     arithmetic widen the weights once, when the file is opened.
 
     Args:
         source: The network.
-        path: File to make.
+        path: Path of the file.
 
     Returns:
-        No remarks.
+        An empty tuple.
 
     Raises:
         ValueError: The network uses an operation that TFLite does not have.
@@ -70,15 +70,15 @@ def write_float16(source: ExportInputs, path: Path) -> tuple[str, ...]:
 def write_dynamic(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file with int8 weights and float32 activations.
 
-    It takes and returns what `write_float32`'s does. Activations are rounded to 8
-    bits while the network runs, each by its own range, so no images are needed.
+    Inputs and outputs are those of `write_float32`. Activations are rounded to 8 bits
+    at run time, each by its own range, so no images are needed.
 
     Args:
         source: The network.
-        path: File to make.
+        path: Path of the file.
 
     Returns:
-        No remarks.
+        An empty tuple.
 
     Raises:
         ValueError: The network uses an operation that TFLite does not have.
@@ -91,15 +91,15 @@ def write_dynamic(source: ExportInputs, path: Path) -> tuple[str, ...]:
 def write_int16x8(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file with int8 weights and int16 activations.
 
-    It takes and returns what `write_float32`'s does. When rounded weights change the
-    answers, the first parts of the network, which matter most, stay in float32.
+    Inputs and outputs are those of `write_float32`. If rounded weights change the
+    outputs, the first parts of the network, which matter most, stay in float32.
 
     Args:
         source: The network, and images to calibrate the activations' ranges with.
-        path: File to make.
+        path: Path of the file.
 
     Returns:
-        Which parts compute in float32; nothing when none do.
+        A remark on the parts in float32, if there are any.
 
     Raises:
         ValueError: The network uses an operation that TFLite does not have, or there
@@ -115,19 +115,19 @@ def write_int16x8(source: ExportInputs, path: Path) -> tuple[str, ...]:
 def write_int8(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file that computes in integers from end to end.
 
-    It takes `images`, (1, image_size, image_size, channels), uint8: the very pixels.
-    It returns `probabilities`, (1, classes), uint8, in steps of 1/256; or `logits` in
-    steps that cover what was seen on the images. Weights have one scale per channel.
+    It takes `images`, (1, image_size, image_size, channels), uint8: raw pixels. It
+    returns `probabilities`, (1, classes), uint8, in steps of 1/256; or `logits` in
+    steps that cover their range on the images. Weights have one scale per channel.
 
-    When that answers too many of the calibration images differently, the fewest parts
-    of the network that it takes to mend it stay in float32.
+    If too many of the calibration images get another first class, the smallest
+    sufficient number of parts of the network stays in float32.
 
     Args:
         source: The network, and images to calibrate the activations' ranges with.
-        path: File to make.
+        path: Path of the file.
 
     Returns:
-        Which parts compute in float32, and what that costs; nothing when none do.
+        A remark on the parts in float32 and their cost, if there are any.
 
     Raises:
         ValueError: The network uses an operation that TFLite does not have, or there
@@ -152,10 +152,10 @@ def convert(
     """Converts a network to TFLite in float32.
 
     Args:
-        model: The network; of two outputs, the second becomes `features`.
+        model: Network to convert; a second output is named `features`.
         image_size: Side of its input, pixels.
         output_name: Name of the first output.
-        float16_weights: Whether to store the constants in half of the size.
+        float16_weights: Whether to store the constants in float16.
 
     Returns:
         Content of a .tflite file.
@@ -173,7 +173,7 @@ def convert(
             content = converter.convert()
     except ConverterError as error:
         raise ValueError(
-            "A network must use only operations that TFLite has builtin. "
+            "A network must use only operations that are builtin in TFLite. "
             f"Received: {error}"
         ) from error
     check_builtin(content)
@@ -181,32 +181,32 @@ def convert(
 
 
 def check_builtin(content: bytes) -> None:
-    """Checks that every operation is one that all TFLite runtimes have.
+    """Checks that all TFLite runtimes have every operation.
 
     Args:
-        content: Of a .tflite file.
+        content: Content of a .tflite file.
 
     Raises:
-        ValueError: Some operation is custom or TensorFlow's own (Flex).
+        ValueError: An operation is custom, or TensorFlow's own (Flex).
     """
     custom = schema.BuiltinOperator.CUSTOM
     codes = schema.ModelT.InitFromPackedBuf(content).operatorCodes
     foreign = sorted(c.customCode.decode() for c in codes if c.builtinCode == custom)
     if foreign:
         raise ValueError(
-            "A TFLite model must have builtin operations only, or apps need more "
-            f"than the plain runtime. Received: {', '.join(foreign)}"
+            "A TFLite model must have builtin operations only, since apps would need "
+            f"more than the plain runtime. Received: {', '.join(foreign)}"
         )
 
 
 def check_integer(graph: Graph) -> None:
-    """Checks that no tensor is a float.
+    """Checks that no tensor is a float, which integer accelerators would refuse.
 
     Args:
-        graph: Of a .tflite file.
+        graph: Graph of a .tflite file.
 
     Raises:
-        ValueError: Some tensor is; accelerators for integers would refuse it.
+        ValueError: A tensor is a float.
     """
     floats = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
     names = [t.name.decode() for t in graph.tensors if t.type in floats]
@@ -242,13 +242,13 @@ def _converter(
     )
     frozen = convert_variables_to_constants_v2(classify.get_concrete_function())
 
-    # Freezing forgets the output's name.
+    # Freezing drops the output's name.
     @tf.function(input_signature=signature)
     def named(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(zip((output_name, FEATURES), frozen(images), strict=False))
 
-    # Gradients written by hand, such as swish's, cannot be saved with a frozen graph;
-    # the converter would silently leave out the signature.
+    # Custom gradients, such as swish's, cannot be saved with a frozen graph; the
+    # converter would silently drop the signature.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(tf.Module(), folder, named.get_concrete_function(), options)
     return tf.lite.TFLiteConverter.from_saved_model(folder)

@@ -1,8 +1,9 @@
-"""A web page that classifies photos: for phones and desks, without an app."""
+"""Export to a web page that classifies photos in the browser."""
 
 from __future__ import annotations
 
 import dataclasses
+import html
 import importlib.resources
 import json
 from pathlib import Path
@@ -32,9 +33,12 @@ PAGE_FILES = (
     "worker.js",
     "preprocessing.js",
     "maps.js",
+    "service_worker.js",
     "icon.svg",
     "LICENSE.txt",
 )
+MANIFEST = "manifest.webmanifest"
+_DEFAULT_TITLE = b"Image classifier"  # in index.html
 
 CORE = npm.Package(
     "@litertjs/core",
@@ -49,7 +53,7 @@ WASM_UTILS = npm.Package(
     "awteZ/sI1kQ==",
 )
 _ENTRY = "dist/index.js"
-# Of the four builds of the runtime, the two that need neither threads, for which a
+# Two of the four builds of the runtime: those that need neither threads, for which the
 # server would have to send special headers, nor a browser with JSPI. The page loads one
 # of them; "compat" is for browsers without relaxed SIMD.
 _BUILDS = (
@@ -59,35 +63,40 @@ _BUILDS = (
     "litert_wasm_compat_internal.wasm",
 )
 _NOTICE = f"""\
-This folder has parts of LiteRT.js, copyright Google LLC, under the Apache License 2.0
-(see ../LICENSE.txt), of the npm packages {CORE.requirement} and
-{WASM_UTILS.requirement}. core.js is the former's {_ENTRY}, changed: it imports
+This folder contains parts of LiteRT.js, copyright Google LLC, under the Apache License
+2.0 (see ../LICENSE.txt), from the npm packages {CORE.requirement} and
+{WASM_UTILS.requirement}. core.js is the former's {_ENTRY}, with one change: it imports
 wasm-utils.js by its path.
 """
 
 
 def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
-    """Writes a folder for any static web server: a page that classifies photos.
+    """Writes a page that classifies photos, as a folder for any static web server.
 
-    The network runs in the page, so that photos stay on the device. All that the page
-    needs is in the folder. Cropping and resizing are those of evaluation.
+    The network runs in the browser, so photos stay on the device. The folder contains
+    everything that the page needs, and a service worker keeps it for use offline.
+    Cropping and resizing are those of evaluation.
 
     Args:
-        source: The network, its labels and its preprocessing.
-        path: Folder to make.
+        source: The network, its labels, its preprocessing and the page's title.
+        path: Path of the folder.
 
     Returns:
-        How much a browser loads.
+        A remark on the size that a browser loads.
 
     Raises:
-        OSError: LiteRT.js is not here and cannot be downloaded; see `npm.fetch`.
-        ValueError: LiteRT.js has another checksum, or the network uses an operation
-            that TFLite does not have.
+        OSError: LiteRT.js is not cached and cannot be downloaded; see `npm.fetch`.
+        ValueError: The checksum of LiteRT.js does not match, or the network uses an
+            operation that TFLite does not have.
     """
-    # What may fail comes before the folder, and what fails soonest comes first.
+    # Steps that may fail come before the folder is made, the quickest first.
     files = {name: _page_file(name) for name in PAGE_FILES} | _runtime_files()
     files[MODEL_FILE], maps = _model(source)
     files[WEB_SPEC] = _spec(source, len(files[MODEL_FILE]), maps)
+    title = source.title or _model_name(source)
+    in_html = html.escape(title).encode()
+    files["index.html"] = files["index.html"].replace(_DEFAULT_TITLE, in_html)
+    files[MANIFEST] = _manifest(title)
     (path / RUNTIME_FOLDER).mkdir(parents=True)
     for name, content in files.items():
         (path / name).write_bytes(content)
@@ -112,7 +121,7 @@ def _runtime_files() -> dict[str, bytes]:
 
 
 def _import_by_path(code: bytes) -> bytes:
-    # Browsers resolve no package names, and workers take no import maps.
+    # Browsers do not resolve package names, and workers have no import maps.
     by_name = f'"{WASM_UTILS.name}"'.encode()
     if code.count(by_name) != 1:
         raise ValueError(
@@ -127,15 +136,15 @@ def _without_source_map(code: bytes) -> bytes:
 
 
 def _model(source: ExportInputs) -> tuple[bytes, dict[str, int] | None]:
-    """Returns the network's file, and where in it its class maps' weights are."""
-    # The page is the end of the way: it shows probabilities, and its photos are RGB.
+    """Returns the network's file and the offset of the class maps' weights in it."""
+    # The page shows probabilities, and its photos are RGB.
     model = of_rgb(probability_model(source.model))
     found = explain.with_features(model)
     network = model if found is None else found[0]
     content = tflite.convert(network, source.image_size, float16_weights=True)
     if found is None:
         return content, None
-    # The page takes a class' weights out of the file, so that they load once.
+    # The page reads the weights of the classes from this file, so that they load once.
     weights = found[1].T.astype(np.float16)  # (classes, channels), as TFLite has them
     offset = content.find(weights.tobytes())
     if offset < 0:
@@ -144,10 +153,10 @@ def _model(source: ExportInputs) -> tuple[bytes, dict[str, int] | None]:
 
 
 def of_rgb(model: keras.Model) -> keras.Model:
-    """Returns a network of RGB images with the same answers.
+    """Returns an equivalent network of RGB images.
 
     Args:
-        model: Network of grey, RGB or RGBA images; the last get opaque ones.
+        model: Network of grey, RGB or RGBA images; RGBA images become opaque.
     """
     _, *size, channels = model.inputs[0].shape
     if channels == 3:
@@ -163,20 +172,36 @@ def of_rgb(model: keras.Model) -> keras.Model:
     return keras.Model(images, model(inner), name=model.name)
 
 
-def _title(name: str) -> str:
-    # Keras' names are in small letters.
+def _model_name(source: ExportInputs) -> str:
+    # Keras' names are lower-case.
+    name = source.model.name
     return next((key for key in VARIANTS if key.lower() == name.lower()), name)
+
+
+def _manifest(title: str) -> bytes:
+    """Returns the web app manifest, with which phones install the page."""
+    icon = {"src": "icon.svg", "sizes": "any", "type": "image/svg+xml"}
+    fields = {
+        "name": title,
+        "short_name": title,
+        "start_url": ".",
+        "display": "standalone",
+        "background_color": "#f5f6f8",
+        "theme_color": "#f5f6f8",
+        "icons": [icon],
+    }
+    return (json.dumps(fields, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _spec(source: ExportInputs, model_bytes: int, maps: dict[str, int] | None) -> bytes:
     is_independent = source.output_activation == SIGMOID and len(source.labels) > 2
     fields = {
-        "name": _title(source.model.name),
+        "name": _model_name(source),
         "model": MODEL_FILE,
         "model_bytes": model_bytes,
         "maps": maps,
         **dataclasses.asdict(source.preprocessing),
-        # Logits and single sigmoids have become probabilities.
+        # Logits and single sigmoids have been converted to probabilities.
         "output_activation": SIGMOID if is_independent else SOFTMAX,
         "labels": source.labels,
     }

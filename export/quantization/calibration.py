@@ -1,4 +1,4 @@
-"""What a network computes on real images: its activations' ranges and moments."""
+"""Calibration: ranges and moments of activations on real images."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from ai_edge_litert.interpreter import Interpreter
 
 from keras_efficientnet.common.output_activation import SOFTMAX, to_probabilities
 
+from ..progress import progress_bar
 from ..quiet import quiet_stderr
 from .im2col import Moments, find_patches
 from .tflite_graph import Graph, Kind
 
 Ranges = dict[str, tuple[float, float]]  # of tensors by name: lowest, highest value
 
-# The sigmoid of 8 is 0.9997: beyond, eight bits tell no difference.
+# The sigmoid of 8 is 0.9997: beyond, eight bits make no difference.
 _SIGMOID_LIMIT = 8.0
-KEPT_IMAGES = 200  # that quantised networks are tried on
-MAX_BYTES = 2**29  # of activations that are watched at a time
+KEPT_IMAGES = 200  # for trials of quantised networks
+MAX_BYTES = 2**29  # of activations recorded at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class Activations:
-    """What was seen of each tensor of a network, by name.
+    """Statistics of the tensors of a network on calibration images, by tensor name.
 
     Attributes:
         lows: Least value in each image, (images,).
         highs: Greatest value in each image, (images,).
-        moments: Of the patches that each layer's kernels are applied to.
-        images: The first `KEPT_IMAGES`, (images, height, width, 3), uint8.
-        outputs: The network's answers to these, (images, outputs), float32.
-        output_activation: What these answers are.
+        moments: Moments of the patches that each layer's kernels are applied to.
+        images: First `KEPT_IMAGES` images, (images, height, width, 3), uint8.
+        outputs: Outputs for these images, (images, outputs), float32.
+        output_activation: Kind of these outputs.
     """
 
     lows: dict[str, np.ndarray]
@@ -46,7 +47,7 @@ class Activations:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """The answers as probabilities, (images, classes), float32."""
+        """Outputs as probabilities, (images, classes), float32."""
         return to_probabilities(self.outputs, self.output_activation)
 
 
@@ -55,12 +56,12 @@ def collect_activations(
     batches: Iterable[np.ndarray],
     output_activation: str = SOFTMAX,
 ) -> Activations:
-    """Runs a network on images and watches its activations.
+    """Runs a network on images and records statistics of its activations.
 
     Args:
-        content: Of a .tflite file in float32.
+        content: Content of a .tflite file in float32.
         batches: (batch, height, width, channels), float32, 0 to 255.
-        output_activation: What the network's outputs are.
+        output_activation: Kind of the network's outputs.
 
     Raises:
         ValueError: There are no images.
@@ -72,13 +73,16 @@ def collect_activations(
     ]
     if not images:
         raise ValueError(
-            "`calibration` must hold images to quantise a network with. Received: none"
+            "`calibration` must contain images to quantise a network with. Received: "
+            "none"
         )
     graph = Graph(content)
     lows, highs = collections.defaultdict(list), collections.defaultdict(list)
     moments: dict[str, Moments] = {}
     readers = _readers(graph)
-    for indices in _chunks(graph):
+    chunks = list(_chunks(graph))
+    bar = progress_bar(len(chunks) * len(images), "  calibration", "images")
+    for indices in chunks:
         random = np.random.default_rng(0)
         for _, values in _run(content, indices, images):
             for index, found in values.items():
@@ -91,6 +95,8 @@ def collect_activations(
                         moments[name].add(seen)
                     else:
                         moments[name] = seen
+            bar.update()
+    bar.close()
     kept = images[:KEPT_IMAGES]
     return Activations(
         lows={name: np.array(found) for name, found in lows.items()},
@@ -103,18 +109,18 @@ def collect_activations(
 
 
 def find_ranges(content: bytes, seen: Activations, share: float) -> Ranges:
-    """Chooses the values that integers have to stand for.
+    """Chooses the range of values that integers represent, for each tensor.
 
-    One odd image may need a range so wide that all others are rounded coarsely. So the
-    widest `share` of the images is clipped, at either end.
+    One unusual image may need a range so wide that all others are rounded coarsely.
+    Therefore the `share` of images with the widest ranges is clipped, at either end.
 
     Args:
-        content: Of the .tflite file in float32.
-        seen: On calibration images.
-        share: Of the images, 0 to 0.5.
+        content: Content of the .tflite file in float32.
+        seen: Activations on calibration images.
+        share: Share of images to clip, 0 to 0.5.
 
     Returns:
-        Range of each tensor. Pixels get 0 to 255 whatever the images are.
+        Range of each tensor. Pixels always get 0 to 255.
     """
     ranges = {
         name: (
@@ -129,7 +135,7 @@ def find_ranges(content: bytes, seen: Activations, share: float) -> Ranges:
         if graph.kind(operator) == Kind.LOGISTIC:
             index = int(operator.inputs[0])
             low, high = ranges[graph.name(index)]
-            # Swish multiplies by its input too: only to the left is it constant.
+            # Swish multiplies by its input too: it is constant only for low values.
             alone = all(graph.kind(x) == Kind.LOGISTIC for x in users[index])
             ranges[graph.name(index)] = (
                 max(low, -_SIGMOID_LIMIT),
@@ -141,7 +147,7 @@ def find_ranges(content: bytes, seen: Activations, share: float) -> Ranges:
 
 
 def _readers(graph: Graph) -> dict[int, list[Any]]:
-    # The layers that read each tensor. Grouped convolutions are left out.
+    # Layers that read each tensor, except grouped convolutions.
     found = collections.defaultdict(list)
     for layer in graph.layers():
         channels = graph.tensors[layer.inputs[0]].shape[-1]
@@ -154,7 +160,7 @@ def _readers(graph: Graph) -> dict[int, list[Any]]:
 
 
 def _chunks(graph: Graph) -> Iterator[list[int]]:
-    # All tensors that are computed, as many at a time as memory may hold.
+    # All computed tensors, in groups that fit into `MAX_BYTES`.
     chunk: list[int] = []
     size = 0
     for index in sorted({int(i) for x in graph.operators for i in x.outputs}):
@@ -170,10 +176,10 @@ def _chunks(graph: Graph) -> Iterator[list[int]]:
 def _run(
     content: bytes, indices: Sequence[int], images: Iterable[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, dict[int, np.ndarray]]]:
-    # Of each image: the answer, and the values of these tensors.
+    # Yields the output and the values of these tensors for each image.
     graph = Graph(content)
     (image,), (answer,) = graph.inputs, graph.outputs
-    # Only what it gives out survives in a network that runs.
+    # The interpreter preserves only outputs.
     watched = [index for index in indices if index not in (image, answer)]
     graph.model.subgraphs[0].outputs = [answer, *watched]
     graph.model.signatureDefs = []

@@ -1,8 +1,8 @@
-"""Rounding kernels to eight bits so that layers answer as before.
+"""GPTQ: rounds kernels to 8 bits with the least change of a layer's outputs.
 
-To round every weight to the nearest step is best for each weight, but not for the sum
-that they are part of: the values they are multiplied by rise and fall together, so the
-next weights can make up for what a weight lost.
+Rounding to the nearest step is best for each weight, but not for their weighted sum:
+the inputs of a layer are correlated, so that other weights can compensate for the
+rounding error of one.
 """
 
 from __future__ import annotations
@@ -11,32 +11,33 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from ..progress import track
 from .im2col import Moments, flatten_kernels, unflatten_kernels
 from .tflite_graph import Graph
 
-Kernels = dict[str, tuple[np.ndarray, np.ndarray]]  # of layers: kernel and bias
+Kernels = dict[str, tuple[np.ndarray, np.ndarray]]  # by layer: kernel and bias
 
 STEPS = 127  # to either side of zero
-_BLOCK = 64  # columns whose errors are passed on to all others at once
+_BLOCK = 64  # columns whose errors are propagated to the others at once
 
 
 def round_kernels(content: bytes, moments: Mapping[str, Moments]) -> Kernels:
-    """Rounds the kernels of a network, and makes up for it in the biases.
+    """Rounds the kernels of a network and corrects the biases.
 
     Args:
-        content: Of a .tflite file in float32.
-        moments: Of its layers, by the name of what they compute.
+        content: Content of a .tflite file in float32.
+        moments: Moments of the layers' inputs, by the name of their outputs.
 
     Returns:
-        Kernels and biases of these layers, float32. Each kernel consists of multiples
-        of 1/127 of its greatest weight.
+        Kernels and biases of these layers, float32. The weights of a kernel are
+        multiples of 1/127 of its greatest weight.
 
     Source:
         arXiv:2210.17323 (GPTQ), section 3; arXiv:1906.04721, section 4.2, for biases.
     """
     graph = Graph(content)
     found = {}
-    for layer in graph.layers():
+    for layer in track(graph.layers(), "  rounding of weights", "layers"):
         name = graph.name(layer.outputs[0])
         if name not in moments:
             continue
@@ -49,12 +50,12 @@ def round_kernels(content: bytes, moments: Mapping[str, Moments]) -> Kernels:
 
 
 def with_kernels(content: bytes, kernels: Kernels, kept: Collection[str] = ()) -> bytes:
-    """Returns a network with other kernels.
+    """Replaces the kernels of a network.
 
     Args:
-        content: Of a .tflite file in float32.
-        kernels: To put in.
-        kept: Names of layers that stay as they are.
+        content: Content of a .tflite file in float32.
+        kernels: New kernels and biases.
+        kept: Names of layers that stay unchanged.
     """
     graph = Graph(content)
     for layer in graph.layers():
@@ -67,16 +68,17 @@ def with_kernels(content: bytes, kernels: Kernels, kept: Collection[str] = ()) -
 
 
 def round_rows(rows: np.ndarray, covariances: np.ndarray) -> np.ndarray:
-    """Rounds weights so that their products with varying values change least.
+    """Rounds weights so that their products with correlated inputs change least.
 
     Args:
         rows: (groups, kernels, weights), float64.
-        covariances: Of the values, (groups, weights, weights), float64; invertible.
+        covariances: Covariances of the inputs, (groups, weights, weights), float64;
+            invertible.
 
     Returns:
-        Multiples of 1/127 of each row's greatest magnitude, which stays itself.
+        Multiples of 1/127 of each row's greatest magnitude, which does not change.
     """
-    # Row i tells what to add to the weights after i when i is off by one.
+    # Row i has the corrections of the weights after i for a unit error of weight i.
     upper = np.swapaxes(np.linalg.cholesky(np.linalg.inv(covariances)), 1, 2)
     scales = np.abs(rows).max(axis=2) / STEPS
     greatest = np.abs(rows).argmax(axis=2)
@@ -88,7 +90,7 @@ def round_rows(rows: np.ndarray, covariances: np.ndarray) -> np.ndarray:
         for column in range(start, end):
             steps = rest[..., column] / np.where(scales, scales, 1)
             steps = np.clip(np.rint(steps), -STEPS, STEPS)
-            # A greatest weight of fewer steps would change what a step is.
+            # If the greatest weight had fewer steps, the step size would change.
             at_end = np.copysign(STEPS, rows[..., column])
             steps = np.where(greatest == column, at_end, steps)
             rounded[..., column] = steps * scales

@@ -1,4 +1,4 @@
-"""What the kernels of a network are applied to, and how it varies together."""
+"""im2col patches of a layer's input, and their covariance."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from keras_efficientnet.common.padding import same_padding
 
 from .tflite_graph import Graph, Kind
 
-MAX_POSITIONS = 256  # of a layer, in each image; neighbours tell little news
+MAX_POSITIONS = 256  # per layer and image; neighbouring patches are similar
 _SAME = 0
-_DAMPING = 0.1  # of the mean variance
-_ROUNDING = 1e-3  # of the mean square
+_DAMPING = 0.1  # share of the mean variance
+_ROUNDING = 1e-3  # share of the mean square
 
 
 @dataclasses.dataclass
 class Moments:
-    """How the patches that a layer's kernels are applied to vary.
+    """First and second moments of the patches that a layer's kernels are applied to.
 
     Attributes:
-        count: Patches seen.
-        sums: Over the patches, (groups, weights).
-        products: Sums of products of every two values, (groups, weights, weights).
+        count: Number of patches.
+        sums: Sums over the patches, (groups, weights).
+        products: Sums of pairwise products, (groups, weights, weights).
     """
 
     count: int
@@ -33,15 +33,15 @@ class Moments:
 
     @property
     def means(self) -> np.ndarray:
-        """The mean patch, (groups, weights), float64."""
+        """Mean patch, (groups, weights), float64."""
         return self.sums / np.float64(self.count)
 
     @property
     def covariances(self) -> np.ndarray:
-        """How much values vary together, (groups, weights, weights), float64.
+        """Damped covariance matrices, (groups, weights, weights), float64.
 
-        A little is added to each value's variance, so that what few images have in
-        common by chance, and float32's rounding of sums, decide nothing.
+        A small value is added to each variance, so that chance correlations of few
+        images and float32's rounding of sums have no effect.
         """
         products = self.products / np.float64(self.count)
         means = self.means
@@ -63,21 +63,21 @@ class Moments:
         return cls(patches.shape[1], patches.sum(axis=1), products)
 
     def add(self, other: Moments) -> None:
-        """Takes in more patches."""
+        """Adds the moments of more patches."""
         self.count += other.count
         self.sums += other.sums
         self.products += other.products
 
 
 def flatten_kernels(graph: Graph, layer: Any) -> np.ndarray:
-    """Returns a layer's kernels, each as a row.
+    """Returns a layer's kernels, one per row.
 
     Args:
-        graph: That the layer is in.
-        layer: A convolution or a fully connected layer.
+        graph: Graph that contains the layer.
+        layer: Convolution or fully connected layer.
 
     Returns:
-        (groups, kernels, weights): kernels of a group are applied to the same values.
+        (groups, kernels, weights); kernels of a group are applied to the same inputs.
     """
     kernel = graph.constant(layer.inputs[1])
     if graph.kind(layer) != Kind.DEPTHWISE_CONV_2D:
@@ -88,7 +88,7 @@ def flatten_kernels(graph: Graph, layer: Any) -> np.ndarray:
 
 
 def unflatten_kernels(graph: Graph, layer: Any, rows: np.ndarray) -> np.ndarray:
-    """Returns rows as the layer's kernels: the inverse of `flatten_kernels`."""
+    """Inverts `flatten_kernels`."""
     shape = graph.tensors[layer.inputs[1]].shape
     if graph.kind(layer) == Kind.DEPTHWISE_CONV_2D:
         rows = rows.reshape(-1, rows.shape[-1]).T
@@ -98,13 +98,13 @@ def unflatten_kernels(graph: Graph, layer: Any, rows: np.ndarray) -> np.ndarray:
 def find_patches(
     graph: Graph, layer: Any, values: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """Returns some of the patches that a layer's kernels are applied to.
+    """Samples the patches that a layer's kernels are applied to.
 
     Args:
-        graph: That the layer is in.
-        layer: A convolution or a fully connected layer.
-        values: What it reads, of one image.
-        random: Chooses the positions, `MAX_POSITIONS` at most.
+        graph: Graph that contains the layer.
+        layer: Convolution or fully connected layer.
+        values: Input of the layer for one image.
+        random: Generator for the choice of at most `MAX_POSITIONS` positions.
 
     Returns:
         (groups, positions, weights), in the order of `flatten_kernels`.

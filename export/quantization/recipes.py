@@ -1,7 +1,6 @@
-"""TFLite with integers of 8 and 16 bits.
+"""Quantisation recipes: the configuration of litert-quantizer.
 
-All begin with the file in float32, whose constants and tensors litert-quantizer
-replaces. What it is told about them is decided here.
+The quantizer replaces constants and tensors of a .tflite file in float32.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ..quiet import quiet_stderr
 from .calibration import Ranges
 from .tflite_graph import Graph, Kind
 
-PROBABILITY_RANGE = 255 / 256  # in steps of 1/256, as TFLite rounds a softmax
+PROBABILITY_RANGE = 255 / 256  # in steps of 1/256, as TFLite rounds softmax outputs
 
 Recipe = list[dict[str, Any]]
 
@@ -28,20 +27,20 @@ _WEIGHTS = {**_INT8, "symmetric": True, "granularity": "CHANNELWISE"}
 
 
 def dynamic_recipe() -> Recipe:
-    """Returns the recipe for int8 kernels on activations rounded while running.
+    """Returns the recipe for int8 kernels and activations rounded at run time.
 
-    Depthwise kernels stay floats: they are small, and XNNPACK, which runs everything
-    else, has no such operation for them.
+    Depthwise kernels stay floats: they are small, and XNNPACK, which runs all other
+    operations, has no such operation for them.
     """
     config = {"weight_tensor_config": _WEIGHTS, "compute_precision": "INTEGER"}
     return [_rule("CONV_2D", config), _rule("FULLY_CONNECTED", config)]
 
 
 def integer_recipe(bits: int, kept: Collection[str] = ()) -> Recipe:
-    """Returns the recipe for int8 kernels on integer activations.
+    """Returns the recipe for int8 kernels and integer activations.
 
     Args:
-        bits: Of activations: 8, or 16, which are symmetric to zero.
+        bits: Bits of activations: 8, or 16, which are symmetric to zero.
         kept: Names of tensors whose operations stay in float32.
     """
     activations = {"dtype": "INT", "num_bits": bits, "symmetric": bits == 16}
@@ -50,8 +49,7 @@ def integer_recipe(bits: int, kept: Collection[str] = ()) -> Recipe:
         "weight_tensor_config": _WEIGHTS,
         "compute_precision": "INTEGER",
     }
-    # The ends are left as they are: floats, converted by the first and the last
-    # operation.
+    # Input and output stay floats, which the first and the last operation convert.
     recipe = [_rule("*", config), _keep("INPUT"), _keep("OUTPUT")]
     if kept:
         named = "|".join(re.escape(name) for name in sorted(kept))
@@ -63,9 +61,9 @@ def apply_recipe(content: bytes, recipe: Recipe, ranges: Ranges | None = None) -
     """Quantises a network.
 
     Args:
-        content: Of a .tflite file in float32.
-        recipe: What becomes of which operation.
-        ranges: Of the activations that become integers.
+        content: Content of a .tflite file in float32.
+        recipe: Rules for the operations.
+        ranges: Ranges of the activations that become integers.
 
     Returns:
         The quantised network.
@@ -91,27 +89,28 @@ def apply_recipe(content: bytes, recipe: Recipe, ranges: Ranges | None = None) -
 
 
 def _allow_any_scales(graph: Graph) -> None:
-    # The default of 16-bit additions demands scales that are powers of two in a way
-    # that few are, and runtimes refuse a file where all happen to look like it.
+    # By default, 16-bit additions demand scales that are powers of two, which few are,
+    # and runtimes refuse files whose scales all happen to look like it.
     for operator in graph.operators:
         if graph.kind(operator) in (Kind.ADD, Kind.SUB):
             operator.builtinOptions.potScaleInt16 = False
 
 
 def revive_dead_kernels(content: bytes, ranges: Ranges, bits: int) -> bytes:
-    """Makes room for the biases of channels whose kernel is next to nothing.
+    """Prevents overflow of the biases of channels whose kernel is almost zero.
 
-    A bias is stored in units of the kernel's scale times the input's. Where training
-    has let a kernel fade away, the unit is so small that the bias overflows 32 bits.
-    One weight that is just large enough, and still far too small to matter, helps.
+    A bias is stored in units of the kernel's scale times the input's. If a kernel has
+    decayed during training, the unit is so small that the bias overflows 32 bits.
+    Setting one weight to a value just large enough, and still negligible, prevents
+    this.
 
     Args:
-        content: Of a .tflite file in float32.
-        ranges: Of its activations.
-        bits: That activations will have.
+        content: Content of a .tflite file in float32.
+        ranges: Ranges of the activations.
+        bits: Bits that activations will have.
 
     Returns:
-        The same network with a few other weights.
+        Content of the file with these weights changed.
     """
     graph = Graph(content)
     for layer in graph.layers():
@@ -131,12 +130,12 @@ def revive_dead_kernels(content: bytes, ranges: Ranges, bits: int) -> bytes:
 def use_uint8_io(
     graph: Graph, output_range: tuple[float, float] = (0.0, PROBABILITY_RANGE)
 ) -> None:
-    """Makes a network take and give uint8.
+    """Converts a network's input and output to uint8.
 
-    Pixels are the numbers themselves, outputs count in 255 steps over their range.
+    Pixels are stored unchanged, outputs in 255 steps over their range.
 
     Args:
-        graph: Network that takes and gives float32.
+        graph: Network with float32 input and output.
         output_range: Lowest and highest output; for probabilities, steps of 1/256.
     """
     low, high = output_range

@@ -1,8 +1,8 @@
-"""Networks on integers that answer as the network in float32 does.
+"""Quantisation with float32 fallback for sensitive layers.
 
-The smaller the integers, the more depends on which values they stand for. So choices
-are tried on the calibration images until one is good enough, and when none is, parts of
-the network stay in float32.
+The fewer bits, the more depends on the choice of ranges. Several choices are tried on
+the calibration images until one is good enough; if none is, parts of the network stay
+in float32.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from keras_efficientnet.common.output_activation import LINEAR, to_probabilities
 
+from ..progress import track
 from ..runtimes import base
 from .calibration import Activations, Ranges, find_ranges
 from .gptq import Kernels, round_kernels, with_kernels
@@ -30,18 +31,18 @@ from .recipes import (
 )
 from .tflite_graph import Graph
 
-# Of the calibration images: as many as are clipped in each tensor. The first has
-# always been good or close to it; the others are tried when it is not good enough.
+# Shares of the calibration images that are clipped in each tensor. The first has always
+# been good or close to it; the others are tried if it is not good enough.
 SHARES = (0.05, 0.1, 0.02, 0.0)
 MIN_AGREEMENT = 0.97  # share of calibration images
-# How much less probable, in float32, the class may be that integers put first: two
-# that are as close as this change places by rounding alone.
+# Largest difference of float32 probabilities between two classes that counts as a tie:
+# rounding alone can swap such classes.
 TIE = 0.05
 MAX_DISTANCE = 0.01  # see `QuantizedCandidate`
 MAX_DISTANCE_16 = 5e-5  # the same, for activations of 16 bits
-RANKING_IMAGES = 48  # to see which parts of a network matter most
-LOGIT_MARGIN = 0.1  # of the range of logits, at either end
-# Sixteen bits reach beyond what was seen on the images, and still round finely.
+RANKING_IMAGES = 48  # for ranking the parts of a network
+LOGIT_MARGIN = 0.1  # share of the range of logits, added at either end
+# With 16 bits, ranges can exceed the calibrated ones and rounding is still fine.
 _MARGIN = 4.0
 _PART = re.compile(r"(?:^|/)(block\d+[a-z]+|stem|top|predictions)(?=_)")
 _SQUEEZE_EXCITE = "squeeze-excite"
@@ -49,16 +50,16 @@ _SQUEEZE_EXCITE = "squeeze-excite"
 
 @dataclasses.dataclass(frozen=True)
 class QuantizedCandidate:
-    """A quantised network and how it did on the calibration images.
+    """Quantised network with its accuracy on the calibration images.
 
     Attributes:
         graph: The network.
-        content: The same, as a file.
-        distance: From the float32 network's probabilities: sum over the classes of
-            squared differences, mean over the images.
-        agreement: Share of images with the same first class, or one that is within
-            `TIE` of it in float32, 0 to 1.
-        latency_ms: Median over the images, milliseconds.
+        content: Content of its .tflite file.
+        distance: Squared distance from the float32 network's probabilities, summed
+            over the classes, mean over the images.
+        agreement: Share of images with the same first class, or one within `TIE` of it
+            in float32, 0 to 1.
+        latency_ms: Median latency over the images, milliseconds.
     """
 
     graph: Graph
@@ -69,18 +70,18 @@ class QuantizedCandidate:
 
     @property
     def is_good(self) -> bool:
-        """Whether it can stand for the network in float32."""
+        """True if it can replace the network in float32."""
         return self.agreement >= MIN_AGREEMENT and self.distance <= MAX_DISTANCE
 
 
 @dataclasses.dataclass(frozen=True)
 class RoundedNetwork:
-    """A network that is about to be quantised.
+    """Network with rounded kernels, ready for quantisation.
 
     Attributes:
-        content: Of a .tflite file in float32.
-        kernels: Its kernels and biases as integers will have them.
-        ranges: Of its activations.
+        content: Content of a .tflite file in float32.
+        kernels: Rounded kernels and corrected biases.
+        ranges: Ranges of the activations.
     """
 
     content: bytes
@@ -92,12 +93,12 @@ def quantize_int16(content: bytes, seen: Activations) -> tuple[Graph, tuple[str,
     """Quantises a network to int8 weights and int16 activations.
 
     Args:
-        content: Of a .tflite file in float32.
-        seen: On calibration images.
+        content: Content of a .tflite file in float32.
+        seen: Activations on calibration images.
 
     Returns:
-        A network that takes and gives floats, and remarks: which parts of it compute
-        in float32, if any have to.
+        Network with float32 input and output, and a remark on the parts in float32, if
+        there are any.
     """
     ranges = {
         name: (_MARGIN * low, _MARGIN * high)
@@ -114,12 +115,12 @@ def quantize_int8(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, 
     """Quantises a network to int8 weights and activations.
 
     Args:
-        content: Of a .tflite file in float32.
-        seen: On calibration images.
+        content: Content of a .tflite file in float32.
+        seen: Activations on calibration images.
 
     Returns:
-        A network that takes and gives uint8, and remarks: which parts of it compute
-        in float32, if any have to.
+        Network with uint8 input and output, and a remark on the parts in float32, if
+        there are any.
     """
     candidates = []
     kernels = None
@@ -137,16 +138,16 @@ def quantize_int8(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, 
 
 
 def layer_groups(content: bytes) -> dict[str, set[str]]:
-    """Divides a network into parts that may be kept in float32.
+    """Divides a network into parts that can be kept in float32.
 
     Args:
-        content: Of a .tflite file.
+        content: Content of a .tflite file.
 
     Returns:
-        Names of the parts and of the tensors that each computes: every block, the
-        stem, the top; and what squeeze-excite computes in all blocks. Operations in
-        between belong to the part before them. In networks with other layer names every
-        operation is a part.
+        Tensors that each part computes, by the part's name. Parts are the blocks, the
+        stem, the top, and squeeze-excite in all blocks. Operations in between belong to
+        the part before them. In networks with other layer names every operation is a
+        part.
     """
     graph = Graph(content)
     found: dict[str, set[str]] = {}
@@ -174,11 +175,11 @@ def _try(
 
 
 def _range(seen: Activations) -> tuple[float, float]:
-    """Returns the lowest and the highest output that integers stand for."""
+    """Returns the lowest and the highest output that integers represent."""
     if seen.output_activation != LINEAR:
         return 0.0, PROBABILITY_RANGE
     low, high = float(seen.outputs.min()), float(seen.outputs.max())
-    reach = max(high - low, 1e-6) * LOGIT_MARGIN  # beyond what was seen
+    reach = max(high - low, 1e-6) * LOGIT_MARGIN  # beyond the calibrated range
     return low - reach, high + reach
 
 
@@ -188,7 +189,7 @@ def _judge(graph: Graph, seen: Activations) -> QuantizedCandidate:
     (image,) = interpreter.get_input_details()
     (answer,) = interpreter.get_output_details()
     found, times = [], []
-    for pixels in seen.images:
+    for pixels in track(seen.images, "  trial of a candidate", "images"):
         interpreter.set_tensor(
             image["index"], pixels[np.newaxis].astype(image["dtype"])
         )
@@ -213,8 +214,8 @@ def _judge(graph: Graph, seen: Activations) -> QuantizedCandidate:
 def _first_parts(
     content: bytes, kernels: Kernels, seen: Activations
 ) -> tuple[set[str], tuple[str, ...]]:
-    # Integers of 16 bits round finely; what the kernels lose is all that shows, and
-    # floats show it as well, many times faster.
+    # 16-bit activations round finely, so only the rounded kernels matter, and these can
+    # be tried in floats, which run many times faster.
     choices = {n: p for n, p in layer_groups(content).items() if n != _SQUEEZE_EXCITE}
 
     def keep(count: int) -> set[str]:
@@ -228,14 +229,14 @@ def _first_parts(
     if not count:
         return set(), ()
     remark = (
-        f"The first {count} of {len(choices)} parts are in float32, where rounded "
-        f"weights change the answers most: {', '.join(list(choices)[:count])}."
+        f"The first {count} of {len(choices)} parts are in float32, because rounded "
+        f"weights change outputs most there: {', '.join(list(choices)[:count])}."
     )
     return keep(count), (remark,)
 
 
 def _fewest(limit: int, is_enough: Callable[[int], bool]) -> int:
-    # From 0 to `limit`, which is enough whatever `is_enough` says; by bisection.
+    # Bisection between 0 and `limit`, which is assumed to be enough.
     if is_enough(0):
         return 0
     low, high = 1, limit
@@ -257,7 +258,10 @@ def _keep_parts(
         images=seen.images[:RANKING_IMAGES],
         outputs=seen.outputs[:RANKING_IMAGES],
     )
-    alone = {name: _try(network, few, p).distance for name, p in choices.items()}
+    alone = {
+        name: _try(network, few, choices[name]).distance
+        for name in track(choices, "  ranking of blocks", "blocks")
+    }
     order = sorted(choices, key=lambda name: alone[name])
 
     @functools.cache
@@ -265,14 +269,14 @@ def _keep_parts(
         names = set[str]().union(*(choices[name] for name in order[:count]))
         return _try(network, seen, names)
 
-    # The fewest of the most helpful.
+    # The smallest number of the most helpful parts.
     count = _fewest(len(order), lambda n: keep(n).is_good)
     best = keep(count)
     megabytes = (len(best.content) - len(plain.content)) / 1e6
     remark = (
-        f"In integers alone it agreed with float32 on {plain.agreement:.1%} of the "
-        f"calibration images, with {count} of {len(order)} parts in float32 on "
-        f"{best.agreement:.1%}: {', '.join(order[:count])}. That costs "
+        f"With integers only, it agreed with float32 on {plain.agreement:.1%} of the "
+        f"calibration images; with {count} of {len(order)} parts in float32, on "
+        f"{best.agreement:.1%}: {', '.join(order[:count])}. This costs "
         f"{megabytes:.2f} MB and {best.latency_ms - plain.latency_ms:+.2f} ms here."
     )
     return best.graph, (remark,)

@@ -1,4 +1,4 @@
-"""The operations and tensors of a .tflite file, to be read and changed."""
+"""Editable graph of a .tflite file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 Kind = schema.BuiltinOperator
-# Operations with a kernel: inputs are the data, the kernel and the bias.
+# Operations with a kernel. Their inputs are the data, the kernel and the bias.
 LAYERS = (Kind.CONV_2D, Kind.DEPTHWISE_CONV_2D, Kind.FULLY_CONNECTED)
 _DTYPES = {
     schema.TensorType.FLOAT32: np.float32,
@@ -21,12 +21,12 @@ _DTYPES = {
 
 
 class Graph:
-    """A .tflite file of one subgraph.
+    """Graph of a .tflite file with one subgraph.
 
     Attributes:
-        model: The file, unpacked.
-        operators: In the order they run.
-        tensors: What operators refer to by index.
+        model: Unpacked file.
+        operators: Operators in execution order.
+        tensors: Tensors, which operators refer to by index.
     """
 
     def __init__(self, content: bytes):
@@ -37,7 +37,7 @@ class Graph:
         self.inputs: list[int] = [int(i) for i in subgraph.inputs]
         self.outputs: list[int] = [int(i) for i in subgraph.outputs]
         for buffer in self.model.buffers:
-            # Data may lie behind the flatbuffer; old runtimes look inside only.
+            # Data may be stored after the flatbuffer; old runtimes look only inside.
             if buffer.offset > 1:
                 buffer.data = np.frombuffer(
                     content, np.uint8, buffer.size, buffer.offset
@@ -45,16 +45,16 @@ class Graph:
                 buffer.offset = buffer.size = 0
 
     def pack(self) -> bytes:
-        """Returns the content of a file."""
+        """Serialises the graph to the content of a file."""
         size = sum(len(b.data) for b in self.model.buffers if b.data is not None)
         builder = flatbuffers.Builder(size + 2**20)
         builder.Finish(self.model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
 
     def kind(self, operator: Any) -> int:
-        """Returns which builtin operation it is, a value of `Kind`."""
+        """Returns the builtin operation of an operator, a value of `Kind`."""
         code = self.model.operatorCodes[operator.opcodeIndex]
-        # Old files have only the second.
+        # Old files have only the deprecated code.
         return max(code.builtinCode, code.deprecatedBuiltinCode)
 
     def make(self, kind: int, source: int, target: int) -> Any:
@@ -65,14 +65,14 @@ class Graph:
         return operator
 
     def add_twin(self, index: int) -> int:
-        """Adds a tensor like another one; returns its index."""
+        """Adds a copy of a tensor; returns its index."""
         twin = copy.copy(self.tensors[index])
         twin.name += b";twin%d" % len(self.tensors)
         self.tensors.append(twin)
         return len(self.tensors) - 1
 
     def set_kind(self, operator: Any, kind: int) -> None:
-        """Makes it another operation, one without options."""
+        """Changes an operator to another operation without options."""
         code = schema.OperatorCodeT()
         code.builtinCode, code.version = kind, 1
         code.deprecatedBuiltinCode = min(kind, 127)
@@ -95,7 +95,7 @@ class Graph:
         return self.tensors[index].name.decode()
 
     def users(self) -> dict[int, list[Any]]:
-        """Returns which operators read each tensor."""
+        """Returns the operators that read each tensor."""
         users = collections.defaultdict(list)
         for operator in self.operators:
             for index in operator.inputs:
@@ -103,13 +103,13 @@ class Graph:
         return users
 
     def constant(self, index: int) -> np.ndarray:
-        """Returns the numbers that a constant tensor stands for.
+        """Returns the dequantised values of a constant tensor.
 
         Args:
-            index: Of a float32 tensor, or of an integer one with its scales.
+            index: Index of a float32 tensor, or of an integer tensor with scales.
 
         Returns:
-            A copy: float32, or float64 when it is quantised.
+            Copy of the values, float32, or float64 for integer tensors.
         """
         tensor = self.tensors[index]
         data = np.asarray(self.model.buffers[tensor.buffer].data, np.uint8)
@@ -123,12 +123,12 @@ class Graph:
         return values * np.asarray(scales, np.float64).reshape(shape)
 
     def set_constant(self, operator: Any, position: int, values: np.ndarray) -> None:
-        """Gives an operator other constants, and nobody else.
+        """Replaces a constant of one operator, even if others share it.
 
         Args:
-            operator: That reads them.
-            position: Among its inputs.
-            values: As many as before; stored as float32.
+            operator: Operator that reads the constant.
+            position: Position among the operator's inputs.
+            values: New values, of the same number; stored as float32.
         """
         index = int(operator.inputs[position])
         tensor = self.tensors[index]

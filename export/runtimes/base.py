@@ -1,4 +1,4 @@
-"""Runners: models of every kind behind one call, from pixels to outputs."""
+"""Runners: one interface to models of every format, from pixels to outputs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from . import embedded
 
 
 class Runner(Protocol):
-    """A model that classifies images; threads may share it.
+    """Interface of a model that classifies images; it is thread-safe.
 
     Attributes:
         input_shape: (height, width, channels); height and width may be None.
         outputs: Number of outputs.
-        embedded: Labels, preprocessing and output activation that the model itself
-            holds, each None or empty where it does not.
+        embedded: Labels, preprocessing and output activation stored in the model, each
+            None or empty if it is not stored.
     """
 
     input_shape: tuple[int | None, ...]
@@ -43,8 +43,8 @@ class Runner(Protocol):
             images: (batch, height, width, channels), float32, 0 to 255.
 
         Returns:
-            (batch, outputs), float32; see `common.output_activation` on what they
-            mean.
+            (batch, outputs), float32; see `common.output_activation` for their
+            meaning.
         """
 
 
@@ -57,13 +57,13 @@ class KerasRunner:
         self.input_shape: tuple[int | None, ...] = tuple(model.inputs[0].shape[1:])
         self.outputs = int(model.outputs[0].shape[-1])
         self.embedded = Sidecars(output_activation=output_activation(model))
-        # Keras makes and traces its function at the first call.
+        # Keras creates and traces its function on the first call.
         self._lock = threading.Lock()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """See `Runner`."""
         if np.dtype(self.model.inputs[0].dtype).kind in "iu":
-            images = np.clip(np.rint(images), 0, 255)  # Keras would cut them off
+            images = np.clip(np.rint(images), 0, 255)  # Keras would truncate them
         with self._lock:
             return np.asarray(self.model.predict_on_batch(images), np.float32)
 
@@ -72,7 +72,7 @@ class SavedModelRunner:
     """Runs the signature `serving_default` of a SavedModel."""
 
     def __init__(self, folder: str | Path):
-        # Kept, because the signature holds its variables weakly.
+        # Kept, because the signature has only weak references to its variables.
         self._loaded = _load_saved_model(folder)
         if "serving_default" not in self._loaded.signatures:
             raise ValueError(
@@ -98,7 +98,7 @@ class SavedModelRunner:
 def _load_saved_model(folder: str | Path) -> Any:
     try:
         return tf.saved_model.load(str(folder))
-    except Exception as error:  # TensorFlow and protobuf raise half a dozen kinds
+    except Exception as error:  # TensorFlow and protobuf raise many types
         raise ValueError(
             f"A SavedModel must be complete and undamaged. Received: {folder} "
             f"({tf_reason(error)})"
@@ -137,11 +137,11 @@ def open_tflite(content: bytes, name: str) -> Interpreter:
     """Opens a TFLite model with one image input and one output of scores.
 
     Args:
-        content: Of the .tflite file.
-        name: Of the file, for the error.
+        content: Content of the .tflite file.
+        name: Name of the file, for the error.
 
     Raises:
-        ValueError: `content` is no such model.
+        ValueError: The content is not such a model.
     """
     try:
         with quiet_stderr():
@@ -149,7 +149,7 @@ def open_tflite(content: bytes, name: str) -> Interpreter:
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"A .tflite file must hold a TFLite model. Received: {name} ({error})"
+            f"A .tflite file must contain a TFLite model. Received: {name} ({error})"
         ) from error
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     shapes = [[tuple(map(int, x["shape"])) for x in y] for y in (inputs, outputs)]
@@ -158,14 +158,14 @@ def open_tflite(content: bytes, name: str) -> Interpreter:
 
 
 def quantize(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
-    """Turns numbers into what a TFLite tensor stores.
+    """Quantises values for a TFLite tensor.
 
     Args:
-        values: float32.
-        tensor: Its details, as the interpreter gives them.
+        values: Values, float32.
+        tensor: Details of the tensor, from the interpreter.
 
     Returns:
-        `values` themselves for a float tensor, else the nearest integers in range.
+        `values` for a float tensor, otherwise the nearest integers in range.
     """
     dtype = np.dtype(tensor["dtype"])
     if dtype.kind == "f":
@@ -177,7 +177,7 @@ def quantize(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
 
 
 def dequantize(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
-    """Undoes `quantize`; returns float32."""
+    """Inverts `quantize`; returns float32."""
     if np.dtype(tensor["dtype"]).kind == "f":
         return values.astype(np.float32)
     scale, zero_point = tensor["quantization"]

@@ -1,7 +1,7 @@
-"""Labels, preprocessing and output activation that an artefact brings with it.
+"""Labels, preprocessing and output activation stored in an artefact.
 
-Artefacts of this package hold all three. Of others' artefacts the output activation is
-read off the end of the graph.
+Artefacts of this package contain all three. For other artefacts, the output activation
+is inferred from the end of the graph.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from keras_efficientnet.common.sidecars import (
 from ..extras import require_openvino
 from ..quantization.tflite_graph import Graph, Kind
 
-EXTRA_ASSETS = "assets.extra"  # of a SavedModel: files that TensorFlow leaves alone
+EXTRA_ASSETS = (
+    "assets.extra"  # folder of a SavedModel for files that TensorFlow ignores
+)
 WEB_SPEC = "model.json"
 ONNX_LABELS, ONNX_PREPROCESSING = "labels", "preprocessing"
 OPENVINO_SECTION = "model_info"
 OPENVINO_LABELS, OPENVINO_PREPROCESSING = "class_names", "preprocessing"
 
-# Names of operations in all formats, in small letters.
+# Names of operations in all formats, lower-case.
 _ACTIVATIONS = {
     "softmax": SOFTMAX,
     "sigmoid": SIGMOID,
@@ -54,7 +56,7 @@ _TRANSPARENT = {
     *("identity", "reshape", "squeeze", "flatten", "cast", "convert", "result"),
     *("quantize", "dequantize", "quantizelinear", "dequantizelinear", "noop"),
 }
-# Of the page's model.json; the last two are those of pages before version 0.1.
+# Fields of the page's model.json; the last two are from pages before version 0.1.
 _WEB_FIELDS = (
     *("image_size", "crop_ratio", "interpolation", "output_activation"),
     *("crop_padding", "resize"),
@@ -63,7 +65,7 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
 def of_tflite(content: bytes, name: str) -> Sidecars:
-    """Returns what a .tflite file holds, in the zip archive of its metadata.
+    """Reads the zip archive in the metadata of a .tflite file.
 
     Args:
         content: Content of the file.
@@ -86,7 +88,7 @@ def of_tflite(content: bytes, name: str) -> Sidecars:
 
 
 def of_onnx(session: Any, path: Path) -> Sidecars:
-    """Returns what an .onnx file holds in its metadata.
+    """Reads the metadata of an .onnx file.
 
     Args:
         session: Session of ONNX Runtime.
@@ -101,7 +103,7 @@ def of_onnx(session: Any, path: Path) -> Sidecars:
 
 
 def of_openvino(file: Path) -> Sidecars:
-    """Returns what OpenVINO's .xml file holds in its runtime information.
+    """Reads the runtime information of an OpenVINO .xml file.
 
     Args:
         file: Path of the .xml file.
@@ -122,11 +124,11 @@ def of_openvino(file: Path) -> Sidecars:
 
 
 def of_saved_model(folder: Path, signature: Any) -> Sidecars:
-    """Returns what a SavedModel holds among its extra assets.
+    """Reads the extra assets of a SavedModel.
 
     Args:
         folder: Folder of the SavedModel.
-        signature: The one that classifies images.
+        signature: Signature that classifies images.
 
     Raises:
         ValueError: The labels or the preprocessing are damaged.
@@ -136,13 +138,13 @@ def of_saved_model(folder: Path, signature: Any) -> Sidecars:
 
 
 def of_web(folder: Path) -> Sidecars:
-    """Returns what the model.json of a web folder says.
+    """Reads the model.json of a web folder.
 
     Args:
         folder: Folder of the page.
 
     Raises:
-        ValueError: It is damaged.
+        ValueError: The file is damaged.
     """
     path = folder / WEB_SPEC
     if not path.is_file():
@@ -153,10 +155,10 @@ def of_web(folder: Path) -> Sidecars:
         labels = tuple(values["labels"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"A web folder must hold the {WEB_SPEC} that it was exported with. "
+            f"A web folder must contain the {WEB_SPEC} that it was exported with. "
             f"Received: {path} ({error!r})"
         ) from error
-    # Pages that do not say give probabilities.
+    # Pages without this field return probabilities.
     fields = {"output_activation": SOFTMAX} | fields
     found = parse_preprocessing(json.dumps(fields), str(path))
     return dataclasses.replace(found, labels=labels)
@@ -187,7 +189,7 @@ def _tflite_operations(content: bytes) -> Iterator[str]:
     """Yields the operations of a TFLite graph, from its output back."""
     try:
         graph = Graph(content)
-    except ValueError:  # of several subgraphs
+    except ValueError:  # several subgraphs
         return
     names = {value: key for key, value in vars(Kind).items() if isinstance(value, int)}
     writers = {int(i): x for x in graph.operators for i in x.outputs}
@@ -203,7 +205,7 @@ def _tflite_operations(content: bytes) -> Iterator[str]:
 def _onnx_operations(path: Path) -> Iterator[str]:
     try:
         import onnx
-    except ImportError:  # which ONNX Runtime does without
+    except ImportError:  # ONNX Runtime does not need it
         return
     graph = onnx.load(str(path)).graph
     writers = {name: node for node in graph.node for name in node.output}

@@ -1,4 +1,4 @@
-"""Runners of the artefacts for other runtimes: ONNX Runtime and OpenVINO."""
+"""Runners for ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class OpenVinoRunner:
         self.input_shape = inputs[0][1:]
         self.outputs = int(outputs[0][-1] or 0)
         self.embedded = embedded.of_openvino(_xml_file(path))
-        # A compiled model answers every call through one request, whose result the
-        # next call overwrites.
+        # A compiled model uses one request for all calls, and each call overwrites the
+        # result of the one before.
         self._lock = threading.Lock()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -67,20 +67,20 @@ def open_onnx(path: str | Path) -> Any:
 
     Raises:
         ImportError: ONNX Runtime is missing.
-        ValueError: It is no such file.
+        ValueError: The file is not an ONNX model.
     """
     runtime = require_package("onnxruntime", "onnx")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # only what ends the process
+    options.log_severity_level = 4  # fatal errors only
     try:
         return runtime.InferenceSession(
             read_regular(Path(path)), options, providers=["CPUExecutionProvider"]
         )
-    # Its exceptions share no class of their own.
+    # Its exceptions have no common base class.
     except Exception as error:
         raise ValueError(
-            f"An .onnx file must hold an ONNX model. Received: {path} ({error})"
+            f"An .onnx file must contain an ONNX model. Received: {path} ({error})"
         ) from error
 
 
@@ -92,11 +92,11 @@ def open_openvino(path: str | Path) -> Any:
 
     Raises:
         ImportError: OpenVINO is missing.
-        ValueError: It is no such folder or file.
+        ValueError: There is no such model.
     """
     openvino = require_openvino()
     file = _xml_file(path)
-    # It may compute in a shorter float otherwise, where the processor has one.
+    # By default it computes in bfloat16 or float16 on processors that support it.
     options = {
         "INFERENCE_NUM_THREADS": 1,
         "NUM_STREAMS": 1,
@@ -121,5 +121,5 @@ def _shape(partial: Any) -> tuple[int | None, ...]:
 
 
 def _fixed(shape: Any) -> tuple[int | None, ...]:
-    # ONNX Runtime gives the names of dimensions that vary.
+    # ONNX Runtime returns the names of dynamic dimensions.
     return tuple(n if isinstance(n, int) else None for n in shape)

@@ -1,4 +1,4 @@
-"""The runner of web folders."""
+"""Runner for the network of a web page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL_FILE = "model.tflite"
 class WebRunner:
     """Runs the network of a web folder with LiteRT, on one thread.
 
-    Besides scores it may give features, (1, height, width, channels).
+    Besides scores it may return features, (1, height, width, channels).
     """
 
     def __init__(self, folder: str | Path):
@@ -31,7 +31,7 @@ class WebRunner:
         flat = [tensor for tensor in outputs if len(tensor["shape"]) == 2]
         if len(inputs) != 1 or len(shapes[0][0]) != 4 or len(flat) != 1:
             raise ValueError(
-                "The model of a web folder must turn images into scores. "
+                "The model of a web folder must map images to scores. "
                 f"Received: {path}, inputs {shapes[0]}, outputs {shapes[1]}"
             )
         self._input, self._output = inputs[0]["index"], flat[0]["index"]
@@ -58,6 +58,6 @@ def _open(path: Path) -> Interpreter:
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"A web folder must hold a TFLite model. Received: {path} ({error})"
+            f"A web folder must contain a TFLite model. Received: {path} ({error})"
         ) from error
     return interpreter

@@ -1,1 +1,1 @@
-"""Image decoding inside a SavedModel, by TensorFlow operations alone."""
+"""Image decoding inside a SavedModel, with TensorFlow operations only."""

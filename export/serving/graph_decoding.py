@@ -1,7 +1,7 @@
-"""Image files to the network's input, by TensorFlow operations alone.
+"""Decoding of image files to the network's input, with TensorFlow operations only.
 
-What `keras_efficientnet.preprocessing.tf_ops` does, but so that it can be saved in a
-graph: without Python for unusual files, and safe with files from anybody.
+The counterpart of `keras_efficientnet.preprocessing.tf_ops` for saved graphs: without
+Python for unusual files, and safe for untrusted files.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from . import image_headers
 def read_images(
     encoded: tf.Tensor, spec: EvalPreprocessing
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads image files the way evaluation does, one after the other.
+    """Reads image files as evaluation does, one at a time.
 
     Args:
-        encoded: The files' bytes, (files,), string.
+        encoded: Contents of the files, (files,), string.
         spec: Crop, size and resize method.
 
     Returns:
         Images, (files, image_size, image_size, 3), float32, 0 to 255; and whether
-        each file is a good one, (files,), bool. The images of bad ones are black.
+        each file is valid, (files,), bool. The images of invalid files are black.
     """
     count = tf.size(encoded, tf.int64)
     files = tf.data.Dataset.from_tensor_slices((tf.range(count), encoded))
     good = files.map(
         lambda i, file: (i, tf_ops.eval_image(decode_image(file), spec))
     ).ignore_errors()
-    # One more, so that there is an element even when no file is good.
+    # One more, so that there is an element even if no file is valid.
     black = tf.zeros((spec.image_size, spec.image_size, 3))
     last = tf.data.Dataset.from_tensors((count, black))
     places, images = good.concatenate(last).batch(count + 1).get_single_element()
@@ -47,24 +47,24 @@ def read_images(
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes a JPEG, PNG, WebP, BMP or GIF file of at most `MAX_PIXELS`.
 
-    A JPEG's Exif orientation is applied, that of other files not. Of an animation the
-    first picture is taken, without the canvas around it. Transparency is left out:
-    the colours under it show.
+    Exif orientation is applied to JPEG files only. For an animation, the first frame is
+    returned, without the canvas around it. Transparency is dropped: the colours under
+    it are visible.
 
     Args:
-        encoded: The file's bytes, a string scalar.
+        encoded: Content of the file, a string scalar.
 
     Returns:
         RGB pixels, (height, width, 3), uint8.
 
     Raises:
-        tf.errors.OpError: When the graph runs: it is no such file, is damaged or too
+        tf.errors.OpError: At run time: the file has another format, is damaged or too
             large.
     """
     starts = list(_DECODERS)
     matches = [image_headers.starts_with(encoded, start) for start in starts]
     found = tf.argmax(tf.stack([*matches, tf.constant(True)]), output_type=tf.int32)
-    # Each decoder by its own name, so that none guesses what the file is.
+    # One decoder per format, because generic decoders guess the format.
     branches = [lambda decode=decode: decode(encoded) for decode in _DECODERS.values()]
     image = tf.switch_case(found, [*branches, lambda: _refuse(encoded)])
     return tf.ensure_shape(image, (None, None, 3))
@@ -91,14 +91,14 @@ def _decode_gif(encoded: tf.Tensor) -> tf.Tensor:
 def _decode_webp(encoded: tf.Tensor) -> tf.Tensor:
     picture = image_headers.webp_picture(encoded)
     safe = _bounded(picture, image_headers.webp_size(picture))
-    # All channels, because it refuses to leave out a transparency.
+    # All channels, because the decoder refuses to drop transparency.
     return tf.io.decode_webp(safe, channels=0)[0, ..., :3]
 
 
 def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
     safe = _bounded(encoded, image_headers.bmp_size(encoded))
     image = tf.io.decode_bmp(safe, channels=0)
-    # One channel holds places in a table of colours.
+    # One channel contains indices into a colour table.
 
     def colours() -> tf.Tensor:
         places = tf.cast(image[..., 0], tf.int16)
@@ -117,7 +117,7 @@ _DECODERS: dict[bytes, Callable[[tf.Tensor], tf.Tensor]] = {
 
 
 def _refuse(encoded: tf.Tensor) -> tf.Tensor:
-    check = tf.debugging.assert_negative(tf.strings.length(encoded))  # never so
+    check = tf.debugging.assert_negative(tf.strings.length(encoded))  # always fails
     with tf.control_dependencies([check]):
         return tf.zeros((1, 1, 3), tf.uint8)
 
@@ -128,7 +128,7 @@ def _bounded(encoded: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies(
         [
             tf.debugging.assert_positive(size),
-            # No side alone, so that the product cannot overflow.
+            # Each side by itself too, so that the product cannot overflow.
             tf.debugging.assert_less_equal(size, allowed),
             tf.debugging.assert_less_equal(tf.reduce_prod(size), allowed),
         ]
@@ -137,10 +137,10 @@ def _bounded(encoded: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def _turn(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns an image to how it is meant to be seen.
+    """Applies Exif orientation to an image.
 
     Source:
-        Exif 2.32, section 4.6.4: what row 0 and column 0 of the file are.
+        Exif 2.32, section 4.6.4: meaning of row 0 and column 0.
     """
 
     def when(found: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor]) -> None:

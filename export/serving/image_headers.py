@@ -1,9 +1,9 @@
-"""What the first bytes of image files say, read by TensorFlow operations alone.
+"""Headers of image files, parsed with TensorFlow operations only.
 
-So that it works in a SavedModel, where there is no Python: how large an image is, how
-it is turned, and where the first picture of an animation lies. All functions take
-`encoded`, a file's bytes, a string scalar. Where these are cut off or wrong, there is
-an error when the graph runs.
+A SavedModel has no Python, so these functions find the size and orientation of an image
+and the first frame of an animation inside the graph. All of them take `encoded`, the
+content of a file, a string scalar. If it is truncated or invalid, there is an error at
+run time.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-EXIF_BYTES = 1 << 16  # a JPEG segment has no more
+EXIF_BYTES = 1 << 16  # largest JPEG segment
 _ORIENTATION = 0x0112  # source: Exif 2.32, section 4.6.4
-_MAX_SEGMENTS = 1000  # of a JPEG before the picture; colour profiles take up to 255
-_MAX_CHUNKS = 100  # of a WebP or GIF before the picture
-_MAX_BLOCKS = 1 << 16  # of the first picture of a GIF, 255 bytes each
+_MAX_SEGMENTS = 1000  # of a JPEG before the image; colour profiles use up to 255
+_MAX_CHUNKS = 100  # of a WebP or GIF before the image
+_MAX_BLOCKS = 1 << 16  # of the first frame of a GIF, 255 bytes each
 _BYTES = [bytes([i]) for i in range(256)]
 
 
 def starts_with(encoded: tf.Tensor, start: bytes) -> tf.Tensor:
-    """Tells whether the first bytes are `start`."""
+    """Returns whether a file starts with these bytes, bool scalar."""
     return _cut(encoded, 0, len(start)) == start
 
 
@@ -37,18 +37,18 @@ def png_size(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def bmp_size(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns (height, width), pixels, int64; of a compressed file, (0, 0)."""
+    """Returns (height, width), pixels, int64; (0, 0) for a compressed file."""
     width, height = _number(encoded, 18, 4), _number(encoded, 22, 4)
-    # Negative for images that are stored from the top down.
+    # The height is negative for images stored from top to bottom.
     height = tf.where(height < 1 << 31, height, (1 << 32) - height)
     is_plain = tf.cast(_number(encoded, 30, 4) == 0, tf.int64)
     return tf.stack([height, width]) * is_plain
 
 
 def bmp_colours(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns the table of colours, (256, 3), uint8; black past its end."""
+    """Returns the colour table, (256, 3), uint8, padded with black."""
     start, count = 14 + _number(encoded, 14, 4), _number(encoded, 46, 4)
-    # None told means all 256.
+    # 0 stands for all 256.
     count = tf.where(count == 0, tf.constant(256, tf.int64), tf.minimum(count, 256))
     table = tf.io.decode_raw(_cut(encoded, start, 4 * count), tf.uint8)
     table = tf.pad(table, [[0, 4 * 256 - tf.size(table)]])
@@ -62,7 +62,7 @@ def gif_size(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def webp_size(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns (height, width), pixels, int64, of what `webp_picture` returns.
+    """Returns (height, width), pixels, int64, of a file from `webp_picture`.
 
     Source:
         RFC 6386, section 9.1; RFC 9649, section 3.4.
@@ -82,10 +82,10 @@ def webp_size(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def webp_picture(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns a WebP file of nothing but the picture, or the first one.
+    """Returns a WebP file with only the image, or the first frame.
 
-    TensorFlow's decoder corrupts memory on an animated file. A transparency stored
-    apart from the colours, Exif data and colour profiles are left out too.
+    TensorFlow's decoder corrupts memory on animated files. Separate transparency, Exif
+    data and colour profiles are dropped too.
 
     Source:
         RFC 9649, section 2.7.
@@ -98,7 +98,7 @@ def webp_picture(encoded: tf.Tensor) -> tf.Tensor:
     def skip(at: tf.Tensor) -> tf.Tensor:
         is_frame = _cut(encoded, at, 4) == b"ANMF"
         size = _number(encoded, at + 4, 4)
-        # Into a frame, past its first 16 bytes; past other chunks, of even length.
+        # Enter a frame after its first 16 bytes; skip other chunks, of even length.
         return at + 8 + tf.where(is_frame, tf.constant(16, tf.int64), size + size % 2)
 
     at = _walk(is_other, skip, tf.constant(12, tf.int64), _MAX_CHUNKS)
@@ -111,10 +111,10 @@ def webp_picture(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def gif_picture(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns a GIF file of nothing but the first picture, as large as the picture.
+    """Returns a GIF file with only the first frame, of the size of the frame.
 
-    TensorFlow's decoder takes memory for all pictures, and paints black what is
-    transparent. A first picture of over 16 MB is an error.
+    TensorFlow's decoder allocates memory for all frames and paints transparent pixels
+    black. A first frame larger than 16 MB is an error.
 
     Source:
         GIF89a specification, sections 15 to 26.
@@ -169,7 +169,7 @@ def jpeg_orientation(encoded: tf.Tensor) -> tf.Tensor:
 def _exif_orientation(exif: tf.Tensor) -> tf.Tensor:
     """Returns the orientation; 1 where it is missing, or the data are damaged."""
     big_endian = starts_with(exif, b"MM")
-    # Room for what is read past the end.
+    # Padding for reads past the end.
     data = tf.io.decode_raw(tf.strings.join([exif, b"\0" * 16]), tf.uint8)
     length = tf.size(data, tf.int64)
 
@@ -193,7 +193,7 @@ def _walk(
     start: tf.Tensor,
     limit: int,
 ) -> tf.Tensor:
-    """Returns the first place that is not passed; over `limit` steps are an error."""
+    """Returns the first offset to stop at; more than `limit` steps are an error."""
     (end,) = tf.while_loop(
         is_passed, lambda at: (step(at),), [start], maximum_iterations=limit
     )
@@ -203,7 +203,7 @@ def _walk(
 
 
 def _end_of_blocks(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
-    """Returns the place after blocks with their lengths before them, the last empty."""
+    """Returns the offset after length-prefixed blocks, of which the last is empty."""
     return 1 + _walk(
         lambda at: data[at] > 0,
         lambda at: at + 1 + tf.cast(data[at], tf.int64),
@@ -213,7 +213,7 @@ def _end_of_blocks(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
 
 
 def _cut(encoded: tf.Tensor, at: int | tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
-    # The operation takes two numbers of one kind.
+    # The operation requires both numbers to have the same dtype.
     at, count = tf.cast(at, tf.int64), tf.cast(count, tf.int64)
     return tf.strings.substr(encoded, at, count)
 

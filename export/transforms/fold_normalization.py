@@ -1,8 +1,8 @@
-"""The network with its normalisation inside of the first convolution.
+"""Folding of the normalisation into the first convolution.
 
-Normalising is two passes over the pixels, and as long as a tenth of the first block. A
-convolution can do it for nothing, but for the pixels that it pads the image with:
-zeros there are the mean colour here.
+Normalisation takes two passes over the pixels, a tenth of the time of the first block.
+A convolution can do it at no cost, except for the padding: a zero after normalisation
+is the mean colour before it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from keras_efficientnet.common.padding import same_padding
 
 @dataclasses.dataclass(frozen=True)
 class Stem:
-    """The first convolution of a network and its activation, on pixels of 0 to 255.
+    """First convolution and activation of a network, for pixels of 0 to 255.
 
     Attributes:
-        conv: The convolution in the network.
-        kernel: For pixels, (height, width, channels, filters), float32.
-        bias: For pixels, (filters,), float32.
-        border: What to pad images with, (channels,), float32.
-        padding: Pixels to pad: (before, after) of the height, and of the width.
+        conv: Convolution in the network.
+        kernel: Kernel for pixels, (height, width, channels, filters), float32.
+        bias: Bias for pixels, (filters,), float32.
+        border: Padding colour, (channels,), float32.
+        padding: Pixels of padding: (before, after) in height, and in width.
     """
 
     conv: keras.layers.Conv2D
@@ -50,17 +50,17 @@ class Stem:
 
 
 def classify_pixels(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a quicker function with the same answers.
+    """Returns a faster function with the same outputs.
 
     Args:
-        model: A network of static input shape.
+        model: Network with a static input shape.
 
     Returns:
-        Images of pixels, (1, height, width, channels), to probabilities; `model` itself
-        when it does not begin with a normalisation and a convolution.
+        Function from pixels, (1, height, width, channels), to probabilities; `model`
+        itself if it does not begin with a normalisation and a convolution.
     """
     stem = find_stem(model)
-    # Keras cannot make a model whose input is one of its outputs.
+    # Keras cannot build a model whose input is one of its outputs.
     if stem is None or any(stem.conv.output is t for t in model.outputs):
         return model
     rest = keras.Model(stem.conv.output, model.output)
@@ -68,14 +68,14 @@ def classify_pixels(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def find_stem(model: keras.Model) -> Stem | None:
-    """Takes the first convolution of a network together with its normalisation.
+    """Folds the normalisation of a network into its first convolution.
 
     Args:
-        model: A network of static input shape.
+        model: Network with a static input shape.
 
     Returns:
-        None when it does not begin with these layers, one after the other: Rescaling,
-        perhaps ZeroPadding2D, Conv2D.
+        The stem; None if the network does not begin with Rescaling, optionally
+        ZeroPadding2D, and Conv2D, in sequence.
     """
     chain = _chain(model)
     match chain:
@@ -110,11 +110,10 @@ def find_stem(model: keras.Model) -> Stem | None:
 
 
 def _chain(model: keras.Model) -> list[keras.layers.Layer]:
-    # The layers that follow the input one by one, each fed by the one before only and
-    # feeding the next only.
+    # Linear chain of layers after the input: each has one input and one user.
     chain: list[keras.layers.Layer] = []
     if any(isinstance(x, keras.Model) for x in model.operations):
-        return chain  # what a model inside reads, it does not tell
+        return chain  # the users inside a nested model are not visible
     tensor = model.inputs[0]
     while len(chain) < 3:
         users = [x for x in model.operations if any(tensor is i for i in _inputs(x))]
@@ -149,8 +148,8 @@ def _padding(
 def _pad(
     images: tf.Tensor, axis: int, counts: tuple[int, int], border: np.ndarray
 ) -> tf.Tensor:
-    # Concatenated, because tf.pad takes one value for all channels, and TFLite's form
-    # of it is slower.
+    # Concatenation, because tf.pad takes one value for all channels, and TFLite's
+    # version of it is slower.
     parts = []
     for count in counts:
         shape = [*images.shape]

@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_efficientnet.cost import is_model, layer_calls
 
-# Layers of Keras that pass images on as they are, outside of training. RandomCrop is
-# not among them: it crops and resizes always.
+# Keras layers that are the identity outside training. RandomCrop is not among them: it
+# always crops and resizes.
 _TRAINING_ONLY = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
@@ -26,18 +26,18 @@ _KEPT_AUGMENTATIONS = ("RandomCrop",)
 
 
 def inference_model(model: keras.Model, image_size: int | None = None) -> keras.Model:
-    """Returns the network as it is deployed.
+    """Returns the network for deployment.
 
     Mixed precision, augmentation and dropout are for training: float16 casts are slow
-    or impossible on the processors that artefacts run on, and random layers have
-    state that most formats cannot hold.
+    or impossible on the processors that artefacts run on, and random layers have state
+    that most formats cannot store.
 
     Args:
-        model: Any functional or Sequential model of one input.
+        model: Functional or Sequential model with one input.
         image_size: Side of the input, pixels; None: as in `model`.
 
     Returns:
-        `model` itself when it is like that already, else a copy.
+        `model` itself if nothing needs to change, otherwise a copy.
     """
     size = image_size or model.inputs[0].shape[1]
     shape = (size, size, model.inputs[0].shape[-1])
@@ -84,7 +84,7 @@ class _Copier:
             elif _is_augmentation(node.operation) or _is_dropout(node.operation):
                 outputs = given
             else:
-                # Recorded when the graph was made, perhaps as True.
+                # Recorded when the graph was built, possibly as True.
                 options = {k: v for k, v in options.items() if k != "training"}
                 outputs = self._copy(node.operation)(*arguments, **options)
             outputs = keras.tree.flatten(outputs)
@@ -92,12 +92,12 @@ class _Copier:
         return [known[id(t)] for t in model.outputs]
 
     def copy_weights(self) -> None:
-        """Gives the copies, which are built by now, their layers' weights."""
+        """Copies the weights to the copies, which have been built by now."""
         for layer, copy in self._copies.values():
             if type(copy) is type(layer) and isinstance(layer, keras.Layer):
                 copy.set_weights([_widened(w) for w in layer.get_weights()])
                 if isinstance(layer, keras.layers.Normalization):
-                    copy.finalize_state()  # it computes with numbers made of these
+                    copy.finalize_state()  # it computes with values derived from these
 
     def _copy(self, layer: Any) -> Any:
         if id(layer) not in self._copies:
@@ -109,7 +109,7 @@ class _Copier:
             return layer  # an operation of keras.ops, without state
         config = _in_float32(layer.get_config())
         name, number = layer.name, 0
-        while name in self._names:  # layers of two nested models
+        while name in self._names:  # in two nested models
             number += 1
             name = f"{layer.name}_{number}"
         self._names.add(name)
@@ -123,8 +123,8 @@ def _is_by_channel(layer: keras.layers.Normalization) -> bool:
 
 
 def _as_rescaling(layer: keras.layers.Normalization, name: str) -> keras.Layer:
-    # Its numbers are no weights, which formats take for inputs; and a convolution
-    # after a Rescaling can do both at once.
+    # Its constants are not weights, which some formats treat as inputs; and a Rescaling
+    # can be folded into the convolution after it.
     mean = keras.ops.convert_to_numpy(layer.mean).astype(np.float64).ravel()
     variance = keras.ops.convert_to_numpy(layer.variance).astype(np.float64).ravel()
     scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon())
@@ -152,7 +152,7 @@ def _widened(weight: np.ndarray) -> np.ndarray:
 
 
 def _in_float32(config: Any) -> Any:
-    # Policies sit at any depth: in layers, in layers of nested models, in wrappers.
+    # Policies occur at any depth: in layers, in layers of nested models, in wrappers.
     if isinstance(config, dict):
         if config.get("class_name") == "DTypePolicy":
             return config | {"config": {"name": "float32"}}

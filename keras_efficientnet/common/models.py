@@ -21,6 +21,11 @@ from .sidecars import Sidecars, check_labels, read_labels, read_sidecars
 
 KERAS_FILE = "model.keras"  # in a run folder
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+# For the commands' flag `weights`, which all pass on to `open_model`.
+WEIGHTS_HELP = (
+    "Weights of a variant: a published family or a weight file. Default: the family "
+    "that its factory loads, imagenet for most variants."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +72,8 @@ def open_model(
         model: A run folder, a .keras or .h5 file with a complete model, a variant name
             ("EfficientNetB0"), or a Keras model.
         weights: Family of published weights or path of a weight file, for a variant
-            name only. Defaults to the factory's default family.
+            name only. None or "" stands for the family that the variant's factory
+            loads by default: "imagenet", for B8 "randaugment", for L2 "noisy-student".
         labels: Class names in index order, or a text file with one per line. Defaults
             to the labels.txt beside the model, or to ImageNet's for 1000 classes.
         image_size: Side of the network's input, pixels. This and the following

@@ -52,6 +52,19 @@ def tf_reason(error: BaseException) -> str:
     return printable(messages[0].strip()) if messages else type(error).__name__
 
 
+def literal(text: str) -> str:
+    r"""Returns a text that Matplotlib draws character by character.
+
+    Between two dollar signs it would set a formula, in which `^` and `_` raise and
+    lower what follows.
+
+    Example:
+        >>> print(literal("$5_bill, $10"))
+        \$5_bill, \$10
+    """
+    return text.replace("$", r"\$")
+
+
 def csv_cell(text: str) -> str:
     """Escapes a text that a spreadsheet would interpret as a formula.
 

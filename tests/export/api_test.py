@@ -13,7 +13,7 @@ from tests.support import export_run
 
 
 def only_sky(tmp_path):
-    """Returns a folder of a few images, to verify on in no time."""
+    """Returns a folder of few images, for fast verification."""
     source = export_run.run_folder() / "samples" / "verification" / "sky"
     return shutil.copytree(source, tmp_path / "images" / "sky").parent
 
@@ -36,7 +36,7 @@ def test_every_format_passes_on_real_images():
     assert results[1].comparison.max_difference <= 1e-4
 
 
-def test_folder_holds_artefacts_sidecars_and_report_and_nothing_else():
+def test_folder_contains_artefacts_sidecars_and_report_only():
     export_run.exported()
     folder = export_run.run_folder() / "export"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -57,7 +57,7 @@ def test_folder_holds_artefacts_sidecars_and_report_and_nothing_else():
     ]
 
 
-def test_tampered_artefact_fails_and_keeps_a_name_that_says_so(monkeypatch, tmp_path):
+def test_tampered_artefact_fails_and_is_renamed(monkeypatch, tmp_path):
     other = export_run.fitted_network(seed=7)
     with_writer(
         monkeypatch,
@@ -67,7 +67,7 @@ def test_tampered_artefact_fails_and_keeps_a_name_that_says_so(monkeypatch, tmp_
         ),
     )
     good = tmp_path / "model_float32.tflite"
-    good.write_bytes(b"of an earlier export")
+    good.write_bytes(b"from an earlier export")
     with pytest.raises(
         export.VerificationError, match=r"tflite: probabilities differ .*\.failed"
     ):
@@ -105,12 +105,12 @@ def test_calibration_is_counted_by_class(capsys):
     rows = {"tflite_int8": FORMATS["tflite_int8"]}
     folder = export_run.run_folder() / "samples" / "calibration"
     assert len(api._calibration(rows, folder, 10)) == 10
-    assert "10 images, 2 to 3 of each of 4 classes" in capsys.readouterr().out
+    assert "10 images, 2 to 3 from each of 4 classes" in capsys.readouterr().out
     assert len(api._calibration(rows, folder / "sky", 99)) == 8
     assert capsys.readouterr().out == "Calibrating on 8 images.\n"
 
 
-def test_int8_without_calibration_images_is_refused(tmp_path):
+def test_rejects_int8_without_calibration_images(tmp_path):
     with pytest.raises(ValueError, match=r"`calibration` must .* formats=tflite_int8"):
         export.export_model(
             export_run.fitted_network(),
@@ -121,7 +121,7 @@ def test_int8_without_calibration_images_is_refused(tmp_path):
     assert not (tmp_path / "export").exists()
 
 
-def test_nothing_is_made_without_images_to_verify_on(tmp_path):
+def test_requires_images_to_verify_on(tmp_path):
     with pytest.raises(ValueError, match="`verify` must be a folder of real images"):
         export.export_model(
             export_run.fitted_network(), ["tflite"], output_dir=tmp_path / "export"
@@ -136,14 +136,21 @@ def test_requires_output_dir(tmp_path):
         )
 
 
-def test_artefact_is_no_source():
+def test_rejects_a_title_without_a_web_page():
+    with pytest.raises(ValueError, match=r"`title` goes .* formats=tflite$"):
+        export.export_model("unused", ["tflite"], title="Birds")
+
+
+def test_rejects_an_artefact_as_the_model():
     export_run.exported()
     artefact = export_run.run_folder() / "export" / "model_int8.tflite"
-    with pytest.raises(ValueError, match=r"an artefact is no source. Received: .*int8"):
+    with pytest.raises(
+        ValueError, match=r"artefacts cannot be exported again. Received: .*int8"
+    ):
         export.export_model(artefact, ["tflite"])
 
 
-def test_unreadable_verification_image_is_named(tmp_path):
+def test_error_names_an_unreadable_verification_image(tmp_path):
     folder = only_sky(tmp_path)
     (folder / "sky" / "broken.png").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"readable JPEG.*broken\.png"):
@@ -152,12 +159,12 @@ def test_unreadable_verification_image_is_named(tmp_path):
         )
 
 
-def test_other_backends_are_refused(monkeypatch):
+def test_rejects_other_backends(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with pytest.raises(ValueError, match=r"KERAS_BACKEND=tensorflow. Received: jax"):
         export.export_model(export_run.run_folder(), ["tflite"])
 
 
-def test_package_has_nothing_but_its_public_names():
+def test_package_has_only_its_public_names():
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = export.nothing

@@ -9,6 +9,7 @@ from absl import flags
 from PIL import Image
 
 from export import api, main, predict
+from keras_efficientnet import efficientnet
 from keras_efficientnet.cost.tflite_latency import Latency
 from training import evaluate
 
@@ -17,13 +18,13 @@ LABELS = ("a", "b", "c", "d")
 
 
 def write_model(folder, end="softmax", outputs=4):
-    """Writes a network that answers with the class whose grey is nearest."""
+    """Writes a network that predicts the class with the nearest grey value."""
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.GlobalAveragePooling2D()(inputs)
     dense = keras.layers.Dense(outputs, end)
     model = keras.Model(inputs, dense(x / 100))
     grey = np.float32(GREY) / 100
-    # Minus half of the squared distance, without what all classes share.
+    # Minus half the squared distance, without the terms common to all classes.
     kernel, bias = np.tile(grey / 3, (3, 1)), -0.5 * grey**2
     if outputs == 1:  # the second half
         kernel, bias = np.full((3, 1), 1 / 3), np.float32([-1.0])
@@ -87,10 +88,10 @@ def commands(monkeypatch, capsys, tmp_path):
         (b"a\nb\nb\nd\n", "Class names must be distinct."),
         (b"a\nb\nc\n", "A model must have one label per class."),
         (b"a\nb\nc\nd\ne\n", "A model must have one label per class."),
-        (b"a\nb\nc\n\xe9\n", "labels.txt must be text in UTF-8"),
+        (b"a\nb\nc\n\xe9\n", "labels.txt must be UTF-8 text"),
     ],
 )
-def test_unfit_labels_are_refused_by_all(labels, message, commands, tmp_path):
+def test_all_reject_unfit_labels(labels, message, commands, tmp_path):
     write_model(tmp_path / "run")
     write_images(tmp_path / "images")
     (tmp_path / "run" / "labels.txt").write_bytes(labels)
@@ -100,7 +101,7 @@ def test_unfit_labels_are_refused_by_all(labels, message, commands, tmp_path):
         assert message in error, name
 
 
-def test_nan_is_an_error_of_all(commands, tmp_path):
+def test_all_reject_nan(commands, tmp_path):
     model = write_model(tmp_path / "run")
     model.layers[-1].bias.assign([np.nan] * 4)
     model.save(tmp_path / "run" / "model.keras")
@@ -113,7 +114,7 @@ def test_nan_is_an_error_of_all(commands, tmp_path):
         assert not out, name
 
 
-def test_unknown_ends_are_refused_by_all(commands, tmp_path):
+def test_all_reject_unknown_activations(commands, tmp_path):
     write_model(tmp_path / "run", "relu")
     write_images(tmp_path / "images")
     for name, command in commands.items():
@@ -123,7 +124,7 @@ def test_unknown_ends_are_refused_by_all(commands, tmp_path):
 
 
 @pytest.mark.parametrize("end", ["softmax", None, "sigmoid"])
-def test_all_read_the_outputs_as_what_they_are(end, commands, tmp_path):
+def test_all_interpret_outputs_by_their_activation(end, commands, tmp_path):
     write_model(tmp_path / "run", end)
     write_images(tmp_path / "images")
     (tmp_path / "run" / "labels.txt").write_text("a\nb\nc\nd\n")
@@ -147,7 +148,7 @@ def test_all_read_the_outputs_as_what_they_are(end, commands, tmp_path):
 
 
 @pytest.mark.parametrize("end", [None, "sigmoid"])
-def test_one_output_tells_two_classes_apart(end, commands, tmp_path):
+def test_all_read_one_output_as_two_classes(end, commands, tmp_path):
     write_model(tmp_path / "run", end, outputs=1)
     write_images(tmp_path / "images", ("dark", "light"), (40, 160))
     (tmp_path / "names.txt").write_text("dark\nlight\n")
@@ -158,11 +159,39 @@ def test_one_output_tells_two_classes_apart(end, commands, tmp_path):
     assert commands["export"](tmp_path / "run", option)[0] == 0
     for found in json.loads(commands["predict"](tmp_path / "run", option)[1]):
         assert f"/{found['classes'][0]['label']}/" in found["image"]
-    # By the sigmoid of 60 * (40 / 100 - 1) and of 60 * (1.6 - 1): as good as certain.
+    # sigmoid(60 * (40 / 100 - 1)) is almost 0, sigmoid(60 * (1.6 - 1)) almost 1.
     assert found["classes"][0]["probability"] == pytest.approx(1)
 
 
-def test_odd_class_names_reach_all(commands, tmp_path):
+@pytest.mark.parametrize(
+    ("variant", "options", "wanted"),
+    [
+        # Golden: the factories' own defaults, docs/models.md.
+        ("EfficientNetLite0", (), "imagenet"),
+        ("EfficientNetB8", (), "randaugment"),
+        ("EfficientNetB8", ("--weights=",), "randaugment"),
+        ("EfficientNetB8", ("--weights=advprop",), "advprop"),
+    ],
+)
+def test_all_load_the_same_weights_of_a_variant(
+    variant, options, wanted, commands, tmp_path, monkeypatch
+):
+    loaded = []
+
+    def factory(weights):
+        loaded.append(weights)
+        inputs = keras.Input((None, None, 3))
+        x = keras.layers.GlobalAveragePooling2D()(inputs)
+        return keras.Model(inputs, keras.layers.Dense(1000, "softmax")(x / 255))
+
+    monkeypatch.setattr(efficientnet, variant, factory)
+    write_images(tmp_path / "images", ("tench", "goldfish"), (40, 160))
+    for name, command in commands.items():
+        assert command(variant, *options)[0] == 0, name
+    assert loaded == [wanted] * len(commands)
+
+
+def test_all_keep_unusual_class_names(commands, tmp_path):
     names = ("a\rb", "c\vd", "e\x85f", "g\u2028h")
     write_model(tmp_path / "run")
     write_images(tmp_path / "images", names)

@@ -24,7 +24,7 @@ def test_median_ignores_one_slow_run():
     assert found.median_ms <= found.p95_ms < 500
 
 
-def test_slow_network_gets_three_runs(monkeypatch):
+def test_slow_network_is_run_three_times(monkeypatch):
     monkeypatch.setattr(tflite_latency, "MAX_SECONDS", 0.0)
     runner = Slow()
     latency.measure_runner(runner, 32)

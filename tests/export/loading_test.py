@@ -19,7 +19,7 @@ def any_size_network(classes=3):
     return keras.Model(inputs, keras.layers.Dense(classes, "softmax")(x), name="net")
 
 
-def test_run_folder_brings_labels_preprocessing_and_samples():
+def test_run_folder_provides_labels_preprocessing_and_samples():
     folder = export_run.run_folder()
     loaded = loading.load(folder)
     assert isinstance(loaded.runner, KerasRunner)
@@ -46,7 +46,7 @@ def test_keras_file_alone_gets_defaults(tmp_path):
         ("model_int8.tflite", TFLiteRunner),
     ],
 )
-def test_artefacts_find_what_lies_beside_them(name, kind):
+def test_artefacts_use_the_files_beside_them(name, kind):
     export_run.exported()
     loaded = loading.load(export_run.run_folder() / "export" / name)
     assert isinstance(loaded.runner, kind)
@@ -54,7 +54,7 @@ def test_artefacts_find_what_lies_beside_them(name, kind):
     assert loaded.preprocessing == EvalPreprocessing(32, 0.8)
 
 
-def test_arguments_win_over_files():
+def test_arguments_take_precedence_over_files():
     loaded = loading.load(
         export_run.run_folder(),
         labels=[*"abcd"],
@@ -65,7 +65,7 @@ def test_arguments_win_over_files():
     assert loaded.preprocessing == EvalPreprocessing(32, 1.0, "bilinear")
 
 
-def test_thousand_classes_are_imagenets():
+def test_thousand_classes_get_imagenet_names():
     loaded = loading.load(any_size_network(1000), image_size=40)
     assert loaded.labels[0] == preprocessing.imagenet_classes()[0][1]
     assert loaded.preprocessing.image_size == 40
@@ -111,19 +111,19 @@ def test_sidecars_are_read_back(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["EfficientNetLite9", "runs/nothing", "photo.jpg"])
-def test_what_is_no_model_is_refused(name, tmp_path):
+def test_rejects_what_is_not_a_model(name, tmp_path):
     with pytest.raises(ValueError, match=r"must be a run folder.* Received: " + name):
         loading.load(name)
     with pytest.raises(ValueError, match="must be a run folder"):
         loading.load(tmp_path)
 
 
-def test_misspelt_variant_is_answered_with_the_nearest():
+def test_error_suggests_the_nearest_variant():
     with pytest.raises(ValueError, match="Did you mean 'EfficientNetB0'"):
         loading.load("EficientNetB0")
 
 
-def test_broken_keras_file_is_refused(tmp_path):
+def test_rejects_a_broken_keras_file(tmp_path):
     (tmp_path / "net.keras").write_bytes(b"no zip file")
     with pytest.raises(
         ValueError, match=r"that Keras can open.* Received: .*net.keras"
@@ -131,12 +131,12 @@ def test_broken_keras_file_is_refused(tmp_path):
         loading.load(tmp_path / "net.keras")
 
 
-def test_weights_without_a_variant_are_refused():
+def test_rejects_weights_without_a_variant():
     with pytest.raises(ValueError, match="goes with the name of a variant only"):
         loading.load(any_size_network(), weights="imagenet")
 
 
-def test_wrong_number_of_labels_is_refused():
+def test_rejects_a_wrong_number_of_labels():
     with pytest.raises(ValueError, match="net with 3 classes and 2 labels"):
         loading.load(any_size_network(), labels=["a", "b"], image_size=32)
 

@@ -27,7 +27,7 @@ def recorder(monkeypatch, error=None):
     return calls
 
 
-def test_flags_are_the_arguments_of_the_python_call(monkeypatch):
+def test_flags_are_passed_to_the_python_function(monkeypatch):
     calls = recorder(monkeypatch)
     code = run(
         "--model=EfficientNetB0",
@@ -41,6 +41,7 @@ def test_flags_are_the_arguments_of_the_python_call(monkeypatch):
         "--image_size=64",
         "--crop_ratio=1",
         "--interpolation=bilinear",
+        "--title=Birds",
     )
     assert code == 0
     options = {
@@ -53,6 +54,7 @@ def test_flags_are_the_arguments_of_the_python_call(monkeypatch):
         "image_size": 64,
         "crop_ratio": 1.0,
         "interpolation": "bilinear",
+        "title": "Birds",
     }
     assert calls == [("EfficientNetB0", ["tflite", "saved_model"], options)]
 
@@ -70,7 +72,7 @@ def test_all_formats_are_the_default(monkeypatch):
         (ValueError("`verify` must"), 2, "Error: `verify` must\n"),
     ],
 )
-def test_exit_code_distinguishes_bad_artefacts_from_bad_input(
+def test_exit_code_distinguishes_failed_artefacts_from_wrong_input(
     monkeypatch, capsys, error, code, text
 ):
     recorder(monkeypatch, error)
@@ -78,9 +80,11 @@ def test_exit_code_distinguishes_bad_artefacts_from_bad_input(
     assert capsys.readouterr().err == text
 
 
-def test_stray_argument_is_refused(capsys):
+def test_rejects_a_stray_argument(capsys):
     assert run("--model=x", "stray") == 2
-    assert "all input goes into flags. Received: stray" in capsys.readouterr().err
+    assert (
+        "all input must be given as flags. Received: stray" in capsys.readouterr().err
+    )
 
 
 def test_command_errors_are_one_line():
@@ -93,7 +97,7 @@ def test_command_errors_are_one_line():
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    # On some processors TensorFlow logs as it starts, whatever it is told.
+    # On some processors TensorFlow logs at start-up whatever the log level.
     (*logs, error) = done.stderr.splitlines()
     assert error.startswith("Error: A folder of images must exist. ")
     assert error.endswith("Received: nowhere")

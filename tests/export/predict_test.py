@@ -2,6 +2,8 @@ import json
 import os
 import pathlib
 import resource
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,11 +12,12 @@ from PIL import Image
 
 from export import loading, predict
 from tests.support import export_run, malformed
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder with a dark and a noisy image, a broken one and a text."""
+    """A folder with a dark, a noisy and a broken image, and a text file."""
     folder = tmp_path / "photos"
     (folder / "deep").mkdir(parents=True)
     dark = export_run.pictures("darkness", 1, seed=9)[0]
@@ -43,7 +46,7 @@ def run(*arguments):
         "export/model_int8.tflite",
     ],
 )
-def test_every_kind_of_model_names_the_classes(model, photos, capsys):
+def test_every_kind_of_model_predicts_class_names(model, photos, capsys):
     export_run.exported()
     path = os.path.join(export_run.run_folder(), model)
     assert run(path, photos, "--top=2", "--json") == 0
@@ -70,7 +73,26 @@ def test_text_is_aligned(photos, capsys):
     assert all(line.endswith("%") for line in lines)
 
 
-def test_picture_is_written(photos, tmp_path, capsys):
+def test_a_reader_that_exits_first_ends_the_command_silently(photos):
+    """As in `efficientnet-predict ... | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "export.predict", str(export_run.run_folder())]
+    done = subprocess.run(
+        [*command, str(photos / "dark.png")],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    assert "rror" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_contact_sheet_is_written(photos, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     assert run(export_run.run_folder(), photos, f"--contact_sheet={sheet}") == 0
     capsys.readouterr()
@@ -78,7 +100,7 @@ def test_picture_is_written(photos, tmp_path, capsys):
         assert picture.width == 8 + 2 * 184
 
 
-def test_a_picture_that_cannot_be_written_is_reported(photos, tmp_path, capsys):
+def test_a_contact_sheet_that_cannot_be_written_is_reported(photos, tmp_path, capsys):
     sheet = tmp_path / "sheet.xyz"
     assert run(export_run.run_folder(), photos, f"--contact_sheet={sheet}") == 2
     assert "Error: " in capsys.readouterr().err
@@ -99,7 +121,7 @@ def test_pipes_and_devices_are_skipped(photos, capsys):
     assert "/dev/zero (zero must be a regular file)" in capsys.readouterr().err
 
 
-def test_text_without_any_class_is_a_list_of_images():
+def test_text_without_classes_is_a_list_of_images():
     nothing = predict.Prediction(pathlib.Path("a.png"), (), (), ())
     assert predict.format_text([nothing]).strip() == "a.png"
 
@@ -125,7 +147,7 @@ def test_exit_code_is_1_when_no_image_can_be_read(photos, capsys):
     assert "Error: none of 2 images could be read" in err
 
 
-def test_small_file_of_very_many_pixels_is_skipped(tmp_path, capsys):
+def test_decompression_bomb_is_skipped(tmp_path, capsys):
     path = tmp_path / "bomb.png"
     path.write_bytes(malformed.bomb())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -135,7 +157,7 @@ def test_small_file_of_very_many_pixels_is_skipped(tmp_path, capsys):
     assert grown < 300_000  # kB; the pixels would take 2.7 GB
 
 
-def test_exit_code_is_2_for_what_is_no_model(photos, capsys):
+def test_exit_code_is_2_for_an_unknown_model(photos, capsys):
     assert run("EfficientNetB99", photos) == 2
     assert "Error: A model must be" in capsys.readouterr().err
 
@@ -145,7 +167,7 @@ def test_exit_code_is_2_without_images(capsys):
     assert "Usage: predict MODEL IMAGE_OR_FOLDER" in capsys.readouterr().err
 
 
-def test_classes_without_any_probability_are_left_out():
+def test_classes_of_zero_probability_are_omitted():
     scores = np.array([0.0, 0.25, 0.0, 0.75], np.float32)
     found = predict._best("x.png", scores, "abcd", top=3)
     assert found.labels == ("d", "b")

@@ -5,14 +5,14 @@ import pytest
 from export.quiet import quiet_stderr
 
 
-def test_native_output_is_discarded_and_comes_back(capfd):
+def test_native_output_is_discarded_and_restored(capfd):
     with quiet_stderr():
         os.write(2, b"chatter")
     os.write(2, b"news")
     assert capfd.readouterr().err == "news"
 
 
-def test_exceptions_pass(capfd):
+def test_exceptions_propagate(capfd):
     with pytest.raises(KeyError), quiet_stderr():
         raise KeyError("x")
     os.write(2, b"news")

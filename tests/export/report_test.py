@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from export import loading, report
+from export.contact_sheet import Line
 from export.latency import Latency
 from export.report import Result
 from export.verify import Comparison, Reference
@@ -12,8 +14,8 @@ from keras_efficientnet.common.image_folders import list_images
 from tests.support import export_run
 
 
-def failed_result(path):
-    comparison = Comparison(3, 0.4, 2 / 3, 0.9, (1,), (0, 2, 0), 1 / 3, 2 / 3)
+def failed_result(path, classes=4):
+    comparison = Comparison(3, classes, 0.4, 2 / 3, 0.9, (1,), (0, 2, 0), 1 / 3, 2 / 3)
     remarks, problems = ("All is small.",), ("it is bad",)
     latency = Latency(0.75, 0.8)
     return Result(
@@ -39,6 +41,22 @@ def test_table_is_aligned(tmp_path):
     assert lines[0].split()[0] == "artefact"
 
 
+def test_top_5_overlap_is_a_column_from_20_classes_on(tmp_path):
+    few, many = (
+        report.format_table([failed_result(tmp_path / "model.tflite", classes)])
+        for classes in (19, 20)
+    )
+    assert "top-5" not in few
+    assert "agreement  top-5 overlap" in many.splitlines()[0]
+    assert "66.7% (20.8% to 93.9%)          90.0%" in many.splitlines()[1]
+
+
+def test_json_keeps_the_top_5_overlap_of_few_classes(tmp_path):
+    write(tmp_path)
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["artefacts"][0]["top5_agreement"] == 0.9
+
+
 def test_json_lists_images_that_disagree(tmp_path):
     paths, _ = write(tmp_path)
     data = json.loads((tmp_path / "report.json").read_text())
@@ -58,7 +76,7 @@ def test_markdown_has_the_table_the_problems_and_the_picture(tmp_path):
     assert (
         # Wilson's interval of 2 in 3, by hand.
         "| model_int8.tflite.failed | 1.2 | 0.50 | 4.0e-01 | 66.7% | 33.3% "
-        "| 66.7% (20.8% to 93.9%) | 90.0% | 0.75 | 0.80 | FAILED |" in text
+        "| 66.7% (20.8% to 93.9%) | 0.75 | 0.80 | FAILED |" in text
     )
     assert "- model_int8.tflite.failed: it is bad." in text
     assert f"| model_int8.tflite.failed | {paths[1]} | flower | noise |" in text
@@ -84,7 +102,33 @@ def test_picture_shows_disagreeing_images_only(tmp_path):
         assert picture.width == 8 + 184  # one column
 
 
-def test_run_report_links_its_artefacts_once(tmp_path):
+def test_picture_without_disagreements_shows_every_class():
+    labels = np.repeat(np.arange(4), 12)
+    reference = Reference((Path("x"),) * 48, np.eye(4)[labels], labels)
+    chosen = report._choose_images(reference, [])
+    assert np.bincount(labels[chosen]).tolist() == [5, 5, 5, 5]
+    assert chosen == sorted(chosen)  # class by class
+    unlabelled = dataclasses.replace(reference, labels=None)
+    assert report._choose_images(unlabelled, []) == chosen
+
+
+def test_captions_mark_wrong_answers():
+    result = failed_result(Path("model.tflite"))  # answers 0, 2 and 0
+    reference = Reference((Path("x"),) * 3, np.eye(4)[:3], np.array([0, 1, 1]))
+    captions = [report._caption("abcd", reference, [result], i) for i in range(3)]
+    assert captions == [
+        [Line("Keras: a")],
+        [Line("Keras: b"), Line("tflite_int8: c", True), Line("true: b")],
+        [Line("Keras: c", True), Line("true: b")],
+    ]
+    unlabelled = dataclasses.replace(reference, labels=None)
+    assert report._caption("abcd", unlabelled, [result], 1) == [
+        Line("Keras: b"),
+        Line("tflite_int8: c"),
+    ]
+
+
+def test_run_report_links_artefacts_once(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "report.md").write_text("# A run\n\nIts figures.\n")

@@ -1,4 +1,4 @@
-"""Exports of Keras models as people bring them, in every format."""
+"""Exports of users' Keras models in every format."""
 
 import base64
 import dataclasses
@@ -27,13 +27,13 @@ FEW = ("saved_model", "tflite", "onnx", "openvino")
 
 @pytest.fixture(autouse=True)
 def no_latency(monkeypatch):
-    """Saves the time that measuring takes."""
+    """Skips the latency measurement."""
     monkeypatch.setattr(api.latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
 
 
 @pytest.fixture
 def fake_runtime(tmp_path, monkeypatch):
-    """Packages that look like LiteRT.js, in place of the real ones."""
+    """Fake packages in the layout of LiteRT.js."""
     code = b'import {x} from "@litertjs/wasm-utils";\n//# sourceMappingURL=index.js.map'
     members = {f"wasm/{name}": name.encode() for name in web._BUILDS}
     for key, files in {
@@ -79,7 +79,7 @@ def sequential(tmp_path):
 
 
 def nested_twice(tmp_path):
-    """The usual tutorial: augmentation, a network as a layer, a head."""
+    """As in tutorials: augmentation, a network as a layer, a head."""
     inner = keras.Input((SIZE, SIZE, 3))
     body = keras.Model(inner, network(inner, None, 6))
     inputs = keras.Input((SIZE, SIZE, 3))
@@ -157,7 +157,7 @@ MAKERS = (
 )
 
 
-# Models whose quantised artefacts and web page are tried in the quick tests too.
+# Models whose quantised artefacts and web page are in the fast tests too.
 QUICK = (nested_twice, own_normalization, grey, one_logit)
 SLOW = pytest.mark.slow
 
@@ -172,7 +172,7 @@ def photos(folder, count=3):
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
-def test_exact_formats_answer_like_keras(make, tmp_path, capsys):
+def test_exact_formats_match_keras(make, tmp_path, capsys):
     check_formats(make, ["saved_model", "tflite", "onnx", "openvino"], tmp_path)
 
 
@@ -181,13 +181,13 @@ def test_exact_formats_answer_like_keras(make, tmp_path, capsys):
     [pytest.param(make, marks=() if make in QUICK else SLOW) for make in MAKERS],
     ids=lambda make: make.__name__,
 )
-def test_other_formats_answer_like_keras(make, tmp_path, fake_runtime, capsys):
+def test_other_formats_match_keras(make, tmp_path, fake_runtime, capsys):
     others = [n for n, row in FORMATS.items() if row.max_difference != 1e-4]
     check_formats(make, others, tmp_path)
 
 
 def check_formats(make, formats, tmp_path):
-    """Exports a model, with images to calibrate on, and compares the answers."""
+    """Exports a model with calibration images and compares the outputs."""
     model = make(tmp_path)
     options = {"image_size": SIZE, "crop_ratio": 0.8}
     folder = photos(tmp_path / "photos")
@@ -216,7 +216,7 @@ def check_formats(make, formats, tmp_path):
             np.testing.assert_allclose(artefact.classify(images), expected, atol=1e-4)
 
 
-def test_training_layers_are_gone_from_the_inference_graph(tmp_path):
+def test_inference_graph_has_no_training_layers(tmp_path):
     model = through_input_tensor(tmp_path)
     copy = api.inference_model(model, SIZE)
     kinds = {type(layer).__name__ for layer in copy.layers}
@@ -237,7 +237,7 @@ def export_to(folder, model, formats=("tflite",), labels=LABELS, verify=None):
     )
 
 
-def test_an_artefact_alone_knows_its_labels_and_preprocessing(tmp_path, monkeypatch):
+def test_artefacts_contain_labels_and_preprocessing(tmp_path, monkeypatch):
     labels = ["a\rb", "c\vd", "e\x85f", "g\u2028h"]
     results = export_to(tmp_path / "out", logits(tmp_path), FEW, labels)
     for result in results:
@@ -250,7 +250,7 @@ def test_an_artefact_alone_knows_its_labels_and_preprocessing(tmp_path, monkeypa
         assert loaded.output_activation == "linear"
 
 
-def test_what_is_embedded_wins_over_what_lies_beside(tmp_path):
+def test_embedded_values_take_precedence_over_sidecars(tmp_path):
     (result,) = export_to(tmp_path / "out", h5_file(tmp_path))
     (tmp_path / "out" / "labels.txt").write_text("apple\npear\nplum\nfig\n")
     assert loading.load(result.path).labels == export_run.LABELS
@@ -270,7 +270,7 @@ def test_artefacts_of_another_model_are_removed(tmp_path, capsys):
     assert "Removed" in capsys.readouterr().out
 
 
-def test_artefacts_of_unknown_origin_are_refused(tmp_path):
+def test_rejects_artefacts_of_unknown_origin(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "model.onnx").write_bytes(b"somebody's")
@@ -280,7 +280,7 @@ def test_artefacts_of_unknown_origin_are_refused(tmp_path):
     assert [path.name for path in out.iterdir()] == ["model.onnx"]
 
 
-def test_sidecars_of_other_artefacts_are_refused(tmp_path, monkeypatch):
+def test_rejects_sidecars_of_other_artefacts(tmp_path, monkeypatch):
     model = h5_file(tmp_path)
     (result,) = export_to(tmp_path / "out", model)
     monkeypatch.setattr(embedded, "of_tflite", lambda *_: Sidecars())
@@ -290,11 +290,11 @@ def test_sidecars_of_other_artefacts_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"--labels=FILE. .*of model_float32.tflite"):
         loading.load(other)
     result.path.write_bytes(result.path.read_bytes() + b"changed")
-    with pytest.raises(ValueError, match="must be its own"):
+    with pytest.raises(ValueError, match="must belong to it"):
         loading.load(result.path)
 
 
-def test_a_model_may_lie_beside_its_artefacts(tmp_path):
+def test_a_model_may_share_the_folder_of_its_artefacts(tmp_path):
     model = h5_file(tmp_path)
     export_to(tmp_path, model, verify=photos(tmp_path / "photos", 1))
     assert loading.load(model).labels == export_run.LABELS
@@ -305,7 +305,7 @@ def test_a_model_may_lie_beside_its_artefacts(tmp_path):
         loading.load(other)
 
 
-def test_digest_sees_weights_labels_and_constants():
+def test_digest_depends_on_weights_labels_and_constants():
     def digest(scale=1.0, labels=None, weight=0.5):
         inputs = keras.Input((8, 8, 3))
         x = keras.layers.Rescaling(scale)(inputs)

@@ -17,11 +17,11 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 from tests.support import export_run
 
 SPEC = EvalPreprocessing(32, 0.8)
-GOOD = Comparison(100, 1e-6, 1.0, 1.0, (), (), 0.9, 0.9)
+GOOD = Comparison(100, 4, 1e-6, 1.0, 1.0, (), (), 0.9, 0.9)
 
 
 class Table:
-    """Answers with prepared probabilities."""
+    """Runner that returns prepared probabilities."""
 
     input_shape = (32, 32, 3)
     outputs = 2
@@ -43,7 +43,7 @@ def compare(keras_rows, rows, labels=None, format_name="tflite_int8"):
     return verify.compare_with_reference(row, Path("unused"), reference, SPEC)
 
 
-def test_counts_agreement_and_right_answers():
+def test_counts_agreement_and_correct_answers():
     found = compare(
         [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]],
         [[0.7, 0.3], [0.4, 0.6], [0.2, 0.8], [0.6, 0.4]],
@@ -60,7 +60,7 @@ def test_counts_agreement_and_right_answers():
 def test_five_first_classes_are_compared_as_sets():
     keras_rows = [[0.3, 0.2, 0.15, 0.12, 0.11, 0.07, 0.05], [0.4, 0.1] + 5 * [0.1]]
     rows = [[0.1, 0.2, 0.05, 0.12, 0.03, 0.3, 0.2], [0.4, 0.1] + 5 * [0.1]]
-    # By hand: of 0 to 4 the first keeps 0, 1 and 3; the second all.
+    # By hand: of classes 0 to 4, the first image keeps 0, 1 and 3; the second all.
     assert compare(keras_rows, rows).top5_agreement == pytest.approx((3 / 5 + 1) / 2)
     assert compare([[0.9, 0.1]], [[0.2, 0.8]]).top5_agreement == 1
 
@@ -71,13 +71,13 @@ def test_unlabelled_images_have_no_top1():
 
 
 @pytest.mark.parametrize(("format_name", "share"), [("tflite", 1), ("tflite_int8", 0)])
-def test_only_exact_formats_may_take_either_of_a_near_tie(format_name, share):
+def test_only_exact_formats_may_swap_near_ties(format_name, share):
     found = compare([[0.50005, 0.49995]], [[0.49999, 0.50001]], None, format_name)
     assert found.agreement == share
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_good_comparison_has_no_problem(name):
+def test_good_comparison_has_no_problems(name):
     assert verify.find_problems(GOOD, FORMATS[name]) == []
 
 
@@ -93,12 +93,12 @@ def test_difference_over_the_limit_is_a_problem(difference):
     ("number", "total", "is_good"),
     [(3, 100, True), (4, 100, False), (1, 24, True), (2, 24, False), (1, 16, False)],
 )
-def test_three_percent_may_disagree_in_whole_images(number, total, is_good):
+def test_three_percent_may_disagree_rounded_to_images(number, total, is_good):
     found = dataclasses.replace(GOOD, images=total, disagreements=tuple(range(number)))
     problems = verify.find_problems(found, FORMATS["tflite_int8"])
     assert (problems == []) == is_good
     if not is_good:
-        assert f"not Keras' on {number} of {total} images" in problems[0]
+        assert f"differs from Keras' on {number} of {total} images" in problems[0]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_logits_become_probabilities():
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
 
 
-def test_answers_that_are_no_numbers_are_refused():
+def test_rejects_outputs_that_are_not_finite():
     inputs = keras.Input((32, 32, 3))
     colours = keras.layers.GlobalAveragePooling2D()(inputs)
     dense = keras.layers.Dense(3, "softmax", bias_initializer="zeros")
@@ -138,15 +138,15 @@ def test_answers_that_are_no_numbers_are_refused():
         verify.reference_predictions(KerasRunner(model), sky(), "abc", SPEC)
 
 
-def test_warns_about_images_that_are_calibrated_on_and_too_few():
+def test_warns_about_few_images_and_calibration_images():
     both, only = (
         verify.find_warnings(sky().paths, sky().paths[:2]),
         verify.find_warnings(sky().paths, []),
     )
-    # By Wilson's interval of 12 of 12: 12 / (12 + 3.8415) = 0.7575.
+    # Wilson's interval for 12 of 12: 12 / (12 + 3.8415) = 0.7575.
     assert only == both[:1]
-    assert only[0].startswith("Only 12 distinct images to verify on")
-    assert "no more than 76% of others" in only[0]
+    assert only[0].startswith("Only 12 distinct verification images")
+    assert "only 76% of other images" in only[0]
     assert both[1].startswith("2 of 12 verification images are also used for calib")
 
 
@@ -155,17 +155,17 @@ def test_copies_of_an_image_count_once(tmp_path):
     for i in range(30):
         shutil.copy(source, tmp_path / f"{i}.png")
     (warning,) = verify.find_warnings(list_images(tmp_path), [])
-    assert warning.startswith("Only 1 distinct images")
+    assert warning.startswith("Only 1 distinct verification images")
 
 
-def test_agreement_has_its_interval():
+def test_interval_of_agreement():
     # Newcombe (1998), Table I, method 3: 81 of 263 is 0.2553 to 0.3662.
     differing = tuple(range(182))
     found = dataclasses.replace(GOOD, images=263, disagreements=differing)
     assert found.agreement_interval == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
-def test_a_copy_that_answers_otherwise_is_refused():
+def test_rejects_a_copy_with_other_outputs():
     ours, other = Table([[0.9, 0.1]]), Table([[0.8, 0.2]])
     verify.check_copy(ours, ours, np.zeros((1, 32, 32, 3)))
     with pytest.raises(ValueError, match=r"without its augmentation.* differ by 0.1"):

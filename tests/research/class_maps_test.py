@@ -5,8 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from research import class_maps
+from research.reporting.folder import ResultsTable
 from tests.support.paths import PHOTOS
 
 
@@ -39,6 +41,27 @@ def test_draws_class_maps_and_resumes_without_recomputing(
     (tmp_path / class_maps.PICTURE).unlink()
     class_maps.run(options, tmp_path)
     assert (tmp_path / class_maps.PICTURE).is_file()
+
+
+@pytest.mark.parametrize(
+    ("photos", "models", "blocks"),
+    # By hand: 13 photos with a map each are 14.0 x 7.8 inches in rows of four, 10.5 x
+    # 9.8 in rows of three; with three maps each, rows of three would be too wide.
+    [(1, 1, 1), (13, 1, 4), (13, 3, 2), (4, 1, 2), (30, 20, 1)],
+)
+def test_photos_fill_a_picture_of_three_by_two(photos, models, blocks):
+    assert class_maps.blocks_in_a_row(photos, 1 + models) == blocks
+
+
+def test_a_picture_of_many_photos_is_no_strip(tmp_path):
+    crops = {f"{i}_$x$.jpg": np.full((8, 8, 3), 99.0) for i in range(13)}
+    rows = ResultsTable(tmp_path / "rows.csv", class_maps.Explained, ("photo", "model"))
+    for photo in crops:
+        row = class_maps.Explained(photo, "m", "a_$b$", 0.5, "0 0", 0.1, "0 1;2 3")
+        rows.add(row)
+    class_maps._draw(crops, ["m"], rows, tmp_path / "maps.jpg")
+    with Image.open(tmp_path / "maps.jpg") as picture:
+        assert 1 < picture.width / picture.height < 2.5
 
 
 def test_maps_are_read_back():

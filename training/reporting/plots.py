@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keras_efficientnet.common.files import replacing
-from keras_efficientnet.common.plain_text import printable
+from keras_efficientnet.common.plain_text import literal, printable
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..data.sources import Split
@@ -246,5 +246,4 @@ def _draw_one(axes: Axes, image: Any, label: str, guess: str, sure: float) -> No
 
 
 def _short(text: str, most: int = 24) -> str:
-    shown = text if len(text) <= most else f"{text[: most - 1]}…"
-    return shown.replace("$", r"\$")  # matplotlib would parse a formula
+    return literal(text if len(text) <= most else f"{text[: most - 1]}…")

@@ -1,16 +1,17 @@
-// The page: takes photos, hands them to the worker, shows its answers.
+// The page: takes photos, passes them to the worker, shows its answers.
 "use strict";
 
 const START = "The network cannot start. It needs all files of this page's folder, and a \
 browser with WebAssembly SIMD: Chrome 91, Edge 91, Firefox 114, Safari 16.4 or later.";
+const CONTROL_MS = 5000; // to wait for the service worker at most
 const at = (id) => document.getElementById(id);
 
 let spec = null;
 let worker = null;
 let isReady = false;
 let hasFailed = false;
-let opened = 0; // photos that were tried to open
-let latest = 0; // number of the one that is shown; answers to others are dropped
+let opened = 0; // number of photos opened so far
+let latest = 0; // number of the photo shown; answers for others are dropped
 let waiting = null; // the photo to classify when the network is ready
 let shownUrl = null;
 let stream = null;
@@ -23,13 +24,13 @@ async function main() {
 python3 -m http.server");
     return;
   }
+  await keepForOffline();
   try {
     spec = await (await fetch("model.json")).json();
     listen();
     if (typeof WebAssembly !== "object" || typeof OffscreenCanvas !== "function") {
       throw new Error("WebAssembly or OffscreenCanvas is missing");
     }
-    at("title").textContent = document.title = spec.name;
     at("about").textContent = about(spec);
     worker = new Worker("worker.js");
     worker.onmessage = ({ data }) => HANDLERS[data.kind](data);
@@ -40,12 +41,30 @@ python3 -m http.server");
   }
 }
 
+// Only files that are loaded under the service worker's control are kept, so it comes
+// first. Where there is none (plain HTTP, private windows), the page works online.
+async function keepForOffline() {
+  const container = navigator.serviceWorker;
+  if (!container) return;
+  try {
+    const controlled = new Promise((resolve) => {
+      container.oncontrollerchange = resolve;
+      setTimeout(resolve, CONTROL_MS);
+    });
+    const { active } = await container.register("service_worker.js");
+    // A forced reload bypasses a worker that is active already.
+    if (!container.controller && !active) await controlled;
+  } catch (error) {
+    console.debug(`This page is not kept for use offline: ${error.message}`);
+  }
+}
+
 const HANDLERS = {
   progress({ share }) {
     if (share > 0 && share < 1) {
       at("progress").value = share;
     } else {
-      at("progress").removeAttribute("value"); // how long it takes is not known
+      at("progress").removeAttribute("value"); // of unknown length
     }
   },
 
@@ -66,9 +85,9 @@ const HANDLERS = {
   },
 };
 
-function about({ labels, image_size: size, model_bytes: bytes }) {
+function about({ name, labels, image_size: size, model_bytes: bytes }) {
   const megabytes = (bytes / 1e6).toFixed(1);
-  return `${labels.length} classes, ${size} × ${size} pixels, ${megabytes} MB. \
+  return `${name}: ${labels.length} classes, ${size} × ${size} pixels, ${megabytes} MB. \
 Runs in this page with LiteRT.js.`;
 }
 
@@ -101,7 +120,7 @@ function onDrag(event) {
   at("photo").classList.toggle("over", event.type !== "drop" && !leaves);
   if (event.type !== "drop") return;
   if (event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
-  else complain("That was no file. Save the picture first, then drop its file here.");
+  else complain("That was not a file. Save the picture first, then drop its file here.");
 }
 
 async function open(file) {
@@ -123,15 +142,14 @@ async function open(file) {
   else waiting = photo;
 }
 
-// As the photo is turned by its Exif data, and with the numbers in the file: evaluation
-// knows no colour profiles.
+// Applies Exif orientation and ignores colour profiles, as evaluation does.
 async function decode(file) {
   const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
   try {
     return await createImageBitmap(file, { ...options, imageOrientation: "from-image" });
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    return createImageBitmap(file, options); // older browsers turn it unasked
+    return createImageBitmap(file, options); // older browsers always apply orientation
   }
 }
 
@@ -142,7 +160,7 @@ async function whyUnreadable(file) {
     return `${name} is a HEIC photo, which this browser cannot open. Save it as JPEG \
 first (iPhone: Settings, Camera, Formats, Most Compatible).`;
   }
-  return `${name} cannot be opened: it is no photo, or damaged. JPEG, PNG, WebP, GIF and \
+  return `${name} cannot be opened: it is not a photo, or it is damaged. JPEG, PNG, WebP, GIF and \
 BMP files work.`;
 }
 
@@ -214,8 +232,8 @@ function toggleMap(row, map) {
   at("map").hidden = !isWanted;
 }
 
-// From yellow to red, and denser, the more a place speaks for the class; the browser
-// blends between the few places.
+// The more a place supports the class, the redder and more opaque it is; the browser
+// interpolates between places.
 function drawMap(map) {
   const side = Math.sqrt(map.length);
   const highest = Math.max(...map, Number.MIN_VALUE);
@@ -240,7 +258,7 @@ function isPhone() {
   return matchMedia("(pointer: coarse)").matches;
 }
 
-// A phone's own camera does better than a page can.
+// A phone's camera app takes better photos than a page can.
 async function takePhoto() {
   if (isPhone() || !navigator.mediaDevices?.getUserMedia) {
     at("capture").click();
@@ -295,7 +313,7 @@ function complain(text) {
   at("alert").hidden = false;
 }
 
-// For what no other photo would cure.
+// For errors that no other photo would fix.
 function fail(text, detail) {
   hasFailed = true;
   at("choose").disabled = at("take").disabled = true;

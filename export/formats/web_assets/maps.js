@@ -1,13 +1,13 @@
-// Class maps: how much each place of the image speaks for a class.
+// Class activation maps: how much each place of the image supports a class.
 
 /**
- * Weighs the features of each place with a class' weights.
+ * Multiplies the features of each place with the weights of a class.
  *
- * @param {Float32Array} features Of the network's last map, (places, channels).
- * @param {Uint16Array} weights Of all classes, (classes, channels), float16 bits.
+ * @param {Float32Array} features Last feature map, (places, channels).
+ * @param {Uint16Array} weights Weights of all classes, (classes, channels), float16 bits.
  * @param {number} channels
- * @param {number} index Of the class.
- * @return {Float32Array} A number per place: negative ones speak against the class.
+ * @param {number} index Index of the class.
+ * @return {Float32Array} One number per place; negative ones are evidence against the class.
  */
 export function classMap(features, weights, channels, index) {
   const row = Float32Array.from(
@@ -24,7 +24,7 @@ export function classMap(features, weights, channels, index) {
 }
 
 /**
- * Widens a float16.
+ * Converts a float16 to a number.
  *
  * @param {number} bits
  * @return {number}

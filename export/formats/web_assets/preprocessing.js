@@ -1,14 +1,14 @@
-// What evaluation does to an image: the central square, resized. Its numbers are those
-// of TensorFlow's kernels, which differ from a canvas' own resizing.
+// Evaluation preprocessing: a central crop, resized. Results match TensorFlow's kernels,
+// which differ from the resizing of a canvas.
 
 const TABLE_SIZE = 1024; // steps of the old bicubic kernel between two pixels
 const BAND_PIXELS = 1 << 20; // read at once; some phones limit a canvas' size
 
 /**
- * Finds the central square that evaluation looks at.
+ * Finds evaluation's central crop.
  *
- * @param {number} height Of the image, pixels.
- * @param {number} width Of the image, pixels.
+ * @param {number} height Height of the image, pixels.
+ * @param {number} width Width of the image, pixels.
  * @param {{image_size: number, crop_ratio: number}} spec
  * @return {{top: number, left: number, side: number}} In pixels.
  */
@@ -28,8 +28,8 @@ export function evalCrop(height, width, spec) {
  *
  * @param {function(number, number): Uint8ClampedArray} readRows Takes the first row and
  *     a number of rows; returns their RGBA pixels.
- * @param {number} side Of the square, pixels.
- * @param {{image_size: number, resize: string}} spec
+ * @param {number} side Side of the square, pixels.
+ * @param {{image_size: number, interpolation: string}} spec
  * @return {Float32Array} RGB, (image_size, image_size, 3), about 0 to 255.
  */
 export function resizeSquare(readRows, side, spec) {
@@ -52,11 +52,11 @@ export function resizeSquare(readRows, side, spec) {
 }
 
 /**
- * Finds which source pixels make each target pixel, and with which weights.
+ * Finds the source pixels of each target pixel, and their weights.
  *
- * @param {number} side Source pixels.
- * @param {number} size Target pixels.
- * @param {string} method Of EvalPreprocessing.
+ * @param {number} side Number of source pixels.
+ * @param {number} size Number of target pixels.
+ * @param {string} method Resize method of EvalPreprocessing.
  * @return {Array<{indices: number[], weights: number[]}>} One per target pixel.
  */
 export function findTaps(side, size, method) {

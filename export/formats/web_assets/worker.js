@@ -1,4 +1,4 @@
-// Runs the network apart from the page, which so stays responsive.
+// Runs the network in the background, so that the page stays responsive.
 "use strict";
 
 const TOP = 5; // classes shown
@@ -31,14 +31,14 @@ async function start(spec) {
   self.Module = {
     // In a worker the loader would look for its .wasm file beside this script.
     locateFile: (name) => `${BASE}litert/${name}`,
-    // What the runtime tells of itself there is hardly ever an error.
+    // Most of the runtime's messages there are not errors.
     printErr: (line) => (line.startsWith("ERROR") ? console.error : console.debug)(line),
   };
   await loadLiteRt(`${BASE}litert/`);
   const compiled = await loadAndCompile(model, { accelerator: "wasm" });
   const weights = spec.maps && readWeights(model, spec);
   const started = { spec, preprocessing, classMap, weights, Tensor, compiled };
-  // The first run sets buffers up; nobody's photo should wait for that.
+  // The first run allocates buffers; no photo should wait for that.
   await infer(started, new Float32Array(spec.image_size ** 2 * 3));
   return started;
 }
@@ -59,7 +59,7 @@ async function download(url) {
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }
 
-// The last layer's, (classes, channels), the bits of float16 numbers.
+// Weights of the last layer, (classes, channels), as the bits of float16 numbers.
 function readWeights(model, { maps, labels }) {
   const end = maps.offset + 2 * labels.length * maps.channels;
   return new Uint16Array(model.slice(maps.offset, end).buffer);
@@ -99,7 +99,7 @@ function rowReader(bitmap, { top, left, side }) {
   };
 }
 
-// Not all files name their outputs, but only features have places.
+// Some files do not name their outputs, but only features have four dimensions.
 async function infer({ spec, Tensor, compiled }, pixels) {
   const images = new Tensor(pixels, [1, spec.image_size, spec.image_size, 3]);
   const outputs = await compiled.run([images]);

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from ..plain_text import printable
+from .output_pipe import survive_closed_pipe
 
 _NAMES = ("stdin", "stdout", "stderr")
 
@@ -29,9 +30,11 @@ def prepare_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, _null_stream("r" if name == "stdin" else "w"))
-    for stream in (sys.stdout, sys.stderr):
+    for name in _NAMES[1:]:
+        stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+            setattr(sys, name, survive_closed_pipe(stream))
 
 
 def leave_terminal() -> None:

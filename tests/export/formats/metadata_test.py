@@ -1,4 +1,4 @@
-"""The real client, MediaPipe, opens the files and reads the labels in them."""
+"""TFLite metadata, read by MediaPipe as a real client."""
 
 import io
 import zipfile
@@ -28,7 +28,7 @@ def pictures():
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_mediapipe_answers_like_the_plain_runtime(kind, tmp_path):
+def test_mediapipe_matches_the_plain_runtime(kind, tmp_path):
     import mediapipe as mp
     from mediapipe.tasks.python import BaseOptions, vision
 
@@ -49,7 +49,7 @@ def test_mediapipe_answers_like_the_plain_runtime(kind, tmp_path):
     assert len(set(expected.argmax(axis=1))) > 1
 
 
-def test_what_the_file_says_is_read_by_the_published_schema():
+def test_metadata_conforms_to_the_published_schema():
     from mediapipe.tasks.metadata import metadata_schema_py_generated as published
 
     content = exported("float32")
@@ -70,14 +70,14 @@ def test_what_the_file_says_is_read_by_the_published_schema():
     assert file.type == published.AssociatedFileType.TENSOR_AXIS_LABELS
 
 
-def test_labels_are_in_a_zip_archive_behind_the_model():
+def test_labels_are_in_a_zip_archive_after_the_model():
     content = exported("int8")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         text = archive.read("labels.txt").decode()
     assert tuple(text.splitlines()) == export_run.LABELS
 
 
-def test_packing_again_gives_the_same_bytes_and_answers():
+def test_packing_again_gives_the_same_bytes_and_outputs():
     images = pictures().astype(np.float32)
     plain = Graph(exported("float32"))
     before = plain.pack()

@@ -1,4 +1,4 @@
-"""Packages of npm, with a stand-in for npm itself."""
+"""npm packages, with a fake npm."""
 
 import base64
 import dataclasses
@@ -23,7 +23,7 @@ PACKAGE = npm.Package("@some/thing", "1.2.3", f"sha512-{DIGEST}")
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """Folder of an empty cache; no npm."""
+    """Folder with an empty cache; npm is not installed."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv(npm.FOLDER_VARIABLE, raising=False)
@@ -32,7 +32,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def install_npm(tmp_path, code):
-    """Puts a program named npm into the path; `target` in its code is the folder."""
+    """Installs a fake npm; `target` in its code is the destination folder."""
     if os.name == "nt":
         pytest.skip("the stand-in for npm is a Unix program")
     program = tmp_path / "bin" / "npm"
@@ -58,7 +58,7 @@ def test_npm_downloads_once(tmp_path, cache):
     assert [path.name for path in cache.iterdir()] == ["some-thing-1.2.3.tgz"]
 
 
-def test_without_npm_the_error_says_what_to_do(cache):
+def test_error_without_npm_explains_what_to_do(cache):
     message = (
         r"@some/thing@1.2.3 could not be downloaded \(npm is not installed\). Install "
         r"Node.js, .* run `npm pack @some/thing@1.2.3` on another machine and set "
@@ -69,39 +69,39 @@ def test_without_npm_the_error_says_what_to_do(cache):
     assert not cache.exists()
 
 
-def test_npms_own_words_are_in_the_error(tmp_path, cache):
-    told = "npm error code ECONNREFUSED\nnpm error syscall connect\nnpm error at x"
-    install_npm(tmp_path, f"sys.exit({told!r})")
+def test_error_contains_the_message_of_npm(tmp_path, cache):
+    output = "npm error code ECONNREFUSED\nnpm error syscall connect\nnpm error at x"
+    install_npm(tmp_path, f"sys.exit({output!r})")
     with pytest.raises(OSError, match=r"\(code ECONNREFUSED, syscall connect\)"):
         npm.fetch(PACKAGE)
     assert list(cache.iterdir()) == []
 
 
-def test_npm_that_leaves_nothing_is_an_error(tmp_path):
+def test_rejects_a_download_without_a_file(tmp_path):
     install_npm(tmp_path, "")
     with pytest.raises(OSError, match="npm left no some-thing-1.2.3.tgz"):
         npm.fetch(PACKAGE)
 
 
-def test_npm_that_takes_too_long_is_an_error(tmp_path, monkeypatch):
+def test_npm_times_out(tmp_path, monkeypatch):
     install_npm(tmp_path, "import time; time.sleep(20)")
     monkeypatch.setattr(npm, "TIMEOUT_SECONDS", 0.1)
     with pytest.raises(TimeoutError, match="npm took over 0.1 seconds"):
         npm.fetch(PACKAGE)
 
 
-def test_another_package_than_was_published_is_refused(tmp_path, cache):
+def test_rejects_a_wrong_checksum(tmp_path, cache):
     install_npm(tmp_path, packs(tarball({"dist/index.js": b"evil"})))
-    message = "must have the checksum sha512-.* Received: sha512-.* of what npm"
+    message = "must have the checksum sha512-.* Received: sha512-.* of the file that"
     with pytest.raises(ValueError, match=message):
         npm.fetch(PACKAGE)
     assert list(cache.iterdir()) == []
 
 
-def test_a_damaged_cache_is_an_error(cache):
+def test_rejects_a_damaged_cache(cache):
     cache.mkdir(parents=True)
     (cache / PACKAGE.tarball).write_bytes(CONTENT[:-1])
-    with pytest.raises(ValueError, match=r"1.2.3.tgz; delete it, and it is downloaded"):
+    with pytest.raises(ValueError, match=r"1.2.3.tgz; delete it to download it again"):
         npm.fetch(PACKAGE)
 
 
@@ -112,21 +112,21 @@ def test_a_folder_of_tarballs_needs_no_npm(tmp_path, monkeypatch, cache):
     assert not cache.exists()
 
 
-def test_a_folder_without_the_tarball_is_an_error(tmp_path, monkeypatch):
+def test_rejects_a_folder_without_the_tarball(tmp_path, monkeypatch):
     monkeypatch.setenv(npm.FOLDER_VARIABLE, str(tmp_path))
     message = r"must be a folder with some-thing-1.2.3.tgz, .* Received: .*"
     with pytest.raises(FileNotFoundError, match=message):
         npm.fetch(PACKAGE)
 
 
-def test_a_folder_with_another_tarball_is_an_error(tmp_path, monkeypatch):
+def test_rejects_a_folder_with_another_tarball(tmp_path, monkeypatch):
     monkeypatch.setenv(npm.FOLDER_VARIABLE, str(tmp_path))
     (tmp_path / PACKAGE.tarball).write_bytes(b"other")
     with pytest.raises(ValueError, match="must have the checksum"):
         npm.fetch(PACKAGE)
 
 
-def test_a_folder_is_no_member(tmp_path, monkeypatch):
+def test_rejects_a_folder_as_a_member(tmp_path, monkeypatch):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
         member = tarfile.TarInfo("package/dist")

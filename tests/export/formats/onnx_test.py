@@ -22,7 +22,7 @@ def noise(count, size=32):
     return rng.uniform(0, 255, (count, size, size, 3)).astype(np.float32)
 
 
-def test_onnx_runtime_gives_keras_answers_at_any_batch_size():
+def test_onnx_runtime_matches_keras_at_any_batch_size():
     session = onnxruntime.InferenceSession(artefact())
     for count in (1, 5):
         pixels = noise(count)
@@ -31,7 +31,7 @@ def test_onnx_runtime_gives_keras_answers_at_any_batch_size():
         np.testing.assert_allclose(scores, wanted, atol=1e-6)
 
 
-def test_names_shapes_and_opset_are_those_promised():
+def test_names_shapes_and_opset_are_as_documented():
     model = onnx.load(artefact())
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     assert opsets[""] == writer.OPSET == 15
@@ -62,12 +62,12 @@ def test_no_batch_normalisation_is_left():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetLite0"])
-def test_whole_networks_are_converted_right(name, tmp_path):
+def test_complete_networks_are_converted_correctly(name, tmp_path):
     model = getattr(keras_efficientnet, name)(weights=None)
     writer.write(export_run.source(model), tmp_path / "model.onnx")
     pixels = noise(2, 224)
     scores = runners_onnx.OnnxRunner(tmp_path / "model.onnx")(pixels)
-    # Relative, because without weights every class is as likely.
+    # Relative, because with random weights all classes are about equally likely.
     np.testing.assert_allclose(scores, model.predict_on_batch(pixels), rtol=1e-3)
 
 
@@ -76,21 +76,21 @@ def test_runner_has_one_thread():
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
 
 
-def test_bytes_that_are_no_onnx_model_are_refused(tmp_path):
+def test_rejects_bytes_that_are_no_onnx_model(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no protocol buffer at all")
-    with pytest.raises(ValueError, match=r"hold an ONNX model. Received: .*model.onnx"):
+    with pytest.raises(ValueError, match=r"contain an ONNX model. .*model.onnx"):
         runners_onnx.OnnxRunner(path)
 
 
-def test_cut_off_file_is_refused(tmp_path):
+def test_rejects_a_truncated_file(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(artefact().read_bytes()[:100_000])
-    with pytest.raises(ValueError, match=r"hold an ONNX model. Received: .*model.onnx"):
+    with pytest.raises(ValueError, match=r"contain an ONNX model. .*model.onnx"):
         runners_onnx.OnnxRunner(path)
 
 
-def test_missing_package_is_answered_with_the_extra(monkeypatch, tmp_path):
+def test_error_for_a_missing_package_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(extras.sys.modules, "tf2onnx", None)
     source = export_run.source(export_run.fitted_network())
     with pytest.raises(ImportError, match=r"tf2onnx .*efficientnet-keras\[onnx\]"):

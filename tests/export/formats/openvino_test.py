@@ -46,7 +46,7 @@ def read():
     return extras.require_openvino().Core().read_model(artefact() / "model.xml")
 
 
-def test_openvino_gives_keras_answers_at_any_batch_size():
+def test_openvino_matches_keras_at_any_batch_size():
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = extras.require_openvino().compile_model(read(), "CPU", exact)
     for count in (1, 5):
@@ -56,7 +56,7 @@ def test_openvino_gives_keras_answers_at_any_batch_size():
         np.testing.assert_allclose(scores, wanted, atol=1e-5)
 
 
-def test_folder_has_names_and_shapes_promised():
+def test_folder_has_the_documented_names_and_shapes():
     assert {path.name for path in artefact().iterdir()} == {"model.xml", "model.bin"}
     model = read()
     assert str(model.input("images").get_partial_shape()) == "[?,32,32,3]"
@@ -64,7 +64,7 @@ def test_folder_has_names_and_shapes_promised():
 
 
 def test_weights_stay_float32():
-    """`save_model` shortens them to 16 bits unless told otherwise."""
+    """`save_model` compresses them to 16 bits by default."""
     constants = [op for op in read().get_ops() if op.get_type_name() == "Constant"]
     assert {op.get_element_type().get_type_name() for op in constants} >= {"f32"}
     assert "f16" not in (artefact() / "model.xml").read_text()
@@ -84,7 +84,7 @@ def test_spaces_in_labels_become_underscores():
     assert info["labels"] == "giant_panda tabby_cat a b"
 
 
-def test_nothing_is_reported_over_the_network():
+def test_no_telemetry_is_sent():
     onnx_file, _ = artefacts.written(onnx.write, "model.onnx")
     done = subprocess.run(
         [sys.executable, "-c", CONVERT_WITHOUT_NETWORK, str(onnx_file)],
@@ -108,14 +108,14 @@ def test_runner_opens_the_xml_file_too():
 
 
 @pytest.mark.parametrize("broken", ["model.bin", "model.xml"])
-def test_missing_half_is_refused(broken, tmp_path):
+def test_rejects_a_missing_weight_file(broken, tmp_path):
     shutil.copytree(artefact(), tmp_path / "openvino")
     (tmp_path / "openvino" / broken).unlink()
     with pytest.raises(ValueError, match=r"an .xml file with .* Received: .*model.xml"):
         runners_onnx.OpenVinoRunner(tmp_path / "openvino")
 
 
-def test_missing_package_is_answered_with_the_extra(monkeypatch):
+def test_error_for_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ImportError, match=r"openvino .*efficientnet-keras\[openvino\]"):
         extras.require_openvino()
@@ -123,10 +123,10 @@ def test_missing_package_is_answered_with_the_extra(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetLite0"])
-def test_whole_networks_are_converted_right(name, tmp_path):
+def test_complete_networks_are_converted_correctly(name, tmp_path):
     model = getattr(keras_efficientnet, name)(weights=None)
     writer.write(export_run.source(model), tmp_path / "openvino")
     pixels = noise(2, 224)
     scores = runners_onnx.OpenVinoRunner(tmp_path / "openvino")(pixels)
-    # Relative, because without weights every class is as likely.
+    # Relative, because with random weights all classes are about equally likely.
     np.testing.assert_allclose(scores, model.predict_on_batch(pixels), rtol=1e-3)

@@ -3,7 +3,7 @@ import pytest
 from export.formats import registry
 
 
-def test_all_stands_for_every_format():
+def test_all_selects_every_format():
     names = registry.find_formats(["all"])
     # Golden: the formats that docs/export.md lists.
     assert set(names) == {
@@ -12,17 +12,17 @@ def test_all_stands_for_every_format():
     }
 
 
-def test_formats_come_once_and_in_the_tables_order():
+def test_formats_are_unique_and_in_table_order():
     found = registry.find_formats(["tflite", "saved_model", "tflite"])
     assert list(found) == ["saved_model", "tflite"]
 
 
-def test_misspelt_format_is_answered_with_the_nearest():
+def test_error_suggests_the_nearest_format():
     with pytest.raises(ValueError, match=r"'tflite_int8'.* Received: 'tflite-int8'"):
         registry.find_formats(["tflite-int8"])
 
 
-def test_no_format_is_refused():
+def test_rejects_an_empty_list_of_formats():
     with pytest.raises(ValueError, match="at least one of saved_model, tflite"):
         registry.find_formats([])
 
@@ -32,6 +32,6 @@ def test_description_has_a_line_per_format():
     assert [line.split()[0] for line in lines] == list(registry.FORMATS)
 
 
-def test_artefacts_have_names_of_their_own():
+def test_artefact_names_are_unique():
     names = [row.artefact for row in registry.FORMATS.values()]
     assert len(set(names)) == len(names)

@@ -21,7 +21,7 @@ from tests.support.paths import PHOTOS
 
 HERE = pathlib.Path(__file__).parent
 FILES = sorted(PHOTOS.glob("*.jpg"))
-# What a serving machine does not have cannot be imported.
+# Packages that a serving machine does not have cannot be imported.
 PLAIN_TENSORFLOW = """
 import sys
 sys.modules.update(dict.fromkeys(["keras", "keras_efficientnet", "export", "PIL"]))
@@ -42,8 +42,8 @@ np.savez(
     features=features["features"], **found,
 )
 """
-# Reads files, each with its length before it. Prints for every 50 what is valid and by
-# how many MB the process has grown; and the errors of wrong calls.
+# Reads length-prefixed files. For every 50 of them, prints which are valid and by how
+# many MB the process has grown; and the errors of wrong calls.
 SERVER = """
 import json, resource, struct, sys
 import tensorflow as tf
@@ -91,7 +91,7 @@ def keras_scores(paths, model, spec):
 
 @functools.cache
 def served():
-    """Serves bombs, then a thousand malformed files, in a process of its own."""
+    """Serves decompression bombs, then 1,000 malformed files, in a separate process."""
     good = FILES[0].read_bytes()
     bombs = [good, malformed.bomb(), malformed.animation(), good]
     assert max(map(len, bombs)) < 1_000_000
@@ -126,7 +126,7 @@ def test_plain_tensorflow_runs_every_signature(tmp_path):
 
 
 def check_classify(run, labels, model, spec):
-    """Compares `classify` on the photos with Keras, all ranks."""
+    """Compares all ranks of `classify` on the photos with Keras."""
     files = [path.read_bytes() for path in FILES]
     found = run(encoded=tf.constant(files))
     scores = keras_scores(FILES, model, spec)
@@ -134,7 +134,7 @@ def check_classify(run, labels, model, spec):
     sorted_scores = np.take_along_axis(scores, order, axis=1)
     np.testing.assert_allclose(found["scores"], sorted_scores, atol=1e-5)
     np.testing.assert_array_equal(found["classes"][:, 0], order[:, 0])
-    # Of equal scores any may come first, but each goes with its class and label.
+    # Equal scores may come in any order, but each has its class and label.
     classes = found["classes"].numpy()
     np.testing.assert_allclose(
         np.take_along_axis(scores, classes, axis=1), found["scores"], atol=1e-5
@@ -144,7 +144,7 @@ def check_classify(run, labels, model, spec):
     assert found["valid"].numpy().all()
 
 
-def test_classify_gives_keras_answers_on_photos():
+def test_classify_matches_keras_on_photos():
     _, run = signatures()
     assert len(FILES) > saved_model.CHUNK  # more than one chunk
     check_classify(
@@ -155,7 +155,7 @@ def test_classify_gives_keras_answers_on_photos():
     )
 
 
-def test_one_bad_file_does_not_fail_the_others():
+def test_an_invalid_file_does_not_affect_the_others():
     _, run = signatures()
     good = FILES[0].read_bytes()
     files = [b"", *[good] * 9, good[:1000], b"no image"]
@@ -169,24 +169,24 @@ def test_one_bad_file_does_not_fail_the_others():
     assert (found["scores"][~bad].sum(axis=1) > 0.99).all()  # all four classes
 
 
-def test_no_files_give_no_rows():
+def test_an_empty_batch_gives_no_rows():
     _, run = signatures()
     found = run["classify"](encoded=tf.constant([], tf.string))
     assert found["scores"].shape == found["labels"].shape == (0, 4)
     assert found["valid"].shape == (0,)
 
 
-def test_a_thousand_malformed_files_do_no_harm():
+def test_survives_a_thousand_malformed_files():
     valid = [found for batch in served()["valid"][1:] for found in batch]
     assert len(valid) == 1001
     assert valid[-1]  # the good one
-    # Some survive: a few changed bytes give another image, not a broken file.
+    # Some stay valid: a few changed bytes give another image, not a broken file.
     assert 10 < sum(valid) < 400
     assert len(served()["errors"]) == 3  # wrong rank, no rank, wrong type
     assert served()["growth"][-1] < 400
 
 
-def test_huge_images_take_no_memory():
+def test_huge_images_allocate_no_memory():
     """Decoded, the PNG would take 2.7 GB, and all of the animation 800 MB."""
     assert served()["valid"][0] == [True, False, True, True] + [False] * 46
     assert served()["growth"][0] < 150
@@ -227,7 +227,7 @@ def test_c_program_classifies(tmp_path):
 
 
 def tensor_names():
-    """Returns what the C program needs of the signature: names in the graph."""
+    """Returns the names in the graph that the C program needs."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     content = (artefact() / "saved_model.pb").read_bytes()
@@ -270,7 +270,7 @@ def test_foreign_network_has_no_features():
 
 
 @pytest.mark.slow
-def test_real_weights_name_the_photos(tmp_path):
+def test_real_weights_classify_the_photos(tmp_path):
     model = keras_efficientnet.EfficientNetLite0(weights="imagenet")
     spec = EvalPreprocessing(224)
     source = export_run.ExportInputs(

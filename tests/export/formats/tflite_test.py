@@ -26,7 +26,7 @@ def small_model(function):
     return keras.Model(inputs, keras.layers.Softmax()(x))
 
 
-def test_float32_takes_float_pixels_and_names_its_ends():
+def test_float32_takes_float_pixels_and_names_its_tensors():
     content, interpreter = artefact("model_float32.tflite")
     (image,), (scores,) = (
         interpreter.get_input_details(),
@@ -42,14 +42,14 @@ def test_float32_takes_float_pixels_and_names_its_ends():
     tflite.check_builtin(content)
 
 
-def test_ends_of_a_network_with_swish_have_names():
+def test_tensors_of_a_network_with_swish_are_named():
     model = small_model(keras.layers.Activation("swish"))
     interpreter = Interpreter(model_content=tflite.convert(model, 8))
     signatures = interpreter.get_signature_list()
     assert signatures["serving_default"]["outputs"] == ["probabilities"]
 
 
-def test_int8_takes_the_very_pixels_and_gives_steps_of_one_in_256():
+def test_int8_takes_raw_pixels_and_returns_steps_of_one_in_256():
     content, interpreter = artefact("model_int8.tflite")
     (image,) = interpreter.get_input_details()
     (scores,) = interpreter.get_output_details()
@@ -85,7 +85,7 @@ def kernels():
 
 
 @pytest.mark.parametrize("name", ["float16", "dynamic", "int16x8"])
-def test_ends_are_float_pixels_and_probabilities(name):
+def test_input_and_output_are_float_pixels_and_probabilities(name):
     content, interpreter = artefact(f"model_{name}.tflite")
     (image,) = interpreter.get_input_details()
     (scores,) = interpreter.get_output_details()
@@ -115,7 +115,7 @@ def test_dynamic_computes_on_floats_with_int8_kernels():
     assert sizes["tflite_dynamic"] < 0.35 * sizes["tflite"]
 
 
-def test_int16x8_computes_on_int16_between_its_float_ends():
+def test_int16x8_computes_on_int16_between_float_input_and_output():
     _, interpreter = artefact("model_int16x8.tflite")
     operations = [op["op_name"] for op in interpreter._get_ops_details()]
     operations = [name for name in operations if name != "DELEGATE"]  # of the floats
@@ -132,20 +132,20 @@ def test_int16x8_computes_on_int16_between_its_float_ends():
     assert sizes["tflite_int16x8"] < 0.4 * sizes["tflite"]
 
 
-def test_float_tensors_are_not_integers():
+def test_rejects_float_tensors_in_integer_models():
     content, _ = artefact("model_float32.tflite")
     with pytest.raises(ValueError, match=r"no float tensors. Received: "):
         tflite.check_integer(Graph(content))
 
 
-def test_operation_that_only_tensorflow_has_is_refused(tmp_path):
+def test_rejects_an_operation_that_only_tensorflow_has(tmp_path):
     model = small_model(keras.ops.erfinv)
-    with pytest.raises(ValueError, match=r"(?s)TFLite has builtin.*Erfinv"):
+    with pytest.raises(ValueError, match=r"(?s)builtin in TFLite.*Erfinv"):
         tflite.write_float32(export_run.source(model), tmp_path / "model.tflite")
     assert not list(tmp_path.iterdir())
 
 
-def test_flex_operation_is_refused(tmp_path):
+def test_rejects_flex_operations(tmp_path):
     converter = tflite._converter(
         small_model(keras.ops.tan), 8, "probabilities", str(tmp_path)
     )

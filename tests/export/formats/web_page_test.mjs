@@ -2,10 +2,12 @@
 //
 // node web_page_test.mjs PLAYWRIGHT_FOLDER CHROMIUM TASK_FILE. The task, JSON: `url` of the
 // page, `photos` to choose, `broken` files that are no photos, `pictures` folder for
-// screenshots, `block` part of URLs that must not load.
+// screenshots, `block` part of URLs that must not load, `offline` file of `folder` to open
+// from a server that then stops.
 
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
+import http from "node:http";
 import path from "node:path";
 
 const [playwrightFolder, executablePath, taskFile] = process.argv.slice(2);
@@ -13,6 +15,14 @@ const require = createRequire(path.join(playwrightFolder, "package.json"));
 const { chromium } = require("playwright-core");
 const task = JSON.parse(readFileSync(taskFile, "utf8"));
 
+const TYPES = {
+  ".css": "text/css",
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".json": "application/json",
+  ".svg": "image/svg+xml",
+  ".wasm": "application/wasm",
+};
 const browser = await chromium.launch({
   executablePath,
   args: [
@@ -32,6 +42,8 @@ const seen = { errors: [], requests: [] };
 try {
   if (task.block) {
     await visitBlocked(await openPage({}));
+  } else if (task.offline !== undefined) {
+    await visitOffline();
   } else {
     await visitOnDesk(await openPage({ viewport: { width: 1100, height: 760 } }));
     await visitOnPhone(
@@ -48,7 +60,7 @@ try {
 }
 console.log(JSON.stringify(seen));
 
-async function openPage(options) {
+async function openPage(options, url = task.url) {
   const context = await browser.newContext({ reducedMotion: "reduce", ...options });
   context.on("request", (request) => seen.requests.push(request.url()));
   if (task.block) await context.route(`**/*${task.block}*`, (route) => route.abort());
@@ -58,13 +70,45 @@ async function openPage(options) {
   page.on("console", (message) => {
     if (message.type() === "error") seen.errors.push(message.text());
   });
-  await page.goto(task.url);
+  await page.goto(url);
   return page;
 }
 
 async function visitBlocked(page) {
   seen.alert = await alertText(page);
   seen.disabled = await page.locator("#choose").isDisabled();
+}
+
+async function visitOffline() {
+  seen.loaded = [];
+  const server = http.createServer(serveFile);
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${server.address().port}/`;
+  const isUp = () => fetch(url).then(() => true, () => false);
+  seen.isServed = [await isUp()];
+  seen.loaded = [];
+  const page = await openPage({}, url + task.offline);
+  await page.getByText("Ready.").waitFor({ state: "attached" });
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+  seen.isServed.push(await isUp());
+  await page.reload();
+  await page.getByText("Ready.").waitFor({ state: "attached" });
+  seen.title = await page.title();
+  seen.rows = (await choose(page, task.photos[0])).rows;
+}
+
+function serveFile(request, response) {
+  const name = request.url === "/" ? "index.html" : request.url.slice(1);
+  seen.loaded.push(name);
+  try {
+    const content = readFileSync(path.join(task.folder, name));
+    const type = TYPES[path.extname(name)] ?? "application/octet-stream";
+    response.writeHead(200, { "Content-Type": type, "Cache-Control": "no-store" });
+    response.end(content);
+  } catch {
+    response.writeHead(404).end();
+  }
 }
 
 async function visitOnDesk(page) {

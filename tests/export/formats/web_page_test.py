@@ -1,4 +1,4 @@
-"""The web page in a browser: real weights, real photos, phone and desk."""
+"""Web page in a browser, on phone and desktop, with real weights and photos."""
 
 import functools
 import http.server
@@ -26,14 +26,15 @@ from keras_efficientnet.preprocessing.tf_files import read_image
 from tests.support.paths import PHOTOS
 
 HERE = Path(__file__).parent
-# Golden: people's labels, examples/photos/labels.csv.
+# Golden: human labels, examples/photos/labels.csv.
 ANIMALS = {"jaguar": 290, "koala": 105, "panda": 388}
+TITLE = "Animals & birds"
 PLAYWRIGHT = "playwright-core@1.65.1"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder as `python -m http.server` does, and remembers."""
+    """Serves a folder as `python -m http.server` does, and records requests."""
 
     def log_request(self, code="-", size="-"):
         self.server.log.append((self.path, int(code)))
@@ -41,7 +42,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def playwright():
-    """Folder that holds playwright-core; kept between runs."""
+    """Folder with playwright-core, kept between runs."""
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
     folder = Path(tempfile.gettempdir()) / PLAYWRIGHT
@@ -74,7 +75,7 @@ def lite0():
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory, playwright, chromium):
-    """A function that has the browser do a task on Lite0's page."""
+    """Function that runs a task on Lite0's page in the browser."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node.js is not installed")
@@ -83,7 +84,8 @@ def page(tmp_path_factory, playwright, chromium):
     folder = tmp_path_factory.mktemp("page") / "web"
     model, spec = lite0()
     labels = tuple(name for _, name in imagenet_classes())
-    source = ExportInputs(inference_model(model), spec.image_size, labels, spec)
+    network = inference_model(model)
+    source = ExportInputs(network, spec.image_size, labels, spec, title=TITLE)
     try:
         web.write(source, folder)
     except OSError as error:
@@ -97,7 +99,7 @@ def page(tmp_path_factory, playwright, chromium):
 
     def drive(**task):
         file = folder.parent / "task.json"
-        file.write_text(json.dumps({"url": url, **task}))
+        file.write_text(json.dumps({"url": url, "folder": str(folder), **task}))
         script = HERE / "web_page_test.mjs"
         command = [node, str(script), str(playwright), chromium, str(file)]
         run = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -112,7 +114,7 @@ def page(tmp_path_factory, playwright, chromium):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Photos: three JPEGs, one of them as PNG, and one turned by its Exif data."""
+    """Photos: three JPEGs, one of them as PNG, and one rotated by its Exif data."""
     folder = tmp_path_factory.mktemp("photos")
     jaguar = Image.open(PHOTOS / "jaguar.jpg")
     jaguar.save(folder / "exact.png")
@@ -126,7 +128,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
-    """Files that are no photos."""
+    """Files that are not photos."""
     folder = tmp_path_factory.mktemp("broken")
     (folder / "text.jpg").write_text("no photo")
     (folder / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
@@ -136,25 +138,25 @@ def broken(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def seen(page, files, broken, tmp_path_factory):
-    """What a whole visit of the page gave."""
+    """Observations of a complete visit to the page."""
     pictures = os.environ.get("WEB_TEST_PICTURES") or tmp_path_factory.mktemp("pics")
     task = {"photos": files, "broken": broken, "pictures": str(pictures)}
     return page(**task) | {"pictures": Path(pictures)}
 
 
-def keras_says(image):
-    """Returns Keras' probabilities of pixels of any size."""
+def keras_probabilities(image):
+    """Returns Keras' probabilities for an image of any size."""
     model, spec = lite0()
     batch = tf_ops.eval_image(image, spec)[tf.newaxis]
     return model.predict(batch, verbose=0)[0]
 
 
 def decode_exactly(path):
-    """Decodes a file as browsers do; TensorFlow's inverse DCT is a less exact one."""
+    """Decodes a file as browsers do; TensorFlow's inverse DCT is less exact."""
     return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
 
 
-def test_three_photos_get_the_answers_of_keras(seen):
+def test_three_photos_get_the_same_classes_as_in_keras(seen):
     model, spec = lite0()
     names = [name for _, name in imagenet_classes()]
     for (animal, index), answer in zip(ANIMALS.items(), seen["answers"], strict=False):
@@ -164,10 +166,10 @@ def test_three_photos_get_the_answers_of_keras(seen):
         assert answer["spoken"].startswith(f"It shows: {names[index]}, ")
 
 
-def test_probabilities_are_those_of_keras_on_the_same_pixels(seen, files):
+def test_probabilities_match_keras_on_the_same_pixels(seen, files):
     names = [name for _, name in imagenet_classes()]
     for path, answer in zip(files, seen["answers"], strict=True):
-        wanted = keras_says(decode_exactly(path))
+        wanted = keras_probabilities(decode_exactly(path))
         order = np.argsort(-wanted)[:5]
         found = [row["probability"] for row in answer["rows"]]
         np.testing.assert_allclose(found, wanted[order], atol=5e-3, err_msg=path)
@@ -184,11 +186,11 @@ def test_rows_show_bars_and_percentages(seen):
             )
 
 
-def test_the_time_is_shown(seen):
+def test_the_page_shows_the_time(seen):
     assert re.fullmatch(r"Network [\d.]+ ms, crop and resize [\d.]+ ms", seen["time"])
 
 
-def test_the_page_logs_no_error_and_requests_nothing_foreign(seen):
+def test_the_page_logs_no_error_and_sends_no_foreign_request(seen):
     assert seen["errors"] == []
     own = seen["url"], f"blob:{seen['url']}"
     assert [url for url in seen["requests"] if not url.startswith(own)] == []
@@ -196,7 +198,7 @@ def test_the_page_logs_no_error_and_requests_nothing_foreign(seen):
     assert {code for _, code in seen["log"]} <= {200, 304}
 
 
-def test_the_keyboard_does_all(seen):
+def test_the_page_can_be_used_with_the_keyboard(seen):
     keyboard = seen["keyboard"]
     assert (keyboard["focused"], keyboard["next"]) == ("choose", "take")
     assert keyboard["outline"] == "3px"
@@ -206,7 +208,7 @@ def test_the_keyboard_does_all(seen):
 
 
 def test_the_class_map_is_on_the_animal(seen):
-    """Golden: in koala.jpg the animal is right of the middle, its head at the top."""
+    """Golden: in koala.jpg the animal is right of the centre, its head at the top."""
     opacity = np.reshape(seen["keyboard"]["map"], (7, 7))
     assert opacity.max() == 200
     row, column = np.unravel_index(opacity.argmax(), (7, 7))
@@ -219,8 +221,8 @@ def test_photos_can_be_dropped_and_taken(seen):
     assert seen["camera"] == {"classes": 5, "isOpen": False}
 
 
-def test_files_that_are_no_photos_get_a_clear_message(seen):
-    assert seen["alerts"]["text.jpg"].startswith("text.jpg cannot be opened: it is no")
+def test_files_that_are_not_photos_get_a_clear_message(seen):
+    assert seen["alerts"]["text.jpg"].startswith("text.jpg cannot be opened: it is not")
     assert seen["alerts"]["empty.png"].startswith("empty.png cannot be opened")
     assert "HEIC photo, which this browser cannot open" in seen["alerts"]["photo.heic"]
 
@@ -251,6 +253,22 @@ def test_it_fits_phones_and_desks(seen):
 def _pixels(path):
     with Image.open(path) as picture:
         return np.asarray(picture.convert("L"))
+
+
+def test_the_page_has_its_title(seen):
+    assert seen["title"] == TITLE
+
+
+@pytest.mark.parametrize("file", ["", "index.html"])
+def test_it_reloads_and_answers_without_a_server(page, files, file):
+    seen = page(offline=file, photos=files[:1])
+    assert seen["errors"] == []
+    assert seen["isServed"] == [True, False]
+    assert seen["title"] == TITLE
+    assert seen["rows"][0]["label"] == "jaguar"
+    # Large files were loaded once, although the server disabled the HTTP cache.
+    large = [x for x in seen["loaded"] if x.endswith((".wasm", ".tflite"))]
+    assert len(large) == len(set(large)) == 2
 
 
 def test_a_runtime_that_does_not_start_is_reported(page):

@@ -1,6 +1,7 @@
-"""The web page: its folder, and its arithmetic in Node."""
+"""Web page: its folder, and its scripts run in Node."""
 
 import base64
+import dataclasses
 import functools
 import hashlib
 import json
@@ -33,7 +34,7 @@ def network(pooling):
 
 @functools.cache
 def average():
-    """Returns the network with class maps."""
+    """Returns the network that has class activation maps."""
     return network(keras.layers.GlobalAveragePooling2D())
 
 
@@ -42,7 +43,7 @@ IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype(np.float3
 
 @pytest.fixture
 def fake_runtime(tmp_path, monkeypatch):
-    """Packages that look like LiteRT.js, in place of the real ones."""
+    """Fake packages in the layout of LiteRT.js."""
     code = b'import {x} from "@litertjs/wasm-utils";\n//# sourceMappingURL=index.js.map'
     members = {f"wasm/{name}": name.encode() for name in web._BUILDS}
     for key, files in {
@@ -63,7 +64,9 @@ def test_the_folder_has_the_page_the_runtime_and_the_model(tmp_path, fake_runtim
     files = {str(p.relative_to(tmp_path / "web")) for p in tmp_path.glob("web/**/*.*")}
     runtime = {f"litert/{name}" for name in web._BUILDS}
     runtime |= {"litert/core.js", "litert/wasm-utils.js", "litert/NOTICE.txt"}
-    assert files == {*web.PAGE_FILES, "model.tflite", "model.json"} | runtime
+    assert (
+        files == {*web.PAGE_FILES, "model.tflite", "model.json", web.MANIFEST} | runtime
+    )
     core = (tmp_path / "web" / "litert" / "core.js").read_text()
     assert core == 'import {x} from "./wasm-utils.js";\n'
 
@@ -89,7 +92,29 @@ def test_the_page_knows_the_model(tmp_path, fake_runtime):
     np.testing.assert_array_equal(found.reshape(3, -1), kernel.T.astype(np.float16))
 
 
-def test_the_folders_network_answers_as_keras_does(tmp_path, fake_runtime):
+def test_the_title_is_that_of_the_page_and_the_installed_app(tmp_path, fake_runtime):
+    title = 'Birds & "bees" <1>'
+    source = dataclasses.replace(export_run.source(average()), title=title)
+    web.write(source, tmp_path / "web")
+    page = (tmp_path / "web" / "index.html").read_text()
+    escaped = "Birds &amp; &quot;bees&quot; &lt;1&gt;"
+    assert f"<title>{escaped}</title>" in page
+    assert f'<h1 id="title">{escaped}</h1>' in page
+    manifest = json.loads((tmp_path / "web" / web.MANIFEST).read_text())
+    assert manifest["name"] == title
+    assert json.loads((tmp_path / "web" / "model.json").read_text())["name"] == (
+        "EfficientNetB0"
+    )
+
+
+def test_the_title_is_the_models_name_by_default(tmp_path, fake_runtime):
+    web.write(export_run.source(average()), tmp_path / "web")
+    assert "<title>EfficientNetB0</title>" in (
+        (tmp_path / "web" / "index.html").read_text()
+    )
+
+
+def test_the_page_network_matches_keras(tmp_path, fake_runtime):
     web.write(export_run.source(average()), tmp_path / "web")
     found = WebRunner(tmp_path / "web")(IMAGES)
     np.testing.assert_allclose(found, average().predict(IMAGES, verbose=0), atol=1e-3)
@@ -111,29 +136,29 @@ def test_a_network_with_another_head_has_no_class_maps(tmp_path, fake_runtime):
     np.testing.assert_allclose(found, model.predict(IMAGES, verbose=0), atol=1e-3)
 
 
-def test_without_the_runtime_nothing_is_made(tmp_path, monkeypatch):
+def test_a_missing_runtime_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setenv(npm.FOLDER_VARIABLE, str(tmp_path))
     with pytest.raises(FileNotFoundError, match="litertjs-core-2.5.3.tgz"):
         web.write(export_run.source(average()), tmp_path / "web")
     assert not (tmp_path / "web").exists()
 
 
-def test_a_network_that_tflite_cannot_run_leaves_nothing(tmp_path, fake_runtime):
+def test_a_network_that_tflite_cannot_run_leaves_no_folder(tmp_path, fake_runtime):
     inputs = keras.Input((8, 8, 3))
     strange = keras.ops.erfinv(keras.layers.GlobalAveragePooling2D()(inputs))
     model = keras.Model(inputs, keras.layers.Softmax()(strange))
-    with pytest.raises(ValueError, match="only operations that TFLite has builtin"):
+    with pytest.raises(ValueError, match="only operations that are builtin in TFLite"):
         web.write(export_run.source(model), tmp_path / "web")
     assert not (tmp_path / "web").exists()
 
 
-def test_a_runtime_whose_import_cannot_be_found_is_refused():
+def test_rejects_a_runtime_without_the_expected_import():
     with pytest.raises(ValueError, match="must import '@litertjs/wasm-utils' once"):
         web._import_by_path(b"import x from './x.js'")
 
 
 def test_the_page_names_only_its_own_files():
-    """No address of another server, and every file that is named exists."""
+    """The page has no addresses of other servers, and its own files exist."""
     for name in web.PAGE_FILES:
         text = web._page_file(name).decode()
         addresses = set(re.findall(r"https?:[^\"\s]*", text))
@@ -141,8 +166,11 @@ def test_the_page_names_only_its_own_files():
             addresses.remove("http://www.w3.org/2000/svg")
         assert not addresses or name == "LICENSE.txt", name
     page = web._page_file("index.html").decode()
-    for name in ("style.css", "app.js", "icon.svg"):
+    for name in ("style.css", "app.js", "icon.svg", web.MANIFEST):
         assert f'"{name}"' in page
+    script = web._page_file("app.js").decode()
+    for name in ("worker.js", "service_worker.js", "model.json"):
+        assert f'"{name}"' in script
 
 
 def test_every_file_of_the_page_is_written():
@@ -150,7 +178,7 @@ def test_every_file_of_the_page_is_written():
     assert {path.name for path in folder.iterdir()} == set(web.PAGE_FILES)
 
 
-# --- Arithmetic of the page, in Node ---
+# --- Scripts of the page, in Node ---
 
 
 def node():
@@ -161,7 +189,7 @@ def node():
     return program
 
 
-def test_cropping_and_resizing_are_tensorflows():
+def test_cropping_and_resizing_match_tensorflow():
     """Golden: TensorFlow's own kernels."""
     rng = np.random.default_rng(0)
     cases, wanted = [], []
@@ -183,13 +211,13 @@ def test_cropping_and_resizing_are_tensorflows():
             wanted.append(image.numpy().ravel())
     results = numbers(images=cases, maps=[])["images"]
     for case, result, golden in zip(cases, results, wanted, strict=True):
-        # TensorFlow finds places in float32; the most seen is 0.003.
+        # TensorFlow computes positions in float32; the largest error seen is 0.003.
         message = str(case["spec"])
         np.testing.assert_allclose(result, golden, atol=0.01, err_msg=message)
 
 
-def test_class_maps_are_products_with_a_class_weights():
-    """Golden: NumPy's product, and its float16."""
+def test_class_maps_are_products_with_the_weights_of_a_class():
+    """Golden: NumPy's product and float16."""
     rng = np.random.default_rng(1)
     features = rng.normal(size=(6, 8)).astype(np.float32)
     weights = rng.normal(size=(3, 8)).astype(np.float16)
@@ -204,8 +232,30 @@ def test_class_maps_are_products_with_a_class_weights():
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
+def test_the_service_worker_serves_kept_files_when_the_server_is_gone():
+    script = HERE / "service_worker_test.mjs"
+    worker = Path(web.__file__).parent / "web_assets" / "service_worker.js"
+    command = [node(), str(script), str(worker)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    site = "https://a.example/birds/"
+    assert json.loads(run.stdout) == {
+        # All files that the page loads before this worker controls it.
+        "installed": [
+            *(f"{site}{name}" for name in ("?photo", "app.js", "icon.svg")),
+            *(f"{site}{name}" for name in ("manifest.webmanifest", "style.css")),
+        ],
+        "online": "new model.tflite",
+        "missing": 404,
+        "foreign": "left to the browser",
+        "posted": "left to the browser",
+        "offline": "new model.tflite",
+        "offlinePage": "new ?photo",
+        "offlineNeverSeen": "TypeError: no network",
+    }
+
+
 def numbers(**cases):
-    """Has Node compute what the page computes."""
+    """Runs the page's arithmetic in Node."""
     script = HERE / "web_numbers_test.mjs"
     run = subprocess.run(
         [node(), str(script), str(Path(web.__file__).parent / "web_assets")],

@@ -7,7 +7,7 @@ import pytest
 from export.formats import tflite
 from export.quantization import calibration
 
-# Images of one colour each.
+# Images of a single colour.
 COLOURS = np.arange(21, dtype=np.float32)[:, None, None, None] * [10, 5, 1]
 IMAGES = (COLOURS * np.ones((1, 4, 4, 1))).astype(np.float32)
 
@@ -34,7 +34,7 @@ def seen(activation="linear"):
     )
 
 
-def test_each_image_has_its_extremes():
+def test_extremes_are_recorded_per_image():
     lows = by_ending(seen().lows, "BiasAdd")
     highs = by_ending(seen().highs, "BiasAdd")
     # The first channel is 10 i - 100, the second 5 i, the third i + 0.5.
@@ -43,10 +43,10 @@ def test_each_image_has_its_extremes():
     assert highs.tolist() == np.maximum(5 * i, 10 * i - 100).clip(0.5).tolist()
 
 
-def test_moments_are_those_of_what_a_layer_reads():
+def test_moments_are_those_of_the_layer_input():
     (moments,) = seen().moments.values()
     assert moments.count == 21 * 16
-    # Pixels are [10 i, 5 i, i]; i is 10 on average, and varies by 36.67.
+    # Pixels are [10 i, 5 i, i]; i has mean 10 and variance 36.67.
     assert moments.means.ravel() == pytest.approx([100, 50, 10])
     variances = np.array([100, 25, 1]) * (21**2 - 1) / 12
     squares = variances + np.square([100, 50, 10])
@@ -54,7 +54,7 @@ def test_moments_are_those_of_what_a_layer_reads():
     assert moments.covariances.ravel() == pytest.approx(damped, rel=1e-4)
 
 
-def test_networks_of_many_activations_are_watched_in_turns(monkeypatch):
+def test_many_activations_are_recorded_in_groups(monkeypatch):
     monkeypatch.setattr(calibration, "MAX_BYTES", 1)
     found = calibration.collect_activations(content("linear"), [IMAGES])
     assert found.lows.keys() == seen().lows.keys()
@@ -63,7 +63,7 @@ def test_networks_of_many_activations_are_watched_in_turns(monkeypatch):
         assert (found.highs[name] == seen().highs[name]).all()
 
 
-def test_first_images_are_kept_with_their_answers():
+def test_first_images_are_kept_with_their_outputs():
     assert seen().images.dtype == np.uint8
     assert (seen().images == IMAGES).all()
     assert seen().probabilities.shape == (21, 3)
@@ -84,7 +84,7 @@ def test_pixels_always_range_from_0_to_255():
     assert pixels == (0, 255)
 
 
-def test_input_of_a_sigmoid_ranges_where_the_sigmoid_changes():
+def test_range_of_a_sigmoid_input_is_where_the_sigmoid_changes():
     ranges = calibration.find_ranges(content("sigmoid"), seen("sigmoid"), 0.0)
     assert by_ending(ranges, "BiasAdd") == (-8, 8)
 
@@ -94,6 +94,8 @@ def test_input_of_swish_keeps_its_upper_end():
     assert by_ending(ranges, "BiasAdd") == (-8, 100)
 
 
-def test_no_images_are_an_error():
-    with pytest.raises(ValueError, match="`calibration` must hold images.*: none"):
+def test_rejects_an_empty_set_of_images():
+    with pytest.raises(
+        ValueError, match="(?s)`calibration` must contain images.*: none"
+    ):
         calibration.collect_activations(content("linear"), [])

@@ -23,7 +23,7 @@ def steps_of(rows, rounded):
 
 @functools.cache
 def content():
-    """A network of one 1x1 layer, whose rounding errors are known."""
+    """A network of one 1x1 layer with known rounding errors."""
     inputs = keras.Input((4, 4, 3))
     layer = keras.layers.Conv2D(2, 1)
     x = keras.layers.GlobalAveragePooling2D()(layer(inputs))
@@ -39,13 +39,13 @@ def kernels():
     return gptq.round_kernels(content(), seen.moments)
 
 
-def test_values_that_vary_alone_get_nearest_steps():
+def test_uncorrelated_inputs_get_nearest_steps():
     rows = RNG.normal(size=(2, 3, 100))
     found = gptq.round_rows(rows, np.tile(np.eye(100), (2, 1, 1)))
     np.testing.assert_allclose(found, nearest(rows), atol=1e-12)
 
 
-def test_values_that_vary_together_share_errors():
+def test_correlated_inputs_share_errors():
     rows = RNG.normal(size=(2, 5, 100))
     mixed = RNG.normal(size=(2, 1000, 20)) @ RNG.normal(size=(2, 20, 100))
     covariances = np.swapaxes(mixed, 1, 2) @ mixed / 1000 + np.eye(100)
@@ -57,7 +57,7 @@ def test_values_that_vary_together_share_errors():
     assert energy(found) < 0.3 * energy(nearest(rows))
 
 
-def test_rows_are_whole_steps_and_keep_their_greatest():
+def test_rows_are_multiples_of_steps_and_keep_their_greatest_weight():
     rows = RNG.normal(size=(1, 5, 70))
     mixed = RNG.normal(size=(70, 70))
     steps = steps_of(rows, gptq.round_rows(rows, (mixed @ mixed.T)[np.newaxis]))
@@ -65,11 +65,11 @@ def test_rows_are_whole_steps_and_keep_their_greatest():
     np.testing.assert_allclose(np.abs(steps).max(axis=2), 127)
 
 
-def test_row_of_zeros_stays():
+def test_row_of_zeros_is_unchanged():
     assert not gptq.round_rows(np.zeros((1, 2, 3)), np.eye(3)[np.newaxis]).any()
 
 
-def test_bias_takes_back_the_mean_error_of_the_kernel():
+def test_bias_corrects_the_mean_error_of_the_kernel():
     (kernel, bias), *_ = kernels().values()
     original = np.array([1, 0.504 / 127, 0])
     shift = (kernel[0].ravel() - original) @ IMAGES.mean(axis=(0, 1, 2))
@@ -77,7 +77,7 @@ def test_bias_takes_back_the_mean_error_of_the_kernel():
     assert bias == pytest.approx(np.array([4, 5]) - shift, abs=1e-4)
 
 
-def test_kernels_are_put_in_but_for_those_kept():
+def test_kernels_are_replaced_except_the_kept_ones():
     (name,) = kernels()
     for kept, expected in ((), kernels()[name][0][0, 0, 0, 1]), ((name,), 0.504 / 127):
         graph = Graph(gptq.with_kernels(content(), kernels(), kept))

@@ -19,7 +19,7 @@ LAYERS = {
 
 
 def run(name):
-    """Returns a graph, its only layer, and what that reads and computes."""
+    """Returns a graph, its only layer, and the layer's input and output."""
     layer = LAYERS[name]()
     inputs = keras.Input((7, 7, 3))
     x = keras.layers.Flatten()(inputs) if name == "dense" else inputs
@@ -36,7 +36,7 @@ def run(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_patches_times_rows_are_what_the_layer_computes(name):
+def test_patches_times_rows_are_the_layer_output(name):
     graph, layer, read, computed = run(name)
     rows = im2col.flatten_kernels(graph, layer)
     found = im2col.find_patches(graph, layer, read, RNG)
@@ -47,14 +47,14 @@ def test_patches_times_rows_are_what_the_layer_computes(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_rows_become_kernels_again(name):
+def test_unflatten_inverts_flatten(name):
     graph, layer, *_ = run(name)
     rows = im2col.flatten_kernels(graph, layer)
     kernel = im2col.unflatten_kernels(graph, layer, rows)
     assert (kernel == graph.constant(layer.inputs[1])).all()
 
 
-def test_large_layers_show_some_patches_only(monkeypatch):
+def test_patches_of_large_layers_are_sampled(monkeypatch):
     graph, layer, read, _ = run("strided")
     every = im2col.find_patches(graph, layer, read, RNG)[0]
     monkeypatch.setattr(im2col, "MAX_POSITIONS", 5)
@@ -72,6 +72,6 @@ def test_moments_add_up():
     np.testing.assert_allclose(parts.covariances, whole.covariances)
 
 
-def test_one_patch_has_covariances_that_can_be_inverted():
+def test_covariances_of_one_patch_are_invertible():
     moments = im2col.Moments.of(np.full((1, 1, 50), 3, np.float32))
     assert np.linalg.cholesky(moments.covariances).shape == (1, 50, 50)

@@ -16,7 +16,7 @@ ONES = np.ones((1, 1, 3, 4), np.float32)
 
 
 def network(kernel, bias, layer_type=keras.layers.Conv2D):
-    """Returns the content of a .tflite file: a 1x1 layer, averages, softmax."""
+    """Returns the content of a .tflite file: 1x1 layer, average pooling, softmax."""
     inputs = keras.Input((4, 4, 3))
     count = () if layer_type is keras.layers.DepthwiseConv2D else (len(bias),)
     layer = layer_type(*count, kernel_size=1)
@@ -49,7 +49,7 @@ def types(graph):
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_integer_recipe_converts_at_the_ends_only(bits):
+def test_integer_recipe_converts_input_and_output_only(bits):
     graph = recipes.apply_recipe(
         plain(), recipes.integer_recipe(bits), ranges_of(plain())
     )
@@ -71,7 +71,7 @@ def test_kept_operation_stays_a_float():
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_channel_without_a_kernel_keeps_its_bias(bits, tmp_path):
+def test_channel_with_a_zero_kernel_keeps_its_bias(bits, tmp_path):
     kernel = np.zeros((1, 1, 3, 4), np.float32)
     kernel[..., 3] = 1e-12
     content = network(kernel, [0, 1, 2, 1.5])
@@ -84,13 +84,13 @@ def test_channel_without_a_kernel_keeps_its_bias(bits, tmp_path):
     )
 
 
-def test_living_kernels_stay_as_they_are():
+def test_other_kernels_are_unchanged():
     revived = Graph(recipes.revive_dead_kernels(plain(), ranges_of(plain()), 16))
     (layer,) = revived.layers()
     assert (revived.constant(layer.inputs[1]) == np.float32(0.01)).all()
 
 
-def test_bytes_come_in_and_go_out(tmp_path):
+def test_input_and_output_are_bytes(tmp_path):
     content = plain()
     expected = seen(content).probabilities
     graph = recipes.apply_recipe(content, recipes.integer_recipe(8), ranges_of(content))
@@ -101,7 +101,7 @@ def test_bytes_come_in_and_go_out(tmp_path):
     np.testing.assert_allclose(classify(graph, IMAGES, tmp_path), expected, atol=0.02)
 
 
-def test_bytes_come_into_a_float_network_too(tmp_path):
+def test_a_float_network_can_take_bytes(tmp_path):
     content = plain()
     graph = Graph(content)
     recipes.use_uint8_io(graph)

@@ -36,14 +36,14 @@ def agreement(graph, tmp_path):
     return np.mean(found.argmax(axis=1) == wanted.argmax(axis=1))
 
 
-def test_good_network_is_all_integers(tmp_path):
+def test_good_network_has_only_integers(tmp_path):
     graph, remarks = selective.quantize_int8(content(), seen())
     assert remarks == ()
     tflite.check_integer(graph)
     assert agreement(graph, tmp_path) >= 0.97
 
 
-def test_int16_answers_like_float32(tmp_path):
+def test_int16_matches_float32(tmp_path):
     graph, _ = selective.quantize_int16(content(), seen())
     assert [x for x in graph.tensors if x.type == schema.TensorType.INT16]
     (tmp_path / "model.tflite").write_bytes(graph.pack())
@@ -53,7 +53,7 @@ def test_int16_answers_like_float32(tmp_path):
     assert np.abs(found - wanted).mean() < 0.02
 
 
-def test_int16_keeps_first_parts_in_floats_until_answers_are_close(monkeypatch):
+def test_int16_keeps_first_parts_in_float32_until_outputs_are_close(monkeypatch):
     limit = len(selective.layer_groups(content()))
     tried = []
 
@@ -69,8 +69,8 @@ def test_int16_keeps_first_parts_in_floats_until_answers_are_close(monkeypatch):
     assert not [x for x in graph.tensors if x.type == schema.TensorType.INT16]
 
 
-def test_bad_network_keeps_parts_in_floats(monkeypatch, tmp_path):
-    # Clipping a part of every image ruins a network.
+def test_bad_network_keeps_parts_in_float32(monkeypatch, tmp_path):
+    # Clipping every image ruins a network.
     monkeypatch.setattr(selective, "SHARES", (0.5,))
     widest = calibration.find_ranges(content(), seen(), 0.0)
     monkeypatch.setattr(
@@ -102,7 +102,7 @@ def test_parts_are_blocks_stem_and_top():
     assert set().union(*parts.values()) == computed
 
 
-def test_squeeze_excite_is_a_part_of_its_own(tiny):
+def test_squeeze_excite_is_a_separate_part(tiny):
     parts = selective.layer_groups(tflite.convert(tiny, 32))
     names = {name.split(";")[0] for name in parts["squeeze-excite"]}
     assert any("_se_squeeze" in name for name in names)

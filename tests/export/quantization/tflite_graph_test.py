@@ -40,13 +40,13 @@ def test_constants_are_the_layers_weights():
     assert graph.constant(layer.inputs[2]).tolist() == BIAS.tolist()
 
 
-def test_packing_changes_no_answer():
+def test_packing_does_not_change_outputs():
     image = np.random.default_rng(0).uniform(0, 1, (1, 2, 2, 3)).astype(np.float32)
     packed = Graph(content()).pack()
     assert run(packed, image).tolist() == run(content(), image).tolist()
 
 
-def test_other_bias_gives_other_answers():
+def test_changed_bias_changes_outputs():
     graph = Graph(content())
     (layer,) = graph.layers()
     graph.set_constant(layer, 2, np.log([3.0, 1.0]))
@@ -64,7 +64,7 @@ def test_shared_constant_changes_for_one_reader_only():
     assert graph.constant(layer.inputs[2]).tolist() == [0, 0]
 
 
-def test_quantised_constant_is_what_it_stands_for():
+def test_quantised_constant_is_dequantised():
     graph = recipes.apply_recipe(content(), recipes.dynamic_recipe())
     (layer,) = graph.layers()
     kernel = graph.constant(layer.inputs[1])

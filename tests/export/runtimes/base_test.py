@@ -40,21 +40,21 @@ def test_all_runners_agree_on_shapes():
         assert scores.dtype == np.float32
 
 
-def test_bytes_that_are_no_tflite_model_are_refused(tmp_path):
+def test_rejects_bytes_that_are_no_tflite_model(tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(b"no flatbuffer at all")
-    with pytest.raises(ValueError, match=r"hold a TFLite model. Received: .*model"):
+    with pytest.raises(ValueError, match=r"contain a TFLite model. Received: .*model"):
         base.TFLiteRunner(path)
 
 
-def test_saved_model_without_signature_is_refused(tmp_path):
+def test_rejects_a_saved_model_without_signature(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path))
     with pytest.raises(ValueError, match="must have a signature 'serving_default'"):
         base.SavedModelRunner(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "index", "missing", "graph"])
-def test_damaged_saved_model_is_named_on_one_line(tmp_path, damage):
+def test_error_of_a_damaged_saved_model_is_one_line(tmp_path, damage):
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Dense(64)(keras.layers.GlobalAveragePooling2D()(inputs))
     keras.Model(inputs, keras.layers.Dense(4, "softmax")(x)).export(
@@ -80,7 +80,7 @@ def test_damaged_saved_model_is_named_on_one_line(tmp_path, damage):
     assert "{{" not in str(caught.value)
 
 
-def test_feature_extractor_is_refused():
+def test_rejects_a_feature_extractor():
     inputs = keras.Input((32, 32, 3))
     model = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
     with pytest.raises(ValueError, match=r"batch of scores.* outputs \[\(None, 30"):

@@ -1,4 +1,4 @@
-"""Artefacts of other makers: what their outputs are is read off the graph."""
+"""Artefacts of other tools: the kind of outputs is inferred from the graph."""
 
 import keras
 import numpy as np
@@ -48,7 +48,7 @@ def test_onnx_file_of_keras_and_its_conversion(end, expected, tmp_path):
     assert found.output_activation == expected
 
 
-def test_unknown_end_asks_for_a_sidecar(tmp_path):
+def test_unknown_end_requires_a_sidecar(tmp_path):
     path = tmp_path / "net.tflite"
     content = tf.lite.TFLiteConverter.from_keras_model(model("relu")).convert()
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Runners that threads share."""
+"""Thread safety of runners."""
 
 import concurrent.futures
 
@@ -16,7 +16,7 @@ THREADS, CALLS = 4, 40
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_threads_get_the_answers_to_their_own_images(name):
+def test_each_thread_gets_the_outputs_for_its_images(name):
     export_run.exported()
     runner = loading.load(export_run.run_folder() / name).runner
     rng = np.random.default_rng(0)

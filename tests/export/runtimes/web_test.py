@@ -14,17 +14,17 @@ def write(folder):
     (folder / "model.tflite").write_bytes(content)
 
 
-def test_another_file_is_an_error(tmp_path):
+def test_rejects_a_file_that_is_no_tflite_model(tmp_path):
     (tmp_path / "model.tflite").write_bytes(b"no model")
-    with pytest.raises(ValueError, match="must hold a TFLite model. Received: "):
+    with pytest.raises(ValueError, match="must contain a TFLite model. Received: "):
         WebRunner(tmp_path)
 
 
-def test_other_tensors_are_an_error(tmp_path):
+def test_rejects_a_model_with_other_tensors(tmp_path):
     inputs = keras.Input((8, 8, 3))
     network = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
     (tmp_path / "model.tflite").write_bytes(tflite.convert(network, 8))
-    message = r"must turn images into scores. Received: .* \[\(1, 6, 6, 2\)\]"
+    message = r"must map images to scores. Received: .* \[\(1, 6, 6, 2\)\]"
     with pytest.raises(ValueError, match=message):
         WebRunner(tmp_path)
 

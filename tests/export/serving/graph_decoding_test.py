@@ -12,7 +12,7 @@ from tests.support import encoded_images, malformed
 from tests.support.paths import PHOTOS
 
 SPEC = EvalPreprocessing(64)
-# What is not read as Pillow does: refused, or not turned.
+# Files that are read differently from Pillow: refused, or not rotated.
 OTHER = {"black and white bmp", "turned png", "turned webp"}
 
 
@@ -32,7 +32,7 @@ webp_picture = in_graph(image_headers.webp_picture)
 
 
 def jpeg_with_exif(entries, order="<", magic=None):
-    """Returns a JPEG whose Exif data are entries (tag, type, count, value bytes)."""
+    """Returns a JPEG with Exif entries (tag, type, count, value bytes)."""
     head = (b"II*\0" if order == "<" else b"MM\0*") if magic is None else magic
     tiff = head + struct.pack(order + "IH", 8, len(entries))
     for tag, kind, count, value in entries:
@@ -64,7 +64,7 @@ def test_photos_are_read_as_by_evaluation():
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_jpegs_are_turned_as_by_pillow(turn):
+def test_jpegs_are_rotated_as_by_pillow(turn):
     encoded = encoded_images.turned("JPEG", turn)
     assert orientation(encoded).numpy() == turn
     decoded = decode(encoded).numpy().astype(int)
@@ -73,7 +73,7 @@ def test_jpegs_are_turned_as_by_pillow(turn):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_orientation_is_found_in_either_byte_order(order):
+def test_orientation_is_read_in_either_byte_order(order):
     other = (0x010F, 2, 4, b"Cam\0")
     encoded = jpeg_with_exif(
         [other, (0x0112, 3, 1, struct.pack(order + "H", 8))], order
@@ -92,12 +92,12 @@ def test_orientation_is_found_in_either_byte_order(order):
     ],
     ids=["empty", "no orientation", "cut off", "far away"],
 )
-def test_damaged_exif_data_do_not_turn_the_image(encoded):
+def test_damaged_exif_data_do_not_rotate_the_image(encoded):
     assert orientation(encoded).numpy() == 1
     assert decode(encoded).shape == (40, 60, 3)
 
 
-def test_of_an_animated_webp_only_a_still_picture_reaches_the_decoder():
+def test_only_a_still_frame_of_an_animated_webp_reaches_the_decoder():
     encoded = encoded_images.animated("WEBP", lossless=True)
     assert Image.open(io.BytesIO(encoded)).n_frames == 2
     still = webp_picture(encoded).numpy()
@@ -106,7 +106,7 @@ def test_of_an_animated_webp_only_a_still_picture_reaches_the_decoder():
     np.testing.assert_array_equal(picture.convert("RGB"), encoded_images.RGB)
 
 
-def test_of_a_gif_the_first_picture_is_cut_out():
+def test_first_frame_of_a_gif_is_extracted():
     encoded = encoded_images.animated("GIF")
     still = in_graph(image_headers.gif_picture)(encoded).numpy()
     picture = Image.open(io.BytesIO(still))
@@ -116,7 +116,7 @@ def test_of_a_gif_the_first_picture_is_cut_out():
     )
 
 
-def test_one_pixel_too_many_is_refused(monkeypatch):
+def test_rejects_one_pixel_too_many(monkeypatch):
     monkeypatch.setattr(graph_decoding, "MAX_PIXELS", 60 * 40)
     small = in_graph(graph_decoding.decode_image)
     for name, options in KINDS:
@@ -133,7 +133,7 @@ KINDS = [(name, {}) for name in ("PNG", "BMP", "GIF", "JPEG", "WEBP")]
 KINDS += [("WEBP", {"lossless": True})]
 
 
-def test_bad_files_leave_the_others_alone():
+def test_invalid_files_do_not_affect_the_others():
     good = encoded_images.encode(encoded_images.smooth(), "PNG")
     cut = [b"", b"no image", b"\xff\xd8\xff", b"GIF89a", b"BM", b"RIFF", good[:50]]
     other = [b"II*\0", malformed.bomb(9000)]
@@ -145,7 +145,7 @@ def test_bad_files_leave_the_others_alone():
     assert not images.numpy()[~valid.numpy()].any()
 
 
-def test_no_file_is_good():
+def test_all_files_may_be_invalid():
     images, valid = read_images([b"", b""])
     assert images.shape == (2, 64, 64, 3)
     assert not valid.numpy().any()

@@ -17,7 +17,7 @@ def network(**options):
 
 
 @pytest.mark.parametrize("lite", [False, True])
-def test_odd_image_gives_the_same_answers(lite):
+def test_odd_image_size_gives_the_same_outputs(lite):
     model = network(lite=lite)
     x = images(33)
     expected = model(x, training=False)
@@ -32,7 +32,7 @@ def tail(x):
 @pytest.mark.parametrize(
     ("size", "kernel", "strides", "padding", "expected"),
     [
-        # By the rule of TensorFlow's "same": the last window may reach beyond.
+        # TensorFlow's rule for "same": the last window may exceed the image.
         (8, 3, 2, "same", ((0, 1), (0, 1))),
         (9, 3, 2, "same", ((1, 1), (1, 1))),
         (8, 5, 1, "same", ((2, 2), (2, 2))),
@@ -56,7 +56,7 @@ def test_border_is_as_wide_as_the_convolution_pads(
     )
 
 
-def test_explicit_padding_and_a_bias_give_the_same_answers():
+def test_explicit_padding_and_a_bias_give_the_same_outputs():
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Rescaling(1 / 128, -127 / 128)(inputs)
     x = keras.layers.ZeroPadding2D(((2, 1), (0, 3)))(x)
@@ -81,7 +81,7 @@ def test_the_activation_of_the_convolution_is_applied():
     )
 
 
-def test_a_convolution_that_is_an_output_is_left_alone():
+def test_a_convolution_that_is_an_output_is_not_folded():
     inputs = keras.Input((8, 8, 3))
     features = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(2)(inputs))
     model = keras.Model(inputs, [tail(features), features])
@@ -98,14 +98,14 @@ def with_two_readers(x):
 
 
 @pytest.mark.parametrize("begin", [plain, with_two_readers])
-def test_other_beginnings_are_left_alone(begin):
+def test_other_first_layers_are_not_folded(begin):
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, tail(begin(inputs)))
     assert fold_normalization.find_stem(model) is None
     assert fold_normalization.classify_pixels(model) is model
 
 
-def test_model_saves_as_before(tmp_path):
+def test_model_can_still_be_saved(tmp_path):
     model = network()
     before = model.get_config()
     fold_normalization.classify_pixels(model)

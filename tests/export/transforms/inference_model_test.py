@@ -5,7 +5,7 @@ import pytest
 from export.transforms import inference_model
 
 
-def test_float32_model_stays_itself(tiny):
+def test_float32_model_is_returned_unchanged(tiny):
     assert inference_model.inference_model(tiny) is tiny
 
 

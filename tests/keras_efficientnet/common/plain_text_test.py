@@ -1,4 +1,5 @@
 import pytest
+from matplotlib.figure import Figure
 
 from keras_efficientnet.common import plain_text
 
@@ -17,6 +18,16 @@ from keras_efficientnet.common import plain_text
 )
 def test_escapes_control_characters(text, shown):
     assert plain_text.printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text", ["$5_bill", "$a_b$", "x^2_$i$_$j", r"\$a_b\$", "100%_cotton^", "_"]
+)
+def test_matplotlib_draws_literal_text_as_it_is(text):
+    """Golden: Matplotlib's own reading of a text."""
+    drawn = Figure().text(0, 0, plain_text.literal(text))
+    shown, is_math = drawn._preprocess_math(drawn.get_text())
+    assert (shown, is_math) == (text, False)
 
 
 # Messages as TensorFlow 2.21 writes them.
