@@ -4,6 +4,7 @@ import pytest
 
 import keras_efficientnet
 from keras_efficientnet import efficientnet
+from keras_efficientnet.architecture import Variant
 from keras_efficientnet.weights import network_options
 
 
@@ -74,7 +75,9 @@ def test_an_array_is_no_input_tensor():
     assert "0." not in str(e.value)
 
 
-@pytest.mark.parametrize("kind", ["imagenet", "inception", "lite", "none"])
+@pytest.mark.parametrize(
+    "kind", ["imagenet", "inception", "inception128", "lite", "none"]
+)
 def test_normalization_is_one_stateless_layer(kind):
     """Golden: the formulas of the original, in float64."""
     model = keras_efficientnet.EfficientNet(
@@ -87,6 +90,7 @@ def test_normalization_is_one_stateless_layer(kind):
             255 * np.array([0.229, 0.224, 0.225]),
         ),
         "inception": (127.5, 127.5),
+        "inception128": (128, 128),
         "lite": (127, 128),
         "none": (0, 1),
     }[kind]
@@ -268,9 +272,7 @@ def test_from_phi_builds_the_compound_scaling():
     model = keras_efficientnet.from_phi(-7, weights=None, classes=3)
     scaling = keras_efficientnet.compound(-7)
     assert model.input_shape == (None, *[round(224 * 1.15**-7)] * 2, 3)
-    planned = efficientnet.Variant(
-        scaling.width, scaling.depth, scaling.image_size(), 0.2
-    )
+    planned = Variant(scaling.width, scaling.depth, scaling.image_size(), 0.2)
     counted = keras_efficientnet.profile(model)
     assert counted.params == keras_efficientnet.plan_cost(planned, classes=3).params
 

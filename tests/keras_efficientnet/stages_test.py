@@ -76,6 +76,9 @@ def test_stage_tables_are_read_from_text_and_from_files(tmp_path):
     path = tmp_path / "table.json"
     path.write_text(format_stages(SMALL))
     assert read_stages(path) == read_stages(path.read_text()) == SMALL
+    assert "kind" not in path.read_text()
+    fused = tuple(dataclasses.replace(row, kind="fused") for row in SMALL)
+    assert read_stages(format_stages(fused)) == fused
     short = '[{"repeats": 1, "kernel": 3, "stride": 1, "expand": 1, "filters": 16}]'
     assert read_stages(short) == STAGES[:1]
 
@@ -104,6 +107,8 @@ def test_unreadable_stage_tables_say_why(source, message):
         ({"expand": 1.5}, "`expand` of a stage must be an integer"),
         ({"filters": True}, "`filters` of a stage must be an integer"),
         ({"se_ratio": 2}, "`se_ratio` of a stage must be 0 to 1"),
+        ({"kind": "fussed"}, "`kind` of a stage must be 'mbconv' or 'fused'"),
+        ({"nominal_input": -8}, "`nominal_input` of a stage must be an integer"),
         ({"skip": 1}, "`skip` of a stage must be true or false. Received: skip=1"),
     ],
 )

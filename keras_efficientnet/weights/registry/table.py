@@ -78,7 +78,11 @@ def find_published_file(path: Path) -> WeightFile | None:
 
 
 # Where no file of the family "imagenet" is published.
-_DEFAULT_FAMILIES = {"EfficientNetB8": "randaugment", "EfficientNetL2": "noisy-student"}
+_DEFAULT_FAMILIES = {
+    "EfficientNetB8": "randaugment",
+    "EfficientNetL2": "noisy-student",
+    "EfficientNetV2XL": "imagenet21k-ft1k",
+}
 
 
 def default_family(variant: str) -> str:
