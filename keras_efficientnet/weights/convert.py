@@ -255,8 +255,7 @@ def _named(model: keras.Model, names: str) -> Arrays:
     for name, array in assign.get_weights(model).items():
         layer = name.split("/")[0]
         if names == "timm":
-            expands = f"{layer.split('_')[0]}_expand_conv" in layers
-            name = naming_schemes.to_timm(name, expands)
+            name = naming_schemes.to_timm(name, layers)
             array = name_mapping.to_torch_layout(layer, array)
         arrays[name] = np.ascontiguousarray(array)
     return arrays

@@ -15,6 +15,7 @@ from .table_torch import (
     TORCHVISION_FILES,
     TRANSFORMERS_FILES,
 )
+from .table_v2 import EDGETPU_FILES, V2_FILES
 from .weight_file import WeightFile
 
 # The first file of a family and variant is the one that the family's name means.
@@ -27,6 +28,8 @@ WEIGHT_FILES: tuple[WeightFile, ...] = (
     *QUBVEL_FILES,
     *TPU_FILES,
     *TRANSFORMERS_FILES,
+    *V2_FILES,
+    *EDGETPU_FILES,
 )
 
 

@@ -138,10 +138,8 @@ def test_rejects_missing_and_additional_arrays(golden, peer, model, tmp_path):
 def test_maps_our_names_to_timm(golden, peer):
     arrays = state_dict(golden, peer)
     ours = name_mapping.to_model_names(arrays).arrays
-    made = set()
-    for name in ours:
-        expands = f"{name.split('_')[0]}_expand_conv/kernel" in ours
-        made.add(naming_schemes.to_timm(name, expands))
+    layers = {name.split("/")[0] for name in ours}
+    made = {naming_schemes.to_timm(name, layers) for name in ours}
     assert made == {name for name in arrays if not name.endswith("num_batches_tracked")}
 
 
