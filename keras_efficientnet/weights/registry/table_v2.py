@@ -213,7 +213,7 @@ def _torchvision(
         top1=top1,
         top1_source="torchvision",
         source=f"torchvision, IMAGENET1K_V1{origin}",
-        licence="BSD-3-Clause",
+        licence="unknown",  # the README states one for the code only
         padding="symmetric",
         crop_ratio=1.0,
         interpolation=interpolation,

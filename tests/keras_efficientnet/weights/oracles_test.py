@@ -9,7 +9,13 @@ import pytest
 
 from keras_efficientnet import architecture, efficientnet
 from keras_efficientnet.preprocessing import channel_statistics
-from keras_efficientnet.weights import convert, load_weights, name_mapping
+from keras_efficientnet.weights import (
+    convert,
+    load_weights,
+    name_mapping,
+    network_options,
+    reference_logits,
+)
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-4  # for logits of order 1
@@ -23,11 +29,13 @@ def lukemelas(short):
 
 
 def timm_tf(short):
-    return pytest.importorskip("timm").create_model(f"tf_efficientnet_{short}")
+    name = f"tf_{reference_logits.timm_name(short)}"
+    return pytest.importorskip("timm").create_model(name)
 
 
 def timm(short):
-    return pytest.importorskip("timm").create_model(f"efficientnet_{short}")
+    name = reference_logits.timm_name(short)
+    return pytest.importorskip("timm").create_model(name)
 
 
 def geffnet(short):
@@ -36,7 +44,7 @@ def geffnet(short):
 
 def torchvision(short):
     peer = pytest.importorskip("torchvision")
-    return getattr(peer.models, f"efficientnet_{short}")()
+    return getattr(peer.models, f"efficientnet_{short.replace('v2', 'v2_')}")()
 
 
 def transformers(short):
@@ -63,6 +71,10 @@ CASES = [
     *((torchvision, short, TORCH) for short in ("b0", "b3")),
     (torchvision, "b5", {**TORCH, "bn_epsilon": 1e-3}),
     *((transformers, short, TENSORFLOW) for short in ("b0", "b3")),
+    *((timm_tf, short, TENSORFLOW) for short in ("v2b0", "v2b3", "v2s", "v2m")),
+    *((timm_tf, short, TENSORFLOW) for short in ("edgetpus", "edgetpul")),
+    *((timm, short, TORCH) for short in ("v2s", "edgetpus", "edgetpum")),
+    *((torchvision, short, {**TORCH, "bn_epsilon": 1e-3}) for short in ("v2s", "v2m")),
 ]
 
 
@@ -131,11 +143,13 @@ def test_logits_equal_the_reference(peer, short, options, tmp_path):
     network = randomise(peer(short), native)
     path = tmp_path / "net.pth"
     torch.save(network.state_dict(), path)
+    # At a quarter of their size, since the large ones take minutes.
+    first = native // 4 if "v2" in short else native
     model = build(short, **options)
     load_weights(model, path)
-    kind = "lite" if "lite" in short else "imagenet"
+    kind = network_options(model)["normalization"]
     # transformers pads for the native size, whatever the image size.
-    for side in (native,) if peer is transformers else (native, 197):
+    for side in (native,) if peer is transformers else (first, 197):
         images = photos(side)
         theirs = torch_logits(network, images, kind)
         ours = keras.ops.convert_to_numpy(model(images))

