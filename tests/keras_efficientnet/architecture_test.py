@@ -1,4 +1,4 @@
-"""Tables against the original's resolved numbers.
+"""Variant tables, compared with the resolved numbers of the original code.
 
 Source of the goldens: the original graph code (tensorflow/tpu,
 models/official/efficientnet) run under TensorFlow 2.15.

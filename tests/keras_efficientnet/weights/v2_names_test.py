@@ -11,6 +11,7 @@ import pytest
 import safetensors.numpy
 
 from keras_efficientnet import efficientnet
+from keras_efficientnet.architecture import VARIANTS, block_plan
 from keras_efficientnet.weights import (
     assign,
     convert,
@@ -245,6 +246,21 @@ def build_like(net):
     return efficientnet.EfficientNetEdgeTPUS(
         weights=None, input_shape=(32, 32, 3), classes=net.output_shape[-1]
     )
+
+
+@pytest.mark.parametrize("key", VARIANTS)
+def test_every_variant_is_recognised_by_its_shapes(key):
+    variant, plan = VARIANTS[key], block_plan(VARIANTS[key])
+    ends = (3, 3, 3, variant.stem_filters), (1, 1, plan[-1].filters_out)
+    given = {
+        "stem_conv/kernel": np.empty(ends[0]),
+        "top_conv/kernel": np.broadcast_to(0, (*ends[1], variant.head_filters)),
+    }
+    for block in plan:
+        given[f"{block.name}_project_conv/kernel"] = np.empty(0)
+        if block.se_filters:
+            given[f"{block.name}_se_reduce/kernel"] = np.empty(0)
+    assert assign.guess_variant(given) == key
 
 
 # Records against models.

