@@ -165,7 +165,8 @@ def of_rgb(model: keras.Model) -> keras.Model:
 
 def _title(name: str) -> str:
     # Keras' names are in small letters.
-    return next((key for key in VARIANTS if key.lower() == name.lower()), name)
+    plain = name.lower().replace("-", "")
+    return next((key for key in VARIANTS if key.lower() == plain), name)
 
 
 def _spec(source: ExportInputs, model_bytes: int, maps: dict[str, int] | None) -> bytes:
