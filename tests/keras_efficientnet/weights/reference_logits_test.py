@@ -104,7 +104,7 @@ def test_logits_equal_the_reference(golden, peer, model, tmp_path):
     safetensors.numpy.save_file(state_dict(golden, peer), path)
     load_weights(model, path)
     logits = keras.ops.convert_to_numpy(model(images()))
-    np.testing.assert_allclose(logits, golden[f"{peer}/logits"], atol=1e-5)
+    np.testing.assert_allclose(logits, golden[f"{peer}/logits"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.backbone."])
