@@ -243,6 +243,7 @@ def _documented(function: Callable[..., Any], key: str) -> Callable[..., keras.M
     variant = VARIANTS[key]
     has_preprocessing = variant.family != "v1"
     function.__name__ = function.__qualname__ = key
+    function.__module__ = "keras_efficientnet.efficientnet"  # where it is defined
     function.__doc__ = _DOC.format(
         name=key,
         size=variant.resolution,
