@@ -187,7 +187,7 @@ def test_files_set_every_weight_from_exactly_one_array(model, project, tmp_path)
     for name in list(arrays)[::25]:
         fewer = {k: a for k, a in arrays.items() if k != name}
         safetensors.numpy.save_file(fewer, path)
-        with pytest.raises(ValueError, match="missing|unexpected|known way"):
+        with pytest.raises(ValueError, match="missing|unexpected|known naming scheme"):
             load_weights(fresh, path)
     extra = {**arrays, f"{name}x": arrays[name]}
     safetensors.numpy.save_file(extra, path)
