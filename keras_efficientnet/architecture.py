@@ -1,7 +1,7 @@
-"""The family as tables, and the plan of blocks that follows from a row.
+"""Variants of the network, and the block plan that follows from each.
 
-Nothing here needs Keras: costs and budgets are computed from the same plan
-that the builder walks.
+Nothing here needs Keras: costs and budgets are computed from the same plan that the
+builder walks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ import itertools
 import re
 import string
 
-from .common.choices import did_you_mean
+from .common.choices import check_choice, did_you_mean
+from .families import (
+    FAMILIES,
+    V2L_STAGES,
+    V2M_STAGES,
+    V2S_STAGES,
+    V2XL_STAGES,
+    Family,
+)
 from .scaling import round_filters, round_repeats
 from .stages import (
     HEAD_FILTERS,
@@ -25,7 +33,12 @@ from .stages import (
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One member of the family; `width`, `depth`, `dropout` are ratios."""
+    """One size of a family; `width`, `depth` and `dropout` are ratios.
+
+    Raises:
+        ValueError: The family is unknown, or a Lite net of another family.
+        TypeError: A row of `stages` is not a `Stage`.
+    """
 
     width: float
     depth: float
@@ -35,34 +48,59 @@ class Variant:
     stages: tuple[Stage, ...] = STAGES
     base_stem: int = STEM_FILTERS  # channels before width scaling
     base_head: int = HEAD_FILTERS  # channels before width scaling
+    family: str = "v1"  # or "v2", "edgetpu"; Lite nets are "v1" with `lite`
+    own_normalization: str = ""  # where it differs from the family's
 
     def __post_init__(self) -> None:
         check_stages(self.stages)
+        check_choice("family", self.family, ("v1", "v2", "edgetpu"))
+        if self.lite and self.family != "v1":
+            raise ValueError(
+                "`lite` must be False unless `family` is 'v1'. "
+                f"Received: lite=True, family={self.family!r}"
+            )
+
+    @property
+    def conventions(self) -> Family:
+        """Activation, rounding and layer names."""
+        return FAMILIES["lite" if self.lite else self.family]
 
     @property
     def stem_filters(self) -> int:
-        """Output channels of the stem."""
-        return round_filters(self.base_stem, 1.0 if self.lite else self.width)
+        """Number of output channels of the stem."""
+        return self.scaled_filters(self.base_stem, is_end=True)
 
     @property
     def head_filters(self) -> int:
-        """Output channels of the 1x1 convolution before the pooling."""
-        return round_filters(self.base_head, 1.0 if self.lite else self.width)
+        """Number of output channels of the 1x1 convolution before the pooling."""
+        return self.scaled_filters(self.base_head, is_end=True)
 
     @property
     def smallest_image(self) -> int:
-        """Least image side, pixels: the network halves it down to 1."""
+        """Smallest image side, pixels: the network halves it down to 1."""
         return smallest_image(self.stages)
 
     @property
     def normalization(self) -> str:
         """Name of the input normalisation that published weights expect."""
-        return "lite" if self.lite else "imagenet"
+        return self.own_normalization or self.conventions.normalization
+
+    def scaled_filters(self, filters: int, is_end: bool = False) -> int:
+        """Returns a number of channels after width scaling.
+
+        Args:
+            filters: Number of channels before width scaling.
+            is_end: Whether the stem or the head has them, which Lite nets leave
+                unscaled.
+        """
+        width = 1.0 if self.lite and is_end else self.width
+        limit = self.conventions.rounding_limit
+        return round_filters(filters, width, limit=limit)
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One MBConv block, all of its numbers resolved."""
+    """One block with all of its numbers resolved."""
 
     name: str  # "block2a": stage 2, first block
     stage: int  # 1 to 7
@@ -74,11 +112,14 @@ class Block:
     se_filters: int  # channels inside squeeze-excite; 0: none
     drop_rate: float  # probability that the block is skipped in training
     skip: bool = True  # whether the input is added where the shape allows it
+    kind: str = "mbconv"  # or "fused"
+    expanded_from: int = 0  # channels that `expand` multiplies; 0: `filters_in`
+    depthwise_name: str = "dwconv"  # name of the depthwise layer within the block
 
     @property
     def expanded(self) -> int:
-        """Channels of the depthwise convolution."""
-        return self.filters_in * self.expand
+        """Number of channels between expansion and projection."""
+        return (self.expanded_from or self.filters_in) * self.expand
 
     @property
     def has_skip(self) -> bool:
@@ -91,6 +132,76 @@ class Block:
 NORMALIZATION_LAYER = "input_normalization"
 _LETTERS = string.ascii_lowercase
 MAX_BLOCKS = 26 + 26**2  # per stage: those that two letters can name
+
+
+def scaled_variant(
+    family: str, width: float, depth: float, resolution: int, dropout: float
+) -> Variant:
+    """Returns a size of a family that has no name of its own.
+
+    Args:
+        family: Key of `FAMILIES`.
+        width: Ratio of channels to the family's baseline.
+        depth: Ratio of blocks to the family's baseline.
+        resolution: Image side, pixels.
+        dropout: Dropout rate before the classifier.
+
+    Raises:
+        ValueError: The family is unknown; the message names the nearest.
+    """
+    check_choice("family", family, FAMILIES)
+    base, lite = FAMILIES[family], family == "lite"
+    return Variant(
+        width,
+        depth,
+        resolution,
+        dropout,
+        lite,
+        base.stages,
+        base.stem_filters,
+        base.head_filters,
+        "v1" if lite else family,
+    )
+
+
+def checked_family(family: str, lite: bool = False) -> str:
+    """Returns the key of a family; `lite` is another way to write "lite".
+
+    Args:
+        family: Key of `FAMILIES`.
+        lite: Whether a Lite net is wanted.
+
+    Raises:
+        ValueError: The family is unknown, or `lite` contradicts it.
+    """
+    check_choice("family", family, FAMILIES)
+    if lite and family not in ("v1", "lite"):
+        raise ValueError(
+            "`lite` must be False unless `family` is 'v1' or 'lite'. "
+            f"Received: lite=True, family={family!r}"
+        )
+    return "lite" if lite else family
+
+
+def _v2(width: float, depth: float, resolution: int, dropout: float) -> Variant:
+    return scaled_variant("v2", width, depth, resolution, dropout)
+
+
+def _edgetpu(width: float, depth: float, resolution: int, dropout: float) -> Variant:
+    return scaled_variant("edgetpu", width, depth, resolution, dropout)
+
+
+def _v2_large(
+    resolution: int, dropout: float, stages: tuple[Stage, ...], base_stem: int
+) -> Variant:
+    return dataclasses.replace(
+        _v2(1.0, 1.0, resolution, dropout),
+        stages=stages,
+        base_stem=base_stem,
+        own_normalization="inception128",
+    )
+
+
 # Source: tensorflow/tpu, efficientnet_builder.py and lite/efficientnet_lite_builder.py.
 # Rounded by hand there: B1 is not 1.1 ** 0.5 wide.
 VARIANTS = {
@@ -109,6 +220,19 @@ VARIANTS = {
     "EfficientNetLite2": Variant(1.1, 1.2, 260, 0.3, lite=True),
     "EfficientNetLite3": Variant(1.2, 1.4, 280, 0.3, lite=True),
     "EfficientNetLite4": Variant(1.4, 1.8, 300, 0.3, lite=True),
+    # Resolutions are those of evaluation. Source: google/automl, efficientnetv2,
+    # effnetv2_configs.py; tensorflow/tpu, edgetpu/efficientnet_edgetpu_builder.py.
+    "EfficientNetV2B0": _v2(1.0, 1.0, 224, 0.2),
+    "EfficientNetV2B1": _v2(1.0, 1.1, 240, 0.2),
+    "EfficientNetV2B2": _v2(1.1, 1.2, 260, 0.3),
+    "EfficientNetV2B3": _v2(1.2, 1.4, 300, 0.3),
+    "EfficientNetV2S": _v2_large(384, 0.2, V2S_STAGES, base_stem=24),
+    "EfficientNetV2M": _v2_large(480, 0.3, V2M_STAGES, base_stem=24),
+    "EfficientNetV2L": _v2_large(480, 0.4, V2L_STAGES, base_stem=32),
+    "EfficientNetV2XL": _v2_large(512, 0.4, V2XL_STAGES, base_stem=32),
+    "EfficientNetEdgeTPUS": _edgetpu(1.0, 1.0, 224, 0.2),
+    "EfficientNetEdgeTPUM": _edgetpu(1.0, 1.1, 240, 0.2),
+    "EfficientNetEdgeTPUL": _edgetpu(1.2, 1.4, 300, 0.3),
 }
 
 
@@ -117,8 +241,8 @@ def block_plan(variant: Variant, drop_connect: float = 0.2) -> tuple[Block, ...]
 
     Args:
         variant: Row of `VARIANTS`, or any other scaling of any stages.
-        drop_connect: Rate that the drop rates rise to, linearly with the block's
-            place; the first block has 0, the last just under this.
+        drop_connect: Final rate of stochastic depth. Rates rise linearly with the
+            block's position: the first block has 0, the last just under this.
 
     Raises:
         ValueError: `drop_connect` is not in [0, 1), or a stage has so many blocks
@@ -136,7 +260,7 @@ def block_plan(variant: Variant, drop_connect: float = 0.2) -> tuple[Block, ...]
     blocks: list[Block] = []
     filters_in = variant.stem_filters
     for i, stage in enumerate(variant.stages):
-        filters_out = round_filters(stage.filters, variant.width)
+        filters_out = variant.scaled_filters(stage.filters)
         for j in range(repeats[i]):
             block = Block(
                 name=block_name(i + 1, j),
@@ -149,6 +273,9 @@ def block_plan(variant: Variant, drop_connect: float = 0.2) -> tuple[Block, ...]
                 se_filters=0 if variant.lite else _se_filters(stage, filters_in),
                 drop_rate=drop_connect * len(blocks) / sum(repeats),
                 skip=stage.skip,
+                kind=stage.kind,
+                expanded_from=_nominal_input(variant, stage, j),
+                depthwise_name=variant.conventions.depthwise_name,
             )
             blocks.append(block)
             filters_in = filters_out
@@ -172,13 +299,14 @@ def reduction_blocks(plan: tuple[Block, ...]) -> dict[int, str]:
 
 
 def find_variant(name: str) -> str:
-    """Returns the factory name that a user's spelling of a variant means.
+    """Returns the factory name of a variant, from any common spelling.
 
     Args:
-        name: "EfficientNetB0", "efficientnet-b0", "b0", "lite4" and the like.
+        name: Variant, such as "EfficientNetB0", "efficientnet-b0", "b0", "lite4" or
+            "efficientnetv2-s".
 
     Raises:
-        ValueError: No variant is called that; the message names the nearest.
+        ValueError: The variant is unknown; the message names the nearest.
 
     Example:
         >>> find_variant("efficientnet-lite0")
@@ -230,6 +358,12 @@ def read_block_name(layer: str) -> tuple[int, int] | None:
 
 def _se_filters(stage: Stage, filters_in: int) -> int:
     return max(1, int(filters_in * stage.se_ratio)) if stage.se_ratio else 0
+
+
+def _nominal_input(variant: Variant, stage: Stage, index: int) -> int:
+    if index > 0 or not stage.nominal_input:
+        return 0
+    return variant.scaled_filters(stage.nominal_input)
 
 
 def _stage_repeats(variant: Variant, index: int) -> int:

@@ -1,4 +1,4 @@
-"""The parts of the network: tensors in, tensors out.
+"""Building blocks: stem, MBConv, Fused-MBConv, squeeze-excite, head, classifier.
 
 Layer names are those of keras.applications, because weight files depend on them.
 """
@@ -34,16 +34,16 @@ _DENSE_INIT: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """What all blocks of one network share."""
+    """Settings that all blocks of one network share."""
 
-    activation: str = "swish"  # or "relu6"
+    activation: str = "swish"  # or "relu6", "relu"
     padding: str = "same"  # TensorFlow's; "symmetric": PyTorch's
     bn_momentum: float = 0.99
     bn_epsilon: float = 1e-3
 
 
 def normalize(x: Any, kind: str) -> Any:
-    """Subtracts means from pixels and divides by standard deviations.
+    """Normalises pixels by the mean and standard deviation of each channel.
 
     Args:
         x: Images, (batch, height, width, channels), 0 to 255.
@@ -53,7 +53,7 @@ def normalize(x: Any, kind: str) -> Any:
         Images of the same shape, float32; for "none" `x` itself if it is float.
 
     Raises:
-        ValueError: There is no such kind.
+        ValueError: The kind is unknown; the message names the nearest.
     """
     check_choice("normalization", kind, NORMALIZATIONS)
     is_integer = "int" in str(x.dtype)
@@ -69,12 +69,12 @@ def normalize(x: Any, kind: str) -> Any:
 
 
 def stem(x: Any, filters: int, style: Style) -> Any:
-    """Halves the image's sides and makes `filters` channels.
+    """Applies the stem, a 3x3 convolution that halves the image's sides.
 
     Args:
         x: Normalised images, (batch, height, width, channels), float.
-        filters: Output channels.
-        style: What the blocks share.
+        filters: Number of output channels.
+        style: Settings that the blocks share.
 
     Returns:
         Features, (batch, ceil(height / 2), ceil(width / 2), filters).
@@ -84,59 +84,107 @@ def stem(x: Any, filters: int, style: Style) -> Any:
     return _bn_act(x, "stem_bn", "stem_activation", style)
 
 
-def mbconv(x: Any, block: Block, style: Style) -> Any:
-    """Applies one mobile inverted bottleneck.
+def residual_block(x: Any, block: Block, style: Style) -> Any:
+    """Applies one block, with stochastic depth and the sum where it has a skip.
 
     Args:
         x: Features, (batch, height, width, block.filters_in).
-        block: The block's numbers.
-        style: What the blocks share.
+        block: Numbers of the block.
+        style: Settings that the blocks share.
 
     Returns:
         Features, (batch, ceil(height / stride), ceil(width / stride),
         block.filters_out).
 
     Source:
+        arXiv:1905.11946, section 4; stochastic depth, arXiv:1603.09382.
+    """
+    inputs = x
+    x = (fused_mbconv if block.kind == "fused" else mbconv)(x, block, style)
+    if not block.has_skip:
+        return x
+    if block.drop_rate > 0:
+        x = layers.Dropout(
+            block.drop_rate,
+            noise_shape=(None, 1, 1, 1),  # one decision per image
+            name=f"{block.name}_drop",
+        )(x)
+    return layers.Add(name=f"{block.name}_add")([x, inputs])
+
+
+def mbconv(x: Any, block: Block, style: Style) -> Any:
+    """Applies one mobile inverted bottleneck (MBConv), without the skip.
+
+    Args:
+        x: Features, (batch, height, width, block.filters_in).
+        block: Numbers of the block.
+        style: Settings that the blocks share.
+
+    Returns:
+        Features, as `residual_block` returns them.
+
+    Source:
         arXiv:1801.04381, figure 3b; arXiv:1905.11946, section 4.
     """
-    name = block.name
-    inputs = x
+    name, depthwise_name = block.name, f"{block.name}_{block.depthwise_name}"
     if block.expand != 1:
         x = _conv(x, block.expanded, f"{name}_expand_conv")
         x = _bn_act(x, f"{name}_expand_bn", f"{name}_expand_activation", style)
-    x, padding = _pad(x, block.kernel, block.stride, style, f"{name}_dwconv")
+    x, padding = _pad(x, block.kernel, block.stride, style, depthwise_name)
     depthwise = layers.DepthwiseConv2D(
         block.kernel,
         strides=block.stride,
         padding=padding,
         use_bias=False,
         depthwise_initializer=_CONV_INIT,
-        name=f"{name}_dwconv",
+        name=depthwise_name,
     )
     x = _call_new(depthwise, x, "depthwise_initializer")
     x = _bn_act(x, f"{name}_bn", f"{name}_activation", style)
     if block.se_filters:
         x = squeeze_excite(x, block, style)
     x = _conv(x, block.filters_out, f"{name}_project_conv")
-    x = _bn(x, f"{name}_project_bn", style)
-    if block.has_skip:
-        if block.drop_rate > 0:
-            x = layers.Dropout(
-                block.drop_rate,
-                noise_shape=(None, 1, 1, 1),  # one decision per image
-                name=f"{name}_drop",
-            )(x)
-        x = layers.Add(name=f"{name}_add")([x, inputs])
-    return x
+    return _bn(x, f"{name}_project_bn", style)
+
+
+def fused_mbconv(x: Any, block: Block, style: Style) -> Any:
+    """Applies one Fused-MBConv, without the skip.
+
+    One square convolution takes the place of MBConv's 1x1 expansion and depthwise
+    convolution. A block that does not expand is that convolution alone, followed by
+    an activation.
+
+    Args:
+        x: Features, (batch, height, width, block.filters_in).
+        block: Numbers of the block.
+        style: Settings that the blocks share.
+
+    Returns:
+        Features, as `residual_block` returns them.
+
+    Source:
+        arXiv:2104.00298, figure 2; google/automl, efficientnetv2/effnetv2_model.py.
+    """
+    name, expands = block.name, block.expand != 1
+    if expands:
+        x = _square_conv(x, block.expanded, block, style, f"{name}_expand_conv")
+        x = _bn_act(x, f"{name}_expand_bn", f"{name}_expand_activation", style)
+    if block.se_filters:
+        x = squeeze_excite(x, block, style)
+    if expands:
+        x = _conv(x, block.filters_out, f"{name}_project_conv")
+        return _bn(x, f"{name}_project_bn", style)
+    x = _square_conv(x, block.filters_out, block, style, f"{name}_project_conv")
+    return _bn_act(x, f"{name}_project_bn", f"{name}_project_activation", style)
 
 
 def squeeze_excite(x: Any, block: Block, style: Style) -> Any:
-    """Weighs each channel by a function of all channels' means.
+    """Applies squeeze-and-excitation: weights for channels, from their means.
 
     Args:
         x: Features, (batch, height, width, block.expanded).
-        block: The block's numbers.
-        style: What the blocks share.
+        block: Numbers of the block.
+        style: Settings that the blocks share.
 
     Returns:
         Features of the same shape.
@@ -156,8 +204,8 @@ def head(x: Any, filters: int, style: Style) -> Any:
 
     Args:
         x: Features of the last block, (batch, height, width, channels).
-        filters: Output channels.
-        style: What the blocks share.
+        filters: Number of output channels.
+        style: Settings that the blocks share.
 
     Returns:
         Features, (batch, height, width, filters).
@@ -186,8 +234,8 @@ def classifier(x: Any, classes: int, dropout: float, activation: Any) -> Any:
     Args:
         x: Pooled features, (batch, channels), float32.
         classes: Number of classes.
-        dropout: Rate of the dropout before the dense layer; 0: no such layer.
-        activation: Of the dense layer; None gives logits.
+        dropout: Dropout rate before the dense layer; 0 leaves the layer out.
+        activation: Activation of the dense layer; None gives logits.
 
     Returns:
         Scores, (batch, classes), float32.
@@ -204,14 +252,14 @@ def classifier(x: Any, classes: int, dropout: float, activation: Any) -> Any:
 
 
 def check_classifier(classes: int, dropout: float) -> None:
-    """Checks what `classifier` will be given, before anything is built.
+    """Checks the arguments of `classifier` before anything is built.
 
     Args:
         classes: Number of classes.
-        dropout: Rate of the dropout before the dense layer.
+        dropout: Dropout rate before the dense layer.
 
     Raises:
-        ValueError: `classes` is no integer of at least 1, or `dropout` is not in
+        ValueError: `classes` is not an integer of at least 1, or `dropout` is not in
             [0, 1).
     """
     if not 0 <= dropout < 1:
@@ -244,8 +292,13 @@ def _conv(
     return _call_new(layer, x, "kernel_initializer")
 
 
+def _square_conv(x: Any, filters: int, block: Block, style: Style, name: str) -> Any:
+    x, padding = _pad(x, block.kernel, block.stride, style, name)
+    return _conv(x, filters, name, block.kernel, block.stride, padding)
+
+
 class _QuickNormal(keras.initializers.Initializer):
-    """Draws `_CONV_INIT`'s values with NumPy, in a third of the time."""
+    """`_CONV_INIT` drawn with NumPy, in a third of the time."""
 
     def __call__(self, shape: Sequence[int], dtype: Any = None, **_: Any) -> Any:
         fan_out = math.prod(shape[:-2]) * shape[-1]

@@ -75,7 +75,9 @@ def compound(
     return Scaling(depth=alpha**phi, width=beta**phi, resolution=gamma**phi)
 
 
-def round_filters(filters: int, width: float, divisor: int = 8) -> int:
+def round_filters(
+    filters: int, width: float, divisor: int = 8, limit: float = 0.9
+) -> int:
     """Scales a channel count and rounds it to a multiple of `divisor`.
 
     Rounds to the nearest multiple, or up if that would lose more than 10%.
@@ -84,12 +86,15 @@ def round_filters(filters: int, width: float, divisor: int = 8) -> int:
         filters: Number of channels of the unscaled network, at least 1.
         width: Width multiplier w, above 0; 1.0 for B0.
         divisor: Number that the result is a multiple of.
+        limit: Smallest allowed ratio of the result to the exact value; 0 always takes
+            the nearest multiple, as EfficientNetV2 does.
 
     Raises:
         ValueError: `filters`, `width` or `divisor` is not above 0.
 
     Source:
-        arXiv:1801.04381 (rounding); arXiv:1905.11946, section 3.3 (w).
+        arXiv:1801.04381 (rounding); arXiv:1905.11946, section 3.3 (w); V2,
+        google/automl, efficientnetv2/effnetv2_model.py.
 
     Example:
         >>> round_filters(32, 1.1), round_filters(320, 4.3)
@@ -100,7 +105,7 @@ def round_filters(filters: int, width: float, divisor: int = 8) -> int:
     check_positive("divisor", divisor)
     scaled = filters * width
     rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * scaled else rounded
+    return rounded + divisor if rounded < limit * scaled else rounded
 
 
 def round_repeats(repeats: int, depth: float) -> int:

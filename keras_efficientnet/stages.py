@@ -1,4 +1,4 @@
-"""Stage tables: what a network is before it is scaled."""
+"""Baseline stage tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 STEM_FILTERS = 32
 HEAD_FILTERS = 1280
 SE_RATIO = 0.25  # of the channels that enter the block, before expansion
-MOST_STAGES = 7  # what layer names, freezing and remat count up to
+MOST_STAGES = 7  # highest stage number in layer names, freezing and remat
+KINDS = ("mbconv", "fused")
 
 
 def _is_number(value: Any) -> bool:
@@ -45,6 +46,8 @@ class Stage:
     filters: int  # output channels before width scaling
     se_ratio: float = SE_RATIO  # 0: no squeeze-excite
     skip: bool = True  # whether blocks that keep their shape add their input
+    kind: str = "mbconv"  # "fused": one convolution in place of 1x1 and depthwise
+    nominal_input: int = 0  # channels the first block expands, unscaled; 0: its input
 
     def __post_init__(self) -> None:
         for name in ("repeats", "kernel", "expand", "filters"):
@@ -57,6 +60,11 @@ class Stage:
         is_ratio = _is_number(self.se_ratio) and 0 <= self.se_ratio <= 1
         _check(is_ratio, "0 to 1", "se_ratio", self.se_ratio)
         _check(isinstance(self.skip, bool), "true or false", "skip", self.skip)
+        kinds = " or ".join(map(repr, KINDS))
+        _check(self.kind in KINDS, kinds, "kind", self.kind)
+        nominal = self.nominal_input
+        is_channels = nominal == 0 or _is_count(nominal)
+        _check(is_channels, "an integer of at least 0", "nominal_input", nominal)
 
 
 # Source: arXiv:1905.11946, Table 1, stages 2 to 8.
@@ -79,28 +87,28 @@ def check_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
     Raises:
         ValueError: There are none, or more than 7.
-        TypeError: A row is no `Stage`.
+        TypeError: A row is not a `Stage`.
     """
     table = tuple(stages)
     if not 1 <= len(table) <= MOST_STAGES:
         raise ValueError(
-            f"`stages` must have 1 to {MOST_STAGES} rows, as layers are named by them. "
+            f"`stages` must have 1 to {MOST_STAGES} rows, one per stage. "
             f"Received: {len(table)} rows"
         )
     for row in table:
         if not isinstance(row, Stage):
             raise TypeError(
-                f"`stages` must be rows of `Stage`; `read_stages` takes JSON. "
+                f"`stages` must be rows of `Stage`; `read_stages` reads JSON. "
                 f"Received: {row!r}"
             )
     return table
 
 
 def smallest_image(stages: Sequence[Stage]) -> int:
-    """Returns the image side, pixels, that a network halves down to 1.
+    """Returns the smallest image side, pixels: the network halves it down to 1.
 
     Args:
-        stages: Rows; the stem before them halves once.
+        stages: Rows; the stem before them halves the image once.
 
     Example:
         >>> smallest_image(STAGES)
@@ -110,24 +118,34 @@ def smallest_image(stages: Sequence[Stage]) -> int:
 
 
 def format_stages(stages: Sequence[Stage]) -> str:
-    """Writes a stage table as JSON text, a row per line.
+    """Writes a stage table as JSON text, one row per line.
 
     Args:
         stages: Rows, input to output.
     """
-    rows = ",\n ".join(json.dumps(dataclasses.asdict(stage)) for stage in stages)
+    rows = ",\n ".join(json.dumps(_fields(stage)) for stage in stages)
     return f"[{rows}]\n"
 
 
+def _fields(stage: Stage) -> dict[str, Any]:
+    fields = dataclasses.asdict(stage)
+    # Left out at their defaults, so that tables of MBConv stages read as ever.
+    if stage.kind == "mbconv":
+        del fields["kind"]
+    if not stage.nominal_input:
+        del fields["nominal_input"]
+    return fields
+
+
 def read_stages(source: str | os.PathLike[str]) -> tuple[Stage, ...]:
-    """Reads what `format_stages` wrote.
+    """Reads a stage table that `format_stages` wrote.
 
     Args:
-        source: JSON text, or the path of a file that holds it. `se_ratio` and `skip`
-            may be left out.
+        source: JSON text, or path of a JSON file. Fields after `filters` may be left
+            out.
 
     Raises:
-        ValueError: It is no stage table; the message says why.
+        ValueError: `source` is not a stage table; the message says why.
 
     Example:
         >>> read_stages(format_stages(STAGES)) == STAGES

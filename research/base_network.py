@@ -98,6 +98,11 @@ def base_config(options: TrainingOptions) -> trainer.config.TrainConfig:
     if not options.recipe and options.data == "digits":
         config.epochs = DIGITS_EPOCHS
     row = _base_row(options.base) if options.base else trainer.variant_of(config)
+    if row.family != "v1":
+        raise ValueError(
+            "`base` must be a network of the first EfficientNet or of Lite: studies do "
+            f"not scale other families yet. Received: family={row.family!r}"
+        )
     config.width, config.depth, config.lite = row.width, row.depth, row.lite
     config.stages = None if row.stages == STAGES else format_stages(row.stages)
     config.stem_filters, config.head_filters = row.base_stem, row.base_head

@@ -175,7 +175,8 @@ def of_rgb(model: keras.Model) -> keras.Model:
 def _model_name(source: ExportInputs) -> str:
     # Keras' names are lower-case.
     name = source.model.name
-    return next((key for key in VARIANTS if key.lower() == name.lower()), name)
+    plain = name.lower().replace("-", "")
+    return next((key for key in VARIANTS if key.lower() == plain), name)
 
 
 def _manifest(title: str) -> bytes:

@@ -6,7 +6,8 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from ..architecture import Variant
+from ..architecture import Variant, checked_family, scaled_variant
+from ..families import FAMILIES
 from ..scaling import Scaling, check_positive, compound
 from .model_cost import Cost
 from .planning import plan_cost
@@ -49,11 +50,12 @@ def fit_budget(
     classes: int = 1000,
     lite: bool = False,
     latency_ms: float | None = None,
+    family: str = "v1",
 ) -> BudgetFit:
     """Finds the largest `phi` whose network fits a budget.
 
     Costs are computed analytically; only `latency_ms` requires building networks. Use
-    `from_phi(fit.phi)` to build the result.
+    `from_phi(fit.phi)` to build the result, with the same `lite` or `family`.
 
     Args:
         flops: Maximum number of multiply-adds for one image.
@@ -62,12 +64,14 @@ def fit_budget(
         beta: Width ratio of one step of `phi`.
         gamma: Resolution ratio of one step of `phi`.
         classes: Number of classes of the classifier.
-        lite: Whether to fit a Lite network.
+        lite: Whether to fit a Lite network; the same as `family="lite"`.
         latency_ms: Maximum latency of one image on one TFLite thread in float32,
             measured on this machine as CPU time of the thread, milliseconds. About
             seven networks are built, converted and timed, the largest up to twice as
             slow as the budget; measurements are cached. `phi` is then found to 0.1,
             because timing is not more precise than that.
+        family: Family to scale, "v1", "lite", "v2" or "edgetpu". The last two start
+            from V2-B0 and EdgeTPU-S.
 
     Returns:
         The coefficient, to 0.01, with its scaling and cost. The network meets all given
@@ -100,15 +104,17 @@ def fit_budget(
                 f"with `phi`. Received: {name}={value}"
             )
 
+    family = checked_family(family, lite)
+
     def fit(step: int) -> BudgetFit:
-        return _fit_of(step / 100, (alpha, beta, gamma), classes, lite)
+        return _fit_of(step / 100, (alpha, beta, gamma), classes, family)
 
     def overrun(step: int) -> float:
         cost = fit(step).cost
         spent = {"flops": cost.multiply_adds, "params": cost.trainable_params}
         return max((spent[name] / limit for name, limit in given.items()), default=0)
 
-    smallest, largest = _step_bounds(alpha, gamma)
+    smallest, largest = _step_bounds(alpha, gamma, family)
     if overrun(smallest) > 1:
         least = fit(smallest).cost
         raise ValueError(
@@ -121,17 +127,17 @@ def fit_budget(
         return fit(best)
 
     def is_quick(step: int) -> bool:
-        return overrun(step) <= 1 and _time(fit(step), classes, lite) <= latency_ms
+        return overrun(step) <= 1 and _time(fit(step), classes, family) <= latency_ms
 
     step = _gallop(is_quick, smallest, best)
     if step is None:
-        least_ms = _time(fit(smallest), classes, lite)
+        least_ms = _time(fit(smallest), classes, family)
         raise ValueError(
             f"A network of at least {least_ms:.3g} ms must fit the budget. "
             f"Received: latency_ms={latency_ms}"
         )
     found = fit(step)
-    return dataclasses.replace(found, latency_ms=_time(found, classes, lite))
+    return dataclasses.replace(found, latency_ms=_time(found, classes, family))
 
 
 def _largest_within(
@@ -175,30 +181,34 @@ def _gallop(
     return low
 
 
-def _time(fit: BudgetFit, classes: int, lite: bool) -> float:
+def _time(fit: BudgetFit, classes: int, family: str) -> float:
     # Imported here because only timing needs TensorFlow.
     from .tflite_latency import tflite_latency
 
-    return tflite_latency(_variant_of(fit.scaling, lite), classes)
+    return tflite_latency(_variant_of(fit.scaling, family), classes)
 
 
-def _step_bounds(alpha: float, gamma: float) -> tuple[int, int]:
-    # From 32 pixels to 26 blocks in the largest stage (4 in the base network).
+def _step_bounds(alpha: float, gamma: float, family: str) -> tuple[int, int]:
+    # From 32 pixels to 26 blocks in the largest stage.
+    most_repeats = max(stage.repeats for stage in FAMILIES[family].stages)
     smallest, largest = -_STEP_LIMIT, _STEP_LIMIT
     if gamma > 1:
         smallest = max(smallest, math.ceil(100 * math.log(32 / 224) / math.log(gamma)))
     if alpha > 1:
-        largest = min(largest, math.floor(100 * math.log(26 / 4) / math.log(alpha)))
+        deepest = math.log(26 / most_repeats) / math.log(alpha)
+        largest = min(largest, math.floor(100 * deepest))
     return smallest, largest
 
 
 def _fit_of(
-    phi: float, coefficients: tuple[float, float, float], classes: int, lite: bool
+    phi: float, coefficients: tuple[float, float, float], classes: int, family: str
 ) -> BudgetFit:
     scaling = compound(phi, *coefficients)
-    cost = plan_cost(_variant_of(scaling, lite), classes)
+    cost = plan_cost(_variant_of(scaling, family), classes)
     return BudgetFit(phi, scaling, scaling.image_size(), cost)
 
 
-def _variant_of(scaling: Scaling, lite: bool) -> Variant:
-    return Variant(scaling.width, scaling.depth, scaling.image_size(), 0.2, lite)
+def _variant_of(scaling: Scaling, family: str) -> Variant:
+    return scaled_variant(
+        family, scaling.width, scaling.depth, scaling.image_size(), dropout=0.2
+    )

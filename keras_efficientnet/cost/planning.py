@@ -14,7 +14,7 @@ def plan_cost(
     """Computes the cost of a variant without building it.
 
     Args:
-        variant: Row of `VARIANTS`, or any other scaling.
+        variant: Row of `VARIANTS`, or any other scaling of a family.
         classes: Number of classes of the classifier.
         channels: Channels of the input.
         resolution: Image side, pixels; 0 for the variant's own.
@@ -40,23 +40,50 @@ def plan_cost(
 
 def _plan_block(rows: _Rows, block: Block) -> None:
     name, entry = block.name, rows.last
-    if block.expand != 1:
-        rows.conv(f"{name}_expand_conv", block.expanded)
-        rows.bn_act(f"{name}_expand_bn", f"{name}_expand_activation")
-    rows.depthwise(f"{name}_dwconv", block.kernel, block.stride)
-    rows.bn_act(f"{name}_bn", f"{name}_activation")
-    if block.se_filters:
-        excited = rows.last
-        rows.pool(f"{name}_se_squeeze", keepdims=True)
-        rows.conv(f"{name}_se_reduce", block.se_filters, bias=True)
-        rows.conv(f"{name}_se_expand", block.expanded, bias=True)
-        rows.join(f"{name}_se_excite", "Multiply", excited, rows.last)
-    rows.conv(f"{name}_project_conv", block.filters_out)
-    rows.bn(f"{name}_project_bn")
+    if block.kind == "fused":
+        _plan_fused(rows, block)
+    else:
+        _plan_mbconv(rows, block)
     if block.has_skip:
         if block.drop_rate > 0:
             rows.free(f"{name}_drop", "Dropout")
         rows.join(f"{name}_add", "Add", rows.last, entry)
+
+
+def _plan_mbconv(rows: _Rows, block: Block) -> None:
+    name = block.name
+    if block.expand != 1:
+        rows.conv(f"{name}_expand_conv", block.expanded)
+        rows.bn_act(f"{name}_expand_bn", f"{name}_expand_activation")
+    rows.depthwise(f"{name}_{block.depthwise_name}", block.kernel, block.stride)
+    rows.bn_act(f"{name}_bn", f"{name}_activation")
+    _plan_squeeze_excite(rows, block)
+    rows.conv(f"{name}_project_conv", block.filters_out)
+    rows.bn(f"{name}_project_bn")
+
+
+def _plan_fused(rows: _Rows, block: Block) -> None:
+    name, square = block.name, (block.kernel, block.stride)
+    if block.expand == 1:
+        _plan_squeeze_excite(rows, block)
+        rows.conv(f"{name}_project_conv", block.filters_out, *square)
+        rows.bn_act(f"{name}_project_bn", f"{name}_project_activation")
+        return
+    rows.conv(f"{name}_expand_conv", block.expanded, *square)
+    rows.bn_act(f"{name}_expand_bn", f"{name}_expand_activation")
+    _plan_squeeze_excite(rows, block)
+    rows.conv(f"{name}_project_conv", block.filters_out)
+    rows.bn(f"{name}_project_bn")
+
+
+def _plan_squeeze_excite(rows: _Rows, block: Block) -> None:
+    if not block.se_filters:
+        return
+    name, excited = block.name, rows.last
+    rows.pool(f"{name}_se_squeeze", keepdims=True)
+    rows.conv(f"{name}_se_reduce", block.se_filters, bias=True)
+    rows.conv(f"{name}_se_expand", block.expanded, bias=True)
+    rows.join(f"{name}_se_excite", "Multiply", excited, rows.last)
 
 
 class _Rows:

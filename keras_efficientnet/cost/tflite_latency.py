@@ -148,7 +148,7 @@ def _convert(variant: Variant, classes: int) -> bytes:
 def _key(variant: Variant, classes: int) -> str:
     # Hash of the resolved plan, because many scalings round to the same network.
     ends = (variant.stem_filters, variant.head_filters, variant.resolution, classes)
-    text = repr((ends, variant.lite, block_plan(variant)))
+    text = repr((ends, variant.conventions.activation, block_plan(variant)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -10,13 +10,15 @@ import numpy as np
 
 # Mean and standard deviation per RGB channel, for pixels 0 to 255. Source:
 # tensorflow/tpu, efficientnet_builder.py, efficientnet_lite_builder.py and main.py
-# (--advprop_preprocessing, here "inception").
+# (--advprop_preprocessing, here "inception"); "inception128": google/automl,
+# efficientnetv2/preprocessing.py.
 NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": (
         (0.485 * 255, 0.456 * 255, 0.406 * 255),
         (0.229 * 255, 0.224 * 255, 0.225 * 255),
     ),
     "inception": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "inception128": ((128.0, 128.0, 128.0), (128.0, 128.0, 128.0)),
     "lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }

@@ -315,12 +315,13 @@ def guess_variant(given: Mapping[str, Any]) -> str | None:
     stem, top = given.get("stem_conv/kernel"), given.get("top_conv/kernel")
     if stem is None or top is None:
         return None
-    blocks = [name for name in given if name.endswith("_dwconv/kernel")]
-    lite = not any("_se_reduce/" in name for name in given)
-    marks = (lite, len(blocks), tuple(stem.shape[3:]), tuple(top.shape[2:]))
+    blocks = {block for name in given if (block := read_block_name(name))}
+    has_se = any("_se_reduce/" in name for name in given)
+    marks = (has_se, len(blocks), tuple(stem.shape[3:]), tuple(top.shape[2:]))
     for key, row in VARIANTS.items():
         plan = block_plan(row)
+        excites = any(block.se_filters for block in plan)
         head = (plan[-1].filters_out, row.head_filters)
-        if marks == (row.lite, len(plan), (row.stem_filters,), head):
+        if marks == (excites, len(plan), (row.stem_filters,), head):
             return key
     return None

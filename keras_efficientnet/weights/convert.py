@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from .. import efficientnet
-from ..architecture import find_variant
+from ..architecture import VARIANTS, find_variant
 from ..common.cli import console
 from ..common.cli.exit_codes import ExitCode
 from ..common.files import replacing
@@ -214,7 +214,7 @@ def _check(read: OpenedWeights, key: str, model: keras.Model) -> str:
     layers = {layer.name: layer for layer in model.layers}
     if "predictions" not in layers:
         raise ValueError("`check` requires a classifier in the file.")
-    side = efficientnet.VARIANTS[key].resolution
+    side = VARIANTS[key].resolution
     rng = np.random.default_rng(_SEED)
     images = rng.integers(0, 256, (1, side, side, 3)).astype(np.float32)
     pooled = keras.Model(model.input, layers["avg_pool"].output)(images)
@@ -255,8 +255,7 @@ def _named(model: keras.Model, names: str) -> Arrays:
     for name, array in assign.get_weights(model).items():
         layer = name.split("/")[0]
         if names == "timm":
-            expands = f"{layer.split('_')[0]}_expand_conv" in layers
-            name = naming_schemes.to_timm(name, expands)
+            name = naming_schemes.to_timm(name, layers)
             array = name_mapping.to_torch_layout(layer, array)
         arrays[name] = np.ascontiguousarray(array)
     return arrays

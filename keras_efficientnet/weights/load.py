@@ -42,6 +42,7 @@ def load_weights(
     skip_head: bool = False,
     *,
     ignore: str | Sequence[str] = (),
+    check_normalization: bool = True,
 ) -> None:
     """Loads published weights or a weight file into a model.
 
@@ -64,6 +65,8 @@ def load_weights(
         ignore: Shell pattern, or several, of arrays in the file that do not belong to
             the network, such as "optimizer*". Use the names in the file or those listed
             as unexpected in the error message.
+        check_normalization: Whether `model` must normalise its input as the published
+            weights expect. Pass False if you normalise the images yourself.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -87,7 +90,8 @@ def load_weights(
             from .download import fetch
 
             fetch.verify(path, checksum)
-        _load_file(model, path, checksum is not None, ema, skip_head, ignore)
+        checked = checksum is not None
+        _load_file(model, path, checked, ema, skip_head, ignore, check_normalization)
         return
     if checksum is not None:
         raise ValueError(
@@ -103,7 +107,7 @@ def load_weights(
     names = {layer.name for layer in model.layers}
     has_head = "predictions" in names and not skip_head
     record = find(weights, variant, include_top=has_head)
-    load_published(model, record, ema, skip_head, ignore)
+    load_published(model, record, ema, skip_head, ignore, check_normalization)
 
 
 def load_published(
@@ -112,6 +116,7 @@ def load_published(
     ema: bool = True,
     skip_head: bool = False,
     ignore: str | Sequence[str] = (),
+    check_normalization: bool = True,
 ) -> None:
     """Loads a published weight file into a model.
 
@@ -121,6 +126,7 @@ def load_published(
         ema: Whether to prefer moving averages, as in `load_weights`.
         skip_head: Whether to keep the current classifier, as in `load_weights`.
         ignore: Patterns of arrays to skip, as in `load_weights`.
+        check_normalization: Whether the normalisation must match, as in `load_weights`.
 
     Raises:
         OSError: The download failed.
@@ -128,9 +134,10 @@ def load_published(
     """
     from .download import fetch
 
-    check_record(model, record, skip_head)
+    check_record(model, record, skip_head, check_normalization)
     path = fetch.fetch(record)
-    _load_file(model, path, bool(record.checksum), ema, skip_head, ignore)
+    is_verified = bool(record.checksum)
+    _load_file(model, path, is_verified, ema, skip_head, ignore, check_normalization)
 
 
 def _load_file(
@@ -140,6 +147,7 @@ def _load_file(
     ema: bool,
     skip_head: bool,
     ignore: str | Sequence[str],
+    check_normalization: bool,
 ) -> None:
     from . import assign, name_mapping
     from .formats import reading
@@ -153,7 +161,7 @@ def _load_file(
         mapped = name_mapping.to_model_names(arrays, model, ema=ema, ignore=ignore)
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
-    _check_known_file(model, path, skip_head)
+    _check_known_file(model, path, skip_head, check_normalization)
     assign.assign(model, mapped.arrays, mapped.ignored, str(path), skip_head)
     _check_padding(model, mapped, path)
 
@@ -213,14 +221,16 @@ def network_options(model: Any) -> dict[str, Any]:
     }
 
 
-def _check_known_file(model: Any, path: Path, skip_head: bool) -> None:
+def _check_known_file(
+    model: Any, path: Path, skip_head: bool, check_normalization: bool = True
+) -> None:
     """Applies the checks of published weights to a path whose name has a known hash."""
     from .assign import variant_of
 
     record = find_published_file(path)
     # For another network, the later errors give better advice.
     if record and variant_of(model) == record.variant:
-        check_record(model, record, skip_head)
+        check_record(model, record, skip_head, check_normalization)
 
 
 def _check_padding(model: Any, mapped: Any, path: Path) -> None:
@@ -239,7 +249,12 @@ def _padding(layers: dict[str, Any]) -> str:
     return "symmetric" if "stem_conv_pad" in layers else "same"
 
 
-def check_record(model: Any, record: WeightFile, skip_head: bool = False) -> None:
+def check_record(
+    model: Any,
+    record: WeightFile,
+    skip_head: bool = False,
+    check_normalization: bool = True,
+) -> None:
     """Checks that a model has the options that published weights were trained with.
 
     Shapes are checked later, by `assign`.
@@ -248,6 +263,7 @@ def check_record(model: Any, record: WeightFile, skip_head: bool = False) -> Non
         model: Model of this package.
         record: Record of the published file.
         skip_head: Whether to allow another number of classes.
+        check_normalization: Whether the normalisation of the input must match.
 
     Raises:
         ValueError: The model differs in input normalisation, padding, epsilon of batch
@@ -256,7 +272,8 @@ def check_record(model: Any, record: WeightFile, skip_head: bool = False) -> Non
     layers = {layer.name: layer for layer in model.layers}
     for argument, received in network_options(model).items():
         wanted = getattr(record, argument)
-        if received != wanted:
+        is_checked = check_normalization or argument != "normalization"
+        if is_checked and received != wanted:
             raise ValueError(
                 f"`{argument}` must be {wanted!r} for weights {record.family!r} of "
                 f"{record.variant}. Received: {argument}={received!r}"

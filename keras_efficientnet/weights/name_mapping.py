@@ -13,7 +13,14 @@ import numpy as np
 
 from ..architecture import MAX_BLOCKS, block_name, read_block_name
 from .formats.base import Arrays
-from .naming_schemes import NOT_WEIGHTS, SCHEMES, TORCH_BN, Scheme
+from .naming_schemes import (
+    NOT_WEIGHTS,
+    SCHEMES,
+    TORCH_BN,
+    Layout,
+    Scheme,
+    is_depthwise,
+)
 
 KERAS = "keras"  # names of keras.applications, which we use, too
 _KERAS_MARKER = "stem_conv/kernel"
@@ -69,7 +76,7 @@ def to_model_names(
         if scheme is None:
             mapped = _from_keras(network)
         else:
-            mapped = _from_scheme(network, scheme, _block_names(model))
+            mapped = _from_scheme(network, scheme, model)
         again = [n for n in mapped.arrays if _is_ignored(n, patterns)]
         return dataclasses.replace(
             mapped,
@@ -99,8 +106,8 @@ def from_torch_layout(layer: str, array: np.ndarray) -> np.ndarray:
         the vector.
     """
     if array.ndim == 4:
-        depthwise = layer.endswith("dwconv")
-        return array.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+        axes = (2, 3, 0, 1) if is_depthwise(layer) else (2, 3, 1, 0)
+        return array.transpose(axes)
     return array.T
 
 
@@ -112,15 +119,35 @@ def to_torch_layout(layer: str, array: np.ndarray) -> np.ndarray:
         array: Kernel or vector as `from_torch_layout` returns it.
     """
     if array.ndim == 4:
-        depthwise = layer.endswith("dwconv")
-        return array.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
+        axes = (2, 3, 0, 1) if is_depthwise(layer) else (3, 2, 0, 1)
+        return array.transpose(axes)
     return array.T
 
 
 def _block_names(model: Any) -> list[str]:
-    suffix = "_dwconv"
     layers = model.layers if model is not None else ()
-    return [la.name.removesuffix(suffix) for la in layers if la.name.endswith(suffix)]
+    names = [la.name for la in layers if read_block_name(la.name)]
+    return list(dict.fromkeys(name.partition("_")[0] for name in names))
+
+
+def _depthwise_name(model: Any, placed: Iterable[_Place]) -> str:
+    """Returns what the network calls its depthwise convolutions.
+
+    The model decides. Without one, or where it ends before them, those of
+    EfficientNetV2 have a name of their own: it alone has both fused blocks and
+    squeeze-excite.
+    """
+    layers = model.layers if model is not None else ()
+    own = [la.name.partition("_")[2] for la in layers if is_depthwise(la.name)]
+    if own:
+        return str(own[0])
+    by_block: dict[str | int, set[str]] = {}
+    for place in placed:
+        if place.block != "":
+            by_block.setdefault(place.block, set()).add(place.layer)
+    has_fused = any("dwconv" not in layers for layers in by_block.values())
+    has_se = any("se_reduce" in layers for layers in by_block.values())
+    return "dwconv2" if has_fused and has_se else "dwconv"
 
 
 def _common_prefix(names: Iterable[str]) -> str:
@@ -199,7 +226,7 @@ class _Place(NamedTuple):
         return f"{block}{'_' if block else ''}{self.layer}/{self.variable}"
 
 
-def _from_scheme(arrays: Arrays, scheme: Scheme, blocks: Sequence[str]) -> Mapped:
+def _from_scheme(arrays: Arrays, scheme: Scheme, model: Any) -> Mapped:
     unknown: Arrays = {}
     placed: dict[_Place, np.ndarray] = {}
     for name in arrays:
@@ -209,12 +236,15 @@ def _from_scheme(arrays: Arrays, scheme: Scheme, blocks: Sequence[str]) -> Mappe
             continue
         array = arrays[name]
         placed[place] = from_torch_layout(place.layer, array) if scheme.torch else array
-    names = _continued(blocks, placed)
+    names = _continued(_block_names(model), placed)
+    depthwise_name = _depthwise_name(model, placed)
     mapped: Arrays = {}
     for place, array in placed.items():
         if isinstance(place.block, int) and place.block >= len(names):
             _add(unknown, f"block number {place.block}: {place.layer}", array)
         else:
+            if place.layer == "dwconv":
+                place = place._replace(layer=depthwise_name)
             _add(mapped, place.name(names), array)
     return Mapped({**mapped, **unknown}, (), scheme.name, scheme.padding)
 
@@ -225,9 +255,7 @@ def _place(name: str, arrays: Arrays, scheme: Scheme) -> _Place | None:
     block: str | int | None = ""
     table = scheme.outside
     if match:
-        kernel = f"{match[0]}{scheme.expanded}{scheme.separator}"
-        kernel += "weight" if scheme.torch else "kernel"
-        table = scheme.parts if kernel in arrays else scheme.plain_parts
+        table = _layout(match[0], arrays, scheme).parts
         module = module[match.end() :]
         block = _block(match.groupdict(), scheme.first_stage)
     layer = table.get(module)
@@ -239,6 +267,17 @@ def _place(name: str, arrays: Arrays, scheme: Scheme) -> _Place | None:
     elif variable == "depthwise_kernel":
         variable = "kernel"
     return _Place(block, layer, variable)
+
+
+def _layout(prefix: str, arrays: Arrays, scheme: Scheme) -> Layout:
+    """Returns the kind of block whose marks the file has under a prefix."""
+
+    def has_kernel(module: str) -> bool:
+        start = f"{prefix}{module}{scheme.separator}"
+        return any(f"{start}{kernel}" in arrays for kernel in scheme.kernel_names)
+
+    found = (la for la in scheme.layouts if all(map(has_kernel, la.marks)))
+    return next(found, scheme.layouts[-1])
 
 
 def _block(place: dict[str, str], first_stage: int) -> str | int | None:
@@ -259,9 +298,9 @@ def _continued(
     signatures: dict[int, list[Any]] = {}
     for place, array in placed.items():
         if isinstance(place.block, int):
-            mark = signatures.setdefault(place.block, [False, None, None])
+            mark = signatures.setdefault(place.block, [None, None, None])
             if place[1:] == ("expand_conv", "kernel"):
-                mark[0] = True
+                mark[0] = array.shape[:2]
             elif place[1:] == ("dwconv", "kernel"):
                 mark[1] = array.shape[:2]
             elif place[1:] == ("project_conv", "kernel"):

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from ..architecture import read_block_name
+
+
+class Layout(NamedTuple):
+    """Names of one kind of block in a project."""
+
+    marks: tuple[str, ...]  # modules with kernels that tell the kind
+    parts: Mapping[str, str]  # our layers inside the block, by module
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +29,7 @@ class Scheme:
         outside: Module -> our layer, outside of blocks.
         block: Pattern that identifies a block. Its groups are a number counted through
             the network ("number"), or a stage and an index in it ("stage", "index").
-        parts: Module -> our layer, inside a block.
-        plain_parts: Module -> our layer, inside a block without expansion.
-        expanded: Module that exists only in blocks with expansion.
+        layouts: Kinds of blocks; a block is of the first kind whose marks it has.
         torch: Whether kernel layouts and variable names are PyTorch's.
         first_stage: Number of the first stage.
         padding: Padding of all networks with such names, if known.
@@ -33,9 +39,7 @@ class Scheme:
     marker: str
     outside: Mapping[str, str]
     block: str
-    parts: Mapping[str, str]
-    plain_parts: Mapping[str, str]
-    expanded: str
+    layouts: tuple[Layout, ...]
     torch: bool = True
     first_stage: int = 0
     padding: str | None = None
@@ -44,6 +48,11 @@ class Scheme:
     def separator(self) -> str:
         """Separator between module and variable."""
         return "." if self.torch else "/"
+
+    @property
+    def kernel_names(self) -> tuple[str, ...]:
+        """Variables that are kernels."""
+        return ("weight",) if self.torch else ("kernel", "depthwise_kernel")
 
 
 TORCH_BN = {
@@ -56,15 +65,19 @@ TORCH_BN = {
 NOT_WEIGHTS = ("num_batches_tracked", "n_averaged", "seed_generator_state")
 
 
-def _parts(*modules: str) -> dict[str, str]:
-    """Maps the modules of a block, in order of computation, to our layers.
+_EXCITED = ("dwconv", "bn", "se_reduce", "se_expand", "project_conv", "project_bn")
+# Layers in the order of computation: MBConv, MBConv that does not expand, Fused-MBConv,
+# Fused-MBConv that does not expand.
+_LAYERS = {
+    "mbconv": ("expand_conv", "expand_bn", *_EXCITED),
+    "plain": _EXCITED,
+    "fused": ("expand_conv", "expand_bn", "project_conv", "project_bn"),
+    "fused_plain": ("project_conv", "project_bn"),
+}
 
-    There are eight modules with expansion and six without.
-    """
-    layers = ["dwconv", "bn", "se_reduce", "se_expand", "project_conv", "project_bn"]
-    if len(modules) == 8:
-        layers = ["expand_conv", "expand_bn", *layers]
-    return dict(zip(modules, layers, strict=True))
+
+def _layout(kind: str, modules: tuple[str, ...], *marks: str) -> Layout:
+    return Layout(marks, dict(zip(modules, _LAYERS[kind], strict=True)))
 
 
 _SE = ("se.conv_reduce", "se.conv_expand")
@@ -85,9 +98,10 @@ LUKEMELAS = Scheme(
         "_fc": "predictions",
     },
     block=r"_blocks\.(?P<number>\d+)\.",
-    parts=_parts("_expand_conv", "_bn0", *_LUKEMELAS_PARTS),
-    plain_parts=_parts(*_LUKEMELAS_PARTS),
-    expanded="_expand_conv",
+    layouts=(
+        _layout("mbconv", ("_expand_conv", "_bn0", *_LUKEMELAS_PARTS), "_expand_conv"),
+        _layout("plain", _LUKEMELAS_PARTS),
+    ),
     padding="same",
 )
 # Also geffnet. Networks with "same" and "symmetric" padding have the same names.
@@ -102,9 +116,16 @@ TIMM = Scheme(
         "classifier": "predictions",
     },
     block=r"blocks\.(?P<stage>\d+)\.(?P<index>\d+)\.",
-    parts=_parts("conv_pw", "bn1", "conv_dw", "bn2", *_SE, "conv_pwl", "bn3"),
-    plain_parts=_parts("conv_dw", "bn1", *_SE, "conv_pw", "bn2"),
-    expanded="conv_pwl",
+    layouts=(
+        _layout(
+            "mbconv",
+            ("conv_pw", "bn1", "conv_dw", "bn2", *_SE, "conv_pwl", "bn3"),
+            *("conv_dw", "conv_pwl"),
+        ),
+        _layout("plain", ("conv_dw", "bn1", *_SE, "conv_pw", "bn2"), "conv_dw"),
+        _layout("fused", ("conv_exp", "bn1", "conv_pwl", "bn2"), "conv_exp"),
+        _layout("fused_plain", ("conv", "bn1")),
+    ),
 )
 TORCHVISION = Scheme(
     name="torchvision",
@@ -112,30 +133,36 @@ TORCHVISION = Scheme(
     outside={
         "features.0.0": "stem_conv",
         "features.0.1": "stem_bn",
+        # Of networks with six stages.
+        "features.7.0": "top_conv",
+        "features.7.1": "top_bn",
         "features.8.0": "top_conv",
         "features.8.1": "top_bn",
         "classifier.1": "predictions",
     },
     block=r"features\.(?P<stage>[1-7])\.(?P<index>\d+)\.",
-    parts=_parts(
-        "block.0.0",
-        "block.0.1",
-        "block.1.0",
-        "block.1.1",
-        "block.2.fc1",
-        "block.2.fc2",
-        "block.3.0",
-        "block.3.1",
+    layouts=(
+        _layout(
+            "mbconv",
+            (
+                *("block.0.0", "block.0.1", "block.1.0", "block.1.1"),
+                *("block.2.fc1", "block.2.fc2", "block.3.0", "block.3.1"),
+            ),
+            "block.3.0",
+        ),
+        _layout(
+            "plain",
+            (
+                *("block.0.0", "block.0.1", "block.1.fc1", "block.1.fc2"),
+                *("block.2.0", "block.2.1"),
+            ),
+            "block.2.0",
+        ),
+        _layout(
+            "fused", ("block.0.0", "block.0.1", "block.1.0", "block.1.1"), "block.1.0"
+        ),
+        _layout("fused_plain", ("block.0.0", "block.0.1")),
     ),
-    plain_parts=_parts(
-        "block.0.0",
-        "block.0.1",
-        "block.1.fc1",
-        "block.1.fc2",
-        "block.2.0",
-        "block.2.1",
-    ),
-    expanded="block.3.0",
     first_stage=1,
     padding="symmetric",
 )
@@ -155,11 +182,17 @@ TRANSFORMERS = Scheme(
         "classifier": "predictions",
     },
     block=r"encoder\.blocks\.(?P<number>\d+)\.",
-    parts=_parts("expansion.expand_conv", "expansion.expand_bn", *_TRANSFORMERS_PARTS),
-    plain_parts=_parts(*_TRANSFORMERS_PARTS),
-    expanded="expansion.expand_conv",
+    layouts=(
+        _layout(
+            "mbconv",
+            ("expansion.expand_conv", "expansion.expand_bn", *_TRANSFORMERS_PARTS),
+            "expansion.expand_conv",
+        ),
+        _layout("plain", _TRANSFORMERS_PARTS),
+    ),
     padding="same",
 )
+# google/automl has the same names for EfficientNetV2.
 TPU = Scheme(
     name="tensorflow/tpu",
     marker="stem/conv2d/kernel",
@@ -171,25 +204,36 @@ TPU = Scheme(
         "head/dense": "predictions",
     },
     block=r"blocks_(?P<number>\d+)/",
-    parts=_parts(
-        "conv2d",
-        "tpu_batch_normalization",
-        "depthwise_conv2d",
-        "tpu_batch_normalization_1",
-        "se/conv2d",
-        "se/conv2d_1",
-        "conv2d_1",
-        "tpu_batch_normalization_2",
+    layouts=(
+        _layout(
+            "mbconv",
+            (
+                *("conv2d", "tpu_batch_normalization"),
+                *("depthwise_conv2d", "tpu_batch_normalization_1"),
+                *("se/conv2d", "se/conv2d_1"),
+                *("conv2d_1", "tpu_batch_normalization_2"),
+            ),
+            *("depthwise_conv2d", "conv2d_1"),
+        ),
+        _layout(
+            "plain",
+            (
+                *("depthwise_conv2d", "tpu_batch_normalization"),
+                *("se/conv2d", "se/conv2d_1"),
+                *("conv2d", "tpu_batch_normalization_1"),
+            ),
+            "depthwise_conv2d",
+        ),
+        _layout(
+            "fused",
+            (
+                *("conv2d", "tpu_batch_normalization"),
+                *("conv2d_1", "tpu_batch_normalization_1"),
+            ),
+            "conv2d_1",
+        ),
+        _layout("fused_plain", ("conv2d", "tpu_batch_normalization")),
     ),
-    plain_parts=_parts(
-        "depthwise_conv2d",
-        "tpu_batch_normalization",
-        "se/conv2d",
-        "se/conv2d_1",
-        "conv2d",
-        "tpu_batch_normalization_1",
-    ),
-    expanded="conv2d_1",
     torch=False,
     padding="same",
 )
@@ -198,15 +242,20 @@ TPU = Scheme(
 SCHEMES = (LUKEMELAS, TIMM, TORCHVISION, TRANSFORMERS, TPU)
 
 
-def to_timm(name: str, expands: bool) -> str:
+def is_depthwise(layer: str) -> bool:
+    """Tells whether a layer of ours is a depthwise convolution, by its name."""
+    return layer.endswith(("dwconv", "dwconv2"))
+
+
+def to_timm(name: str, layers: Collection[str]) -> str:
     """Returns timm's name of a weight.
 
     Args:
         name: Our name of the weight, such as "block2a_bn/gamma".
-        expands: Whether the block of the weight expands its channels.
+        layers: Names of all layers of the network with weights.
 
     Example:
-        >>> to_timm("block2a_bn/gamma", expands=True)
+        >>> to_timm("block2a_bn/gamma", ["block2a_expand_conv", "block2a_dwconv"])
         'blocks.1.0.bn2.weight'
     """
     layer, variable = name.split("/")
@@ -217,7 +266,14 @@ def to_timm(name: str, expands: bool) -> str:
     block = read_block_name(layer)
     if block:
         place = f"blocks.{block[0] - 1}.{block[1]}."
-        table = TIMM.parts if expands else TIMM.plain_parts
-        layer = layer.partition("_")[2]
+        prefix, _, layer = layer.partition("_")
+        layer = "dwconv" if is_depthwise(layer) else layer
+        table = _timm_parts(prefix, layers)
     module = next(theirs for theirs, ours in table.items() if ours == layer)
     return f"{place}{module}.{names[variable]}"
+
+
+def _timm_parts(block: str, layers: Collection[str]) -> Mapping[str, str]:
+    expands = f"{block}_expand_conv" in layers
+    is_fused = not {f"{block}_dwconv", f"{block}_dwconv2"} & set(layers)
+    return TIMM.layouts[2 * is_fused + (not expands)].parts

@@ -104,7 +104,9 @@ def _keras_logits(short: str, arrays: Arrays, images: np.ndarray) -> np.ndarray:
         classifier_activation=None,
     )
     # The layers before it normalise the image.
-    start = network.get_layer("stem_conv_pad").input
+    layers = {layer.name: layer for layer in network.layers}
+    # The second version has no layer that pads.
+    start = layers.get("stem_conv_pad", layers["stem_conv"]).input
     rest = keras.Model(start, network.output)
     for layer in rest.layers:
         names = [f"{layer.name}/{weight.name}" for weight in layer.weights]
@@ -140,14 +142,25 @@ def _timm(short: str, arrays: Arrays, symmetric: bool) -> Any:
 
     prefix = "" if symmetric else "tf_"
     classes = len(arrays["classifier.bias"])
-    return timm.create_model(f"{prefix}efficientnet_{short}", num_classes=classes)
+    return timm.create_model(f"{prefix}{timm_name(short)}", num_classes=classes)
+
+
+def timm_name(short: str) -> str:
+    """Returns timm's name of a variant, such as "efficientnetv2_s".
+
+    Args:
+        short: Short name of the variant, such as "v2s" or "edgetpul".
+    """
+    if short.startswith("v2"):
+        return f"efficientnetv2_{short[2:]}"
+    return f"efficientnet_{short.replace('edgetpu', 'e')}"
 
 
 def _torchvision(short: str, arrays: Arrays, symmetric: bool) -> Any:
     import torchvision
 
     del symmetric
-    build = getattr(torchvision.models, f"efficientnet_{short}")
+    build = getattr(torchvision.models, f"efficientnet_{short.replace('v2', 'v2_')}")
     return build(num_classes=len(arrays["classifier.1.bias"]))
 
 

@@ -1,4 +1,4 @@
-"""Tables against the original's resolved numbers.
+"""Variant tables, compared with the resolved numbers of the original code.
 
 Source of the goldens: the original graph code (tensorflow/tpu,
 models/official/efficientnet) run under TensorFlow 2.15.
@@ -52,11 +52,12 @@ DROPOUT = dict(
 )
 
 
-def test_all_variants_are_there():
-    assert list(VARIANTS) == list(ROWS)
+def test_the_first_family_has_all_its_variants():
+    families = {key: row.family for key, row in VARIANTS.items()}
+    assert [key for key, family in families.items() if family == "v1"] == list(ROWS)
 
 
-@pytest.mark.parametrize("key", VARIANTS)
+@pytest.mark.parametrize("key", ROWS)
 def test_channels_repeats_and_sizes(key):
     variant, golden = VARIANTS[key], ROWS[key]
     plan = block_plan(variant)
@@ -109,7 +110,7 @@ def test_drop_rates_of_b0():
     )
 
 
-@pytest.mark.parametrize("key", VARIANTS)
+@pytest.mark.parametrize("key", ROWS)
 def test_drop_rates_rise_evenly_to_just_under_the_setting(key):
     rates = [block.drop_rate for block in block_plan(VARIANTS[key], 0.2)]
     n = BLOCKS[key]

@@ -4,11 +4,12 @@ import pytest
 
 import keras_efficientnet
 from keras_efficientnet import efficientnet
+from keras_efficientnet.architecture import Variant
 from keras_efficientnet.weights import network_options
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64"])
-def test_any_dtype_of_pixels_is_taken(tiny, dtype):
+def test_accepts_pixels_of_any_dtype(tiny, dtype):
     pixels = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3))
     expected = tiny.predict(pixels.astype("float32"), verbose=0)
     actual = tiny.predict(pixels.astype(dtype), verbose=0)
@@ -18,7 +19,7 @@ def test_any_dtype_of_pixels_is_taken(tiny, dtype):
 
 @pytest.mark.parametrize("kind", ["imagenet", "none"])
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
-def test_integer_inputs_give_what_floats_give(kind, dtype):
+def test_integer_inputs_equal_float_inputs(kind, dtype):
     options = {"normalization": kind, "classes": 4}
     inputs = keras.Input((32, 32, 3), dtype=dtype)
     ours = keras_efficientnet.EfficientNet(
@@ -32,7 +33,7 @@ def test_integer_inputs_give_what_floats_give(kind, dtype):
     assert network_options(ours)["normalization"] == kind
 
 
-def test_numpy_numbers_are_taken_and_can_be_saved(tmp_path):
+def test_accepts_and_saves_numpy_numbers(tmp_path):
     model = keras_efficientnet.EfficientNet(
         np.float32(0.25),
         np.float64(0.3),
@@ -52,7 +53,7 @@ def test_numpy_numbers_are_taken_and_can_be_saved(tmp_path):
     assert again.get_layer("top_bn").epsilon == 0.5
 
 
-def test_a_normalization_of_the_users_own_may_come_first(tmp_path):
+def test_accepts_a_normalization_layer_before_the_network(tmp_path):
     """Keras names the first Normalization layer of a process "normalization"."""
     inputs = keras.Input((32, 32, 3))
     own = keras.layers.Normalization(mean=1.0, variance=4.0, name="normalization")
@@ -66,7 +67,7 @@ def test_a_normalization_of_the_users_own_may_come_first(tmp_path):
     np.testing.assert_allclose(model(pixels), plain((pixels - 1) / 2), atol=1e-6)
 
 
-def test_an_array_is_no_input_tensor():
+def test_rejects_an_array_as_input_tensor():
     with pytest.raises(TypeError, match=r"`input_tensor` must be.*numpy.ndarray") as e:
         keras_efficientnet.EfficientNet(
             0.25, 0.3, 32, input_tensor=np.zeros((1, 64, 64, 3))
@@ -74,7 +75,9 @@ def test_an_array_is_no_input_tensor():
     assert "0." not in str(e.value)
 
 
-@pytest.mark.parametrize("kind", ["imagenet", "inception", "lite", "none"])
+@pytest.mark.parametrize(
+    "kind", ["imagenet", "inception", "inception128", "lite", "none"]
+)
 def test_normalization_is_one_stateless_layer(kind):
     """Golden: the formulas of the original, in float64."""
     model = keras_efficientnet.EfficientNet(
@@ -87,6 +90,7 @@ def test_normalization_is_one_stateless_layer(kind):
             255 * np.array([0.229, 0.224, 0.225]),
         ),
         "inception": (127.5, 127.5),
+        "inception128": (128, 128),
         "lite": (127, 128),
         "none": (0, 1),
     }[kind]
@@ -157,12 +161,12 @@ def test_features_of_b0_have_the_originals_shapes():
     ]
 
 
-def test_features_leave_out_what_they_do_not_need():
+def test_features_omit_later_layers():
     model = keras_efficientnet.EfficientNet(0.25, 0.3, 32, features=[3])
     assert not any(la.name.startswith(("block4", "top")) for la in model.layers)
 
 
-def test_input_tensor_keeps_what_comes_before():
+def test_input_tensor_keeps_preceding_layers():
     inputs = keras.Input((32, 32, 3))
     flipped = keras.layers.Rescaling(-1.0, offset=255.0)(inputs)
     model = keras_efficientnet.EfficientNet(0.25, 0.3, 32, input_tensor=flipped)
@@ -255,7 +259,7 @@ def test_initial_weights_follow_the_random_seed():
     assert len({w.ravel()[0] for w in kernels}) == len(kernels)  # all drawn anew
 
 
-def test_files_name_keras_own_initializers(tiny):
+def test_saved_configs_name_keras_initializers(tiny):
     for layer in tiny.layers:
         config = layer.get_config()
         for key in ("kernel_initializer", "depthwise_initializer"):
@@ -268,9 +272,7 @@ def test_from_phi_builds_the_compound_scaling():
     model = keras_efficientnet.from_phi(-7, weights=None, classes=3)
     scaling = keras_efficientnet.compound(-7)
     assert model.input_shape == (None, *[round(224 * 1.15**-7)] * 2, 3)
-    planned = efficientnet.Variant(
-        scaling.width, scaling.depth, scaling.image_size(), 0.2
-    )
+    planned = Variant(scaling.width, scaling.depth, scaling.image_size(), 0.2)
     counted = keras_efficientnet.profile(model)
     assert counted.params == keras_efficientnet.plan_cost(planned, classes=3).params
 
@@ -305,7 +307,7 @@ def test_from_phi_raises_dropout_with_size(monkeypatch):
         ({"input_shape": (32, 32, 3), "in_channels": 1}, "`in_channels` must equal"),
     ],
 )
-def test_bad_arguments(options, message):
+def test_rejects_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         keras_efficientnet.EfficientNet(0.25, 0.3, 32, **options)
 
@@ -316,7 +318,7 @@ def test_resolution_is_in_pixels(resolution):
         keras_efficientnet.EfficientNet(1.0, 1.0, resolution)
 
 
-def test_channels_first_is_refused(monkeypatch):
+def test_rejects_channels_first(monkeypatch):
     monkeypatch.setattr(keras.backend, "image_data_format", lambda: "channels_first")
     with pytest.raises(ValueError, match="must be 'channels_last'"):
         keras_efficientnet.EfficientNet(0.25, 0.3, 32)

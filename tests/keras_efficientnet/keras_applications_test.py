@@ -23,7 +23,9 @@ def test_positional_arguments_are_those_of_keras_applications():
     theirs = inspect.signature(keras.applications.EfficientNetB0).parameters
     # keras.applications has neither, and there are no "imagenet" weights for them.
     defaults = {"EfficientNetB8": "randaugment", "EfficientNetL2": "noisy-student"}
-    for key in VARIANTS:
+    for key, variant in VARIANTS.items():
+        if variant.family != "v1":
+            continue  # see efficientnet_v2_test.py
         ours = inspect.signature(getattr(keras_efficientnet, key)).parameters
         positional = [p for p in ours.values() if p.kind is not p.KEYWORD_ONLY]
         assert [p.name for p in positional] == list(theirs)

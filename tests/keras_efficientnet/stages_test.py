@@ -22,7 +22,7 @@ def small():
     )
 
 
-def test_a_stage_table_makes_the_network_it_says(small):
+def test_a_stage_table_determines_the_network(small):
     names = {layer.name for layer in small.layers}
     assert small.get_layer("stem_conv").filters == 8
     assert small.get_layer("top_conv").filters == 40
@@ -51,7 +51,7 @@ def test_weights_of_a_stage_table_load_into_the_same(small, tmp_path):
         assert (one == other).all()
 
 
-def test_the_family_is_the_default():
+def test_default_stages_are_those_of_b0():
     assert keras_efficientnet.VARIANTS["EfficientNetB0"].stages == STAGES
     assert len(block_plan(Variant(1.0, 1.0, 224, 0.2))) == 16
 
@@ -67,7 +67,7 @@ def test_features_of_fewer_levels():
     assert architecture.reduction_blocks(plan) == {2: "block1b", 3: "block3a"}
 
 
-def test_a_network_takes_no_image_that_it_halves_below_one_pixel():
+def test_rejects_a_resolution_below_the_smallest_image():
     with pytest.raises(ValueError, match="at least 4 pixels. Received: resolution=3"):
         keras_efficientnet.EfficientNet(1.0, 1.0, 3, stages=SMALL)
 
@@ -76,6 +76,9 @@ def test_stage_tables_are_read_from_text_and_from_files(tmp_path):
     path = tmp_path / "table.json"
     path.write_text(format_stages(SMALL))
     assert read_stages(path) == read_stages(path.read_text()) == SMALL
+    assert "kind" not in path.read_text()
+    fused = tuple(dataclasses.replace(row, kind="fused") for row in SMALL)
+    assert read_stages(format_stages(fused)) == fused
     short = '[{"repeats": 1, "kernel": 3, "stride": 1, "expand": 1, "filters": 16}]'
     assert read_stages(short) == STAGES[:1]
 
@@ -90,7 +93,7 @@ def test_stage_tables_are_read_from_text_and_from_files(tmp_path):
         ("[]", "1 to 7 rows, .* Received: 0 rows"),
     ],
 )
-def test_unreadable_stage_tables_say_why(source, message):
+def test_rejects_unreadable_stage_tables(source, message):
     with pytest.raises(ValueError, match=message):
         read_stages(source)
 
@@ -104,14 +107,16 @@ def test_unreadable_stage_tables_say_why(source, message):
         ({"expand": 1.5}, "`expand` of a stage must be an integer"),
         ({"filters": True}, "`filters` of a stage must be an integer"),
         ({"se_ratio": 2}, "`se_ratio` of a stage must be 0 to 1"),
+        ({"kind": "fussed"}, "`kind` of a stage must be 'mbconv' or 'fused'"),
+        ({"nominal_input": -8}, "`nominal_input` of a stage must be an integer"),
         ({"skip": 1}, "`skip` of a stage must be true or false. Received: skip=1"),
     ],
 )
-def test_stages_out_of_range_are_named(change, message):
+def test_rejects_stage_fields_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(STAGES[1], **change)
 
 
-def test_rows_must_be_stages():
+def test_rejects_rows_that_are_not_stages():
     with pytest.raises(TypeError, match=r"rows of `Stage`.* Received: \(1, 3\)"):
         Variant(1.0, 1.0, 32, 0.2, False, ((1, 3),))

@@ -18,6 +18,11 @@ PUBLIC_NAMES = {
     *("round_filters", "round_repeats", "weights_info"),
     *(f"EfficientNetB{i}" for i in range(9)),
     *(f"EfficientNetLite{i}" for i in range(5)),
+    *(
+        f"EfficientNetV2{size}"
+        for size in ("B0", "B1", "B2", "B3", "S", "M", "L", "XL")
+    ),
+    *(f"EfficientNetEdgeTPU{size}" for size in "SML"),
     "EfficientNetL2",
 }
 PROGRAMS = {

@@ -73,11 +73,24 @@ def network(key):
     return answer(fill(model), pixels(2, ODD))
 
 
+# Of the later families the small ones; the large ones have the same kinds of blocks.
+NETWORKS = [
+    *(key for key, row in VARIANTS.items() if row.family == "v1"),
+    *("EfficientNetV2B0", "EfficientNetV2B3", "EfficientNetV2S"),
+    "EfficientNetEdgeTPUS",
+]
+
 # Name -> (options of a tiny network, sizes of images).
 OPTIONS = {
     "open_sizes": ({"input_shape": (None, None, 3)}, [(32, 32), (43, 37), (65, 50)]),
     "symmetric": ({"padding": "symmetric", "input_shape": (43, 37, 3)}, [(43, 37)]),
     "lite": ({"lite": True, "input_shape": (43, 37, 3)}, [(43, 37)]),
+    "v2": ({"family": "v2", "input_shape": (43, 37, 3)}, [(43, 37)]),
+    "v2_symmetric": (
+        {"family": "v2", "padding": "symmetric", "input_shape": (None, None, 3)},
+        [(32, 32), (43, 37)],
+    ),
+    "edgetpu": ({"family": "edgetpu", "input_shape": (43, 37, 3)}, [(43, 37)]),
     "max": (
         {"include_top": False, "pooling": "max", "input_shape": (43, 37, 3)},
         [(43, 37)],
@@ -123,7 +136,7 @@ def fit():
 
 # Name -> function that computes the case.
 CASES = {
-    **{key: functools.partial(network, key) for key in VARIANTS},
+    **{key: functools.partial(network, key) for key in NETWORKS},
     **{name: functools.partial(options, name) for name in OPTIONS},
     "features": features,
     "fit": fit,

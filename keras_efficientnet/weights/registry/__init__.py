@@ -1,1 +1,1 @@
-"""The published weight files as tables, and how to look one up."""
+"""Registry of published weight files: tables and lookup."""

@@ -1,4 +1,4 @@
-"""Prints what is published as a Markdown table.
+"""Lists published weights as a Markdown table.
 
 python -m keras_efficientnet.weights.registry.listing "*b4*"
 python -m keras_efficientnet.weights.registry.listing --write=docs/weights.md
@@ -23,20 +23,20 @@ def weights_table(pattern: str = "*") -> str:
     """Returns a table of published weights.
 
     Args:
-        pattern: As in `list_weights`.
+        pattern: Shell pattern, as in `list_weights`.
     """
     wanted = set(list_weights(pattern))
     return table([_row(name, row) for name, row in named_files() if name in wanted])
 
 
 def update_page(text: str) -> str:
-    """Returns a page with its table made anew.
+    """Returns a page with its table updated.
 
     Args:
-        text: Of the page; the table is between `BEGIN` and `END`.
+        text: Text of the page, with the table between `BEGIN` and `END`.
 
     Raises:
-        ValueError: The page has no place for the table.
+        ValueError: `text` lacks `BEGIN` or `END`.
     """
     place = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.S)
     if not place.search(text):
@@ -62,9 +62,9 @@ def _row(name: str, row: WeightFile) -> dict[str, str]:
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description="Prints what is published.")
+    parser = argparse.ArgumentParser(description="Lists published weights.")
     parser.add_argument("pattern", nargs="?", default="*")
-    parser.add_argument("--write", type=Path, help="a page whose table to make anew")
+    parser.add_argument("--write", type=Path, help="page whose table to update")
     values = parser.parse_args()
     if values.write:
         text = values.write.read_text(encoding="utf-8")

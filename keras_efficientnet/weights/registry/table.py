@@ -1,4 +1,4 @@
-"""The published weight files as a table, and how to look one up."""
+"""Registry of published weight files, and lookup."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from .table_torch import (
     TORCHVISION_FILES,
     TRANSFORMERS_FILES,
 )
+from .table_v2 import EDGETPU_FILES, V2_FILES
 from .weight_file import WeightFile
 
-# The first file of a family and variant is the one that the family's name means.
+# The first file of a family and variant is the family's default.
 WEIGHT_FILES: tuple[WeightFile, ...] = (
     *KERAS_FILES,
     *LITE_WHEELS,
@@ -27,20 +28,22 @@ WEIGHT_FILES: tuple[WeightFile, ...] = (
     *QUBVEL_FILES,
     *TPU_FILES,
     *TRANSFORMERS_FILES,
+    *V2_FILES,
+    *EDGETPU_FILES,
 )
 
 
 def find(family: str, variant: str, include_top: bool = True) -> WeightFile:
-    """Returns the file that fits a network best.
+    """Returns the published file that fits a network best.
 
     Args:
-        family: Such as "noisy-student"; with a publisher, "noisy-student@tpu".
-        variant: Any spelling that `architecture.find_variant` knows.
-        include_top: Whether the network has the classifier. Without it, the
-            file without it; where none is published, the file with it.
+        family: Family such as "noisy-student"; with a publisher, "noisy-student@tpu".
+        variant: Variant, in any spelling that `architecture.find_variant` knows.
+        include_top: Whether the network has the classifier. If not, a file without
+            it is preferred, where one is published.
 
     Raises:
-        ValueError: There is no such family or variant, or the family has no file of
+        ValueError: The family or the variant is unknown, or the family has no file of
             the variant.
     """
     key = find_variant(variant)
@@ -65,7 +68,7 @@ def find(family: str, variant: str, include_top: bool = True) -> WeightFile:
 
 
 def find_published_file(path: Path) -> WeightFile | None:
-    """Returns what is known of a file whose name is a published one with its hash.
+    """Returns the record of a published file with a hash in its name, or None.
 
     Args:
         path: Path of the file.
@@ -77,15 +80,19 @@ def find_published_file(path: Path) -> WeightFile | None:
     return None
 
 
-# Where no file of the family "imagenet" is published.
-_DEFAULT_FAMILIES = {"EfficientNetB8": "randaugment", "EfficientNetL2": "noisy-student"}
+# Variants for which no file of the family "imagenet" is published.
+_DEFAULT_FAMILIES = {
+    "EfficientNetB8": "randaugment",
+    "EfficientNetL2": "noisy-student",
+    "EfficientNetV2XL": "imagenet21k-ft1k",
+}
 
 
 def default_family(variant: str) -> str:
-    """Returns the family that a factory takes when `weights` is not given.
+    """Returns the default family of a variant's factory.
 
     Args:
-        variant: Any spelling that `architecture.find_variant` knows.
+        variant: Variant, in any spelling that `architecture.find_variant` knows.
 
     Example:
         >>> default_family("b0"), default_family("l2")
@@ -95,15 +102,15 @@ def default_family(variant: str) -> str:
 
 
 def weights_info(variant: str, family: str | None = None) -> WeightFile:
-    """Returns what is known of published weights: accuracy, licence, source ...
+    """Returns the record of published weights: accuracy, licence, source and more.
 
     Args:
-        variant: Such as "EfficientNetB0" or "lite0".
-        family: As in `weights=`: "imagenet", "noisy-student", "noisy-student@tpu" ...
-            None is the default of the variant's factory.
+        variant: Variant such as "EfficientNetB0" or "lite0".
+        family: Family as in `weights=`, such as "imagenet" or "noisy-student@tpu"; None
+            takes the default of the variant's factory.
 
     Raises:
-        ValueError: There is no such family or variant, or the family has no file of
+        ValueError: The family or the variant is unknown, or the family has no file of
             the variant.
 
     Example:
@@ -120,7 +127,7 @@ def list_weights(pattern: str = "*") -> list[str]:
     "variant/family@publisher".
 
     Args:
-        pattern: Shell pattern that the names must match; case does not count.
+        pattern: Shell pattern of the names; case is ignored.
 
     Example:
         >>> list_weights("*lite3*")  # doctest: +ELLIPSIS
@@ -144,11 +151,11 @@ def named_files() -> list[tuple[str, WeightFile]]:
 
 
 def known_families() -> list[str]:
-    """Lists what `weights=` takes: families, then families of one publisher."""
+    """Lists the values of `weights=`: families, then families of one publisher."""
     families = dict.fromkeys(row.family for row in WEIGHT_FILES)
     return [*families, *dict.fromkeys(row.name for row in WEIGHT_FILES)]
 
 
 def families_listed() -> str:
-    """Returns the families as a text, for messages."""
+    """Returns the families as text for error messages."""
     return ", ".join(repr(name) for name in known_families() if "@" not in name)

@@ -139,6 +139,8 @@ def _qubvel(family: str, short: str, include_top: bool) -> WeightFile:
         top1=TPU_TOP1[family][short],
         top1_source="tensorflow/tpu, of the same checkpoint",
         source="qubvel/efficientnet, from tensorflow/tpu's checkpoints",
+        # The others are in a repository of another author, who states none.
+        licence="Apache-2.0" if family == "noisy-student" else "unknown",
     )
 
 

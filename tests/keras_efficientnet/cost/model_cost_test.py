@@ -5,7 +5,7 @@ import pytest
 
 import keras_efficientnet
 from keras_efficientnet import cost
-from keras_efficientnet.architecture import VARIANTS, Variant
+from keras_efficientnet.architecture import VARIANTS, Variant, scaled_variant
 from keras_efficientnet.cost.planning import plan_cost
 from keras_efficientnet.efficientnet import build
 from tests.support.paths import DATA
@@ -32,7 +32,7 @@ PARAMS = {
 TABLE_2 = DATA / "table2_family.csv"
 
 
-@pytest.mark.parametrize("key", VARIANTS)
+@pytest.mark.parametrize("key", PARAMS)
 def test_planned_parameters(key):
     plan = plan_cost(VARIANTS[key])
     assert (plan.trainable_params, plan.params) == PARAMS[key]
@@ -60,11 +60,18 @@ def test_multiply_adds_of_b0():
 
 
 @pytest.mark.parametrize(
-    ("width", "depth", "size", "lite", "dropout"),
-    [(0.4, 1.1, 65, False, 0.2), (0.4, 0.5, 47, True, 0.0)],
+    ("family", "width", "depth", "size", "dropout"),
+    [
+        ("v1", 0.4, 1.1, 65, 0.2),
+        ("lite", 0.4, 0.5, 47, 0.0),
+        ("v2", 0.4, 0.5, 65, 0.2),
+        ("edgetpu", 0.4, 0.5, 47, 0.0),
+    ],
 )
-def test_plan_equals_the_profile_of_the_built_model(width, depth, size, lite, dropout):
-    variant = Variant(width, depth, size, dropout, lite)
+def test_plan_equals_the_profile_of_the_built_model(
+    family, width, depth, size, dropout
+):
+    variant = scaled_variant(family, width, depth, size, dropout)
     planned = plan_cost(variant, classes=7, channels=1)
     model = build(variant, classes=7, in_channels=1)
     profiled = cost.profile(model)

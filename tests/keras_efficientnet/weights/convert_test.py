@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from keras_efficientnet import architecture, efficientnet
+from keras_efficientnet import architecture, efficientnet, factories
 from keras_efficientnet.weights import convert, load_weights, reference_logits
 from keras_efficientnet.weights.download import fetch
 
@@ -18,9 +18,9 @@ def tiny():
     with pytest.MonkeyPatch.context() as patch:
         small = architecture.Variant(0.25, 0.3, 32, 0.2)
         patch.setitem(architecture.VARIANTS, KEY, small)
-        build = efficientnet.build
+        build = factories.build
         patch.setattr(
-            efficientnet, "build", lambda variant, **options: build(small, **options)
+            factories, "build", lambda variant, **options: build(small, **options)
         )
         yield efficientnet.EfficientNetB0(weights=None, classes=7)
 

