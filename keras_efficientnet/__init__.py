@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
         f"set KERAS_BACKEND to its name. Received: {error}"
     ) from error
 
+from . import augmentation as augmentation  # registers its layer
 from .architecture import VARIANTS
 from .cost import Cost, fit_budget, plan_cost, profile
 from .efficientnet import (

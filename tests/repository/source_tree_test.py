@@ -30,8 +30,12 @@ LIBRARY_IMPORTS = {
     "numpy",
     "safetensors",
 }
-TENSORFLOW_FILES = {"tf_ops.py", "tf_decoding.py", "tf_files.py"}
-PILLOW_FILES = {"file_limits.py", "image_folders.py", "tf_decoding.py"}
+TENSORFLOW_FILES = {
+    *("tf_ops.py", "tf_decoding.py", "tf_files.py"),
+    *("image_ops.py", "mixing_ops.py", "op_levels.py", "policies.py"),
+    *("random_erasing.py", "tf_calls.py"),
+}
+PILLOW_FILES = {"file_limits.py", "image_folders.py", "pillow_decoding.py"}
 # Imported inside functions, not with the library.
 LAZY_IMPORTS = {
     "addons.py": {"tensorflow_addons"},

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from keras_efficientnet.augmentation import image_ops
 from tests.support.paths import PHOTOS
-from training.augment import image_ops
 
 PHOTO = PHOTOS / "cat.jpg"
 

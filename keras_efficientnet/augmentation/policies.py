@@ -241,3 +241,35 @@ def _loop(
     return tf.while_loop(
         lambda i, _: i < times, body, (tf.constant(0), image), maximum_iterations=times
     )[1]
+
+
+def compile_policy(policy: Policy, *, jit_compile: bool) -> Policy:
+    """Compiles a policy.
+
+    Args:
+        policy: Function of an image and uniform random numbers.
+        jit_compile: Whether XLA compiles it; otherwise it is a plain graph.
+    """
+    return tf.function(policy, autograph=False, jit_compile=jit_compile)
+
+
+def apply_policy(
+    policy: Policy, uniforms: int, image: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """Applies a policy to an image of any dtype.
+
+    Args:
+        policy: Result of `compile_policy`.
+        uniforms: How many random numbers it takes.
+        image: (size, size, 3), uint8 or float, 0 to 255; clipped and truncated.
+        seed: (2,), integer; the same seed gives the same result.
+
+    Returns:
+        (size, size, 3), with the dtype of `image`.
+    """
+    # Drawn outside of what XLA compiles, so that the numbers are always the same.
+    drawn = tf.random.stateless_uniform((uniforms,), seed)
+    if image.dtype == tf.uint8:
+        return policy(image, drawn)
+    clipped = tf.clip_by_value(tf.cast(image, tf.float32), 0.0, 255.0)
+    return tf.cast(policy(tf.cast(clipped, tf.uint8), drawn), image.dtype)

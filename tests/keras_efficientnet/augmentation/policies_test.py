@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_efficientnet.augmentation import image_ops, op_levels, policies
+from keras_efficientnet.augmentation.op_levels import OPERATIONS
 from tests.support.paths import PHOTOS
-from training.augment import image_ops, op_levels, policies
-from training.augment.op_levels import OPERATIONS
 
 PHOTO = PHOTOS / "dog.jpg"
 SIZE = 32
