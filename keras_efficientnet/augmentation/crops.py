@@ -150,7 +150,7 @@ class EvalCrop(_Crop):
             ValueError: It is no image of three channels, or an unreadable file.
         """
         if type(images).__module__.startswith("tensorflow."):
-            return super().__call__(images, *others, seed=seed or (0, 0))
+            return super().__call__(images, *others, seed=(0, 0))
         cropped = self._crop_arrays(images)
         return (cropped, *others) if others else cropped
 

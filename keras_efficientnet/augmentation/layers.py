@@ -72,7 +72,7 @@ class AugmentationLayer(keras.layers.Layer):
 
     Augments with `training=True` and on TensorFlow only. At inference it returns the
     images as they are, on every backend. Crops take the central crop there, which needs
-    TensorFlow too. The seeds are part of the model's state and are saved with it.
+    TensorFlow too. After loading, the draws begin anew, as those of Dropout do.
 
     Args:
         augmentation: An `ImageAugmentation`, or its serialized form.

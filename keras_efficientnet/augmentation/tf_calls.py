@@ -115,7 +115,7 @@ def warn_about_unit_range(images: tf.Tensor, name: str) -> tf.Tensor:
     if not images.dtype.is_floating:
         return images
 
-    def warn() -> np.ndarray:
+    def warn() -> np.bool:
         warnings.warn(
             f"`{name}` expects pixel values of 0 to 255, but received float images "
             "within 0 to 1, which it would turn black. Leave out the division by 255: "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,8 +80,8 @@ def resize(image: np.ndarray, size: int, method: str) -> np.ndarray:
         )
     taps = {
         "bicubic_legacy": _legacy_taps,
-        "bicubic": lambda *sides: _antialiased_taps(*sides, _keys_cubic, radius=2.0),
-        "bilinear": lambda *sides: _antialiased_taps(*sides, _triangle, radius=1.0),
+        "bicubic": functools.partial(_antialiased_taps, kernel=_keys_cubic, radius=2.0),
+        "bilinear": functools.partial(_antialiased_taps, kernel=_triangle, radius=1.0),
     }[method]
     rows = _weighted_sum(image, *taps(image.shape[0], size))
     columns = _weighted_sum(rows.swapaxes(0, 1), *taps(image.shape[1], size))
@@ -130,7 +132,7 @@ def _antialiased_taps(
 
 
 def _cubic(
-    a: float,
+    a: Any,
 ) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
     """Returns the cubic convolution kernel at distances of 1 to 2, and of 0 to 1."""
     return (
