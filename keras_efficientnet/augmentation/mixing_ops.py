@@ -8,17 +8,17 @@ import tensorflow as tf
 def mixup(
     images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, alpha: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Adds to each image and its target those of the image as far from the other end.
+    """Mixes each image and target with its mirror in the batch (in reversed order).
 
     Args:
         images: (batch, size, size, 3), float32.
         targets: (batch, classes), float32.
-        seed: (2,), int32; the same seed gives the same result.
-        alpha: Of the Beta distribution that each image's weight is drawn from; the
-            image itself keeps the larger part.
+        seed: (2,), integer; the same seed gives the same result.
+        alpha: Parameter of the Beta distribution of each image's weight; the image
+            itself keeps the larger part.
 
     Returns:
-        Images and targets, as they came.
+        Images and targets, of the same shapes.
 
     Source:
         arXiv:1710.09412; tensorflow/tpu, imagenet_input.py: `mixup`.
@@ -36,18 +36,18 @@ def mixup(
 def cutmix(
     images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, alpha: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Pastes into each image a rectangle of the image as far from the other end.
+    """Pastes into each image a rectangle of its mirror in the batch.
 
     Each image has its own rectangle; the paper draws one per batch.
 
     Args:
         images: (batch, height, width, 3), float32.
         targets: (batch, classes), float32.
-        seed: (2,), int32; the same seed gives the same result.
-        alpha: Of the Beta distribution that the share which stays is drawn from.
+        seed: (2,), integer; the same seed gives the same result.
+        alpha: Parameter of the Beta distribution of the area that stays.
 
     Returns:
-        Images, and targets mixed by the area that the rectangle really has.
+        Images, and targets mixed by the rectangle's actual area.
 
     Source:
         arXiv:1905.04899, section 3.1 and algorithm A1.
@@ -55,7 +55,7 @@ def cutmix(
     batch = tf.shape(images)[0]
     height, width = tf.shape(images)[1], tf.shape(images)[2]
     share_seed, place_seed = tf.unstack(tf.random.split(seed, 2))
-    side = tf.sqrt(1 - beta(batch, share_seed, alpha))  # ratio to the image's
+    side = tf.sqrt(1 - beta(batch, share_seed, alpha))  # ratio to the image's side
     places = tf.random.stateless_uniform((2, batch), place_seed)
     down = _covered(places[0], side, height)[:, :, tf.newaxis]
     across = _covered(places[1], side, width)[:, tf.newaxis, :]
@@ -69,9 +69,9 @@ def beta(count: tf.Tensor, seed: tf.Tensor, alpha: float) -> tf.Tensor:
     """Draws from Beta(alpha, alpha).
 
     Args:
-        count: How many, an int32 scalar.
-        seed: (2,), int32.
-        alpha: Above 0, however small.
+        count: Number of draws, an int32 scalar.
+        seed: (2,), integer.
+        alpha: Parameter of the distribution, above 0, however small.
 
     Returns:
         (count,), float32, 0 to 1.
@@ -85,7 +85,7 @@ def beta(count: tf.Tensor, seed: tf.Tensor, alpha: float) -> tf.Tensor:
 
 
 def _covered(place: tf.Tensor, side: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Tells which pixels of an axis a rectangle covers, (batch, length), bool."""
+    """Returns which pixels of an axis a rectangle covers, (batch, length), bool."""
     extent = tf.cast(length, tf.float32)
     centre = tf.cast(place * extent, tf.int32)
     half = tf.cast(side * extent, tf.int32) // 2

@@ -78,13 +78,13 @@ def resize(image: np.ndarray, size: int, method: str) -> np.ndarray:
         raise ValueError(
             f"`method` must be one of {', '.join(RESIZE_METHODS)}. Received: {method=}"
         )
-    taps = {
+    taps: dict[str, Callable[[int, int], tuple[np.ndarray, np.ndarray]]] = {
         "bicubic_legacy": _legacy_taps,
         "bicubic": functools.partial(_antialiased_taps, kernel=_keys_cubic, radius=2.0),
         "bilinear": functools.partial(_antialiased_taps, kernel=_triangle, radius=1.0),
-    }[method]
-    rows = _weighted_sum(image, *taps(image.shape[0], size))
-    columns = _weighted_sum(rows.swapaxes(0, 1), *taps(image.shape[1], size))
+    }
+    rows = _weighted_sum(image, *taps[method](image.shape[0], size))
+    columns = _weighted_sum(rows.swapaxes(0, 1), *taps[method](image.shape[1], size))
     return np.ascontiguousarray(columns.swapaxes(0, 1))
 
 

@@ -8,7 +8,7 @@ BATCH, SIZE = 6, 16
 
 
 def numbered(batch=BATCH, size=SIZE):
-    """Images filled with their position, and one class per image."""
+    """Makes images filled with their position, each of its own class."""
     values = np.arange(batch, dtype=np.float32)[:, None, None, None]
     images = np.broadcast_to(values, (batch, size, size, 3))
     return tf.constant(images), tf.eye(batch)

@@ -38,7 +38,7 @@ def in_data(augmentation, image, seeds):
 
 @functools.cache
 def augmented(name):
-    """A photo under 30 seeds. Without XLA, which policies_test compares."""
+    """Augments a photo with 30 seeds, without XLA, which policies_test compares."""
     return in_data(
         transforms.make_augmentation(name, compiled=False), photo(), range(30)
     )
