@@ -56,7 +56,7 @@ def published():
 
 
 def golden(op, level, sign, image, translate=250.0):
-    """Applies an operation of the original, with its argument computed independently."""
+    """Applies an operation of the original to independently computed arguments."""
     m = level / 10
     ops = image_ops
     return {

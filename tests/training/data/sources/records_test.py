@@ -35,8 +35,8 @@ def example(encoded, label, **others):
         "image/encoded": encoded,
         "image/class/label": label,
     } | others
-    told = {key: feature(v) for key, v in features.items() if v is not None}
-    features = tf.train.Features(feature=told)
+    encoded = {key: feature(v) for key, v in features.items() if v is not None}
+    features = tf.train.Features(feature=encoded)
     return tf.train.Example(features=features).SerializeToString()
 
 
