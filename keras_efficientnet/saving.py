@@ -40,8 +40,8 @@ def load_model(path: str | os.PathLike[str], **options: Any) -> Any:
         copy = Path(folder, Path(path).name)
         _copy_with_loaded_initializers(Path(path), copy)
         model = keras.saving.load_model(copy, **options)
-    for initializer in list(_made):
-        initializer.restore()
+    while _made:
+        _made.pop().restore()
     return model
 
 
