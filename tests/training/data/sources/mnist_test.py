@@ -72,9 +72,7 @@ def test_errors_name_missing_and_damaged_files(folder):
 def test_error_names_a_truncated_gzip_file(folder):
     path = folder / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(
-        ValueError, match="t10k-images-idx3-ubyte.gz must be a complete"
-    ):
+    with pytest.raises(ValueError, match="images-idx3-ubyte.gz must be a complete"):
         sources.idx(str(folder))
 
 

@@ -201,9 +201,7 @@ def test_works_without_a_writable_cache(tmp_path, cache):
 def test_rejects_a_folder_without_matching_files(tmp_path):
     write(tmp_path / "data" / "other", [example(b"x", 1)])
     for pattern in (tmp_path / "data", tmp_path / "nowhere*", tmp_path / "missing"):
-        with pytest.raises(
-            ValueError, match="named train-.* Received: data=.*matches none"
-        ):
+        with pytest.raises(ValueError, match="named train-.* data=.*matches none"):
             sources.load(f"tfrecord:{pattern}")
 
 
@@ -219,9 +217,7 @@ def test_error_names_a_truncated_file(tmp_path, keep):
     write_imagenet(tmp_path / "data")
     path = tmp_path / "data" / "train-00001-of-00002"
     os.truncate(path, int(path.stat().st_size * keep))
-    with pytest.raises(
-        ValueError, match="must be complete .*train-00001-of-00002 .trunc"
-    ):
+    with pytest.raises(ValueError, match="be complete .*train-00001-of-00002 .trunc"):
         sources.tfrecord(str(tmp_path / "data"))
 
 
