@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 from typing import Any, ClassVar
 
@@ -19,12 +18,13 @@ def tensorflow_calls(name: str) -> Any:
         ImportError: TensorFlow is not installed.
     """
     try:
-        return importlib.import_module(".tf_calls", __package__)
-    except ModuleNotFoundError as error:
+        from . import tf_calls
+    except ImportError as error:
         raise ImportError(
             f"`{name}` runs in tf.data and needs TensorFlow: pip install "
             f"tensorflow. Any Keras backend can train on the result. Received: {error}"
         ) from error
+    return tf_calls
 
 
 class RandomTransform:

@@ -134,8 +134,13 @@ def check_backend(augmentation: ImageAugmentation) -> None:
     """Checks that an augmentation can run inside a model.
 
     Raises:
-        RuntimeError: Keras runs on another backend than TensorFlow.
+        RuntimeError: Keras runs on another backend than TensorFlow, or is not Keras 3.
     """
+    if not hasattr(keras, "ops"):
+        raise RuntimeError(
+            f"Keras 3 must be installed to use `{type(augmentation).__name__}` inside "
+            f"a model: use `dataset.apply`. Received: {keras.__version__}"
+        )
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
             f"`{type(augmentation).__name__}` augments inside a model on the "

@@ -23,6 +23,7 @@ def no_tensorflow(monkeypatch):
     """Where TensorFlow is installed, pretends that it is not."""
     if importlib.util.find_spec("tensorflow"):
         monkeypatch.setitem(sys.modules, f"{augmentation.__name__}.tf_calls", None)
+        monkeypatch.delattr(augmentation, "tf_calls", raising=False)
         monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
 
 
