@@ -85,11 +85,13 @@ PLAIN_ENGLISH = (
     "keras_efficientnet/__init__.py",
     "keras_efficientnet/_compat.py",
     "keras_efficientnet/addons.py",
+    "keras_efficientnet/augmentation",
     "keras_efficientnet/baselines.py",
     "keras_efficientnet/common",
     "keras_efficientnet/cost",
     "keras_efficientnet/explain",
     "keras_efficientnet/preprocessing",
+    "keras_efficientnet/saving.py",
     "keras_efficientnet/scaling.py",
     "keras_efficientnet/transfer.py",
     "keras_efficientnet/weights/assign.py",
@@ -101,6 +103,10 @@ PLAIN_ENGLISH = (
     "keras_efficientnet/weights/naming_schemes.py",
     "keras_efficientnet/weights/reference_logits.py",
     "tests/keras_efficientnet",
+    "tests/training/augment",
+    "tests/training/data",
+    "training/augment",
+    "training/data",
 )
 # Wording that readers stumbled over, and what to write in its place.
 ODD_WORDING = {
