@@ -61,9 +61,9 @@ test-wheel: $(VENV)/.dev ## install the wheel and each extra into empty environm
 	@touch $@
 
 BACKEND_TESTS = tests/benchmarks/gpu_test.py $(addprefix tests/keras_efficientnet/, \
-	backends_test.py callbacks cost/model_cost_test.py \
-	explain/activation_maps_test.py optimizers saving_test.py schedules_test.py \
-	transfer_test.py weights/load_test.py)
+	augmentation/backends_test.py backends_test.py callbacks cost/model_cost_test.py \
+	explain/activation_maps_test.py loading_test.py optimizers saving_test.py \
+	schedules_test.py transfer_test.py weights/load_test.py)
 
 test-backends: export XLA_FLAGS = --xla_backend_optimization_level=0
 test-backends: .venv-backends/.run ## test the library on JAX and PyTorch, without TensorFlow

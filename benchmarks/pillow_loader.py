@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from training.augment.policies import AUTOAUGMENT_V0
+from keras_efficientnet.augmentation.policies import AUTOAUGMENT_V0
 
 SIZE = 224  # pixels
 AREA_RANGE = (0.08, 1.0)

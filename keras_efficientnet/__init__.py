@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
 import importlib as _importlib
 from typing import Any as _Any
 
+from . import augmentation as augmentation  # registers its layer
 from .architecture import VARIANTS
 from .cost import Cost, fit_budget, plan_cost, profile
 from .efficientnet import (

@@ -7,18 +7,15 @@ wait for Python.
 
 from __future__ import annotations
 
-import io
-from typing import Any
-
-import numpy as np
 import tensorflow as tf
+
+from .pillow_decoding import decode_rgb, is_turned
 
 # Part of a JPEG that is searched for Exif data; the segments before the picture, which
 # hold it, are rarely longer.
 SEARCHED = 1 << 18  # bytes
 _JPEG_END = b"\xff\xd9"
 _EXIF = "Exif\\x00\\x00"
-_ORIENTATION = 0x0112  # source: Exif 2.32, section 4.6.4
 
 
 @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
@@ -46,7 +43,7 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     # too.
     image = tf.cond(
         _is_odd(encoded),
-        lambda: tf.numpy_function(_decode_odd, [encoded], tf.uint8, stateful=False),
+        lambda: tf.numpy_function(decode_rgb, [encoded], tf.uint8, stateful=False),
         lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
     )
     image.set_shape((None, None, 3))
@@ -89,7 +86,7 @@ def _is_turned(encoded: tf.Tensor) -> tf.Tensor:
     searched = tf.strings.substr(encoded, 0, SEARCHED)
     return tf.cond(
         _contains(searched, _EXIF),
-        lambda: tf.numpy_function(_is_turned_by, [encoded], tf.bool, stateful=False),
+        lambda: tf.numpy_function(is_turned, [encoded], tf.bool, stateful=False),
         lambda: False,
     )
 
@@ -119,47 +116,3 @@ def _contains(text: tf.Tensor, pattern: str) -> tf.Tensor:
     # Replacing searches with memchr and is faster than matching the whole text.
     rest = tf.strings.regex_replace(text, pattern, "", replace_global=False)
     return tf.strings.length(rest) < tf.strings.length(text)
-
-
-def _is_turned_by(encoded: bytes) -> Any:
-    with _open(encoded) as image:
-        return np.bool_(image.getexif().get(_ORIENTATION, 1) in range(2, 9))
-
-
-def decode_rgba(encoded: bytes) -> np.ndarray:
-    """Decodes an image file including its transparency.
-
-    Args:
-        encoded: Content of the file.
-
-    Returns:
-        RGBA pixels, (height, width, 4), uint8; opaque if the file has no transparency.
-    """
-    from PIL import ImageOps
-
-    with _open(encoded) as opened:
-        return np.asarray(ImageOps.exif_transpose(opened).convert("RGBA"))
-
-
-def _decode_odd(encoded: bytes) -> np.ndarray:
-    from PIL import ImageOps
-
-    with _open(encoded) as opened:
-        if opened.mode in ("I", "F"):  # Pillow would clip to 0 to 255
-            raise ValueError("Images must have 8 or 16 bits per channel, not 32")
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I;16"):  # Pillow would clip, TensorFlow shifts
-            grey = (np.asarray(image) >> 8).astype(np.uint8)
-            return np.repeat(grey[..., np.newaxis], 3, axis=-1)
-        return np.asarray(image.convert("RGB"))
-
-
-def _open(encoded: bytes) -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            "TIFF, AVIF and rotated, animated or transparent images need Pillow: "
-            "pip install pillow"
-        ) from error
-    return Image.open(io.BytesIO(encoded))

@@ -13,7 +13,7 @@ from ..common.plain_text import printable, tf_reason
 from . import tf_ops
 from .file_limits import read_image_file
 from .geometry import EvalPreprocessing
-from .tf_decoding import decode_rgba
+from .pillow_decoding import decode_rgba
 
 BATCH_SIZE = 32  # images
 LUMA = (0.299, 0.587, 0.114)  # weights of RGB; source: ITU-R BT.601, section 2.5.1

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientnet.addons import tfa
+from keras_efficientnet.augmentation import image_ops
 from tests.support.paths import PHOTOS
-from training.augment import image_ops
 
 FILES = sorted(PHOTOS.glob("*.jpg"))
 

@@ -30,8 +30,12 @@ LIBRARY_IMPORTS = {
     "numpy",
     "safetensors",
 }
-TENSORFLOW_FILES = {"tf_ops.py", "tf_decoding.py", "tf_files.py", "tf_replicas.py"}
-PILLOW_FILES = {"file_limits.py", "image_folders.py", "tf_decoding.py"}
+TENSORFLOW_FILES = {
+    *("tf_ops.py", "tf_decoding.py", "tf_files.py"),
+    *("image_ops.py", "mixing_ops.py", "op_levels.py", "policies.py"),
+    *("random_erasing.py", "tf_calls.py", "tf_replicas.py"),
+}
+PILLOW_FILES = {"file_limits.py", "image_folders.py", "pillow_decoding.py"}
 # Imported inside functions, not with the library.
 LAZY_IMPORTS = {
     "addons.py": {"tensorflow_addons"},
@@ -83,11 +87,13 @@ PLAIN_ENGLISH = (
     "keras_efficientnet/__init__.py",
     "keras_efficientnet/_compat.py",
     "keras_efficientnet/addons.py",
+    "keras_efficientnet/augmentation",
     "keras_efficientnet/baselines.py",
     "keras_efficientnet/common",
     "keras_efficientnet/cost",
     "keras_efficientnet/explain",
     "keras_efficientnet/preprocessing",
+    "keras_efficientnet/saving.py",
     "keras_efficientnet/scaling.py",
     "keras_efficientnet/transfer.py",
     "keras_efficientnet/weights/assign.py",
@@ -99,6 +105,10 @@ PLAIN_ENGLISH = (
     "keras_efficientnet/weights/naming_schemes.py",
     "keras_efficientnet/weights/reference_logits.py",
     "tests/keras_efficientnet",
+    "tests/training/augment",
+    "tests/training/data",
+    "training/augment",
+    "training/data",
 )
 # Wording that readers stumbled over, and what to write in its place.
 ODD_WORDING = {

@@ -1,4 +1,4 @@
-"""MixUp and CutMix: images of a batch join in pairs, and so do their targets."""
+"""MixUp and CutMix of the recipes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_efficientnet.augmentation import CutMix, MixUp
+
 # From images, (batch, size, size, 3) float32, targets, (batch, classes) float32, and a
-# seed, (2,) int32, to images and targets.
+# seed, (2,) integer, to images and targets.
 Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def make_mix(mixup_alpha: float, cutmix_alpha: float) -> Mix | None:
-    """Makes what mixes batches.
+    """Makes the function that mixes batches.
 
     Args:
-        mixup_alpha: Of MixUp's Beta distribution; 0: no MixUp.
-        cutmix_alpha: Of CutMix's Beta distribution; 0: no CutMix. With both, each
-            batch takes one of them with equal probability.
+        mixup_alpha: Parameter of MixUp's Beta distribution; 0 turns MixUp off.
+        cutmix_alpha: Parameter of CutMix's Beta distribution; 0 turns CutMix off. With
+            both, each batch takes one of them with equal probability.
 
     Returns:
-        None when both are 0.
+        The function, or None when both are 0.
 
     Raises:
         ValueError: One is below 0.
@@ -28,118 +30,23 @@ def make_mix(mixup_alpha: float, cutmix_alpha: float) -> Mix | None:
     for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
         if alpha < 0:
             raise ValueError(f"`{name}` must be at least 0. Received: {name}={alpha}")
+    # The pipeline passes every seed, so that the objects' own seeds are never used.
+    mixup = MixUp(mixup_alpha, seed=0).mix_batch if mixup_alpha else None
+    cutmix = CutMix(cutmix_alpha, seed=0).mix_batch if cutmix_alpha else None
+    return _either(mixup, cutmix) if mixup and cutmix else mixup or cutmix
 
-    def mixup_batch(
-        images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        return mixup(images, targets, seed, mixup_alpha)
 
-    def cutmix_batch(
-        images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        return cutmix(images, targets, seed, cutmix_alpha)
+def _either(mixup: Mix, cutmix: Mix) -> Mix:
+    """Makes a function that applies one of two to each batch."""
 
-    def either(
+    def mix(
         images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         choice_seed, mix_seed = tf.unstack(tf.random.split(seed, 2))
         return tf.cond(
             tf.random.stateless_uniform((), choice_seed) < 0.5,
-            lambda: mixup_batch(images, targets, mix_seed),
-            lambda: cutmix_batch(images, targets, mix_seed),
+            lambda: mixup(images, targets, mix_seed),
+            lambda: cutmix(images, targets, mix_seed),
         )
 
-    if mixup_alpha and cutmix_alpha:
-        return either
-    if mixup_alpha:
-        return mixup_batch
-    return cutmix_batch if cutmix_alpha else None
-
-
-def mixup(
-    images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, alpha: float
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Adds to each image and its target those of the image as far from the other end.
-
-    Args:
-        images: (batch, size, size, 3), float32.
-        targets: (batch, classes), float32.
-        seed: (2,), int32; the same seed gives the same result.
-        alpha: Of the Beta distribution that each image's weight is drawn from; the
-            image itself keeps the larger part.
-
-    Returns:
-        Images and targets, as they came.
-
-    Source:
-        arXiv:1710.09412; tensorflow/tpu, imagenet_input.py: `mixup`.
-    """
-    weights = beta(tf.shape(images)[0], seed, alpha)
-    weights = tf.maximum(weights, 1 - weights)
-    by_image = weights[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    by_target = weights[:, tf.newaxis]
-    return (
-        images * by_image + tf.reverse(images, [0]) * (1 - by_image),
-        targets * by_target + tf.reverse(targets, [0]) * (1 - by_target),
-    )
-
-
-def cutmix(
-    images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, alpha: float
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Pastes into each image a rectangle of the image as far from the other end.
-
-    Each image has its own rectangle; the paper draws one per batch.
-
-    Args:
-        images: (batch, height, width, 3), float32.
-        targets: (batch, classes), float32.
-        seed: (2,), int32; the same seed gives the same result.
-        alpha: Of the Beta distribution that the share which stays is drawn from.
-
-    Returns:
-        Images, and targets mixed by the area that the rectangle really has.
-
-    Source:
-        arXiv:1905.04899, section 3.1 and algorithm A1.
-    """
-    batch = tf.shape(images)[0]
-    height, width = tf.shape(images)[1], tf.shape(images)[2]
-    share_seed, place_seed = tf.unstack(tf.random.split(seed, 2))
-    side = tf.sqrt(1 - beta(batch, share_seed, alpha))  # ratio to the image's
-    places = tf.random.stateless_uniform((2, batch), place_seed)
-    down = _covered(places[0], side, height)[:, :, tf.newaxis]
-    across = _covered(places[1], side, width)[:, tf.newaxis, :]
-    pasted = down & across
-    area = tf.reduce_mean(tf.cast(pasted, tf.float32), axis=(1, 2))[:, tf.newaxis]
-    images = tf.where(pasted[..., tf.newaxis], tf.reverse(images, [0]), images)
-    return images, targets * (1 - area) + tf.reverse(targets, [0]) * area
-
-
-def beta(count: tf.Tensor, seed: tf.Tensor, alpha: float) -> tf.Tensor:
-    """Draws from Beta(alpha, alpha).
-
-    Args:
-        count: How many, an int32 scalar.
-        seed: (2,), int32.
-        alpha: Above 0, however small.
-
-    Returns:
-        (count,), float32, 0 to 1.
-    """
-    gamma_seed, power_seed = tf.unstack(tf.random.split(seed, 2))
-    # Gamma(a) is Gamma(a + 1) * U ** (1 / a); in logarithms nothing underflows.
-    gammas = tf.random.stateless_gamma((2, count), gamma_seed, alpha + 1.0)
-    powers = tf.math.log1p(-tf.random.stateless_uniform((2, count), power_seed)) / alpha
-    logs = tf.math.log(gammas) + powers
-    return tf.sigmoid(logs[0] - logs[1])
-
-
-def _covered(place: tf.Tensor, side: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Tells which pixels of an axis a rectangle covers, (batch, length), bool."""
-    extent = tf.cast(length, tf.float32)
-    centre = tf.cast(place * extent, tf.int32)
-    half = tf.cast(side * extent, tf.int32) // 2
-    pixels = tf.range(length)
-    begin, end = (centre - half)[:, tf.newaxis], (centre + half)[:, tf.newaxis]
-    return (pixels >= begin) & (pixels < end)
+    return mix

@@ -1,4 +1,4 @@
-"""Splits to batches: order, augmentation, padding."""
+"""Input pipeline: order, augmentation, batching and padding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .decode_errors import BadImages as BadImages
 from .decode_errors import UnreadableImagesError
 from .sources import Split
 
-# Streams of random numbers under one seed.
+# Numbers of the random streams that one seed feeds.
 _ORDER, _AUGMENT, _MIX = range(3)
 
 
@@ -36,38 +36,37 @@ def train_batches(
     strategy: tf.distribute.Strategy,
     bad_images: BadImages | None = None,
 ) -> tf.data.Dataset:
-    """Makes the training images of some steps, one element per step.
+    """Makes the training batches of a range of steps, one element per step.
 
-    The stream is one endless row: a permutation of all images that depends on
-    (seed, epoch), then the next epoch's. Steps cut it into batches, so a batch may
-    span two epochs, no image is left out, and every epoch has each image once. The
+    The images form one endless sequence: a permutation of all images that depends on
+    (seed, epoch), then that of the next epoch. Steps cut it into batches, so a batch
+    may span two epochs, no image is left out, and every epoch has each image once. The
     augmentation of an image depends on (seed, epoch, image), mixing on (seed, step,
-    replica). So any step can be entered at once, and holds the same pixels each
-    time, on any number of workers.
+    replica). Training can therefore start at any step and sees the same pixels there
+    every time, on any number of workers.
 
     Args:
         split: Images to train on.
         spec: Resolution, padding and resize method.
         augmentation: Result of `transforms.make_augmentation`.
         classes: Number of classes.
-        mix: Result of `mixup.make_mix`; mixes the images of a replica's share of a
-            batch.
-        batch_size: Images per step, over all replicas.
-        seed: Of the order, the augmentation and the mixing.
-        first_step: Where to begin; 0 is the first step of the run.
-        last_step: Where to end; it is not made.
-        strategy: Divides each batch over its replicas.
-        bad_images: Takes note of images that cannot be decoded, and lets them count
-            for nothing; None: they are an error.
+        mix: Result of `mixup.make_mix`; mixes within a replica's share of a batch.
+        batch_size: Number of images per step, over all replicas.
+        seed: Seed of the order, the augmentation and the mixing.
+        first_step: First step to make; 0 is the first step of the run.
+        last_step: Step to stop before.
+        strategy: Strategy whose replicas share each batch.
+        bad_images: Record of images that cannot be decoded, which are then masked
+            out. None: such images are an error.
 
     Returns:
         (images, labels, mask) per step: (batch, image_size, image_size, 3) float32,
         0 to 255; (batch,) int32, or with `mix` or a teacher's soft labels (batch,
-        classes) float32; (batch,) float32, 0 for an image that does not count, else
-        1. Under more replicas than one, their shares.
+        classes) float32; (batch,) float32, 0 for an image that is masked out,
+        else 1. With several replicas, each gets its share.
 
     Raises:
-        ValueError: The replicas cannot share a batch evenly.
+        ValueError: The batch cannot be divided evenly among the replicas.
     """
     images = len(split)
     target = _targets(split, classes, as_rows=mix is not None)
@@ -111,24 +110,24 @@ def eval_batches(
     strategy: tf.distribute.Strategy,
     bad_images: BadImages | None = None,
 ) -> tf.data.Dataset:
-    """Makes all images of a split, each once, in order.
+    """Makes batches of all images of a split, each once, in order.
 
-    The last batch is filled up with copies of the last image that count for nothing.
+    The last batch is padded with copies of the last image, which are masked out.
 
     Args:
         split: Images to evaluate on.
         spec: Resolution, padding and resize method.
-        batch_size: Images per step, over all replicas.
-        strategy: Divides each batch over its replicas.
-        bad_images: As for `train_batches`.
+        batch_size: Number of images per step, over all replicas.
+        strategy: Strategy whose replicas share each batch.
+        bad_images: See `train_batches`.
 
     Returns:
         (images, labels, mask) per step: (batch, image_size, image_size, 3) float32,
-        0 to 255; (batch,) int32; (batch,) float32, 1 for an image that counts and 0
-        for filling.
+        0 to 255; (batch,) int32; (batch,) float32, 1 for an image and 0 for
+        padding.
 
     Raises:
-        ValueError: The replicas cannot share a batch evenly.
+        ValueError: The batch cannot be divided evenly among the replicas.
     """
     images = len(split)
     labels = tf.constant(split.labels)
@@ -151,14 +150,14 @@ def eval_batches(
 def positions(
     images: int, *, seed: int, batch_size: int, first_step: int, last_step: int
 ) -> np.ndarray:
-    """Returns which images `train_batches` takes in some steps, in order.
+    """Returns the positions of the images in a range of training steps.
 
     Args:
-        images: Of the split.
-        seed: As for `train_batches`, and so the others.
-        batch_size: Images per step.
-        first_step: Where to begin.
-        last_step: Where to end; it is not looked at.
+        images: Number of images in the split.
+        seed: Seed of the order, as in `train_batches`.
+        batch_size: Number of images per step.
+        first_step: First step.
+        last_step: Step to stop before.
 
     Returns:
         Positions in the split, ((last_step - first_step) * batch_size,), int64.
@@ -178,9 +177,9 @@ def name_unreadable_image(
     """Turns TensorFlow's error about an image into one that names the file.
 
     Args:
-        split: Whose images are read.
-        find_positions: Gives the positions that it can be; None: any. With many
-            images, reading all of them again takes long.
+        split: Split whose images are read.
+        find_positions: Function that returns the positions to search; None: all.
+            Reading many images again takes long.
 
     Raises:
         ValueError: An image of `split` cannot be read.
@@ -212,7 +211,7 @@ def _fold(seed: int, stream: int, *parts: tf.Tensor) -> tf.Tensor:
 def _targets(
     split: Split, classes: int, *, as_rows: bool
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a function from a position to a label, or to a row of probabilities."""
+    """Returns a function from a position to a label or a row of probabilities."""
     if split.soft_labels is not None:
         if split.soft_labels.shape != (len(split), classes):
             raise ValueError(
@@ -241,7 +240,7 @@ def _distribute(
 ) -> tf.data.Dataset:
     """Reads the examples of `order` and batches them for the replicas.
 
-    `finish` takes (step, replica, batch) and returns what the replica gets.
+    `finish` maps (step, replica, batch) to the batch that the replica receives.
     """
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
@@ -251,8 +250,8 @@ def _distribute(
         )
 
     def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        # Each worker takes its part of every batch, so that the batches are the
-        # same for any number of workers.
+        # Each worker takes its part of every batch, so batches do not depend on the
+        # number of workers.
         part = batch_size // context.num_input_pipelines
         begin = context.input_pipeline_id * part
         ours = order

@@ -7,9 +7,10 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_efficientnet import EvalPreprocessing
+from keras_efficientnet.augmentation import policies
 from keras_efficientnet.preprocessing import tf_ops
 from tests.support.paths import PHOTOS
-from training.augment import policies, random_erasing, transforms
+from training.augment import transforms
 
 PHOTO = PHOTOS / "koala.jpg"
 SPEC = EvalPreprocessing(image_size=32)
@@ -27,7 +28,7 @@ def jpeg(pixels, **options):
 
 
 def in_data(augmentation, image, seeds):
-    """The image once per seed, as (seeds, size, size, 3)."""
+    """Augments the image once per seed, to (seeds, size, size, 3)."""
     seeds = np.array([(7, seed) for seed in seeds], np.int32)
     data = tf.data.Dataset.from_tensor_slices(seeds).map(
         lambda seed: augmentation(tf.constant(image), SPEC, seed)
@@ -37,14 +38,14 @@ def in_data(augmentation, image, seeds):
 
 @functools.cache
 def augmented(name):
-    """A photo under 30 seeds. Without XLA, which policies_test compares."""
+    """Augments a photo with 30 seeds, without XLA, which policies_test compares."""
     return in_data(
         transforms.make_augmentation(name, compiled=False), photo(), range(30)
     )
 
 
 @pytest.mark.parametrize("name", transforms.AUGMENTATIONS)
-def test_same_bits_eagerly_and_in_data(name):
+def test_gives_the_same_bits_eagerly_and_in_tf_data(name):
     found = augmented(name)
     assert found.shape == (30, 32, 32, 3)
     assert found.dtype == np.float32
@@ -55,7 +56,7 @@ def test_same_bits_eagerly_and_in_data(name):
 
 
 @pytest.mark.parametrize("name", ["none", "shift", "autoaugment"])
-def test_files_give_what_their_pixels_give(name):
+def test_encoded_files_give_the_same_bits_as_their_pixels(name):
     encoded = jpeg(photo())
     pixels = tf.io.decode_jpeg(encoded, channels=3).numpy()
     augmentation = transforms.make_augmentation(name, compiled=False)
@@ -65,14 +66,14 @@ def test_files_give_what_their_pixels_give(name):
 
 @pytest.mark.parametrize("name", ["autoaugment", "randaugment", "augmix"])
 def test_policies_start_from_the_cropped_image_as_uint8(name):
-    """What no operation touches is clipped and truncated."""
+    """Pixels that no operation changes are clipped and truncated."""
     cropped = np.floor(np.clip(augmented("crop_flip"), 0, 255))
     found = augmented(name)
     assert np.all((found >= 0) & (found <= 255))
     np.testing.assert_array_equal(found, np.round(found))
     unchanged = np.all(found == cropped, axis=(1, 2, 3))
     assert unchanged.any() == (name == "autoaugment")
-    if name == "augmix":  # a mixture stays near, as far as the mean goes
+    if name == "augmix":  # the mean of a mixture stays close
         assert np.abs(found.mean((1, 2, 3)) - cropped.mean((1, 2, 3))).max() < 60
 
 
@@ -85,11 +86,11 @@ def test_compiled_is_the_default_and_gives_the_same_bits():
     np.testing.assert_array_equal(compiled, in_data(plain, photo(), range(40)))
 
 
-def test_randaugment_takes_its_settings(monkeypatch):
-    asked = []
+def test_randaugment_receives_its_settings(monkeypatch):
+    settings = []
 
     def randaugment(size, compat, *, layers, magnitude):
-        asked.append((size, compat, layers, magnitude))
+        settings.append((size, compat, layers, magnitude))
         return lambda image, uniforms: image, 1
 
     monkeypatch.setattr(policies, "randaugment", randaugment)
@@ -97,7 +98,7 @@ def test_randaugment_takes_its_settings(monkeypatch):
         "randaugment", layers=4, magnitude=17.0, compat="fixed"
     )
     made(tf.constant(photo()), SPEC, tf.constant([1, 2]))
-    assert asked == [(32, "fixed", 4, 17.0)]
+    assert settings == [(32, "fixed", 4, 17.0)]
 
 
 @pytest.mark.parametrize(
@@ -107,71 +108,15 @@ def test_randaugment_takes_its_settings(monkeypatch):
         ({"compat": "fix"}, "`compat` must be one of exact, fixed.*compat='fix'"),
         ({"layers": 0}, "`layers` must be at least 1. Received: layers=0"),
         ({"magnitude": -1}, "`magnitude` must be at least 0.*magnitude=-1"),
-        ({"erasing": 1.5}, "`erasing` must be 0 to 1. Received: erasing=1.5"),
+        ({"erasing": 1.5}, "`probability` must be 0 to 1. Received: probability=1.5"),
     ],
 )
-def test_make_rejects(options, message):
+def test_rejects_invalid_settings(options, message):
     with pytest.raises(ValueError, match=message):
         transforms.make_augmentation(**{"name": "randaugment", **options})
 
 
-def test_erasing_covers_one_rectangle_in_its_share_of_images():
-    image = tf.fill((24, 40, 3), -1.0)  # a value that noise has not
-    seeds = np.array([(3, i) for i in range(300)], np.int32)
-    data = tf.data.Dataset.from_tensor_slices(seeds).map(
-        lambda seed: random_erasing.erase(image, seed, 0.4)
-    )
-    count = 0
-    for out in data.as_numpy_iterator():
-        erased = (out >= 0).all(-1)
-        np.testing.assert_array_equal(erased, (out >= 0).any(-1))
-        if not erased.any():
-            continue
-        count += 1
-        rows, columns = erased.any(1), erased.any(0)
-        np.testing.assert_array_equal(erased, np.outer(rows, columns))
-        assert 0.015 < erased.mean() < 0.36  # 0.02 to 0.33, and whole pixels
-        assert 0.2 < rows.sum() / columns.sum() < 4.5
-        noise = out[erased]
-        assert np.all((noise < 256) & (noise == np.round(noise)))
-        if noise.size > 200:
-            assert noise.mean() == pytest.approx(127.5, abs=30)
-    assert count / 300 == pytest.approx(0.4, abs=3 * (0.24 / 300) ** 0.5)
-
-
-def test_erased_boxes_are_those_of_the_paper():
-    """Golden: algorithm 1 of the paper in NumPy; deciles of area and aspect."""
-    rng = np.random.default_rng(0)
-    height, width, count = 60, 80, 1500
-    golden = []
-    while len(golden) < count:
-        area = rng.uniform(0.02, 0.33) * height * width
-        aspect = np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
-        rows, columns = np.sqrt(area * aspect), np.sqrt(area / aspect)
-        if rows < height and columns < width:
-            golden.append((rows * columns, np.log(rows / columns)))
-    uniforms = rng.random((count, 10, 4), np.float32)
-    boxes = tf.data.Dataset.from_tensor_slices(uniforms).map(
-        lambda drawn: random_erasing.find_box(height, width, drawn)
-    )
-    top, left, rows, columns = np.transpose(list(boxes.as_numpy_iterator()))
-    assert np.all((top >= 0) & (left >= 0))
-    assert np.all((top + rows <= height) & (left + columns <= width))
-    ours = np.stack([rows * columns, np.log(rows / columns)], axis=1)
-    shares = np.arange(1, 10) / 10
-    scale = np.array([height * width, 5.0])
-    differences = np.quantile(ours, shares, axis=0) - np.quantile(
-        golden, shares, axis=0
-    )
-    assert np.abs(differences / scale).max() < 0.03
-
-
-def test_no_box_when_none_fits():
-    tall = tf.constant([[0.99, 0.99, 0.5, 0.5]])
-    assert random_erasing.find_box(10, 400, tall).numpy().tolist() == [0, 0, 0, 0]
-
-
-def test_make_erases():
+def test_erasing_applies_to_the_result():
     plain = in_data(transforms.make_augmentation("none"), photo(), range(20))
     erased = in_data(
         transforms.make_augmentation("none", erasing=1.0), photo(), range(20)
@@ -191,8 +136,8 @@ def test_make_erases():
         {"subsampling": 2, "restart_marker_rows": 1},
     ],
 )
-def test_decoding_the_crop_alone_gives_the_pixels_of_the_whole(options):
-    """Golden: decoding the whole file, then cutting. Noise shows every border."""
+def test_decoding_only_the_crop_gives_the_pixels_of_the_full_image(options):
+    """Golden: decoding the full file, then cropping. Noise reveals every border."""
     pixels = np.random.default_rng(0).integers(0, 256, (61, 83, 3), np.uint8)
     encoded = jpeg(pixels, **options)
     whole = tf.io.decode_jpeg(encoded, channels=3)
@@ -208,7 +153,7 @@ def test_decoding_the_crop_alone_gives_the_pixels_of_the_whole(options):
 
 
 @pytest.mark.parametrize("kind", ["grey JPEG", "PNG"])
-def test_other_files_are_cropped_as_their_pixels(kind):
+def test_other_formats_are_cropped_like_their_pixels(kind):
     file = io.BytesIO()
     image = Image.fromarray(photo())
     if kind == "PNG":
@@ -225,7 +170,7 @@ def test_other_files_are_cropped_as_their_pixels(kind):
 
 
 def test_only_the_crop_is_decoded(monkeypatch):
-    """A plain JPEG never goes through `decode_image`."""
+    """A plain JPEG never passes through `decode_image`."""
 
     def fail(encoded):
         return tf.raise_if_not_plain  # an attribute that does not exist

@@ -42,8 +42,8 @@ def positions(batches):
     return np.concatenate([images[:, 0, 0, 0] for images in batches]).astype(int)
 
 
-def test_every_epoch_has_each_image_once_in_another_order():
-    # 10 images at 4 a step: the third batch spans two epochs.
+def test_every_epoch_has_each_image_once_in_a_new_order():
+    # 10 images in batches of 4: the third batch spans two epochs.
     stream = positions(train_batches(numbered(10), 0, 5))
     assert sorted(stream[:10]) == sorted(stream[10:]) == list(range(10))
     assert list(stream[:10]) != list(stream[10:])
@@ -56,7 +56,7 @@ def test_order_depends_on_the_seed():
 
 
 @pytest.mark.parametrize("policy", ["none", "crop_flip", "shift"])
-def test_any_step_can_be_entered(policy):
+def test_training_can_start_at_any_step(policy):
     images = np.random.default_rng(0).integers(0, 256, (10, 12, 9, 3)).astype(np.uint8)
     part = (images, np.zeros(10, np.int32))
     split = sources.arrays({"train": part, "validation": part}, ["a"]).split("train")
@@ -74,8 +74,8 @@ def test_augmentation_changes_from_epoch_to_epoch():
     assert len({epoch.tobytes() for epoch in epochs}) > 2
 
 
-def test_shift_moves_and_repeats_the_border():
-    # One pixel at most, 1/32 of 32; each pixel tells its own row and column.
+def test_shift_translates_and_repeats_the_border():
+    # At most one pixel, 1/32 of 32; each pixel encodes its own row and column.
     grid = np.stack([*np.indices((32, 32)), np.zeros((32, 32))], axis=-1)
     image = tf.constant(grid.astype(np.uint8))
     spec = EvalPreprocessing(image_size=32, crop_ratio=1.0, interpolation="bilinear")
@@ -107,7 +107,7 @@ def test_evaluation_has_each_image_once(count, batch):
     assert counted == list(range(count))
 
 
-def test_unreadable_image_is_named(tmp_path):
+def test_error_names_the_unreadable_image(tmp_path):
     split, bad = write_files(tmp_path, {"a2"})
     expected = f"Images must be readable. Received: {bad[0]}$"
     with (
@@ -127,13 +127,13 @@ class Pair:
     num_replicas_in_sync = 2
 
 
-def test_replicas_must_share_a_batch_evenly():
+def test_rejects_a_batch_that_replicas_cannot_share_evenly():
     with pytest.raises(ValueError, match="multiple of the number of replicas, 2"):
         pipeline.eval_batches(numbered(3), SPEC, batch_size=3, strategy=Pair())
 
 
 class Workers:
-    """Hands out the input of one worker of a pair, as MultiWorker would."""
+    """Fake strategy that returns the input of one worker of two."""
 
     def __init__(self, worker, replicas=2):
         self.worker, self.num_replicas_in_sync = worker, replicas
@@ -144,14 +144,14 @@ class Workers:
 
 
 class OneWorker(Pair):
-    """Hands out the input of two replicas in turn, as Mirrored would."""
+    """Fake strategy that returns the input of two replicas in turn."""
 
     def distribute_datasets_from_function(self, share):
         return share(tf.distribute.InputContext(1, 0, 2))
 
 
 def by_workers(split, first, last, **options):
-    """Batches per worker: images, labels and mask, stacked over the steps."""
+    """Returns batches per worker: images, labels and mask, stacked over the steps."""
     parts = []
     for worker in (0, 1):
         batches = make_batches(split, first, last, strategy=Workers(worker), **options)
@@ -168,7 +168,7 @@ def test_workers_share_each_batch():
 
 
 @pytest.mark.parametrize("images", [3, 10, 16])
-def test_each_image_comes_once_per_epoch_over_all_workers(images):
+def test_workers_together_see_each_image_once_per_epoch(images):
     (first, *_), (second, *_) = by_workers(numbered(images), 0, images)
     stream = np.concatenate([first, second], axis=1)[..., 0, 0, 0].reshape(-1)
     for epoch in stream.reshape(4, images).astype(int):
@@ -180,14 +180,14 @@ def test_mixing_is_the_same_on_any_number_of_workers():
     workers = by_workers(split, 2, 5, policy="crop_flip", **options)
     one = make_batches(split, 2, 5, policy="crop_flip", strategy=OneWorker(), **options)
     for i, column in enumerate(zip(*one, strict=True)):
-        # Of one worker with two replicas, their shares come in turn.
+        # With one worker, the shares of its two replicas alternate.
         shares = np.stack(column)
         np.testing.assert_array_equal(shares[0::2], workers[0][i])
         np.testing.assert_array_equal(shares[1::2], workers[1][i])
 
 
 def labelled(count):
-    """Noise with three classes."""
+    """Random images of three classes."""
     images = np.random.default_rng(0).integers(0, 256, (count, 12, 9, 3), np.uint8)
     part = (images, np.arange(count, dtype=np.int32) % 3)
     source = sources.arrays({"train": part, "validation": part}, ["a", "b", "c"])
@@ -224,7 +224,7 @@ def test_soft_labels_become_targets():
         np.testing.assert_array_equal(targets, expected.astype(np.float32))
 
 
-def test_soft_labels_must_be_of_all_classes():
+def test_rejects_soft_labels_of_other_classes():
     soft = np.zeros((10, 3), np.float16)
     split = dataclasses.replace(numbered(10), soft_labels=soft)
     with pytest.raises(
@@ -233,14 +233,14 @@ def test_soft_labels_must_be_of_all_classes():
         make_batches(split, 0, 1, classes=4)
 
 
-def test_positions_tell_what_a_step_takes():
+def test_positions_are_those_of_the_batches():
     stream = positions(train_batches(numbered(10), 0, 8, seed=3))
     found = pipeline.positions(10, seed=3, batch_size=4, first_step=3, last_step=7)
     np.testing.assert_array_equal(found, stream[12:28])
 
 
 def write_files(root, bad=()):
-    """A folder of two classes with ten images each; of some the end is missing."""
+    """Writes two classes of ten images each; some files are truncated."""
     for name in ("a", "b"):
         (root / name).mkdir()
         for i in range(10):
@@ -252,7 +252,7 @@ def write_files(root, bad=()):
     return found, [n for n in found.names if "".join(n[:-4].split("/")[-2:]) in bad]
 
 
-def test_bad_images_are_masked_and_named(tmp_path):
+def test_bad_images_are_masked_and_reported(tmp_path):
     split, bad = write_files(tmp_path, {"a3", "b7"})
     recorder = pipeline.BadImages(split)
     batches = list(make_batches(split, 0, 10, bad_images=recorder))
@@ -267,7 +267,7 @@ def test_bad_images_are_masked_and_named(tmp_path):
         assert np.all(images.numpy()[mask == 1] > 0)
 
 
-def test_good_images_are_the_same_under_skip():
+def test_skipping_does_not_change_good_images():
     split, recorder = labelled(10), pipeline.BadImages(labelled(10))
     guarded = train_batches(split, 0, 5, policy="crop_flip", bad_images=recorder)
     plain = train_batches(split, 0, 5, policy="crop_flip")
@@ -275,7 +275,7 @@ def test_good_images_are_the_same_under_skip():
     assert recorder.names == []
 
 
-def test_evaluation_leaves_bad_images_out(tmp_path):
+def test_evaluation_masks_bad_images(tmp_path):
     split, bad = write_files(tmp_path, {"b0"})
     recorder = pipeline.BadImages(split)
     strategy = tf.distribute.get_strategy()
@@ -287,7 +287,7 @@ def test_evaluation_leaves_bad_images_out(tmp_path):
     assert np.flatnonzero(masks == 0).tolist() == [10, 20, 21, 22, 23]
 
 
-def test_more_than_a_hundredth_of_bad_images_is_an_error(tmp_path):
+def test_rejects_more_than_one_percent_of_bad_images(tmp_path):
     split, bad = write_files(tmp_path, {"a3", "b7"})
     recorder = pipeline.BadImages(split)
     list(make_batches(split, 0, 5, bad_images=recorder))
@@ -296,9 +296,9 @@ def test_more_than_a_hundredth_of_bad_images_is_an_error(tmp_path):
         recorder.check(199)
 
 
-def test_unreadable_image_is_found_among_those_of_the_step(tmp_path):
+def test_finds_the_unreadable_image_of_a_step(tmp_path):
     split, bad = write_files(tmp_path, {"a3", "b7"})
-    # A step of a small data set may have an image twice.
+    # A batch of a small data set may contain an image twice.
     where = np.array([split.names.index(bad[1])] * 2)
     with (
         pytest.raises(ValueError, match=rf"Received: \S*{bad[1][-8:]}$"),

@@ -1,4 +1,4 @@
-"""Where labelled images come from: one interface over folders, records and arrays."""
+"""Sources of labelled images: folders, record files, arrays, TensorFlow Datasets."""
 
 from .arrays import DIGIT_SIZE, arrays, digits
 from .base import HELD_OUT, SHARES, UNKNOWN, Source, Split, hold_out, stratify

@@ -1,4 +1,4 @@
-"""Images in memory: one's own arrays, and scikit-learn's digits."""
+"""Sources in memory: arrays, and scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def arrays(splits: Mapping[str, tuple[Any, Any]], class_names: Sequence[str]) ->
 
     Args:
         splits: Split name -> (images, labels): (images, height, width, 3) uint8, 0
-            to 255, and (images,) integers. "train" and "validation" must be there.
-        class_names: In the order of the class indices.
+            to 255, and (images,) integers. "train" and "validation" are required.
+        class_names: Names of the classes, in the order of the class indices.
 
     Raises:
         ValueError: A split is missing or empty, or an array has another shape or
@@ -40,8 +40,8 @@ def arrays(splits: Mapping[str, tuple[Any, Any]], class_names: Sequence[str]) ->
 def digits() -> Source:
     """Opens scikit-learn's 1,797 handwritten digits, 10 classes.
 
-    They are 8 x 8 pixels there and are held here as 32 x 32. The split, 60% / 20% /
-    20% of each class, is always the same.
+    The images of 8 x 8 pixels are resized to 32 x 32. The split, 60% / 20% / 20% of
+    each class, is always the same.
 
     Raises:
         ImportError: scikit-learn is not installed.

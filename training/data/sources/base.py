@@ -1,4 +1,4 @@
-"""What a set of labelled images is: splits that are asked for by position."""
+"""Labelled images in splits, read by position."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from keras_efficientnet.common.choices import did_you_mean
 from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.preprocessing import tf_ops
 
-# Ratios to all images, where the source itself does not say.
+# Share of each split, for sources without splits of their own.
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
-HELD_OUT = 0.1  # of the training images, where only "train" exists
-UNKNOWN = -1  # label of an image without one
+HELD_OUT = 0.1  # share of "train" that validates, where only "train" exists
+UNKNOWN = -1  # label of unlabelled images
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Labelled images that can be asked for by position.
+    """Labelled images that are read by position.
 
     Attributes:
         labels: Class index of each image, (images,), int32.
-        read: From a position, an int64 scalar, to an image: RGB pixels, (height,
-            width, 3), uint8, or the encoded file, a string scalar. Runs inside
-            tf.data.
-        names: What to call each image in messages, by position.
+        read: Function from a position, an int64 scalar, to an image: RGB pixels,
+            (height, width, 3), uint8, or the encoded file, a string scalar. Runs
+            inside tf.data.
+        names: Name of each image in messages, by position.
         soft_labels: A teacher's probabilities, (images, classes), float; None: the
             labels are the targets.
-        find_stamps: Function that returns a number per image which another image in
-            its place would hardly have, (images,), int64: the size of its file, or a
-            checksum of its pixels. None: not known.
+        find_stamps: Function that returns a fingerprint per image, (images,), int64:
+            the size of its file, or a checksum of its pixels. None: not known.
     """
 
     labels: np.ndarray
@@ -48,10 +47,10 @@ class Split:
         return len(self.labels)
 
     def take(self, positions: np.ndarray) -> Split:
-        """Returns the images at some positions, in that order, as a split.
+        """Returns a split of the images at the given positions, in that order.
 
         Args:
-            positions: (images,), integers; may repeat.
+            positions: Positions, (images,), integers; may repeat.
         """
         held = tf.constant(positions, tf.int64)
         soft, find_stamps = self.soft_labels, self.find_stamps
@@ -64,9 +63,9 @@ class Split:
         )
 
     def digest(self) -> str:
-        """Returns a checksum of the images' names, stamps, labels and targets.
+        """Returns a checksum of the images' names, fingerprints, labels and targets.
 
-        It does not depend on the folder that all of them are in.
+        It does not depend on the folder that contains them.
         """
         found = hashlib.sha256()
         for name in relative(self.names):
@@ -81,11 +80,11 @@ class Split:
     def find_unreadable(
         self, most: int = 5, positions: np.ndarray | None = None
     ) -> list[str]:
-        """Reads images and names those that fail.
+        """Reads images and returns the names of those that fail.
 
         Args:
-            most: How many names are enough.
-            positions: Where to look; None: everywhere.
+            most: Number of names after which to stop.
+            positions: Positions to read; None: all.
         """
         failed = []
         for i in range(len(self)) if positions is None else dict.fromkeys(positions):
@@ -100,12 +99,12 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A set of labelled images in parts.
+    """Data set of labelled images, in splits.
 
     Attributes:
-        class_names: In the order of the class indices.
-        splits: "train" and "validation" as a rule; "test" and "minival" where they
-            exist; a source that is only scored may lack "train".
+        class_names: Names of the classes, in the order of the class indices.
+        splits: Splits by name: usually "train" and "validation"; "test" and "minival"
+            where they exist. A source for evaluation only may lack "train".
     """
 
     class_names: tuple[str, ...]
@@ -122,7 +121,7 @@ class Source:
             )
 
     def check_trainable(self) -> None:
-        """Checks that there is something to learn.
+        """Checks that there are at least two classes.
 
         Raises:
             ValueError: There is only one class.
@@ -153,9 +152,9 @@ class Source:
 
     @property
     def final_split(self) -> str:
-        """Name of the split that is scored once, at the end.
+        """Name of the split that is evaluated once, at the end.
 
-        With a minival it is the real validation split, which nothing was chosen on.
+        With a minival it is the real validation split, which selected nothing.
         """
         has_minival = "minival" in self.splits
         return "test" if "test" in self.splits and not has_minival else "validation"
@@ -164,19 +163,19 @@ class Source:
 def stratify(
     keys: Sequence[str], labels: np.ndarray, shares: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
-    """Cuts each class into parts by a fixed rule.
+    """Splits each class into parts by a fixed rule.
 
-    The images of a class are ordered by a hash of their keys and cut there, so that
-    the same images always land in the same parts, on any machine.
+    The images of a class are sorted by a hash of their keys and then cut, so the same
+    images end up in the same parts on any machine.
 
     Args:
-        keys: Of the images; distinct.
+        keys: Keys of the images, all different.
         labels: Class index of each image, (images,).
-        shares: Part -> ratio to the class; they add up to 1. The first part gets
-            what rounding leaves; every part gets at least one image of each class.
+        shares: Part -> share of the class; they add up to 1. The first part gets the
+            remainder; every part gets at least one image of each class.
 
     Returns:
-        Part -> positions in rising order, int64.
+        Part -> positions in ascending order, int64.
 
     Raises:
         ValueError: A class has fewer images than there are parts.
@@ -203,14 +202,14 @@ def stratify(
 
 
 def hold_out(source: Source, count: int) -> Source:
-    """Takes images from "train" for a "minival" split, by a fixed rule.
+    """Holds out images of "train" as a "minival" split, by a fixed rule.
 
-    Those with the lowest hashes of their names are held out: the same images on any
-    machine, wherever the files lie.
+    The images with the lowest hashes of their names are held out: the same ones on any
+    machine, wherever the files are.
 
     Args:
-        source: With a "train" split.
-        count: Images to hold out.
+        source: Source with a "train" split.
+        count: Number of images to hold out.
 
     Raises:
         ValueError: "train" does not have more than `count` images.
@@ -242,7 +241,7 @@ def check_minival(count: int, images: int) -> None:
 
 
 def with_validation(splits: Mapping[str, Split]) -> dict[str, Split]:
-    """Returns the splits, with a tenth of "train" as "validation" if that is missing.
+    """Holds out a tenth of "train" as "validation", unless that split exists.
 
     Args:
         splits: Split name -> split.
@@ -268,10 +267,10 @@ def checksums(images: np.ndarray) -> np.ndarray:
 
 
 def relative(names: Sequence[str]) -> list[str]:
-    """Returns the names without the folder that all of them are in.
+    """Returns names relative to the folder that they have in common.
 
     Args:
-        names: Of images; paths, or any other.
+        names: Names of images: absolute paths, or others, which are returned as is.
 
     Example:
         >>> relative(["/data/cat/1.png", "/data/dog/1.png"])
@@ -280,7 +279,7 @@ def relative(names: Sequence[str]) -> list[str]:
     if not names or not all(os.path.isabs(name) for name in names):
         return list(names)
     shared = os.path.commonpath({os.path.dirname(name) for name in names})
-    prefix = os.path.join(shared, "")  # much faster to cut than `relpath`
+    prefix = os.path.join(shared, "")  # much faster to strip than `relpath`
     return [
         (
             name[len(prefix) :]

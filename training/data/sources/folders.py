@@ -1,4 +1,4 @@
-"""Folders of image files."""
+"""Sources of image files in folders."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from keras_efficientnet.common.split_folders import WHOLE, find_splits
 
 from .base import SHARES, UNKNOWN, Source, Split, relative, stratify, with_validation
 
-# Files of a folder whose content is looked at before a run resumes: classes that were
-# swapped may hold files of the same names and sizes.
+# Number of files whose content is checked before a run resumes: swapped classes may
+# have files of the same names and sizes.
 _SAMPLED = 256
-_AT_ONCE = 16  # files whose sizes are asked for; a file server answers slowly
+_AT_ONCE = 16  # files whose sizes are read in parallel; file servers are slow
 
 
 def folder(directory: str) -> Source:
     """Opens a folder of images with one subfolder per class.
 
     Args:
-        directory: Path of a folder that holds the class folders; or "train", and beside
-            it "validation" and "test" if they exist, each with the class folders. See
-            `find_splits` for what else splits may be called. What is missing is held
-            out by a fixed rule: see `SHARES`, `HELD_OUT`.
+        directory: Path of a folder with one subfolder per class, or with the folder
+            "train" and optionally "validation" and "test", which have one subfolder
+            per class. See `find_splits` for other names of splits. Missing splits are
+            held out by a fixed rule: see `SHARES`, `HELD_OUT`.
 
     Raises:
-        ValueError: It is no folder, has no classes, a class has no images or too
+        ValueError: It is not a folder, has no classes, a class has no images or too
             few to be split, or the splits have different classes.
     """
     root = existing_folder(directory)
@@ -57,17 +57,17 @@ def folders(directories: Mapping[str, str | os.PathLike[str]]) -> Source:
     """Opens one folder per split, each with one subfolder per class.
 
     Args:
-        directories: Split -> folder; "train" and "validation" must be there.
+        directories: Split -> folder; "train" and "validation" are required.
 
     Raises:
-        ValueError: As for `folder`.
+        ValueError: See `folder`.
     """
     roots = {name: existing_folder(path) for name, path in directories.items()}
     return _source({name: _open(root, root) for name, root in roots.items()})
 
 
 def unlabelled(directory: str | os.PathLike[str]) -> Split:
-    """Opens every image of a folder and its subfolders, in the order of their paths.
+    """Opens all images of a folder and its subfolders, sorted by path.
 
     Args:
         directory: Path of the folder.
@@ -76,7 +76,7 @@ def unlabelled(directory: str | os.PathLike[str]) -> Split:
         A split whose labels are all `UNKNOWN`.
 
     Raises:
-        ValueError: It is no folder, or holds no images.
+        ValueError: It is not a folder, or has no images.
     """
     paths = list_images(directory)
     return _file_split(paths, np.full(len(paths), UNKNOWN, np.int32))
@@ -118,7 +118,7 @@ def _file_split(paths: Sequence[str], labels: np.ndarray) -> Split:
 
 
 def _stamps(paths: Sequence[str]) -> np.ndarray:
-    """Returns the size of each file; of some files a checksum joins it, int64."""
+    """Returns the size of each file, plus a checksum for some of them, int64."""
     sampled = np.unique(np.linspace(0, len(paths) - 1, _SAMPLED, dtype=np.int64))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         sizes = np.fromiter(pool.map(os.path.getsize, paths), np.int64, len(paths))

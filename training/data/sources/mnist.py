@@ -1,4 +1,4 @@
-"""Grey images in the IDX files of MNIST and of the sets made in its likeness."""
+"""Grey images in IDX files: MNIST and data sets in its format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from .base import Source, Split, checksums, with_validation
 
-# Where Debian's package dataset-fashion-mnist puts its files.
+# Folder of Debian's package dataset-fashion-mnist.
 FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
 # Source: arXiv:1708.07747, Table 2; "/" cannot be part of a folder's name.
 FASHION_NAMES = (
@@ -33,13 +33,13 @@ _MAGIC = b"\x00\x00\x08"
 
 
 def fashion_mnist() -> Source:
-    """Opens Fashion-MNIST, 70,000 grey images of 28 x 28 pixels, 10 classes.
+    """Opens Fashion-MNIST: 70,000 grey images of 28 x 28 pixels in 10 classes.
 
     Returns:
         54,000 training, 6,000 validation and 10,000 test images.
 
     Raises:
-        ValueError: It is not on this machine.
+        ValueError: It is not installed.
 
     Source:
         arXiv:1708.07747.
@@ -54,19 +54,20 @@ def fashion_mnist() -> Source:
 
 
 def idx(directory: str, class_names: Sequence[str] = ()) -> Source:
-    """Opens the four files of MNIST, or of a set in the same form.
+    """Opens the four files of MNIST, or of a data set in the same format.
 
     Args:
-        directory: Holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same
-            for t10k, each as it is or with .gz.
-        class_names: In the order of the labels; empty: "0", "1" and so on.
+        directory: Folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and the
+            same for t10k, each plain or with .gz.
+        class_names: Names of the classes, in the order of the labels. Empty: "0", "1"
+            and so on.
 
     Returns:
         The source. t10k is its test split; a tenth of each training class is held out
         for validation by a fixed rule.
 
     Raises:
-        ValueError: A file is missing or is not what its name says.
+        ValueError: A file is missing or has another content than its name says.
     """
     folder = pathlib.Path(directory).expanduser()
     parts = {
@@ -117,7 +118,9 @@ def _read(folder: pathlib.Path, name: str, dimensions: int) -> np.ndarray:
         if not path.is_file():
             data = gzip.decompress(data)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{packed} must be a whole gzip file, but {error}") from error
+        raise ValueError(
+            f"{packed} must be a complete gzip file. Received: {error}"
+        ) from error
     begin = 4 + 4 * dimensions  # each dimension is a big-endian uint32
     if data[:4] != _MAGIC + bytes([dimensions]) or len(data) < begin:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Images that a teacher has labelled, beside those that people have."""
+"""Pseudo labels: a teacher's predictions for unlabelled images."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from .registry import KINDS, load
 
 @dataclasses.dataclass(frozen=True)
 class PseudoLabels:
-    """What a teacher says of the images of a split.
+    """Predictions of a teacher for the images of a split.
 
     Attributes:
-        data: What the split was opened from, as on the command line.
-        data_dir: Where TFDS keeps its data sets; empty: its default.
-        names: Of the images that were kept, by their rows.
-        positions: Of these in the split, (kept,), int64.
-        probabilities: (kept, classes), float16.
-        rows: The images to train on, which repeat those of rare classes: rows of the
-            arrays above, (images,), int64.
-        class_names: Of the teacher, in index order; empty: not known.
+        data: Source or folder of the images, as on the command line.
+        data_dir: Folder in which TFDS keeps its data sets; empty: its default.
+        names: Names of the images that were kept.
+        positions: Positions of these images in the split, (kept,), int64.
+        probabilities: Predicted probabilities, (kept, classes), float16.
+        rows: Rows of the arrays above to train on, which repeat images of rare
+            classes, (images,), int64.
+        class_names: Names of the teacher's classes, in index order; empty: not known.
     """
 
     data: str
@@ -43,10 +43,10 @@ class PseudoLabels:
     class_names: Sequence[str] = ()
 
     def save(self, path: str) -> None:
-        """Writes the file, whole or not at all.
+        """Writes the file, atomically.
 
         Args:
-            path: Of an .npz file.
+            path: Path of the .npz file.
         """
         target = pathlib.Path(path).expanduser()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -59,10 +59,10 @@ class PseudoLabels:
 
     @classmethod
     def open(cls, path: str) -> PseudoLabels:
-        """Reads what `save` wrote.
+        """Reads a file written by `save`.
 
         Raises:
-            ValueError: It is no such file.
+            ValueError: It is not such a file.
         """
         names = [f.name for f in dataclasses.fields(cls) if f.name != "class_names"]
         try:
@@ -73,7 +73,7 @@ class PseudoLabels:
                     values["class_names"] = tuple(archive["class_names"].tolist())
         except (OSError, ValueError, LookupError, EOFError, BadZipFile) as error:
             raise ValueError(
-                "`pseudo_labels` must be a file of training.pseudo_label. "
+                "`pseudo_labels` must be a file written by training.pseudo_label. "
                 f"Received: pseudo_labels={path!r} ({error})"
             ) from error
         for name in ("data", "data_dir"):
@@ -83,30 +83,30 @@ class PseudoLabels:
 
 
 def with_pseudo_labels(source: Source, path: str, classes: int) -> Source:
-    """Adds images with a teacher's probabilities to "train".
+    """Adds a teacher's images and probabilities to "train".
 
     The labelled images keep their labels as targets.
 
     Args:
-        source: With a "train" split.
-        path: Of a file that training.pseudo_label wrote.
+        source: Source with a "train" split.
+        path: Path of a file written by training.pseudo_label.
         classes: Number of classes.
 
     Raises:
-        ValueError: It is no such file, is of other classes, or its images are not
-            where they were.
+        ValueError: It is not such a file, is for other classes, or its images have
+            changed.
     """
     found = PseudoLabels.open(path)
     if found.probabilities.shape[1] != classes:
         raise ValueError(
-            f"`pseudo_labels` must be for {classes} classes, as the data is. Received: "
+            f"`pseudo_labels` must be for {classes} classes, like the data. Received: "
             f"pseudo_labels={path!r} for {found.probabilities.shape[1]}"
         )
     if tuple(found.class_names) not in ((), source.class_names):
         raise ValueError(
-            "`pseudo_labels` must be of a teacher of the same classes, in the same "
-            f"order. Received: pseudo_labels={path!r} of a teacher of "
-            f"{', '.join(found.class_names[:5])} ..., for images of "
+            "The teacher of `pseudo_labels` must have the classes of the data, in the "
+            f"same order. Received: pseudo_labels={path!r} with the classes "
+            f"{', '.join(found.class_names[:5])} ..., for data with the classes "
             f"{', '.join(source.class_names[:5])} ..."
         )
     images = open_images(found.data, found.data_dir or None)
@@ -117,8 +117,8 @@ def with_pseudo_labels(source: Source, path: str, classes: int) -> Source:
     )
     if moved:
         raise ValueError(
-            "The images of `pseudo_labels` must be the same as when it was written; "
-            f"{found.data} has others. Received: pseudo_labels={path!r}"
+            "The images of `pseudo_labels` must not change after it was written, but "
+            f"{found.data} has other images now. Received: pseudo_labels={path!r}"
         )
     probabilities = found.probabilities[found.rows]
     taught = dataclasses.replace(
@@ -134,8 +134,8 @@ def open_images(data: str, data_dir: str | None = None) -> Split:
     """Opens the images that a teacher labels.
 
     Args:
-        data: A folder, whose images are taken at any depth, or a source of which the
-            "train" split is taken, such as "tfrecord:GLOB".
+        data: Folder, whose images are used at any depth, or name of a source, whose
+            "train" split is used, such as "tfrecord:GLOB".
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Files of records (TFRecord, ArrayRecord): an index, and reading by position.
+"""Record files (TFRecord, ArrayRecord), read by position through an index.
 
-Training asks for images by position, so that any step can be entered; such files can
-only be read from front to back, or by record number. One pass finds out where each
-image lies; what it found is kept in a cache.
+Training reads images by position, so that it can start at any step, but such files can
+only be read from front to back or by record number. One pass finds the place of each
+image, and the index is cached.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from keras_efficientnet.common.plain_text import tf_reason
 
 from .base import Split
 
-_FORMAT = 2  # of the cached index; a new number leaves old files unread
-_AT_ONCE = 8  # files being indexed
+_FORMAT = 2  # version of the cached index; older files are ignored
+_AT_ONCE = 8  # files indexed in parallel
 _BATCH = 1024  # records
-_MOST_OPEN = 256  # files; systems often allow 1024 per process
+_MOST_OPEN = 256  # open files; systems often allow 1024 per process
 
 
 class UnlabelledError(ValueError):
-    """All labels are -1, which is how TFDS says that they are not published."""
+    """All labels are -1, which TFDS uses for unpublished labels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where a record, a serialized tf.train.Example, holds what.
+    """Features of a record, which is a serialized tf.train.Example.
 
     Attributes:
-        image: Feature with the encoded image.
-        label: Feature with the label.
-        first_label: The label that stands for class 0.
+        image: Name of the feature with the encoded image.
+        label: Name of the feature with the label.
+        first_label: Label of class 0.
         classes: Number of classes.
     """
 
@@ -66,15 +66,15 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class RecordIndex:
-    """Where the images of some files lie.
+    """Index of the images in record files.
 
     Attributes:
-        paths: Of the files.
+        paths: Paths of the files.
         file: Position in `paths` of each image's file, (images,), int32.
-        place: First byte of the image in its file; of an ArrayRecord, the record's
-            number, (images,), int64.
-        length: Size of the image, bytes, (images,), int64.
-        label: Class index, (images,), int32.
+        place: Offset of each image in its file in bytes, or number of its record in an
+            ArrayRecord, (images,), int64.
+        length: Size of each image in bytes, (images,), int64.
+        label: Class index of each image, (images,), int32.
     """
 
     paths: tuple[str, ...]
@@ -85,7 +85,7 @@ class RecordIndex:
 
 
 class RecordNames(Sequence[str]):
-    """Names of the images, made when asked for: "train-00003-of-01024#17"."""
+    """Names of the images, made on demand: "train-00003-of-01024#17"."""
 
     def __init__(self, index: RecordIndex) -> None:
         self._stems = [os.path.basename(path) for path in index.paths]
@@ -108,8 +108,9 @@ def record_split(paths: Sequence[str], layout: Layout) -> Split:
     """Opens TFRecord files as a split.
 
     Args:
-        paths: Of uncompressed TFRecord files; local, or any that tf.io.gfile reads.
-        layout: Of their records.
+        paths: Paths of uncompressed TFRecord files, local or any that tf.io.gfile
+            reads.
+        layout: Layout of their records.
 
     Raises:
         ValueError: A file is damaged, lacks a feature or has a label out of range.
@@ -123,8 +124,8 @@ def array_record_split(paths: Sequence[str], layout: Layout) -> Split:
     """Opens ArrayRecord files as a split.
 
     Args:
-        paths: Of the files.
-        layout: Of their records.
+        paths: Paths of the files.
+        layout: Layout of their records.
 
     Raises:
         ValueError: A file is damaged, lacks a feature or has a label out of range.
@@ -151,13 +152,13 @@ def find_index(
     layout: Layout,
     index_file: Callable[[str, Layout], np.ndarray],
 ) -> RecordIndex:
-    """Reads the index of some files from the cache, or makes it.
+    """Reads the index of record files from the cache, or makes it.
 
     Args:
-        paths: Of the files.
-        layout: Of their records.
-        index_file: From a path and a layout to (images, 3) int64: place, length and
-            label of each image.
+        paths: Paths of the files.
+        layout: Layout of their records.
+        index_file: Function from a path and a layout to (images, 3) int64: place,
+            length and label of each image.
 
     Raises:
         ValueError: A file is damaged, lacks a feature or has a label out of range.
@@ -181,7 +182,7 @@ def find_index(
 def _index_tfrecord(path: str, layout: Layout) -> np.ndarray:
     def row(record: tf.Tensor) -> tf.Tensor:
         image, label = layout.parse(record)
-        # The image's bytes are in the record as they are; what is before them:
+        # The record contains the image's bytes unchanged; this finds their offset.
         before = tf.raw_ops.StringSplitV2(input=[record], sep=image, maxsplit=1)
         lengths = tf.strings.length([record, image, before.values[0]])
         return tf.concat([tf.cast(lengths, tf.int64), [label]], 0)
@@ -189,7 +190,7 @@ def _index_tfrecord(path: str, layout: Layout) -> np.ndarray:
     records = tf.data.TFRecordDataset(path, buffer_size=8 << 20)
     rows = _collect(records.map(row, tf.data.AUTOTUNE), path, layout)
     record, image, before, label = rows.T
-    # Each record has 12 bytes before it and 4 behind: its length and two checksums.
+    # 12 bytes precede each record and 4 follow it: its length and two checksums.
     start = np.cumsum(record + 16) - record - 4
     return np.stack([start + before, image, label], axis=1)
 
@@ -216,15 +217,15 @@ def _index_array_record(path: str, layout: Layout) -> np.ndarray:
 
 
 def _collect(rows: tf.data.Dataset, path: str, layout: Layout) -> np.ndarray:
-    """Reads all rows, of which the last number is the label, and checks them.
+    """Reads and checks all rows, and turns their labels into class indices.
 
-    The label comes back as the class index.
+    The label is the last number of a row.
     """
     try:
         parts = list(rows.batch(_BATCH).as_numpy_iterator())
     except tf.errors.DataLossError as error:
         raise ValueError(
-            "A TFRecord file must be whole and not compressed. "
+            "A TFRecord file must be complete and not compressed. "
             f"Received: {path} ({tf_reason(error)})"
         ) from error
     except tf.errors.InvalidArgumentError as error:
@@ -234,11 +235,12 @@ def _collect(rows: tf.data.Dataset, path: str, layout: Layout) -> np.ndarray:
         ) from error
     except (tf.errors.OpError, OSError) as error:
         raise ValueError(
-            "A file of records must be one that can be read. "
-            f"Received: {path} ({tf_reason(error)})"
+            f"A record file must be readable. Received: {path} ({tf_reason(error)})"
         ) from error
     if not parts:
-        raise ValueError(f"A file of records must hold some. Received: {path}")
+        raise ValueError(
+            f"A record file must contain records. Received: {path}, with none"
+        )
     found = np.concatenate(parts)
     labels = found[:, -1]
     if (labels == -1).all():
@@ -255,7 +257,7 @@ def _collect(rows: tf.data.Dataset, path: str, layout: Layout) -> np.ndarray:
 
 
 class _Reader:
-    """Reads the bytes of an image; other Python code goes on meanwhile."""
+    """Reads the bytes of an image without blocking other Python threads."""
 
     def __init__(self, index: RecordIndex) -> None:
         self._index = index
@@ -274,7 +276,7 @@ class _Reader:
         else:
             found = self._pread(file, path, int(length), place)
         if len(found) != length:
-            raise OSError(f"{path} has become shorter since it was indexed")
+            raise OSError(f"{path} has been truncated since it was indexed")
         return found
 
     def _pread(self, file: int, path: str, length: int, place: int) -> bytes:
@@ -319,7 +321,7 @@ def _stat(paths: Sequence[str]) -> list[Any]:
         stats = list(pool.map(tf.io.gfile.stat, paths))
     for path, found in zip(paths, stats, strict=True):
         if found.is_directory:
-            raise ValueError(f"A file of records must be a file. Received: {path}")
+            raise ValueError(f"A record file must not be a folder. Received: {path}")
     return stats
 
 
@@ -327,15 +329,15 @@ def _cache_path(
     paths: Sequence[str], layout: Layout, stats: Sequence[Any]
 ) -> pathlib.Path:
     files = [(p, s.length, s.mtime_nsec) for p, s in zip(paths, stats, strict=True)]
-    told = json.dumps([_FORMAT, dataclasses.astuple(layout), files])
-    name = f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npy"
+    key = json.dumps([_FORMAT, dataclasses.astuple(layout), files])
+    name = f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
     return cache_dir() / "indexes" / name
 
 
 def _read_cache(
     path: pathlib.Path, layout: Layout, sizes: Sequence[int]
 ) -> np.ndarray | None:
-    """Returns the index in a cache; None without one, with a warning if damaged."""
+    """Returns the cached index, or None; warns if it is damaged."""
     try:
         with open_regular(path) as stream:
             found = np.load(stream)
@@ -346,12 +348,12 @@ def _read_cache(
         is_whole = False
     if is_whole and _fits(found, layout, sizes):
         return found
-    warnings.warn(f"{path} is damaged; the files are indexed again", stacklevel=3)
+    warnings.warn(f"{path} is damaged; indexing the files again", stacklevel=3)
     return None
 
 
 def _fits(found: np.ndarray, layout: Layout, sizes: Sequence[int]) -> bool:
-    """Tells whether an index refers to what lies in files of some sizes."""
+    """Returns whether an index fits files of the given sizes."""
     if found.dtype != np.int64 or found.ndim != 2 or found.shape[1] != 4:
         return False
     if not len(found) or found.min() < 0:
@@ -359,13 +361,13 @@ def _fits(found: np.ndarray, layout: Layout, sizes: Sequence[int]) -> bool:
     file, place, length, label = found.T
     if file.max() >= len(sizes) or label.max() >= layout.classes:
         return False
-    # Not the sum, which could overflow; an ArrayRecord's place is a record's number.
+    # The sum could overflow. In an ArrayRecord, the place is a record number.
     room = np.array(sizes, np.int64)[file]
     return bool((place <= room).all() and (length <= room - place).all())
 
 
 def _write_cache(path: pathlib.Path, found: np.ndarray) -> None:
-    """Writes the index, if that is possible: without it the pass is made again."""
+    """Writes the index if possible; otherwise the files are indexed again."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, shared=True) as unfinished, unfinished.open("wb") as file:

@@ -13,7 +13,7 @@ from .mnist import fashion_mnist, idx
 from .tfds import tfds
 from .tfrecord import tfrecord
 
-# Kind -> how it is written.
+# Kind -> syntax.
 KINDS = {
     "digits": "digits",
     "fashion_mnist": "fashion_mnist",
@@ -28,12 +28,12 @@ def load(name: str, *, data_dir: str | None = None) -> Source:
     """Opens a source by name.
 
     Args:
-        name: As in `KINDS`.
+        name: Name in the syntax of `KINDS`.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
 
     Raises:
-        ValueError: There is no such source, or it holds no usable images.
-        ImportError: The package that holds the images is missing.
+        ValueError: There is no such source, or it has no usable images.
+        ImportError: The package that contains the images is missing.
     """
     kind, _, argument = name.partition(":")
     if KINDS.get(kind) is None or bool(argument) != (":" in KINDS[kind]):

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets."""
+"""Sources from TensorFlow Datasets (TFDS)."""
 
 from __future__ import annotations
 

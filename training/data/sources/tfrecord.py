@@ -22,17 +22,16 @@ def tfrecord(pattern: str) -> Source:
     """Opens ImageNet's TFRecord files, as tensorflow/tpu and others write them.
 
     Args:
-        pattern: A folder, or a glob pattern of files; local, or any that
-            tf.io.gfile reads. Files named "train-*", "validation-*" and "test-*"
-            make the splits.
+        pattern: Folder or glob pattern of files, local or any that tf.io.gfile reads.
+            Files named "train-*", "validation-*" and "test-*" form the splits.
 
     Returns:
-        The source; its classes are called by their WordNet ids. Without validation
-        files a tenth of each training class is held out by a fixed rule.
+        The source; its classes are named by their WordNet ids. Without validation
+        files, a tenth of each training class is held out by a fixed rule.
 
     Raises:
-        ValueError: There are no such files, shards of a folder are missing, a file is
-            damaged or a record is not as it should be.
+        ValueError: There are no such files, shards of a folder are missing, or a file
+            or record is damaged.
     """
     expanded = os.path.expanduser(pattern)
     is_folder = tf.io.gfile.isdir(expanded)
@@ -44,8 +43,8 @@ def tfrecord(pattern: str) -> Source:
     parts = {name: paths for name, paths in parts.items() if paths}
     if not parts:
         raise ValueError(
-            "`data` must name files called train-*, validation-* or test-*, of which "
-            f"there are none. Received: data='tfrecord:{pattern}'"
+            "`data` must match files named train-*, validation-* or test-*. "
+            f"Received: data='tfrecord:{pattern}', which matches none"
         )
     if is_folder:
         for paths in parts.values():
@@ -56,7 +55,7 @@ def tfrecord(pattern: str) -> Source:
 
 
 def _check_complete(paths: list[str]) -> None:
-    """Checks that no shard is missing, where the files' names tell their number."""
+    """Checks that no shard is missing, where file names contain their number."""
     shards = [_SHARD.search(path) for path in paths]
     there = {int(shard[1]) for shard in shards if shard}
     totals = {int(shard[2]) for shard in shards if shard}
@@ -66,6 +65,6 @@ def _check_complete(paths: list[str]) -> None:
     if missing:
         example = _SHARD.sub(f"-{missing[0]:05d}-of-{max(totals):05d}", paths[0])
         raise ValueError(
-            f"All {max(totals)} files must be there; a glob pattern takes some on "
-            f"purpose. Missing: {len(missing)}, the first {example}"
+            f"All {max(totals)} files must exist; use a glob pattern to read only some "
+            f"of them. Received: a folder without {len(missing)}, the first {example}"
         )

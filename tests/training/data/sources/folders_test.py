@@ -25,7 +25,7 @@ def read_all(split):
     return np.stack([*positions.map(lambda i: tf_ops.pixels(split.read(i)))])
 
 
-def test_digits_are_all_there_once_and_split_evenly():
+def test_digits_are_complete_and_split_evenly():
     source = sources.digits()
     sizes = {name: len(split) for name, split in source.splits.items()}
     assert sum(sizes.values()) == 1797  # source: scikit-learn's documentation
@@ -37,14 +37,14 @@ def test_digits_are_all_there_once_and_split_evenly():
     assert np.max(image) > 200
 
 
-def test_arrays_give_back_their_images():
+def test_arrays_return_their_images():
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 9, 3)).astype(np.uint8)
     part = (images, [0, 1, 1, 0])
     source = sources.arrays({"train": part, "validation": part}, ["a", "b"])
     np.testing.assert_array_equal(read_all(source.split("train")), images)
 
 
-def test_folder_without_parts_is_cut_by_a_fixed_rule(tmp_path):
+def test_folder_without_splits_is_split_by_a_fixed_rule(tmp_path):
     write_images(tmp_path, {"cat": 10, "dog": 5})
     source = sources.load(f"folder:{tmp_path}")
     assert source.class_names == ("cat", "dog")
@@ -57,7 +57,7 @@ def test_folder_without_parts_is_cut_by_a_fixed_rule(tmp_path):
     assert read_all(source.split("test")).shape == (3, 6, 7, 3)
 
 
-def test_folder_with_parts_is_taken_as_it_is(tmp_path):
+def test_folder_with_splits_keeps_them(tmp_path):
     for part, count in (("train", 4), ("val", 2), ("test", 1)):
         write_images(tmp_path / part, {"cat": count, "dog": count})
     source = sources.folder(str(tmp_path))
@@ -85,7 +85,7 @@ def test_folder_errors_name_the_folder(tmp_path):
         sources.folder(str(tmp_path))
 
 
-def test_splits_are_known_by_other_names(tmp_path):
+def test_accepts_other_names_of_splits(tmp_path):
     for part, count in (("TRAIN", 4), ("valid", 2), ("Testing", 1)):
         write_images(tmp_path / part, {"cat": count, "dog": count})
     source = sources.folder(str(tmp_path))
@@ -93,13 +93,13 @@ def test_splits_are_known_by_other_names(tmp_path):
     assert list(sizes.items()) == [("train", 8), ("validation", 4), ("test", 2)]
 
 
-def test_a_folder_of_test_images_alone_can_be_scored(tmp_path):
+def test_a_folder_with_only_test_images_can_be_evaluated(tmp_path):
     write_images(tmp_path / "test", {"cat": 1})
     source = sources.folder(str(tmp_path))
     assert (source.class_names, [*source.splits]) == (("cat",), ["test"])
 
 
-def test_a_single_class_is_nothing_to_train_on(tmp_path):
+def test_rejects_training_on_a_single_class(tmp_path):
     write_images(tmp_path, {"photos": 10})
     source = sources.folder(str(tmp_path))
     with pytest.raises(ValueError, match="at least two classes, .* Received: photos"):
@@ -123,7 +123,7 @@ def _digests(root):
     return {name: split.digest() for name, split in source.splits.items()}
 
 
-def test_digest_covers_names_sizes_and_classes_but_not_the_place(tmp_path):
+def test_digest_covers_names_sizes_and_classes_but_not_the_folder(tmp_path):
     for part in ("train", "val"):
         write_images(tmp_path / "data" / part, {"cat": 3, "dog": 3})
     root = (tmp_path / "data").rename(tmp_path / "moved")
@@ -155,7 +155,7 @@ def test_digest_of_arrays_covers_their_pixels():
     assert digests[0] != digests[1]
 
 
-def test_folder_parts_must_have_the_same_classes(tmp_path):
+def test_rejects_splits_with_different_classes(tmp_path):
     write_images(tmp_path / "train", {"cat": 1, "dog": 1})
     write_images(tmp_path / "test", {"cat": 1, "cow": 1})
     with pytest.raises(ValueError, match="Only in one of them: cow, dog"):
@@ -165,14 +165,14 @@ def test_folder_parts_must_have_the_same_classes(tmp_path):
 @pytest.mark.parametrize(
     "name", ["", "digit", "digits:3", "folder", "folder:", "tfrecord"]
 )
-def test_unknown_source_lists_the_known(name):
+def test_unknown_source_lists_the_known_sources(name):
     with pytest.raises(
         ValueError, match="one of digits, fashion_mnist, idx:DIR, folder:DIR"
     ):
         sources.load(name)
 
 
-def test_missing_split_lists_the_known():
+def test_missing_split_lists_the_existing_splits():
     part = (np.zeros((1, 2, 2, 3), np.uint8), [0])
     source = sources.arrays({"train": part, "validation": part}, ["a"])
     with pytest.raises(ValueError, match=r"train, validation\. Received: split="):
@@ -189,7 +189,7 @@ def test_missing_split_lists_the_known():
         (np.zeros((2, 4, 4, 3), np.uint8), [0, 2], "Labels must be 0 to 1"),
     ],
 )
-def test_unfit_arrays_are_refused(images, labels, message):
+def test_rejects_invalid_arrays(images, labels, message):
     part = (images, labels)
     with pytest.raises(ValueError, match=message):
         sources.arrays({"train": part, "validation": part}, ["a", "b"])
@@ -201,7 +201,7 @@ def test_arrays_need_a_validation_split():
 
 
 @pytest.mark.parametrize("names", [["a", "a"], ["a/b", "c"], ["..", "c"], ["", "c"]])
-def test_class_names_must_fit_as_folders(names):
+def test_rejects_class_names_that_cannot_name_folders(names):
     part = (np.zeros((1, 2, 2, 3), np.uint8), [0])
     with pytest.raises(ValueError, match="fit as folder names"):
         sources.arrays({"train": part, "validation": part}, names)
@@ -232,7 +232,7 @@ def test_hold_out_takes_images_from_train_by_a_fixed_rule():
     assert parts[1].tolist() == sorted(sorted(digests, key=digests.get)[:10])
 
 
-def test_hold_out_does_not_depend_on_where_the_files_lie(tmp_path):
+def test_hold_out_does_not_depend_on_the_folder(tmp_path):
     chosen = []
     for place in (tmp_path / "here", tmp_path / "over" / "there"):
         write_images(place, {"cat": 12, "dog": 12})
@@ -242,7 +242,7 @@ def test_hold_out_does_not_depend_on_where_the_files_lie(tmp_path):
     assert len(set(chosen[0])) == 5
 
 
-def test_hold_out_does_not_depend_on_how_the_folder_is_spelled(tmp_path, monkeypatch):
+def test_hold_out_does_not_depend_on_the_spelling_of_the_path(tmp_path, monkeypatch):
     write_images(tmp_path / "photos", {"cat": 12, "dog": 12})
     monkeypatch.chdir(tmp_path)
     here, there = (
@@ -258,12 +258,12 @@ def test_a_class_may_be_called_train(tmp_path):
 
 
 @pytest.mark.parametrize("count", [0, 40, 41, -1])
-def test_hold_out_must_leave_training_images(count):
+def test_rejects_a_hold_out_without_remaining_training_images(count):
     with pytest.raises(ValueError, match=f"under the 40 .* minival={count}"):
         sources.hold_out(three_parts(), count)
 
 
-def test_which_split_chooses_and_which_is_scored_at_the_end():
+def test_selection_and_final_splits():
     plain, test = three_parts(), (np.zeros((1, 4, 4, 3), np.uint8), [0])
     with_test = three_parts(test=test)
     found = [

@@ -9,7 +9,7 @@ from training.data.sources import mnist
 
 
 def idx_bytes(array):
-    """Source: the form that the pages of MNIST describe."""
+    """Source: the format described on the MNIST web page."""
     header = bytes([0, 0, 8, array.ndim])
     sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
     return header + sizes + array.astype(np.uint8).tobytes()
@@ -17,7 +17,7 @@ def idx_bytes(array):
 
 @pytest.fixture
 def folder(tmp_path):
-    """20 training images and 4 test images of 5 x 6 pixels, of 2 classes."""
+    """Writes 20 training and 4 test images of 5 x 6 pixels, 2 classes."""
     for part, count in (("train", 20), ("t10k", 4)):
         images = np.arange(count * 30).reshape(count, 5, 6) % 251
         packed = gzip.compress(idx_bytes(images))
@@ -27,7 +27,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_idx_files_are_read_packed_or_not(folder):
+def test_reads_idx_files_with_and_without_gzip(folder):
     source = sources.load(f"idx:{folder}")
     sizes = {name: len(split) for name, split in source.splits.items()}
     assert sizes == {"train": 18, "validation": 2, "test": 4}
@@ -40,19 +40,19 @@ def test_idx_files_are_read_packed_or_not(folder):
     assert image.dtype == np.uint8
 
 
-def test_fashion_mnist_has_its_names(folder, monkeypatch):
+def test_fashion_mnist_has_its_class_names(folder, monkeypatch):
     monkeypatch.setattr(mnist, "FASHION_MNIST", folder)
     names = sources.load("fashion_mnist").class_names
     assert (len(names), names[9]) == (10, "Ankle boot")
 
 
-def test_fashion_mnist_error_names_its_source(tmp_path, monkeypatch):
+def test_fashion_mnist_error_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "FASHION_MNIST", tmp_path / "missing")
     with pytest.raises(ValueError, match="apt-get install dataset-fashion-mnist"):
         sources.load("fashion_mnist")
 
 
-def test_missing_and_damaged_files_are_named(folder):
+def test_errors_name_missing_and_damaged_files(folder):
     labels = folder / "train-labels-idx1-ubyte"
     whole = labels.read_bytes()
     for content, message in [
@@ -69,13 +69,13 @@ def test_missing_and_damaged_files_are_named(folder):
         sources.idx(str(folder))
 
 
-def test_a_cut_off_gzip_file_is_named(folder):
+def test_error_names_a_truncated_gzip_file(folder):
     path = folder / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.gz must be a whole"):
+    with pytest.raises(ValueError, match="images-idx3-ubyte.gz must be a complete"):
         sources.idx(str(folder))
 
 
-def test_labels_must_have_names(folder):
+def test_rejects_labels_without_names(folder):
     with pytest.raises(ValueError, match="under 1, .* Received: label 1 in"):
         sources.idx(str(folder), ["only"])

@@ -15,13 +15,13 @@ FILES = sorted(PHOTOS.glob("*.jpg"))
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """Keeps the indexes of the tests out of the user's cache."""
+    """Redirects cached indexes to a temporary folder."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     return tmp_path / "keras" / "keras_efficientnet" / "indexes"
 
 
 def example(encoded, label, **others):
-    """A record as tensorflow/tpu's imagenet_to_gcs.py writes it."""
+    """Makes a record like tensorflow/tpu's imagenet_to_gcs.py."""
 
     def feature(value):
         if isinstance(value, bytes):
@@ -35,8 +35,8 @@ def example(encoded, label, **others):
         "image/encoded": encoded,
         "image/class/label": label,
     } | others
-    told = {key: feature(v) for key, v in features.items() if v is not None}
-    features = tf.train.Features(feature=told)
+    present = {key: feature(v) for key, v in features.items() if v is not None}
+    features = tf.train.Features(feature=present)
     return tf.train.Example(features=features).SerializeToString()
 
 
@@ -48,7 +48,7 @@ def write(path, serialized):
 
 
 def write_imagenet(root):
-    """Six photos in two training files and two in a validation file."""
+    """Writes six photos to two training files, and two to a validation file."""
     files = [path.read_bytes() for path in FILES[:8]]
     labels = [1, 1000, 389, 3, 2, 7, 1, 1000]
     rows = [example(*pair) for pair in zip(files, labels, strict=True)]
@@ -62,7 +62,7 @@ def read_all(split):
     return [*tf.data.Dataset.range(len(split)).map(split.read).as_numpy_iterator()]
 
 
-def test_imagenet_records_give_back_the_files(tmp_path):
+def test_imagenet_records_return_the_original_files(tmp_path):
     files, labels = write_imagenet(tmp_path / "data")
     source = sources.load(f"tfrecord:{tmp_path / 'data'}")
     assert source.class_names[388] == "n02510455"  # giant panda
@@ -76,8 +76,8 @@ def test_imagenet_records_give_back_the_files(tmp_path):
     assert len(set(train.names)) == 6
 
 
-def test_any_position_can_be_read_by_many_threads(tmp_path, monkeypatch):
-    """Also where more files are read than are kept open."""
+def test_many_threads_can_read_any_position(tmp_path, monkeypatch):
+    """Also with more files than are kept open."""
     monkeypatch.setattr(records, "_MOST_OPEN", 1)
     files, _ = write_imagenet(tmp_path / "data")
     split = sources.tfrecord(f"{tmp_path}/data").split("train")
@@ -88,7 +88,7 @@ def test_any_position_can_be_read_by_many_threads(tmp_path, monkeypatch):
     np.testing.assert_array_equal(photo, tf.io.decode_jpeg(files[5], channels=3))
 
 
-def test_files_in_other_places_are_read_by_gfile(tmp_path):
+def test_reads_remote_files_through_gfile(tmp_path):
     """Golden: the same file read locally. "ram://" stands for "gs://"."""
     files, _ = write_imagenet(tmp_path / "data")
     for path in (tmp_path / "data").iterdir():
@@ -97,7 +97,7 @@ def test_files_in_other_places_are_read_by_gfile(tmp_path):
     assert read_all(source.split("train")) == files[:6]
 
 
-def test_a_glob_takes_some_files(tmp_path):
+def test_a_glob_pattern_selects_files(tmp_path):
     files, _ = write_imagenet(tmp_path / "data")
     with pytest.raises(ValueError, match="at least 2 images, to be split into train"):
         sources.load(f"tfrecord:{tmp_path}/data/train-*")
@@ -119,7 +119,7 @@ def test_without_validation_files_a_tenth_is_held_out(tmp_path):
 def test_the_index_is_made_once(tmp_path, cache, monkeypatch):
     files, _ = write_imagenet(tmp_path / "data")
     sources.tfrecord(str(tmp_path / "data"))
-    assert len(list(cache.iterdir())) == 2  # of the training and validation files
+    assert len(list(cache.iterdir())) == 2  # for the training and the validation files
 
     def fail(path, layout):
         raise AssertionError(path)
@@ -130,7 +130,7 @@ def test_the_index_is_made_once(tmp_path, cache, monkeypatch):
     assert read_all(again.split("train")) == files[:6]
 
 
-def test_changed_files_and_damaged_caches_are_indexed_anew(tmp_path, cache):
+def test_changed_files_and_damaged_caches_are_indexed_again(tmp_path, cache):
     write_imagenet(tmp_path / "data")
     sources.tfrecord(str(tmp_path / "data"))
     for path in cache.iterdir():
@@ -143,7 +143,7 @@ def test_changed_files_and_damaged_caches_are_indexed_anew(tmp_path, cache):
 
 
 def poison(path, change):
-    """Writes a cached index anew, as whoever can write to the cache may."""
+    """Overwrites a cached index, as an attacker could."""
     with path.open("rb") as stream:
         rows = np.load(stream)
     change(rows)
@@ -156,7 +156,7 @@ def poison(path, change):
     ("column", "value"),
     [(0, 99), (0, -1), (1, 1 << 62), (1, -5), (2, 1 << 62), (2, -1), (3, 1000)],
 )
-def test_poisoned_cache_is_named_and_made_anew(tmp_path, cache, column, value):
+def test_warns_about_a_poisoned_cache_and_replaces_it(tmp_path, cache, column, value):
     files, _ = write_imagenet(tmp_path / "data")
     sources.tfrecord(str(tmp_path / "data"))
     for path in cache.iterdir():
@@ -166,20 +166,20 @@ def test_poisoned_cache_is_named_and_made_anew(tmp_path, cache, column, value):
     assert read_all(source.split("train")) == files[:6]
 
 
-def test_flipped_bits_of_a_cache_are_noticed(tmp_path, cache):
+def test_detects_flipped_bits_of_a_cache(tmp_path, cache):
     files, _ = write_imagenet(tmp_path / "data")
     sources.tfrecord(str(tmp_path / "data"))
     for path in cache.iterdir():
         content = bytearray(path.read_bytes())
         content[-32 - 8 * 3] ^= 1  # the place of the last image
         path.write_bytes(content)
-    with pytest.warns(UserWarning, match="is damaged; the files are indexed again"):
+    with pytest.warns(UserWarning, match="is damaged; indexing the files again"):
         source = sources.tfrecord(str(tmp_path / "data"))
     assert read_all(source.split("train")) == files[:6]
 
 
 @pytest.mark.parametrize("content", [b"junk" * 100, b"", b"\0" * 40, None])
-def test_files_that_hold_no_records_are_named(tmp_path, content):
+def test_error_names_a_file_without_records(tmp_path, content):
     write_imagenet(tmp_path / "data")
     path = tmp_path / "data" / "train-00001-of-00002"
     path.unlink()
@@ -190,7 +190,7 @@ def test_files_that_hold_no_records_are_named(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, cache):
+def test_works_without_a_writable_cache(tmp_path, cache):
     files, _ = write_imagenet(tmp_path / "data")
     cache.parent.mkdir(parents=True)
     cache.write_text("in the way")
@@ -198,37 +198,35 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, cache):
     assert read_all(source.split("train")) == files[:6]
 
 
-def test_a_folder_needs_files_of_the_right_names(tmp_path):
+def test_rejects_a_folder_without_matching_files(tmp_path):
     write(tmp_path / "data" / "other", [example(b"x", 1)])
     for pattern in (tmp_path / "data", tmp_path / "nowhere*", tmp_path / "missing"):
-        with pytest.raises(ValueError, match="called train-.*none.*Received: data="):
+        with pytest.raises(ValueError, match="named train-.* data=.*matches none"):
             sources.load(f"tfrecord:{pattern}")
 
 
-def test_a_missing_file_is_noticed(tmp_path):
+def test_error_names_a_missing_shard(tmp_path):
     write_imagenet(tmp_path / "data")
     (tmp_path / "data" / "train-00001-of-00002").unlink()
-    with pytest.raises(
-        ValueError, match="Missing: 1, the first .*train-00001-of-00002"
-    ):
+    with pytest.raises(ValueError, match="without 1, the first .*train-00001-of-00002"):
         sources.load(f"tfrecord:{tmp_path / 'data'}")
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.99])
-def test_a_truncated_file_is_named(tmp_path, keep):
+def test_error_names_a_truncated_file(tmp_path, keep):
     write_imagenet(tmp_path / "data")
     path = tmp_path / "data" / "train-00001-of-00002"
     os.truncate(path, int(path.stat().st_size * keep))
-    with pytest.raises(ValueError, match="must be whole .*train-00001-of-00002 .trunc"):
+    with pytest.raises(ValueError, match="be complete .*train-00001-of-00002 .trunc"):
         sources.tfrecord(str(tmp_path / "data"))
 
 
-def test_other_files_are_named(tmp_path):
+def test_error_names_other_files(tmp_path):
     (tmp_path / "train-0").write_bytes(b"no records at all, but text " * 9)
-    with pytest.raises(ValueError, match="whole and not compressed. .*train-0"):
+    with pytest.raises(ValueError, match="complete and not compressed. .*train-0"):
         sources.tfrecord(str(tmp_path))
     (tmp_path / "train-0").write_bytes(b"")
-    with pytest.raises(ValueError, match="must hold some. Received: .*train-0"):
+    with pytest.raises(ValueError, match="must contain records. Received: .*train-0"):
         sources.tfrecord(str(tmp_path))
 
 
@@ -242,17 +240,17 @@ def test_other_files_are_named(tmp_path):
         ({"image/class/label": 1001}, "1 to 1000. Received: 1001 in record 1 of .*"),
     ],
 )
-def test_unfit_records_are_named(tmp_path, changes, message):
+def test_error_names_invalid_records(tmp_path, changes, message):
     write(tmp_path / "train-0", [example(b"x", 1), example(b"y", 2, **changes)])
     with pytest.raises(ValueError, match=message):
         sources.tfrecord(str(tmp_path))
 
 
-def test_files_that_shrink_while_training_are_noticed(tmp_path):
+def test_detects_files_that_are_truncated_during_training(tmp_path):
     write_imagenet(tmp_path / "data")
     split = sources.tfrecord(str(tmp_path / "data")).split("train")
     os.truncate(tmp_path / "data" / "train-00001-of-00002", 100)
     with pytest.raises(
-        (OSError, tf.errors.OpError), match="shorter since it was index"
+        (OSError, tf.errors.OpError), match="truncated since it was index"
     ):
         read_all(split)

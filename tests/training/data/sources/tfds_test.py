@@ -28,7 +28,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def prepare(tfds, data_dir, file_format, *, parts, test_labels=True):
-    """Writes a data set of photos as TFDS does; returns the photos by split."""
+    """Writes a data set of photos like TFDS; returns the photos by split."""
     builder, photos = make_builder(
         tfds, data_dir, file_format, parts=parts, test_labels=test_labels
     )
@@ -77,7 +77,7 @@ def read_all(split):
 
 
 @pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
-def test_photos_come_back_as_they_were_written(tfds, tmp_path, file_format):
+def test_returns_the_photos_that_were_written(tfds, tmp_path, file_format):
     parts = {"train": 9, "validation": 4, "test": 3}
     photos = prepare(tfds, tmp_path, file_format, parts=parts)
     source = sources.load("tfds:our_photos:1.2.0", data_dir=str(tmp_path))
@@ -100,7 +100,7 @@ def test_photos_come_back_as_they_were_written(tfds, tmp_path, file_format):
         )
 
 
-def test_what_is_missing_is_held_out_and_unlabelled_images_left_out(tfds, tmp_path):
+def test_holds_out_missing_splits_and_skips_unlabelled_ones(tfds, tmp_path):
     parts = {"train": 12, "test": 3}
     prepare(tfds, tmp_path, "tfrecord", parts=parts, test_labels=False)
     source = sources.load("tfds:our_photos", data_dir=str(tmp_path))
@@ -109,7 +109,7 @@ def test_what_is_missing_is_held_out_and_unlabelled_images_left_out(tfds, tmp_pa
     assert np.bincount(source.split("validation").labels).tolist() == [1, 1, 1]
 
 
-def test_unknown_data_sets_are_named(tfds, tmp_path):
+def test_error_names_an_unknown_data_set(tfds, tmp_path):
     with pytest.raises(ValueError, match="TFDS has or can down.*data='tfds:our_pho"):
         sources.load("tfds:our_photoz", data_dir=str(tmp_path))
     prepare(tfds, tmp_path, "tfrecord", parts={"train": 6})
@@ -148,7 +148,7 @@ def test_names_the_files_to_download_by_hand(tfds, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_a_data_set_without_labels_is_refused(tfds, tmp_path):
+def test_rejects_a_data_set_without_labels(tfds, tmp_path):
     class OurTexts(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")
         pkg_dir_path = tmp_path
@@ -169,7 +169,7 @@ def test_a_data_set_without_labels_is_refused(tfds, tmp_path):
         sources.load("tfds:our_texts", data_dir=str(tmp_path))
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch):
+def test_error_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ImportError, match=r"efficientnet-keras\[tfds\]"):
         sources.load("tfds:cifar10")

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from keras_efficientnet.augmentation import image_ops
 from tests.support.paths import PHOTOS
-from training.augment import image_ops
 
 PHOTO = PHOTOS / "cat.jpg"
 
@@ -19,13 +19,13 @@ def noise():
 
 
 def narrow():
-    """Few values, and a channel with a single one."""
+    """An image with few values, and a channel with a single value."""
     image = np.random.default_rng(1).integers(90, 120, (41, 53, 3), np.uint8)
     image[..., 1] = 77
     return image
 
 
-# Goldens: Pillow where it has the operation bit for bit, else NumPy by hand.
+# Goldens: Pillow where its operation has the same bits, else the formula in NumPy.
 
 
 def pillow(function, *arguments):
@@ -42,7 +42,7 @@ def blended(degenerate, image, factor):
 
 
 def grey(image):
-    """0.2989 R + 0.5870 G + 0.1140 B on 0 to 1, in float32, back by 255.5."""
+    """0.2989 R + 0.5870 G + 0.1140 B on 0 to 1 in float32, then times 255.5."""
     shares = image.astype(np.float32) * np.float32(1 / 255)
     weighted = shares * np.array([0.2989, 0.5870, 0.1140], np.float32)
     total = (weighted[..., 0] + weighted[..., 1]) + weighted[..., 2]
@@ -91,7 +91,7 @@ def solarize_add(image):
 
 
 def moved(down, right):
-    """Content goes down and to the right."""
+    """Moves the content down and to the right."""
 
     def golden(image):
         padded = np.full((3 * 41, 3 * 53, 3), 128, np.uint8)
@@ -147,7 +147,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_operation_is_the_goldens_in_every_mode(name):
+def test_operation_equals_its_golden_in_every_mode(name):
     function, golden = CASES[name]
     images = np.stack([photo(), noise(), narrow()])
     expected = np.stack([golden(image) for image in images])
@@ -159,7 +159,7 @@ def test_operation_is_the_goldens_in_every_mode(name):
         np.testing.assert_array_equal(list(in_data.as_numpy_iterator()), expected)
 
 
-# Name -> operation, and the row-major 2 x 3 matrix from output to input places.
+# Name -> operation, and the row-major 2 x 3 matrix from output to input positions.
 MATRICES = {
     "rotate_24": (lambda x: image_ops.rotate(x, 24.0), 24.0),
     "rotate_-84": (lambda x: image_ops.rotate(x, -84.0), -84.0),
@@ -179,7 +179,7 @@ MATRICES = {
 
 
 def as_matrix(matrix):
-    """Of a rotation by degrees, about the centre of 41 x 53 pixels."""
+    """Matrix of a rotation by degrees about the centre of 41 x 53 pixels."""
     if isinstance(matrix, tuple):
         return np.array(matrix, np.float32)
     angle = np.float32(matrix) * np.float32(np.pi / 180)
@@ -190,8 +190,8 @@ def as_matrix(matrix):
 
 
 @pytest.mark.parametrize("name", MATRICES)
-def test_geometry_is_tensorflows_own_kernel(name):
-    """Golden: ImageProjectiveTransformV3, of which the original's is a copy."""
+def test_geometry_equals_the_kernel_of_tensorflow(name):
+    """Golden: ImageProjectiveTransformV3; the original uses a copy of it."""
     function, matrix = MATRICES[name]
     image = noise()
     golden = tf.raw_ops.ImageProjectiveTransformV3(
@@ -208,12 +208,12 @@ def test_geometry_is_tensorflows_own_kernel(name):
 
 
 @pytest.mark.parametrize("name", MATRICES)
-def test_geometry_is_pillows_but_for_ties(name):
+def test_geometry_equals_pillow_except_for_ties(name):
     function, matrix = MATRICES[name]
     image = photo()
     if isinstance(matrix, tuple):
         a, b, c, d, e, f = matrix
-        # Pillow looks from the pixel's middle, half a pixel further on.
+        # Pillow starts at the pixel's centre, half a pixel further.
         at_middle = (a, b, c + 0.5 - (a + b) / 2, d, e, f + 0.5 - (d + e) / 2)
         golden = Image.fromarray(image).transform(
             (53, 41), Image.Transform.AFFINE, at_middle, fillcolor=(128,) * 3
@@ -224,7 +224,7 @@ def test_geometry_is_pillows_but_for_ties(name):
     assert differs.mean() < 0.01
 
 
-def test_smoothing_is_tensorflows_convolution():
+def test_smoothing_equals_the_convolution_of_tensorflow():
     """Golden: the depthwise convolution that the original calls.
 
     With oneDNN it adds in another order, so that a sum that is a whole number but for
@@ -244,7 +244,7 @@ def test_smoothing_is_tensorflows_convolution():
     assert np.abs(ours.astype(int) - wanted).max() <= 1
 
 
-def test_luma_is_tensorflows_for_a_million_colors():
+def test_luma_equals_that_of_tensorflow_for_a_million_colors():
     colors = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
     golden = tf.image.rgb_to_grayscale(colors)
     np.testing.assert_array_equal(image_ops.luma(tf.constant(colors)), golden)
@@ -252,13 +252,13 @@ def test_luma_is_tensorflows_for_a_million_colors():
     np.testing.assert_array_equal(compiled(colors), golden)
 
 
-def test_auto_contrast_is_pillows_within_one():
+def test_auto_contrast_is_within_one_of_pillow():
     ours = image_ops.auto_contrast(tf.constant(photo())).numpy().astype(int)
     assert np.abs(ours - pillow(ImageOps.autocontrast)(photo())).max() <= 1
 
 
-def test_auto_contrast_of_every_range_survives_compilation():
-    """Golden by hand. Products and sums that XLA merges would differ here."""
+def test_auto_contrast_of_every_range_keeps_its_bits_when_compiled():
+    """Golden by hand. Fused products and sums would differ here."""
     compiled = tf.function(image_ops.auto_contrast, jit_compile=True, autograph=False)
     rng = np.random.default_rng(0)
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""From a level to an operation's argument; the choice of an operation in a graph."""
+"""Operations by name: their arguments by level, and their choice in a graph."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from . import image_ops
 
 MAX_LEVEL = 10  # the nominal end; policies may go beyond
 
-# Operations that go either way, with equal probability.
+# Operations whose direction is random: either sign with equal probability.
 SIGNED = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What turns a level into an argument.
+    """Settings that turn a level into an operation's argument.
 
     Attributes:
-        size: Side of the image, pixels.
+        size: Side of the image in pixels.
         compat: "exact" or "fixed"; see docs/augmentation.md.
-        translate: The farthest move, pixels.
-        cutout: Half of the largest square's side, pixels.
+        translate: Largest translation in pixels.
+        cutout: Half of the largest square's side in pixels.
         posterize_down: Whether a higher level keeps fewer bits, as in AugMix.
     """
 
@@ -36,7 +36,7 @@ class Setting:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the original's slips are repeated."""
+        """Whether the original implementation's bugs are reproduced."""
         return self.compat == "exact"
 
 
@@ -49,14 +49,14 @@ def _bits(level: float, setting: Setting) -> int:
     if setting.posterize_down:
         bits = 4 - bits
     if setting.is_exact:
-        # It shifts right, then left, by 8 - bits as uint8, and by no more than 7.
+        # The original shifts right, then left, by 8 - bits as uint8, at most by 7.
         return 8 - min((8 - bits) % 256, 7)
     return min(max(bits, 0), 8)
 
 
 def _threshold(level: float, setting: Setting) -> int:
     threshold = int(level / MAX_LEVEL * 256)
-    # It was stored as uint8, so that 256 became 0 and inverted everything.
+    # The original stores it as uint8, so 256 becomes 0 and inverts everything.
     return threshold % 256 if setting.is_exact else min(threshold, 256)
 
 
@@ -75,12 +75,13 @@ def _nothing(setting: Setting) -> dict[str, None]:
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """How a policy calls an operation.
+    """Operation as a policy calls it.
 
     Attributes:
-        function: Of `image_ops`.
-        argument: From a level and a setting; None: it takes no argument.
-        options: Its other arguments, from a setting.
+        function: Function of `image_ops`.
+        argument: Function from a level and a setting to the argument. None: the
+            operation takes no argument.
+        options: Function from a setting to the other arguments.
     """
 
     function: Callable[..., tf.Tensor]
@@ -116,20 +117,20 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def setting(size: int, compat: str, *, translate: float, cutout: float) -> Setting:
-    """Makes a setting whose distances are meant for images of 224 pixels.
+    """Makes a setting from distances at 224 pixels.
 
     Args:
-        size: Side of the image, pixels.
+        size: Side of the image in pixels.
         compat: "exact" keeps the distances at any size, "fixed" scales them.
-        translate: The farthest move, pixels.
-        cutout: Half of the largest square's side, pixels.
+        translate: Largest translation in pixels.
+        cutout: Half of the largest square's side in pixels.
     """
     scale = 1.0 if compat == "exact" else size / 224
     return Setting(size, compat, translate * scale, cutout * scale)
 
 
 class Chooser:
-    """Operations, each with all levels that a policy uses, to be chosen in a graph."""
+    """Choice among operations in a graph, each at all levels that a policy uses."""
 
     def __init__(
         self, ops: Sequence[str], levels: Sequence[float], used: Setting
@@ -140,11 +141,11 @@ class Chooser:
         self.none = len(self._ops)
 
     def kind(self, op: str) -> int:
-        """Returns what `apply` takes as `kind`."""
+        """Returns the index of an operation, `kind` of `apply`."""
         return self._ops.index(op)
 
     def row(self, level: float) -> int:
-        """Returns what `apply` takes as `row`."""
+        """Returns the index of a level, `row` of `apply`."""
         return self._levels.index(level)
 
     def apply(
@@ -154,9 +155,9 @@ class Chooser:
 
         Args:
             image: (size, size, 3), uint8.
-            kind: Which, an int32 scalar; `none` leaves the image as it is.
-            row: Which level, an int32 scalar.
-            drawn: Uniform random numbers: the sign's, and two for Cutout's centre.
+            kind: Index of the operation, an int32 scalar; `none` changes nothing.
+            row: Index of the level, an int32 scalar.
+            drawn: Uniform random numbers: for the sign, and two for Cutout's centre.
         """
         branches = [
             functools.partial(self._run, op, image, row, drawn) for op in self._ops

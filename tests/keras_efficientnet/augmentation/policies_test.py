@@ -5,16 +5,16 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_efficientnet.augmentation import image_ops, op_levels, policies
+from keras_efficientnet.augmentation.op_levels import OPERATIONS
 from tests.support.paths import PHOTOS
-from training.augment import image_ops, op_levels, policies
-from training.augment.op_levels import OPERATIONS
 
 PHOTO = PHOTOS / "dog.jpg"
 SIZE = 32
-KEEP, NEGATE = 0.75, 0.25  # uniform numbers that keep and turn the sign
-ALWAYS, NEVER = 0.9999, 0.0  # and that apply any, and none but those with p = 1
+KEEP, NEGATE = 0.75, 0.25  # uniform numbers that keep or negate the sign
+ALWAYS, NEVER = 0.9999, 0.0  # and that apply all steps, or only those with p = 1
 
-# Golden: the published policy v0, "operation probability level" twice a line.
+# Golden: the published policy v0, two times "operation probability level" per line.
 PUBLISHED = """
 Equalize .8 1 ShearY .8 4
 Color .4 9 Equalize .6 3
@@ -56,7 +56,7 @@ def published():
 
 
 def golden(op, level, sign, image, translate=250.0):
-    """One operation of the original at a level, its argument worked out anew."""
+    """Applies an operation of the original to independently computed arguments."""
     m = level / 10
     ops = image_ops
     return {
@@ -95,7 +95,7 @@ def test_policy_v0_is_the_published_one():
 
 
 @pytest.mark.parametrize(("draw", "sign"), [(KEEP, 1), (NEGATE, -1)])
-def test_every_forced_sub_policy_is_its_composed_operations(draw, sign):
+def test_every_sub_policy_equals_its_operations_in_sequence(draw, sign):
     policy = compiled_autoaugment()
     for i, steps in enumerate(published()):
         step = [ALWAYS, draw, 0.5, 0.5]
@@ -108,7 +108,7 @@ def test_every_forced_sub_policy_is_its_composed_operations(draw, sign):
 
 
 def test_a_step_is_applied_with_its_probability():
-    """floor(uniform + p), on the edges of every step's interval."""
+    """floor(uniform + p), at both ends of every step's interval."""
     policy = compiled_autoaugment()
     for i, steps in enumerate(published()):
         for k, (op, probability, level) in enumerate(steps):
@@ -127,10 +127,10 @@ def test_a_step_is_applied_with_its_probability():
 
 
 def test_sub_policies_are_equally_likely():
-    """Golden: from the table, how often nothing is applied at all."""
+    """Golden: the table's probability that nothing is applied."""
     policy = tf.function(policies.autoaugment(SIZE, "exact")[0], autograph=False)
     images = np.random.default_rng(0).integers(60, 200, (SIZE, SIZE, 3), np.uint8)
-    # Levels 0 of what has a sign, and Color's 5, change nothing.
+    # Signed operations at level 0, and Color at 5, change nothing.
     idle = {("ShearX", 0), ("ShearY", 0), ("Rotate", 0), ("Color", 5)}
     kept = [
         np.prod([1 - p * ((op, level) not in idle) for op, p, level in steps])
@@ -166,7 +166,7 @@ def argument(op, level, compat, size=224, reach=(100, 40)):
 @pytest.mark.parametrize(
     ("op", "level", "exact", "fixed"),
     [
-        # By hand from the original's formulas; its uint8 wraps, its shift stops at 7.
+        # Computed by hand from the original's formulas: uint8 wraps, shifts stop at 7.
         ("Posterize", 2, 1, 0),
         ("Posterize", 6, 2, 2),
         ("Posterize", 17, 6, 6),
@@ -197,8 +197,8 @@ def test_fixed_distances_grow_with_the_image():
     assert argument("Cutout", 10, "fixed", size=448) == 80
 
 
-def test_fixed_autoaugment_keeps_the_image_in_sight():
-    """Sub-policy 16 moves by 225 pixels in the original: all of 224."""
+def test_fixed_autoaugment_does_not_move_the_image_out_of_sight():
+    """In the original, sub-policy 16 moves by 225 of 224 pixels."""
     step = [ALWAYS, KEEP, 0.5, 0.5]
     uniforms = tf.constant([15.5 / 25, *step, *step])
     image = tf.image.resize(photo(), (224, 224), "nearest")
@@ -226,7 +226,7 @@ def test_fixed_shear_is_about_the_centre(op):
 
 
 def augmix_uniforms(chains, depths, skip, cuts):
-    """Of chains of (operation, level, sign draw), each three long."""
+    """Returns the uniforms of chains of three (operation, level, sign draw)."""
     steps = [
         [(policies.AUGMIX.index(op) + 0.5) / 9, (level * 10 - 0.5) / 30, sign]
         for chain in chains
@@ -250,7 +250,7 @@ CHAINS = [
 ]
 
 
-def test_augmix_is_the_weighted_sum_of_its_chains(augmix):
+def test_augmix_equals_the_weighted_sum_of_its_chains(augmix):
     """Golden by hand: chains of 3, 1 and 2 operations, weights 1/4, 1/2 and 1/4, and
     three quarters of their mixture."""
     image = photo()

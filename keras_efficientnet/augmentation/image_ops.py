@@ -1,11 +1,11 @@
-"""Sixteen operations of augmentation on one image, uint8 in and out.
+"""The sixteen augmentation operations on one uint8 image, in TensorFlow.
 
 Each gives the same bits eagerly, in tf.data and compiled by XLA, which is several times
 as fast as separate operations. XLA may fuse a multiplication with the addition that
-follows, and so round once where others round twice: `_rounded` keeps it from that.
+follows, and then round once instead of twice: `_rounded` prevents it.
 
-Images need a static shape. An argument that a policy draws is given as all the values
-it can have, and `pick`, a position among them.
+Images need a static shape. An argument that a policy draws is passed as all its
+possible values, with `pick` as an index into them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-GREY = 128  # fills what an operation opens or erases; source: tensorflow/tpu
+GREY = 128  # fills gaps and erased areas; source: tensorflow/tpu
 # Source: tensorflow/tpu, autoaugment.py, through tf.image.rgb_to_grayscale.
 _LUMA = np.array([0.2989, 0.5870, 0.1140], np.float32)
 
@@ -25,7 +25,7 @@ Pick: TypeAlias = "int | tf.Tensor"
 
 
 def invert(image: tf.Tensor) -> tf.Tensor:
-    """Turns each value v into 255 - v.
+    """Inverts the image: each value v becomes 255 - v.
 
     Args:
         image: (height, width, 3), uint8.
@@ -34,17 +34,17 @@ def invert(image: tf.Tensor) -> tf.Tensor:
 
 
 def auto_contrast(image: tf.Tensor) -> tf.Tensor:
-    """Stretches each channel so that it reaches from 0 to 255.
+    """Stretches the contrast of each channel to the full range, 0 to 255.
 
     Args:
-        image: (height, width, 3), uint8. A channel of one value stays as it is.
+        image: (height, width, 3), uint8. A channel with a single value is unchanged.
     """
-    # By rows first: XLA is slow at reducing two axes around the short third.
+    # Row by row first: XLA is slow at reducing the two axes around a short third one.
     low = tf.cast(tf.reduce_min(tf.reduce_min(image, axis=0), axis=0), tf.int32)
     high = tf.cast(tf.reduce_max(tf.reduce_max(image, axis=0), axis=0), tf.int32)
     spans = np.arange(256, dtype=np.float32)
     scales = np.float32(255) / np.maximum(spans, 1)
-    products = tf.constant(scales[:, np.newaxis] * spans)  # of scale and value
+    products = tf.constant(scales[:, np.newaxis] * spans)  # scale times value
     scaled = tf.gather(products, high - low)  # (3, 256)
     offset = tf.gather(scaled, low, batch_dims=1)
     table = tf.cast(_to_uint8(scaled - offset[:, tf.newaxis]), tf.int32)
@@ -53,17 +53,17 @@ def auto_contrast(image: tf.Tensor) -> tf.Tensor:
 
 
 def equalize(image: tf.Tensor) -> tf.Tensor:
-    """Spreads each channel's values so that all are about equally frequent.
+    """Equalizes the histogram of each channel.
 
     Args:
-        image: (height, width, 3), uint8. A channel of one value, or nearly so, stays as
-            it is.
+        image: (height, width, 3), uint8. A channel with (almost) a single value is
+            unchanged.
 
     Source:
         Pillow's ImageOps.equalize.
     """
     flat = tf.reshape(_channel_places(image), (-1,))
-    ones = np.zeros(0, np.int32)  # stands for weights of one
+    ones = np.zeros(0, np.int32)  # means that each value counts once
     counts = tf.raw_ops.DenseBincount(input=flat, size=3 * 256, weights=ones)
     counts = tf.reshape(counts, (3, 256))
     high = tf.reduce_max(
@@ -78,36 +78,36 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
 
 
 def posterize(image: tf.Tensor, bits: Values, pick: Pick = 0) -> tf.Tensor:
-    """Keeps the highest bits of each value.
+    """Reduces each value to its highest bits.
 
     Args:
         image: (height, width, 3), uint8.
-        bits: How many, 0 to 8.
-        pick: Which of `bits`.
+        bits: Number of bits to keep, 0 to 8.
+        pick: Index into `bits`.
     """
     masks = [255 & (255 << (8 - int(b))) for b in np.atleast_1d(bits)]
     return tf.bitwise.bitwise_and(image, tf.gather(np.array(masks, np.uint8), pick))
 
 
 def solarize(image: tf.Tensor, threshold: Values, pick: Pick = 0) -> tf.Tensor:
-    """Inverts values that are not below a threshold.
+    """Inverts values at or above a threshold.
 
     Args:
         image: (height, width, 3), uint8.
-        threshold: 0, everything, to 256, nothing.
-        pick: Which of `threshold`.
+        threshold: 0 (inverts everything) to 256 (inverts nothing).
+        pick: Index into `threshold`.
     """
     limit = tf.gather(np.atleast_1d(np.array(threshold, np.int32)), pick)
     return tf.where(tf.cast(image, tf.int32) < limit, image, 255 - image)
 
 
 def solarize_add(image: tf.Tensor, addition: Values, pick: Pick = 0) -> tf.Tensor:
-    """Adds to values below 128, up to 255.
+    """Adds a constant to values below 128 and clips at 255.
 
     Args:
         image: (height, width, 3), uint8.
-        addition: At least 0.
-        pick: Which of `addition`.
+        addition: Constant to add, at least 0.
+        pick: Index into `addition`.
     """
     more = tf.gather(np.atleast_1d(np.array(addition, np.int32)), pick)
     added = tf.cast(tf.minimum(tf.cast(image, tf.int32) + more, 255), tf.uint8)
@@ -119,8 +119,8 @@ def color(image: tf.Tensor, factor: Values, pick: Pick = 0) -> tf.Tensor:
 
     Args:
         image: (height, width, 3), uint8.
-        factor: 0 is grey, 1 leaves the image as it is, more is more.
-        pick: Which of `factor`.
+        factor: 0 gives a grey image, 1 the original, more a stronger saturation.
+        pick: Index into `factor`.
     """
     return _blend(luma(image), image, factor, pick)
 
@@ -128,13 +128,13 @@ def color(image: tf.Tensor, factor: Values, pick: Pick = 0) -> tf.Tensor:
 def contrast(
     image: tf.Tensor, factor: Values, pick: Pick = 0, grey: int | None = None
 ) -> tf.Tensor:
-    """Changes the distance of each value from one grey.
+    """Changes the contrast about one grey value.
 
     Args:
         image: (height, width, 3), uint8.
-        factor: 0 is all grey, 1 leaves the image as it is, more is more.
-        pick: Which of `factor`.
-        grey: 0 to 255; None: the mean of the image's grey values, rounded.
+        factor: 0 gives uniform grey, 1 the original, more a stronger contrast.
+        pick: Index into `factor`.
+        grey: Grey value, 0 to 255. None: the rounded mean of the image's luma.
     """
     if grey is None:
         pixels = image.shape[0] * image.shape[1]
@@ -146,30 +146,30 @@ def contrast(
 
 
 def brightness(image: tf.Tensor, factor: Values, pick: Pick = 0) -> tf.Tensor:
-    """Multiplies each value.
+    """Changes the brightness.
 
     Args:
         image: (height, width, 3), uint8.
-        factor: 0 is black, 1 leaves the image as it is, more is brighter.
-        pick: Which of `factor`.
+        factor: 0 gives black, 1 the original, more a brighter image.
+        pick: Index into `factor`.
     """
     return _blend(tf.constant(0, tf.uint8), image, factor, pick)
 
 
 def sharpness(image: tf.Tensor, factor: Values, pick: Pick = 0) -> tf.Tensor:
-    """Changes the distance of each value from its surroundings.
+    """Changes the sharpness.
 
     Args:
-        image: (height, width, 3), uint8, at least 3 x 3; its border stays as it is.
-        factor: 0 is smoothed, 1 leaves the image as it is, more is sharper.
-        pick: Which of `factor`.
+        image: (height, width, 3), uint8, at least 3 x 3; its border is unchanged.
+        factor: 0 gives a smoothed image, 1 the original, more a sharper one.
+        pick: Index into `factor`.
     """
     height, width = image.shape[:2]
     values = tf.cast(image, tf.float32)
     outer = _rounded(values * np.float32(1 / 13))
     centre = _rounded(values * np.float32(5 / 13))
     total: tf.Tensor | None = None
-    # From the top left on, as a convolution adds.
+    # Starts at the top left: a convolution adds in this order.
     for i, j in np.ndindex(3, 3):
         product = centre if i == j == 1 else outer
         part = product[i : height - 2 + i, j : width - 2 + j]
@@ -180,12 +180,12 @@ def sharpness(image: tf.Tensor, factor: Values, pick: Pick = 0) -> tf.Tensor:
 
 
 def rotate(image: tf.Tensor, degrees: Values, pick: Pick = 0) -> tf.Tensor:
-    """Turns about the centre; the nearest pixel is taken, grey fills what opens.
+    """Rotates about the centre, with nearest neighbour; grey fills the gaps.
 
     Args:
         image: (height, width, 3), uint8.
-        degrees: Anticlockwise.
-        pick: Which of `degrees`.
+        degrees: Angle, anticlockwise.
+        pick: Index into `degrees`.
     """
     height, width = image.shape[:2]
     angles = np.float32(np.atleast_1d(degrees)) * np.float32(np.pi / 180)
@@ -199,13 +199,13 @@ def rotate(image: tf.Tensor, degrees: Values, pick: Pick = 0) -> tf.Tensor:
 def shear_x(
     image: tf.Tensor, slope: Values, pick: Pick = 0, *, centred: bool = False
 ) -> tf.Tensor:
-    """Moves each row to the left, the more the lower it lies.
+    """Shears horizontally: lower rows move further to the left.
 
     Args:
         image: (height, width, 3), uint8.
-        slope: Pixels per row.
-        pick: Which of `slope`.
-        centred: Whether the middle row stays in place, and not the top one.
+        slope: Distance in pixels per row.
+        pick: Index into `slope`.
+        centred: Whether the middle row stays in place instead of the top one.
     """
     slopes = np.float32(np.atleast_1d(slope))
     offset = -slopes * np.float32((image.shape[0] - 1) / 2) if centred else 0 * slopes
@@ -215,13 +215,13 @@ def shear_x(
 def shear_y(
     image: tf.Tensor, slope: Values, pick: Pick = 0, *, centred: bool = False
 ) -> tf.Tensor:
-    """Moves each column up, the more the further right it lies.
+    """Shears vertically: columns further right move further up.
 
     Args:
         image: (height, width, 3), uint8.
-        slope: Pixels per column.
-        pick: Which of `slope`.
-        centred: Whether the middle column stays in place, and not the left one.
+        slope: Distance in pixels per column.
+        pick: Index into `slope`.
+        centred: Whether the middle column stays in place instead of the left one.
     """
     slopes = np.float32(np.atleast_1d(slope))
     offset = -slopes * np.float32((image.shape[1] - 1) / 2) if centred else 0 * slopes
@@ -229,23 +229,23 @@ def shear_y(
 
 
 def translate_x(image: tf.Tensor, pixels: Values, pick: Pick = 0) -> tf.Tensor:
-    """Moves the image to the left; grey fills what opens.
+    """Translates the image to the left; grey fills the gap.
 
     Args:
         image: (height, width, 3), uint8.
-        pixels: How far; may be fractional, then the nearest pixel is taken.
-        pick: Which of `pixels`.
+        pixels: Distance; a fraction is rounded to the nearest pixel.
+        pick: Index into `pixels`.
     """
     return _project(image, [1, 0, np.atleast_1d(pixels), 0, 1, 0], pick)
 
 
 def translate_y(image: tf.Tensor, pixels: Values, pick: Pick = 0) -> tf.Tensor:
-    """Moves the image up; grey fills what opens.
+    """Translates the image up; grey fills the gap.
 
     Args:
         image: (height, width, 3), uint8.
-        pixels: How far; may be fractional, then the nearest pixel is taken.
-        pick: Which of `pixels`.
+        pixels: Distance; a fraction is rounded to the nearest pixel.
+        pick: Index into `pixels`.
     """
     return _project(image, [1, 0, 0, 0, 1, np.atleast_1d(pixels)], pick)
 
@@ -253,14 +253,14 @@ def translate_y(image: tf.Tensor, pixels: Values, pick: Pick = 0) -> tf.Tensor:
 def cutout(
     image: tf.Tensor, pad: Values, pick: Pick = 0, centre: Sequence[float] = (0.5, 0.5)
 ) -> tf.Tensor:
-    """Paints a grey square, cut off at the image's border.
+    """Covers a square with grey, clipped at the image's border.
 
     Args:
         image: (height, width, 3), uint8.
-        pad: Half of the square's side, pixels.
-        pick: Which of `pad`.
-        centre: Of the square, from the top and from the left, [0, 1) of the image;
-            (2,), float32.
+        pad: Half of the square's side in pixels.
+        pick: Index into `pad`.
+        centre: Centre of the square from the top and from the left, as ratios to the
+            image's sides, [0, 1); (2,), float32.
     """
     half = tf.gather(np.atleast_1d(np.array(pad, np.int32)), pick)
     covered = []
@@ -290,7 +290,7 @@ def luma(image: tf.Tensor) -> tf.Tensor:
 def _blend(
     degenerate: tf.Tensor, image: tf.Tensor, factor: Values, pick: Pick
 ) -> tf.Tensor:
-    """Goes from `degenerate`, at factor 0, through `image`, at 1, and beyond."""
+    """Interpolates from `degenerate` (factor 0) to `image` (1), and extrapolates."""
     scale = tf.gather(np.atleast_1d(np.asarray(factor, np.float32)), pick)
     base = tf.cast(degenerate, tf.float32)
     change = _rounded((tf.cast(image, tf.float32) - base) * scale)
@@ -298,9 +298,9 @@ def _blend(
 
 
 def _project(image: tf.Tensor, rows: Sequence[Any], pick: Pick) -> tf.Tensor:
-    """Takes each pixel from (a x + b y + c, d x + e y + f), or paints it grey.
+    """Reads each pixel from (a x + b y + c, d x + e y + f); outside is grey.
 
-    As `ImageProjectiveTransformV3` with "NEAREST" and "CONSTANT".
+    Equals `ImageProjectiveTransformV3` with "NEAREST" and "CONSTANT".
     """
     height, width = image.shape[:2]
     columns = (np.reshape(np.float32(r), (-1, 1)) for r in rows)
@@ -320,22 +320,22 @@ def _project(image: tf.Tensor, rows: Sequence[Any], pick: Pick) -> tf.Tensor:
 
 
 def _rounded(x: tf.Tensor) -> tf.Tensor:
-    """Returns `x`, a finite float, so that XLA does not merge how it was computed."""
+    """Returns `x` (finite floats), and keeps XLA from fusing its computation."""
     return tf.where(x < 1e30, x, 0.0)
 
 
 def _round_away(x: tf.Tensor) -> tf.Tensor:
-    """Rounds to the nearest integer, halves away from zero, as C does."""
+    """Rounds to the nearest integer, halves away from zero, like `round` in C."""
     whole = tf.cast(x, tf.int32)
     rest = x - tf.cast(whole, tf.float32)
     return whole + tf.cast(rest >= 0.5, tf.int32) - tf.cast(rest <= -0.5, tf.int32)
 
 
 def _look_up_rising(image: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-    """Replaces each value by the entry of its channel's row, (3, 256), int32.
+    """Replaces each value by its entry in the channel's row, (3, 256), int32.
 
-    Rows must not fall. Sorting then leaves them as they are, but keeps XLA from
-    computing entries anew for every pixel.
+    Rows must not decrease. Sorting does not change them then, but keeps XLA from
+    recomputing the entries for every pixel.
     """
     table = tf.cast(tf.sort(table, axis=1), tf.uint8)
     return tf.gather(tf.reshape(table, (-1,)), _channel_places(image))

@@ -1,4 +1,4 @@
-"""RandomErasing: a rectangle of an image gives way to noise."""
+"""Random erasing of a rectangle, as a TensorFlow graph."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import math
 
 import tensorflow as tf
 
-# Of the rectangle: ratio to the image's area, and height / width, uniform in its
+# Rectangle's share of the image's area, and its height / width, uniform in the
 # logarithm. Source: arXiv:1708.04896, section 3.2 and table 3.
 AREA_RANGE = (0.02, 0.33)
 ASPECT_RANGE = (0.3, 3.3)
-ATTEMPTS = 10  # to find one that fits; then the image stays whole
+ATTEMPTS = 10  # to find a rectangle that fits; else the image stays as it is
 
 
 def erase(image: tf.Tensor, seed: tf.Tensor, probability: float) -> tf.Tensor:
-    """Erases a random rectangle, or not.
+    """Replaces a random rectangle by noise, with a given probability.
 
-    Each value of the rectangle becomes a random one, uniform in 0 to 255: the paper's
-    RE-R, its best variant.
+    The noise is uniform in 0 to 255: the paper's RE-R, its best variant.
 
     Args:
-        image: (height, width, 3), float32, 0 to 255.
-        seed: (2,), int32; the same seed gives the same result.
-        probability: That something is erased.
+        image: (height, width, 3), uint8 or float, 0 to 255, with a static size.
+        seed: (2,), integer; the same seed gives the same result.
+        probability: Probability that a rectangle is erased.
 
     Returns:
-        As `image`.
+        (height, width, 3), with the dtype of `image`.
 
     Source:
         arXiv:1708.04896, algorithm 1.
@@ -40,7 +39,7 @@ def erase(image: tf.Tensor, seed: tf.Tensor, probability: float) -> tf.Tensor:
         ys, xs = tf.range(height)[:, tf.newaxis], tf.range(width)
         inside = (ys >= top) & (ys < top + rows) & (xs >= left) & (xs < left + columns)
         noise = tf.random.stateless_uniform(image.shape, noise_seed, 0, 256, tf.int32)
-        return tf.where(inside[..., tf.newaxis], tf.cast(noise, tf.float32), image)
+        return tf.where(inside[..., tf.newaxis], tf.cast(noise, image.dtype), image)
 
     return tf.cond(drawn[0] < probability, erased, lambda: tf.identity(image))
 
@@ -49,12 +48,12 @@ def find_box(height: int, width: int, uniforms: tf.Tensor) -> tf.Tensor:
     """Finds a random rectangle inside an image.
 
     Args:
-        height: Of the image, pixels.
-        width: Of the image, pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
         uniforms: Random numbers, (attempts, 4), float32 in [0, 1).
 
     Returns:
-        (top, left, height, width), pixels, int32; all 0 when no attempt fits.
+        (top, left, height, width), in pixels, int32; all 0 when no attempt fits.
     """
     u_area, u_aspect, u_top, u_left = tf.unstack(uniforms, axis=1)
     share = AREA_RANGE[0] + u_area * (AREA_RANGE[1] - AREA_RANGE[0])

@@ -1,4 +1,4 @@
-"""Which operations an image gets: AutoAugment, RandAugment and AugMix."""
+"""Policies of AutoAugment, RandAugment and AugMix, as TensorFlow graphs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .op_levels import Chooser, Setting, setting
 # to an image.
 Policy = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
-# Drawn for one operation: whether, sign, and Cutout's centre.
+# Uniforms of one operation: whether it applies, its sign, and Cutout's centre.
 UNIFORMS_PER_STEP = 4
 
 
@@ -23,9 +23,9 @@ class Step:
     """One operation of a sub-policy.
 
     Attributes:
-        op: Key of `operations.OPERATIONS`.
-        probability: That it is applied.
-        level: Its strength; 10 is the nominal end.
+        op: Key of `op_levels.OPERATIONS`.
+        probability: Probability that it is applied.
+        level: Strength; 10 is the nominal end.
     """
 
     op: str
@@ -82,7 +82,8 @@ RANDAUGMENT = (
     "SolarizeAdd",
 )
 
-# Source: arXiv:1912.02781, section 3; without what its test corruptions resemble.
+# Source: arXiv:1912.02781, section 3; without operations that resemble its test
+# corruptions.
 AUGMIX = (
     "AutoContrast",
     "Equalize",
@@ -96,22 +97,20 @@ AUGMIX = (
 )
 AUGMIX_WIDTH = 3  # chains
 AUGMIX_DEPTH = 3  # operations in the longest chain
-AUGMIX_LEVELS = tuple(
-    i / 10 for i in range(1, 31)
-)  # drawn from; the paper's severity 3
-_AUGMIX_STEP = 3  # uniforms of an operation: its kind, level and sign
+AUGMIX_LEVELS = tuple(i / 10 for i in range(1, 31))  # uniform; the paper's severity 3
+_AUGMIX_STEP = 3  # uniforms of an operation: kind, level and sign
 _AUGMIX_PARTS = 2048  # weights are multiples of 1 / this, so that sums are exact
 
 
 def autoaugment(
     size: int, compat: str, policy: Sequence[Sequence[Step]] = AUTOAUGMENT_V0
 ) -> tuple[Policy, int]:
-    """Makes a policy that picks a sub-policy and applies each of its steps, or not.
+    """Makes AutoAugment: a random sub-policy, whose steps apply with a probability.
 
     Args:
-        size: Side of the images, pixels.
+        size: Side of the images in pixels.
         compat: "exact" or "fixed".
-        policy: Sub-policies of equal length.
+        policy: Sub-policies, all of the same length.
 
     Returns:
         The policy, and how many uniform random numbers it takes: one for the
@@ -120,8 +119,8 @@ def autoaugment(
     Source:
         arXiv:1805.09501; tensorflow/tpu, autoaugment.py.
     """
-    # The fixed variant moves and covers as far as RandAugment: 250 of 224 pixels move
-    # an image out of sight.
+    # "fixed" uses RandAugment's distances: 250 of 224 pixels would move an image out
+    # of sight.
     reach = (250, 100) if compat == "exact" else (100, 40)
     used = setting(size, compat, translate=reach[0], cutout=reach[1])
     steps = [step for sub_policy in policy for step in sub_policy]
@@ -150,16 +149,16 @@ def autoaugment(
 def randaugment(
     size: int, compat: str, *, layers: int, magnitude: float
 ) -> tuple[Policy, int]:
-    """Makes a policy that applies operations drawn with equal probability.
+    """Makes RandAugment: random operations with equal probability.
 
-    The original draws a probability for each, and applies it all the same; so does
-    "fixed", for that is what the paper says.
+    The original draws a probability for each operation and then ignores it. "fixed"
+    does the same, because the paper applies every operation.
 
     Args:
-        size: Side of the images, pixels.
+        size: Side of the images in pixels.
         compat: "exact" or "fixed".
-        layers: Operations per image, N.
-        magnitude: Their level, M.
+        layers: Number of operations per image, N.
+        magnitude: Level of the operations, M.
 
     Returns:
         The policy, and how many uniform random numbers it takes:
@@ -183,15 +182,15 @@ def randaugment(
 
 
 def augmix(size: int, compat: str) -> tuple[Policy, int]:
-    """Makes a policy that mixes an image with chains of operations on it.
+    """Makes AugMix: a mixture of the image and chains of operations on it.
 
-    Three chains of one to three operations, weights from Dirichlet(1, 1, 1), and
-    the mixture against the image by Beta(1, 1). This is the image's part of AugMix;
-    the consistency loss between three views of an image is not there.
+    Mixes three chains of one to three operations with weights from Dirichlet(1, 1, 1),
+    and the mixture with the image by Beta(1, 1). AugMix's consistency loss between
+    three views of an image is not included.
 
     Args:
-        size: Side of the images, pixels.
-        compat: "exact" or "fixed"; here it decides where shears are anchored.
+        size: Side of the images in pixels.
+        compat: "exact" or "fixed", which shears about the centre.
 
     Returns:
         The policy, and how many uniform random numbers it takes.
@@ -209,12 +208,12 @@ def augmix(size: int, compat: str) -> tuple[Policy, int]:
         depths = 1 + tf.cast(uniforms[steps : steps + width] * depth, tf.int32)
         shares = tf.cast(uniforms[steps + width :] * _AUGMIX_PARTS, tf.int32)
         skip, cuts = shares[0], tf.sort(shares[1:])
-        # The pieces that uniform cuts leave are Dirichlet(1, ...) distributed.
+        # The pieces between uniform cuts are Dirichlet(1, ...) distributed.
         weights = tf.concat([cuts, [_AUGMIX_PARTS]], 0) - tf.concat([[0], cuts], 0)
 
         def chain(j: tf.Tensor, mixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             def layer(i: tf.Tensor, link: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                # XLA mistakes drawn[j, i, 2:], whose places are partly variables.
+                # XLA miscompiles drawn[j, i, 2:], where some indices are variables.
                 step = drawn[j][i]
                 kind = tf.cast(step[0] * len(AUGMIX), tf.int32)
                 row = tf.cast(step[1] * len(AUGMIX_LEVELS), tf.int32)
@@ -237,7 +236,39 @@ def _loop(
     body: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     image: tf.Tensor,
 ) -> tf.Tensor:
-    """Runs `body` several times; compiled once, whatever `times` is."""
+    """Runs `body` several times; it is compiled once, however often it runs."""
     return tf.while_loop(
         lambda i, _: i < times, body, (tf.constant(0), image), maximum_iterations=times
     )[1]
+
+
+def compile_policy(policy: Policy, *, jit_compile: bool) -> Policy:
+    """Compiles a policy.
+
+    Args:
+        policy: Function of an image and uniform random numbers.
+        jit_compile: Whether XLA compiles it; otherwise it is a plain graph.
+    """
+    return tf.function(policy, autograph=False, jit_compile=jit_compile)
+
+
+def apply_policy(
+    policy: Policy, uniforms: int, image: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    """Applies a policy to an image of any dtype.
+
+    Args:
+        policy: Result of `compile_policy`.
+        uniforms: How many random numbers it takes.
+        image: (size, size, 3), uint8 or float, 0 to 255; clipped and truncated.
+        seed: (2,), integer; the same seed gives the same result.
+
+    Returns:
+        (size, size, 3), with the dtype of `image`.
+    """
+    # Drawn outside of what XLA compiles, so that the numbers are always the same.
+    drawn = tf.random.stateless_uniform((uniforms,), seed)
+    if image.dtype == tf.uint8:
+        return policy(image, drawn)
+    clipped = tf.clip_by_value(tf.cast(image, tf.float32), 0.0, 255.0)
+    return tf.cast(policy(tf.cast(clipped, tf.uint8), drawn), image.dtype)
