@@ -93,7 +93,7 @@ def freeze(
             "`up_to` must be None, 0 (the stem) to 7, or 'top'. "
             f"Received: up_to={up_to!r}"
         )
-    layers = list(_leaves(model))
+    layers = list(leaf_layers(model))
     names = [layer.name for layer in layers]
     ours = [i for i, name in enumerate(names) if _is_ours(name)]
     if not ours:
@@ -172,14 +172,14 @@ def _pooled(model: keras.Model) -> Any:
     return blocks.pool(model.get_layer("top_activation").output, "avg")
 
 
-def _leaves(layer: Any) -> Iterator[Any]:
+def leaf_layers(layer: Any) -> Iterator[Any]:
     """Yields the layers of a model, expanding nested models and wrappers in place."""
     inner = getattr(layer, "layers", None)
     if inner is None:
         # Keras 2 returns a generator.
         inner = list(layer._flatten_layers(include_self=False, recursive=False))
     for child in inner:
-        yield from _leaves(child)
+        yield from leaf_layers(child)
     if not inner:
         yield layer
 

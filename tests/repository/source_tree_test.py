@@ -31,7 +31,7 @@ LIBRARY_IMPORTS = {
     "safetensors",
 }
 TENSORFLOW_FILES = {
-    *("tf_ops.py", "tf_decoding.py", "tf_files.py"),
+    *("tf_ops.py", "tf_decoding.py", "tf_files.py", "tf_fused_layers.py"),
     *("image_ops.py", "mixing_ops.py", "op_levels.py", "policies.py"),
     *("random_erasing.py", "tf_calls.py", "tf_replicas.py"),
 }
