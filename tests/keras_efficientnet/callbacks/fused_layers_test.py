@@ -32,8 +32,9 @@ def images():
 
 
 def fit(model, callbacks):
+    x, y = images()
     return model.fit(
-        *images(), batch_size=16, epochs=2, shuffle=False, verbose=0, callbacks=callbacks
+        x, y, batch_size=16, epochs=2, shuffle=False, verbose=0, callbacks=callbacks
     )
 
 
