@@ -55,12 +55,34 @@ def _development_kit(monkeypatch):
     io.savemat(path, {"synsets": np.array(rows, kinds)})
 
 
+def _tiny_networks(monkeypatch):
+    """The photos, and networks and crops of 32 pixels."""
+    _photos(monkeypatch)
+    name = "EfficientNetLite0"
+    variant = dataclasses.replace(VARIANTS[name], resolution=32)
+    monkeypatch.setitem(VARIANTS, name, variant)
+
+    def tiny(weights=None, classes=1000):
+        del weights
+        return keras_efficientnet.EfficientNet(
+            0.25, 0.3, 32, weights=None, classes=classes, name="EfficientNetLite0"
+        )
+
+    monkeypatch.setattr(keras_efficientnet, "EfficientNetLite0", tiny)
+
+
 # Page -> function that prepares the files that its code expects.
-PREPARED = {"transfer.md": _photos, "evaluation.md": _development_kit}
+PREPARED = {
+    "transfer.md": _photos,
+    "evaluation.md": _development_kit,
+    "fit.md": _tiny_networks,
+}
 # Pages whose code tests/addons runs, in another environment.
 ELSEWHERE = {"addons.md"}
 
 
+# Keras warns about its own default whenever `fit` gets a tf.data.Dataset.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 def test_code_blocks_run(page, tmp_path, monkeypatch, capsys):
     if page.name in ELSEWHERE:
         return
