@@ -1,8 +1,7 @@
-"""Scripts and notebooks of examples/ run, on photos and tiny networks."""
+"""Scripts of examples/ run, on photos and tiny networks."""
 
 import dataclasses
 import importlib.util
-import json
 import shutil
 import subprocess
 import sys
@@ -107,12 +106,3 @@ def test_help(name):
     command = [sys.executable, "-m", f"examples.{name}", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert "usage: " in done.stdout
-
-
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda p: p.stem)
-def test_notebook(path, photos):
-    names = {}
-    for cell in json.loads(path.read_text())["cells"]:
-        if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), str(path), "exec"), names)
-    assert names["result"].path.exists()
