@@ -122,9 +122,9 @@ def fit_accuracy(
 ) -> float:
     """Fine-tunes with `fit` in two phases; returns the top-1 of the test photos."""
     import keras
-    from keras_efficientnet.augmentation import EvalCrop, TrainCrop
 
     import keras_efficientnet
+    from keras_efficientnet.augmentation import EvalCrop, TrainCrop
     from keras_efficientnet.callbacks import ExponentialMovingAverage
     from keras_efficientnet.optimizers import TF1RMSprop
     from keras_efficientnet.schedules import WarmupCosineDecay

@@ -11,9 +11,9 @@ import argparse
 
 import matplotlib.pyplot as plt
 import numpy as np
-from keras_efficientnet.augmentation import EvalCrop
 
 import keras_efficientnet
+from keras_efficientnet.augmentation import EvalCrop
 from keras_efficientnet.preprocessing import decode_predictions
 
 SIZE = 224  # pixels

@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 
 import keras
-from keras_efficientnet.augmentation import EvalCrop, TrainCrop
 
 import keras_efficientnet
+from keras_efficientnet.augmentation import EvalCrop, TrainCrop
 from keras_efficientnet.callbacks import ExponentialMovingAverage, FusedLayers
 from keras_efficientnet.optimizers import TF1RMSprop
 from keras_efficientnet.schedules import WarmupCosineDecay

@@ -11,10 +11,10 @@ import argparse
 
 import keras
 import numpy as np
-from keras_efficientnet.augmentation import EvalCrop
 from sklearn.datasets import load_digits
 
 import keras_efficientnet
+from keras_efficientnet.augmentation import EvalCrop
 from keras_efficientnet.callbacks import ExponentialMovingAverage
 from keras_efficientnet.optimizers import TF1RMSprop
 

@@ -11,9 +11,9 @@ import argparse
 import pathlib
 
 import numpy as np
-from keras_efficientnet.augmentation import EvalCrop
 
 import keras_efficientnet
+from keras_efficientnet.augmentation import EvalCrop
 
 SIZE = 224  # pixels
 

@@ -12,9 +12,9 @@ import pathlib
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from keras_efficientnet.augmentation import EvalCrop
 
 from export import export_model
+from keras_efficientnet.augmentation import EvalCrop
 
 SIZE = 224  # pixels
 
