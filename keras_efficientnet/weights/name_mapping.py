@@ -17,7 +17,7 @@ from .naming_schemes import (
     NOT_WEIGHTS,
     SCHEMES,
     TORCH_BN,
-    Layout,
+    BlockLayout,
     Scheme,
     is_depthwise,
 )
@@ -269,7 +269,7 @@ def _place(name: str, arrays: Arrays, scheme: Scheme) -> _Place | None:
     return _Place(block, layer, variable)
 
 
-def _layout(prefix: str, arrays: Arrays, scheme: Scheme) -> Layout:
+def _layout(prefix: str, arrays: Arrays, scheme: Scheme) -> BlockLayout:
     """Returns the kind of block whose marks the file has under a prefix."""
 
     def has_kernel(module: str) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..architecture import read_block_name
 
 
-class Layout(NamedTuple):
+class BlockLayout(NamedTuple):
     """Names of one kind of block in a project."""
 
     marks: tuple[str, ...]  # modules with kernels that tell the kind
@@ -39,7 +39,7 @@ class Scheme:
     marker: str
     outside: Mapping[str, str]
     block: str
-    layouts: tuple[Layout, ...]
+    layouts: tuple[BlockLayout, ...]
     torch: bool = True
     first_stage: int = 0
     padding: str | None = None
@@ -76,8 +76,8 @@ _LAYERS = {
 }
 
 
-def _layout(kind: str, modules: tuple[str, ...], *marks: str) -> Layout:
-    return Layout(marks, dict(zip(modules, _LAYERS[kind], strict=True)))
+def _layout(kind: str, modules: tuple[str, ...], *marks: str) -> BlockLayout:
+    return BlockLayout(marks, dict(zip(modules, _LAYERS[kind], strict=True)))
 
 
 _SE = ("se.conv_reduce", "se.conv_expand")
