@@ -12,7 +12,7 @@ import re
 import string
 
 from .common.choices import check_choice, did_you_mean
-from .families import (
+from .networks.families import (
     FAMILIES,
     V2L_STAGES,
     V2M_STAGES,

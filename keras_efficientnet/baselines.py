@@ -11,10 +11,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from . import blocks
 from .architecture import Stage
 from .common.choices import check_choice
 from .common.recursion_limit import raised_recursion_limit
+from .networks import blocks
 from .scaling import Scaling, round_filters, round_repeats
 
 # Source: arXiv:1704.04861, Table 1; each row is a depthwise and a 1x1 convolution.

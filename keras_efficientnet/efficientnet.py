@@ -13,9 +13,9 @@ from typing import Any
 import keras
 
 from .architecture import checked_family, scaled_variant
-from .builder import BN_EPSILON, build
 from .common.choices import check_count
-from .factories import factory, factory_with_preprocessing
+from .networks.builder import BN_EPSILON, build
+from .networks.factories import factory, factory_with_preprocessing
 from .preprocessing import decode_predictions as decode_predictions
 from .preprocessing import preprocess_input as preprocess_input
 from .scaling import compound

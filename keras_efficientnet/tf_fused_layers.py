@@ -37,7 +37,7 @@ def fused_call(layer: keras.Layer) -> Callable[[Any, Any], Any] | None:
 
 
 def is_trained_batch_norm(layer: Any) -> bool:
-    """Returns whether a layer is plain BatchNormalization that uses batch statistics."""
+    """Returns whether a layer is plain BatchNormalization with batch statistics."""
     if type(layer) is not BatchNorm or not layer.trainable or layer.renorm:
         return False
     return layer.axis in (-1, layer.input_spec.ndim - 1)

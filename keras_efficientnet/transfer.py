@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
-from . import blocks
 from ._compat import to_numpy
 from .architecture import read_block_name
 from .common.recursion_limit import raised_recursion_limit
+from .networks import blocks
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 from ..architecture import Variant, checked_family, scaled_variant
-from ..families import FAMILIES
+from ..networks.families import FAMILIES
 from ..scaling import Scaling, check_positive, compound
 from .model_cost import Cost
 from .planning import plan_cost

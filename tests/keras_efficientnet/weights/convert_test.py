@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from keras_efficientnet import architecture, efficientnet, factories
+from keras_efficientnet import architecture, efficientnet
+from keras_efficientnet.networks import factories
 from keras_efficientnet.weights import convert, load_weights, reference_logits
 from keras_efficientnet.weights.download import fetch
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from keras_efficientnet import architecture, efficientnet, factories
+from keras_efficientnet import architecture, efficientnet
+from keras_efficientnet.networks import factories
 from keras_efficientnet.weights import load, load_weights, weights_info
 from keras_efficientnet.weights.download import fetch
 from keras_efficientnet.weights.registry import table

@@ -15,10 +15,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from ._compat import to_tensor
-from .architecture import NORMALIZATION_LAYER, Block
-from .common.choices import check_choice, check_count
-from .preprocessing import NORMALIZATIONS, channel_statistics
+from .._compat import to_tensor
+from ..architecture import NORMALIZATION_LAYER, Block
+from ..common.choices import check_choice, check_count
+from ..preprocessing import NORMALIZATIONS, channel_statistics
 
 # Source: tensorflow/tpu, efficientnet_model.py: normal, not truncated.
 _CONV_INIT: dict[str, Any] = {

@@ -9,10 +9,10 @@ from typing import Any
 
 import keras
 
+from ..architecture import Block, Variant, block_plan, reduction_blocks
+from ..common.choices import check_choice
+from ..common.recursion_limit import raised_recursion_limit
 from . import blocks
-from .architecture import Block, Variant, block_plan, reduction_blocks
-from .common.choices import check_choice
-from .common.recursion_limit import raised_recursion_limit
 
 BN_EPSILON = 1e-3
 

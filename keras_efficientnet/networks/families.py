@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from .stages import HEAD_FILTERS, SE_RATIO, STAGES, STEM_FILTERS, Stage
+from ..stages import HEAD_FILTERS, SE_RATIO, STAGES, STEM_FILTERS, Stage
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 
-from .architecture import VARIANTS
+from ..architecture import VARIANTS
+from ..weights import default_family, load_published, load_weights, published
 from .builder import BN_EPSILON, build
-from .weights import default_family, load_published, load_weights, published
 
 _DOC = """Builds {name}, whose default resolution is {size} x {size} pixels.
 

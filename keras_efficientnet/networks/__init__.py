@@ -1,0 +1,1 @@
+"""Families, blocks and builder of the networks."""
