@@ -84,31 +84,13 @@ OWNERS = {
 }
 # Folders and files whose wording is checked; a new folder belongs here.
 PLAIN_ENGLISH = (
-    "keras_efficientnet/__init__.py",
-    "keras_efficientnet/_compat.py",
-    "keras_efficientnet/addons.py",
-    "keras_efficientnet/augmentation",
-    "keras_efficientnet/baselines.py",
-    "keras_efficientnet/common",
-    "keras_efficientnet/cost",
-    "keras_efficientnet/explain",
-    "keras_efficientnet/preprocessing",
-    "keras_efficientnet/saving.py",
-    "keras_efficientnet/scaling.py",
-    "keras_efficientnet/transfer.py",
-    "keras_efficientnet/weights/assign.py",
-    "keras_efficientnet/weights/convert.py",
-    "keras_efficientnet/weights/download",
-    "keras_efficientnet/weights/formats",
-    "keras_efficientnet/weights/load.py",
-    "keras_efficientnet/weights/name_mapping.py",
-    "keras_efficientnet/weights/naming_schemes.py",
-    "keras_efficientnet/weights/reference_logits.py",
-    "tests/keras_efficientnet",
-    "tests/training/augment",
-    "tests/training/data",
-    "training/augment",
-    "training/data",
+    "benchmarks",
+    "examples",
+    "export",
+    "keras_efficientnet",
+    "research",
+    "tests",
+    "training",
 )
 # Wording that readers stumbled over, and what to write in its place.
 ODD_WORDING = {
@@ -126,7 +108,7 @@ ODD_WORDING = {
 _RIDDLES = ("What ", "How ", "Of ", "Whoever ", "Whose ")
 PROGRAMS = ("keras_efficientnet", "training", "export", "research")
 PYTHON_FILES = sorted(
-    path for folder in (*ARROWS, "tests") for path in (ROOT / folder).rglob("*.py")
+    path for folder in (*ARROWS, "examples", "tests") for path in (ROOT / folder).rglob("*.py")
 )
 
 
