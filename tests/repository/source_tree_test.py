@@ -108,7 +108,9 @@ ODD_WORDING = {
 _RIDDLES = ("What ", "How ", "Of ", "Whoever ", "Whose ")
 PROGRAMS = ("keras_efficientnet", "training", "export", "research")
 PYTHON_FILES = sorted(
-    path for folder in (*ARROWS, "examples", "tests") for path in (ROOT / folder).rglob("*.py")
+    path
+    for folder in (*ARROWS, "examples", "tests")
+    for path in (ROOT / folder).rglob("*.py")
 )
 
 

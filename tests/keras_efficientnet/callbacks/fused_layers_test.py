@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 
 import keras_efficientnet
-from keras_efficientnet import tf_fused_layers
 from keras_efficientnet.callbacks import FusedLayers
+
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="needs the TensorFlow backend"
+)
+
+
+@pytest.fixture
+def tf_fused_layers():
+    from keras_efficientnet import tf_fused_layers
+
+    return tf_fused_layers
 
 
 def network():
@@ -44,8 +54,9 @@ def plain():
     return model, fit(model, []).history["loss"]
 
 
+@on_tensorflow
 def test_trains_as_without_it_and_leaves_the_layers_as_they_were(
-    plain, monkeypatch, tmp_path
+    plain, tf_fused_layers, monkeypatch, tmp_path
 ):
     used, find = set(), tf_fused_layers.fused_call
 
@@ -72,7 +83,10 @@ def test_trains_as_without_it_and_leaves_the_layers_as_they_were(
     )
 
 
-def test_layers_are_replaced_inside_the_training_step_only(monkeypatch):
+@on_tensorflow
+def test_layers_are_replaced_inside_the_training_step_only(
+    tf_fused_layers, monkeypatch
+):
     model = network()
 
     def refuse(layer):
@@ -88,6 +102,7 @@ def test_layers_are_replaced_inside_the_training_step_only(monkeypatch):
     model.fit(*images(), epochs=1, verbose=0, callbacks=[FusedLayers(), Evaluate()])
 
 
+@on_tensorflow
 def test_frozen_batch_normalization_keeps_its_statistics():
     model = network()
     keras_efficientnet.freeze(model)
@@ -119,6 +134,7 @@ print(json.dumps(losses))
 """
 
 
+@on_tensorflow
 def test_replicas_of_a_mirrored_strategy():
     done = subprocess.run(
         [sys.executable, "-c", MIRRORED], capture_output=True, text=True, check=True
