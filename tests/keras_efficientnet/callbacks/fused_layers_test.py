@@ -134,6 +134,7 @@ print(json.dumps(losses))
 """
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_replicas_of_a_mirrored_strategy():
     done = subprocess.run(
