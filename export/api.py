@@ -13,6 +13,7 @@ import tqdm
 from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.files import scratch_folder
 from keras_efficientnet.common.image_classes import choose_balanced
+from keras_efficientnet.common.image_csv import is_image_csv, open_image_csv
 from keras_efficientnet.common.image_folders import ImageFolder
 from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 from keras_efficientnet.common.split_folders import open_image_folder
@@ -74,10 +75,10 @@ def export_model(
             file. Defaults to the family that its factory loads.
         labels: Class names in index order, or a file of them, one per line.
             Same default as in `loading.load`.
-        calibration: Folder of images, or of class folders, for calibrating the
-            quantisation. Defaults to the images that the run has set aside.
+        calibration: Folder of images or of class folders, or CSV file of images, for
+            calibrating the quantisation. Defaults to the images that the run has set aside.
         calibration_images: Number of calibration images, balanced over the classes.
-        verify: Folder of images to compare on; with class folders, accuracy is
+        verify: Folder or CSV file of images to compare on; with labels, accuracy is
             measured too. Defaults to the images that the run has set aside.
         output_dir: Folder to write to. Defaults to the folder "export" in a run folder.
         image_size: Side of the network's input, pixels. Same default as in `load`.
@@ -197,7 +198,13 @@ def _verification(folder: str | Path | None) -> ImageFolder:
             "`verify` must be a folder of real images; every artefact is compared with "
             "the Keras model on them. Received: verify=None"
         )
-    return open_image_folder(folder)
+    return _open_images(folder)
+
+
+def _open_images(name: str | Path) -> ImageFolder:
+    """Opens a folder of images or all images of a CSV file, whatever their split."""
+    is_csv = is_image_csv(name) and not Path(name).expanduser().is_dir()
+    return open_image_csv(name).images if is_csv else open_image_folder(name)
 
 
 def _calibration(
@@ -217,7 +224,7 @@ def _calibration(
             "`calibration_images` must be at least 1. "
             f"Received: calibration_images={count}"
         )
-    found = open_image_folder(folder)
+    found = _open_images(folder)
     chosen = found.take(choose_balanced(found.labels, count))
     by_class = ""
     if chosen.class_names:

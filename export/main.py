@@ -39,9 +39,15 @@ def define_flags(values: flags.FlagValues) -> None:
         f"Formats to export to: all, or any of:\n{describe_formats()}\n",
         flag_values=values,
     )
-    string("calibration", None, "Folder of calibration images. Default: the run's.")
+    string(
+        "calibration",
+        None,
+        "Folder or CSV file of calibration images. Default: the run's.",
+    )
     integer("calibration_images", CALIBRATION_IMAGES, "Number of calibration images.")
-    string("verify", None, "Folder of images to compare on. Default: the run's.")
+    string(
+        "verify", None, "Folder or CSV file of images to compare on. Default: the run's."
+    )
     string(
         "output_dir",
         None,

@@ -74,7 +74,7 @@ def define_flags(values: flags.FlagValues) -> None:
     string(
         "data",
         None,
-        "Images to score, as in --config.data: folder:DIR, tfds:NAME or others.",
+        "Images to score, as in --config.data: folder:DIR, csv:FILE or others.",
     )
     string("data_dir", None, "Folder in which TFDS keeps its data sets.")
     string(

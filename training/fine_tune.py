@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_efficientnet.architecture import find_variant
+from keras_efficientnet.common.image_csv import is_image_csv
 from keras_efficientnet.common.image_folders import shorten
 from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 from keras_efficientnet.preprocessing import EvalPreprocessing
@@ -67,9 +68,10 @@ def fine_tune(
     Args:
         model: Name of a variant ("EfficientNetLite0"), which starts from the weights of
             `config`; or a trained model of this package, which starts from its own.
-        train: Folder with one subfolder per class, such as "photos"; or images and
-            labels: (images, height, width, 3) uint8, 0 to 255, and (images,) integers
-            from 0; or a `sources.Source`, which has its own validation.
+        train: Folder with one subfolder per class, such as "photos"; a CSV file of
+            images, such as "photos.csv", for which see docs/data.md; images and labels:
+            (images, height, width, 3) uint8, 0 to 255, and (images,) integers from 0;
+            or a `sources.Source`, which has its own validation.
         validation: Validation images in the same form. None: a part of `train` is held
             out by a fixed rule.
         workdir: Folder of the run.
@@ -161,8 +163,15 @@ def _open(
             raise ValueError("`validation` must be None: a Source has its own splits")
         return train
     if isinstance(train, str | os.PathLike):
+        is_csv = is_image_csv(train) and not os.path.isdir(train)
+        if is_csv and validation is not None:
+            raise ValueError(
+                "`validation` must be None where `train` is a CSV file, whose "
+                f"`split` column marks them. Received: validation={validation!r}"
+            )
         if validation is None:
-            return sources.load(f"folder:{os.fspath(train)}")
+            kind = "csv" if is_csv else "folder"
+            return sources.load(f"{kind}:{os.fspath(train)}")
         if not isinstance(validation, str | os.PathLike):
             raise TypeError(
                 "`validation` must be a folder or None where `train` is a folder. "
@@ -186,8 +195,8 @@ def _open(
 def _images_and_labels(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError(
-            f"`{name}` must be a folder, a Source, or two arrays, images and labels. "
-            "To turn a tf.data.Dataset into arrays: images, labels = "
+            f"`{name}` must be a folder, a CSV file, a Source, or two arrays, images "
+            "and labels. To turn a tf.data.Dataset into arrays: images, labels = "
             "map(np.stack, zip(*dataset.unbatch().as_numpy_iterator())). "
             f"Received: {name} of type {type(value).__name__}"
         )

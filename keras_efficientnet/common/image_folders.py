@@ -14,7 +14,7 @@ import importlib.util
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -173,10 +173,24 @@ def list_class_folders(root: Path) -> list[Path]:
     Raises:
         ValueError: The folder cannot be read.
     """
-    folders = [Path(entry.path) for entry in _scan(root) if entry.is_dir()]
-    if all(_INTEGER.fullmatch(path.name) for path in folders):
-        folders.sort(key=lambda path: (int(path.name), path.name))
-    return folders
+    folders = {e.name: Path(e.path) for e in _scan(root) if e.is_dir()}
+    return [folders[name] for name in class_order(folders)]
+
+
+def class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Sorts class names: as numbers if all are integers, else as text.
+
+    Args:
+        names: Distinct class names.
+
+    Example:
+        >>> class_order({"10", "9"}), class_order({"10", "b", "9"})
+        (('9', '10'), ('10', '9', 'b'))
+    """
+    ordered = sorted(names)
+    if all(_INTEGER.fullmatch(name) for name in ordered):
+        ordered.sort(key=lambda name: (int(name), name))
+    return tuple(ordered)
 
 
 def open_class_folders(root: Path, data_root: Path | None = None) -> ImageFolder:

@@ -153,7 +153,7 @@ def test_rejects_a_dataset_and_explains_the_conversion():
     assert "map(np.stack, zip(*dataset.unbatch()." in str(caught.value)
     pair = map(np.stack, zip(*dataset.unbatch().as_numpy_iterator(), strict=True))
     assert len(_source(tuple(pair), None, None).split("train")) == 2
-    with pytest.raises(TypeError, match="`validation` must be a folder, a Source, or"):
+    with pytest.raises(TypeError, match="`validation` must be a folder, a CSV file, a"):
         _source((images, labels), dataset, None)
 
 

@@ -2,6 +2,7 @@
 
 from .arrays import DIGIT_SIZE, arrays, digits
 from .base import HELD_OUT, SHARES, UNKNOWN, Source, Split, hold_out, stratify
+from .csv_file import csv_file
 from .folders import folder, folders, unlabelled
 from .mnist import FASHION_MNIST, fashion_mnist, idx
 from .pseudo import with_pseudo_labels
@@ -19,6 +20,7 @@ __all__ = [
     "Source",
     "Split",
     "arrays",
+    "csv_file",
     "digits",
     "fashion_mnist",
     "folder",

@@ -35,6 +35,8 @@ class Split:
             labels are the targets.
         find_stamps: Function that returns a fingerprint per image, (images,), int64:
             the size of its file, or a checksum of its pixels. None: not known.
+        weights: Weight of each image in the training loss, (images,), float32, at
+            least 0. None: 1.
     """
 
     labels: np.ndarray
@@ -42,6 +44,7 @@ class Split:
     names: Sequence[str]
     soft_labels: np.ndarray | None = None
     find_stamps: Callable[[], np.ndarray] | None = None
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,10 +63,11 @@ class Split:
             [self.names[i] for i in positions],
             None if soft is None else soft[positions],
             None if find_stamps is None else lambda: find_stamps()[positions],
+            None if self.weights is None else self.weights[positions],
         )
 
     def digest(self) -> str:
-        """Returns a checksum of the images' names, fingerprints, labels and targets.
+        """Returns a checksum of names, fingerprints, labels, targets and weights.
 
         It does not depend on the folder that contains them.
         """
@@ -75,6 +79,8 @@ class Split:
             found.update(self.soft_labels.tobytes())
         if self.find_stamps is not None:
             found.update(self.find_stamps().astype("<i8").tobytes())
+        if self.weights is not None:
+            found.update(self.weights.astype("<f4").tobytes())
         return found.hexdigest()
 
     def find_unreadable(

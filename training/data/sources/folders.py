@@ -79,7 +79,27 @@ def unlabelled(directory: str | os.PathLike[str]) -> Split:
         ValueError: It is not a folder, or has no images.
     """
     paths = list_images(directory)
-    return _file_split(paths, np.full(len(paths), UNKNOWN, np.int32))
+    return file_split(paths, np.full(len(paths), UNKNOWN, np.int32))
+
+
+def file_split(
+    paths: Sequence[str], labels: np.ndarray, weights: np.ndarray | None = None
+) -> Split:
+    """Returns a split of image files.
+
+    Args:
+        paths: Path of each image.
+        labels: Class index of each image, (images,), int32.
+        weights: Weight of each image, (images,), float32. None: 1.
+    """
+    held = tf.constant([os.fsencode(path) for path in paths])
+    return Split(
+        labels,
+        lambda i: tf.io.read_file(tf.gather(held, i)),
+        paths,
+        find_stamps=functools.cache(lambda: _stamps(paths)),
+        weights=weights,
+    )
 
 
 def _open(root: Path, data_root: Path) -> ImageFolder:
@@ -103,18 +123,8 @@ def _source(found: Mapping[str, ImageFolder]) -> Source:
                 f"{printable(other.root)} must have the class folders of "
                 f"{printable(first.root)}. Only in one of them: {shorten(only)}"
             )
-    splits = {name: _file_split(f.paths, f.labels) for name, f in found.items()}
+    splits = {name: file_split(f.paths, f.labels) for name, f in found.items()}
     return Source(first.class_names, with_validation(splits))
-
-
-def _file_split(paths: Sequence[str], labels: np.ndarray) -> Split:
-    held = tf.constant([os.fsencode(path) for path in paths])
-    return Split(
-        labels,
-        lambda i: tf.io.read_file(tf.gather(held, i)),
-        paths,
-        find_stamps=functools.cache(lambda: _stamps(paths)),
-    )
 
 
 def _stamps(paths: Sequence[str]) -> np.ndarray:

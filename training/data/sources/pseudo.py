@@ -173,6 +173,19 @@ def _join(train: Split, taught: Split, classes: int) -> Split:
         [*train.names, *taught.names],
         joint,
         find_stamps,
+        _join_weights(train, taught),
+    )
+
+
+def _join_weights(*splits: Split) -> np.ndarray | None:
+    """Returns the weights of all images, 1 where a split has none."""
+    if all(split.weights is None for split in splits):
+        return None
+    return np.concatenate(
+        [
+            np.ones(len(split), np.float32) if split.weights is None else split.weights
+            for split in splits
+        ]
     )
 
 

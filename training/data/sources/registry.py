@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 from keras_efficientnet.common.choices import did_you_mean
+from keras_efficientnet.common.image_csv import is_image_csv
 
 from .arrays import digits
 from .base import Source
+from .csv_file import csv_file
 from .folders import folder
 from .mnist import fashion_mnist, idx
 from .tfds import tfds
@@ -19,6 +21,7 @@ KINDS = {
     "fashion_mnist": "fashion_mnist",
     "idx": "idx:DIR",
     "folder": "folder:DIR",
+    "csv": "csv:FILE",
     "tfds": "tfds:NAME[:VERSION][+download]",
     "tfrecord": "tfrecord:GLOB",
 }
@@ -38,7 +41,9 @@ def load(name: str, *, data_dir: str | None = None) -> Source:
     kind, _, argument = name.partition(":")
     if KINDS.get(kind) is None or bool(argument) != (":" in KINDS[kind]):
         hint = did_you_mean(kind, KINDS)
-        if "/" in name or os.path.isdir(os.path.expanduser(name)):
+        if is_image_csv(name):
+            hint = f" Did you mean 'csv:{name}'?"
+        elif "/" in name or os.path.isdir(os.path.expanduser(name)):
             hint = f" Did you mean 'folder:{name}'?"
         raise ValueError(
             f"`data` must be one of {', '.join(KINDS.values())}.{hint} "
@@ -48,5 +53,5 @@ def load(name: str, *, data_dir: str | None = None) -> Source:
         return tfds(argument, data_dir)
     if not argument:
         return digits() if kind == "digits" else fashion_mnist()
-    openers = {"folder": folder, "idx": idx, "tfrecord": tfrecord}
+    openers = {"csv": csv_file, "folder": folder, "idx": idx, "tfrecord": tfrecord}
     return openers[kind](argument)

@@ -117,7 +117,7 @@ def _sees(file: pathlib.Path, token: str) -> bool:
 
 
 def _digest_split(split: Split) -> str:
-    """Returns a digest of the labels, of names and of a few images.
+    """Returns a digest of the labels and weights, of names and of a few images.
 
     Names are relative, because workers may keep the data in different folders.
     """
@@ -125,6 +125,8 @@ def _digest_split(split: Split) -> str:
     parts: list[str | bytes] = [split.labels.tobytes()]
     if split.soft_labels is not None:
         parts.append(split.soft_labels.tobytes())
+    if split.weights is not None:
+        parts.append(split.weights.tobytes())
     parts += relative([split.names[i] for i in shown])
     parts += [_read(split, i) for i in _evenly(len(split), _READ_IMAGES)]
     return _digest(*parts)

@@ -167,7 +167,7 @@ def test_rejects_splits_with_different_classes(tmp_path):
 )
 def test_unknown_source_lists_the_known_sources(name):
     with pytest.raises(
-        ValueError, match="one of digits, fashion_mnist, idx:DIR, folder:DIR"
+        ValueError, match="one of digits, fashion_mnist, idx:DIR, folder:DIR, csv:FILE"
     ):
         sources.load(name)
 

@@ -1,0 +1,59 @@
+"""CSV and TSV files that list images with their labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_efficientnet.common.image_csv import ImageTable, open_image_csv
+from keras_efficientnet.common.image_folders import shorten
+from keras_efficientnet.common.plain_text import printable
+
+from .base import SHARES, Source, Split, relative, stratify, with_validation
+from .folders import file_split
+
+
+def csv_file(name: str) -> Source:
+    """Opens the images that a CSV or TSV file lists.
+
+    Args:
+        name: Path of the file, with options for its headers; see `open_image_csv`.
+            Without a column of splits, all images are divided by a fixed rule: see
+            `SHARES`. If only "train" is listed, a part of it is held out for
+            validation: see `HELD_OUT`.
+
+    Raises:
+        ValueError: The file or a line of it is not usable, a class has no training
+            images or too few to be split, or all training images have weight 0.
+    """
+    table = open_image_csv(name)
+    images = table.images
+    if table.splits is None:
+        parts = stratify(relative(images.paths), images.labels, SHARES)
+    else:
+        listed = np.array(table.splits)
+        parts = {name: np.flatnonzero(listed == name) for name in SHARES}
+    splits = {name: _split(table, at) for name, at in parts.items() if len(at)}
+    if "train" in splits:
+        _check_training_images(table, splits["train"])
+    return Source(images.class_names, with_validation(splits))
+
+
+def _split(table: ImageTable, positions: np.ndarray) -> Split:
+    images = table.images.take(positions)
+    weights = None if table.weights is None else table.weights[positions]
+    return file_split(images.paths, images.labels, weights)
+
+
+def _check_training_images(table: ImageTable, train: Split) -> None:
+    root, names = printable(table.images.root), table.images.class_names
+    missing = set(range(len(names))) - set(train.labels.tolist())
+    if missing:
+        raise ValueError(
+            f"Each label of the list of images in {root} must have training images. "
+            f"Received: none of {shorten([names[i] for i in sorted(missing)])}"
+        )
+    if train.weights is not None and not train.weights.any():
+        raise ValueError(
+            f"The training images of the list in {root} must have weights above 0. "
+            "Received: only weights of 0"
+        )
