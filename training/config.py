@@ -21,6 +21,7 @@ from keras_efficientnet.stages import (
 from keras_efficientnet.weights.registry.table import known_families
 
 from . import config_checks, config_names
+from .data import class_balance
 
 ANY_SCALING = "EfficientNet"
 RECIPES = pathlib.Path(__file__).parent / "configs"
@@ -65,7 +66,7 @@ class TrainConfig:
         freeze_batch_norm: Whether BatchNorm normalises by its moving statistics and
             does not update them.
         data: Data source: "digits", "fashion_mnist", "idx:DIR", "folder:DIR",
-            "tfds:NAME[:VERSION][+download]" or "tfrecord:GLOB". Required.
+            "csv:FILE", "tfds:NAME[:VERSION][+download]" or "tfrecord:GLOB". Required.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
         image_size: Side of the network's input in pixels. None: the variant's.
         crop_ratio: Side of the central crop in evaluation as a ratio to the image's
@@ -79,6 +80,9 @@ class TrainConfig:
             join the training images. None: no pseudo labels.
         on_bad_image: Action for an image that cannot be decoded: "raise" an error or
             "skip" the image.
+        sampling: Share of the classes in the training batches: "balanced" draws all
+            equally often, "sqrt" by the square root of their numbers of images. None:
+            each image once per epoch.
         augment: Augmentation policy.
         augment_compat: Compatibility with the original implementation: "exact"
             reproduces its bugs, "fixed" does what was intended.
@@ -107,6 +111,12 @@ class TrainConfig:
             early. None: no early stopping.
         progressive_sizes: Image sizes of progressive resizing, each for an equal share
             of the epochs, such as "128,176,224". None: `image_size` throughout.
+        loss: Training loss.
+        focal_gamma: Exponent of the focal loss.
+        class_weights: Class weights in the training loss: "balanced",
+            "effective_number[:BETA]" or the path of a JSON file. None: 1.
+        logit_adjustment: Factor of the logarithms of the class priors, which are added
+            to the logits in training; 1 is the paper's. 0: no adjustment.
         weight_decay: Weight decay; not applied to BatchNorm. Coupled with "rmsprop" and
             "sgd" (weight_decay * sum of 0.5 * w**2 joins the loss), decoupled with
             "adamw".
@@ -163,6 +173,7 @@ class TrainConfig:
     minival: int = 0
     pseudo_labels: str | None = None
     on_bad_image: str = "raise"
+    sampling: str | None = None
 
     # Augmentation
     augment: str = "crop_flip"
@@ -189,6 +200,12 @@ class TrainConfig:
     decay_epochs: float = 2.4
     patience_epochs: float | None = None
     progressive_sizes: str | None = None
+
+    # Loss
+    loss: str = "cross_entropy"
+    focal_gamma: float = 2.0
+    class_weights: str | None = None
+    logit_adjustment: float = 0.0
 
     # Regularisation
     weight_decay: float = 1e-5
@@ -294,10 +311,13 @@ class TrainConfig:
         config_checks.check(self, is_general=self.variant == ANY_SCALING)
 
     def self_contained(self) -> Self:
-        """Returns a copy with the stage table itself in place of a file's path."""
-        if not self.stages:
-            return dataclasses.replace(self)
-        return dataclasses.replace(self, stages=format_stages(self.stage_table))
+        """Returns a copy with the contents of files in place of their paths."""
+        stages, weights = self.stages, self.class_weights
+        return dataclasses.replace(
+            self,
+            stages=stages and format_stages(self.stage_table),
+            class_weights=weights and class_balance.self_contained(weights),
+        )
 
     def to_json(self) -> str:
         """Returns the fields as JSON text, one per line."""
@@ -362,12 +382,6 @@ def check_field(name: str) -> None:
     """
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     config_names.check_field(name, names)
-
-
-def optional_fields() -> set[str]:
-    """Returns the names of the fields that may be None."""
-    fields = dataclasses.fields(TrainConfig)
-    return {f.name for f in fields if isinstance(None, f.type)}  # type: ignore[arg-type]
 
 
 def _run(path: pathlib.Path) -> Any:

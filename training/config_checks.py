@@ -11,6 +11,8 @@ from keras_efficientnet.common.choices import check_choice
 from keras_efficientnet.preprocessing import NORMALIZATIONS, RESIZE_METHODS
 from keras_efficientnet.stages import smallest_image
 
+from .data.class_balance import SAMPLING_POWERS, check_class_weights
+
 # The modules that implement these import TensorFlow, so the names are repeated here; a
 # test keeps both equal.
 AUGMENTATIONS = (
@@ -32,11 +34,13 @@ CHOICES: dict[str, Iterable[str]] = {
     "augment": AUGMENTATIONS,
     "augment_compat": COMPAT,
     "interpolation": RESIZE_METHODS,
+    "loss": ("cross_entropy", "focal"),
     "normalization": NORMALIZATIONS,
     "on_bad_image": ("raise", "skip"),
     "optimizer": OPTIMIZERS,
     "padding": ("same", "symmetric"),
     "precision": PRECISIONS,
+    "sampling": tuple(SAMPLING_POWERS),
     "schedule": SCHEDULES,
     "strategy": STRATEGIES,
 }
@@ -71,7 +75,9 @@ _NOT_NEGATIVE = (
     "adversarial_epsilon",
     "cutmix_alpha",
     "export_samples",
+    "focal_gamma",
     "head_only_epochs",
+    "logit_adjustment",
     "minival",
     "mixup_alpha",
     "randaugment_magnitude",
@@ -112,6 +118,8 @@ def check(config: Any, *, is_general: bool) -> None:
     size = config.bn_group_size
     ok = size is None or not config.sync_batch_norm
     _check(ok, "be None with `sync_batch_norm`", bn_group_size=size)
+    if config.class_weights is not None:
+        check_class_weights(config.class_weights)
     _check_lists(config, least)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 
@@ -71,7 +72,7 @@ def _take_none(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _optional_overrides(argv: Sequence[str]) -> Iterator[tuple[str, str, range]]:
     """Yields name, lower-case value and positions of overrides of optional fields."""
-    optional = config.optional_fields()
+    optional = _optional_fields()
     for i, argument in enumerate(argv):
         match = _FIELD.fullmatch(argument)
         if match is None:
@@ -84,3 +85,9 @@ def _optional_overrides(argv: Sequence[str]) -> Iterator[tuple[str, str, range]]
         if value is None and end <= len(argv):
             value = argv[i + 1]
         yield name, (value or "").strip().lower(), range(i, end)
+
+
+def _optional_fields() -> set[str]:
+    """Returns the names of the fields that may be None."""
+    fields = dataclasses.fields(config.TrainConfig)
+    return {f.name for f in fields if isinstance(None, f.type)}  # type: ignore[arg-type]

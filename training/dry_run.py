@@ -75,6 +75,7 @@ def describe_run(
         OSError: The folder or the file of weights is not usable.
     """
     config.validate()
+    config = config.self_contained()
     counts = count_images(config)
     available = int(device_gb * 1e9) if device_gb else None
     if replicas is None:

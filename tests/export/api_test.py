@@ -10,6 +10,7 @@ from export import api
 from export.formats import registry, tflite
 from export.formats.registry import FORMATS
 from tests.support import export_run
+from tests.support.image_files import write_images
 
 
 def only_sky(tmp_path):
@@ -168,3 +169,17 @@ def test_rejects_other_backends(monkeypatch):
 def test_package_has_only_its_public_names():
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = export.nothing
+
+
+def test_csv_files_can_take_the_place_of_image_folders(tmp_path, capsys):
+    write_images(tmp_path, "b.png", "a.png", "c.png")
+    file = tmp_path / "list.csv"
+    file.write_text("image,label\nb.png,sky\na.png,grass\nc.png,sky\n")
+    name = f"{file}?path=image"
+    found = api._verification(name)
+    assert found.class_names == ("grass", "sky")
+    assert found.paths == tuple(str(tmp_path / f"{n}.png") for n in "bac")
+    assert found.labels.tolist() == [1, 0, 1]
+    rows = {"tflite_int8": FORMATS["tflite_int8"]}
+    assert len(api._calibration(rows, name, 2)) == 2
+    assert "2 images, 1 of each of 2 classes" in capsys.readouterr().out

@@ -16,6 +16,7 @@ from ..augment.mixup import Mix
 from ..augment.transforms import Augmentation
 from .decode_errors import BadImages as BadImages
 from .decode_errors import UnreadableImagesError
+from .sampling import Sampler
 from .sources import Split
 
 # Numbers of the random streams that one seed feeds.
@@ -35,6 +36,7 @@ def train_batches(
     last_step: int,
     strategy: tf.distribute.Strategy,
     bad_images: BadImages | None = None,
+    sampler: Sampler | None = None,
 ) -> tf.data.Dataset:
     """Makes the training batches of a range of steps, one element per step.
 
@@ -44,6 +46,9 @@ def train_batches(
     augmentation of an image depends on (seed, epoch, image), mixing on (seed, step,
     replica). Training can therefore start at any step and sees the same pixels there
     every time, on any number of workers.
+
+    With a sampler, an epoch may have an image several times, each time with another
+    augmentation, or not at all.
 
     Args:
         split: Images to train on.
@@ -58,11 +63,13 @@ def train_batches(
         strategy: Strategy whose replicas share each batch.
         bad_images: Record of images that cannot be decoded, which are then masked
             out. None: such images are an error.
+        sampler: Sampler of the images of each epoch. None: each image once.
 
     Returns:
         (images, labels, mask) per step: (batch, image_size, image_size, 3) float32,
-        0 to 255; (batch,) int32, or with `mix` or a teacher's soft labels (batch,
-        classes) float32; (batch,) float32, 0 for an image that is masked out,
+        0 to 255; (batch,) int32, or with `mix`, a teacher's soft labels or weights of
+        the images (batch, classes) float32, each row scaled by the weight of its
+        image; (batch,) float32, 0 for an image that is masked out or has weight 0,
         else 1. With several replicas, each gets its share.
 
     Raises:
@@ -70,22 +77,22 @@ def train_batches(
     """
     images = len(split)
     target = _targets(split, classes, as_rows=mix is not None)
+    counts = _counts(split)
 
     def epoch_order(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(images, dtype=tf.int64), _fold(seed, _ORDER, epoch)
-        )
-        epochs = tf.fill((images,), epoch)
-        return tf.data.Dataset.from_tensor_slices((epochs, order))
+        order = _epoch_order(images, seed, epoch, sampler)
+        columns = [tf.fill((images,), epoch), order]
+        if sampler is not None:  # tells the copies of an image apart
+            columns.insert(1, tf.range(images, dtype=tf.int64))
+        return tf.data.Dataset.from_tensor_slices(tuple(columns))
 
-    def example(epoch: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        example_seed = _fold(seed, _AUGMENT, epoch, index)
-        image = augmentation(split.read(index), spec, example_seed)
-        return image, target(index), tf.ones(())
+    def example(*element: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        index = element[-1]
+        image = augmentation(split.read(index), spec, _fold(seed, _AUGMENT, *element))
+        return image, target(index), counts(index)
 
-    def blank(epoch: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        del epoch
-        return _black(spec), target(index), tf.zeros(())
+    def blank(*element: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return _black(spec), target(element[-1]), tf.zeros(())
 
     def mixed(
         step: tf.Tensor, replica: tf.Tensor, batch: tuple[tf.Tensor, ...]
@@ -148,7 +155,13 @@ def eval_batches(
 
 
 def positions(
-    images: int, *, seed: int, batch_size: int, first_step: int, last_step: int
+    images: int,
+    *,
+    seed: int,
+    batch_size: int,
+    first_step: int,
+    last_step: int,
+    sampler: Sampler | None = None,
 ) -> np.ndarray:
     """Returns the positions of the images in a range of training steps.
 
@@ -158,6 +171,7 @@ def positions(
         batch_size: Number of images per step.
         first_step: First step.
         last_step: Step to stop before.
+        sampler: Sampler, as in `train_batches`.
 
     Returns:
         Positions in the split, ((last_step - first_step) * batch_size,), int64.
@@ -165,7 +179,10 @@ def positions(
     begin, end = first_step * batch_size, last_step * batch_size
     first_epoch = begin // images
     epochs = range(first_epoch, math.ceil(end / images))
-    order = [_epoch_positions(images, seed, epoch) for epoch in epochs]
+    order = [
+        _epoch_order(images, seed, tf.constant(epoch, tf.int64), sampler).numpy()
+        for epoch in epochs
+    ]
     start = begin - first_epoch * images
     return np.concatenate(order)[start : start + end - begin]
 
@@ -194,11 +211,15 @@ def name_unreadable_image(
         raise UnreadableImagesError(failed) from error
 
 
-def _epoch_positions(images: int, seed: int, epoch: int) -> np.ndarray:
-    return tf.random.experimental.stateless_shuffle(
-        tf.range(images, dtype=tf.int64),
-        _fold(seed, _ORDER, tf.constant(epoch, tf.int64)),
-    ).numpy()
+def _epoch_order(
+    images: int, seed: int, epoch: tf.Tensor, sampler: Sampler | None
+) -> tf.Tensor:
+    """Returns the positions of an epoch's images, in order, (images,), int64."""
+    epoch_seed = _fold(seed, _ORDER, epoch)
+    if sampler is not None:
+        return sampler(epoch_seed)
+    every = tf.range(images, dtype=tf.int64)
+    return tf.random.experimental.stateless_shuffle(every, epoch_seed)
 
 
 def _fold(seed: int, stream: int, *parts: tf.Tensor) -> tf.Tensor:
@@ -211,7 +232,11 @@ def _fold(seed: int, stream: int, *parts: tf.Tensor) -> tf.Tensor:
 def _targets(
     split: Split, classes: int, *, as_rows: bool
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a function from a position to a label or a row of probabilities."""
+    """Returns a function from a position to a label or a row of probabilities.
+
+    Rows are scaled by the weight of their image.
+    """
+    labels = tf.constant(split.labels)
     if split.soft_labels is not None:
         if split.soft_labels.shape != (len(split), classes):
             raise ValueError(
@@ -219,11 +244,26 @@ def _targets(
                 f"Received: soft_labels of shape {split.soft_labels.shape}"
             )
         soft = tf.constant(split.soft_labels)
-        return lambda index: tf.cast(tf.gather(soft, index), tf.float32)
-    labels = tf.constant(split.labels)
-    if as_rows:
-        return lambda index: tf.one_hot(tf.gather(labels, index), classes)
-    return lambda index: tf.gather(labels, index)
+    elif not as_rows and split.weights is None:
+        return lambda index: tf.gather(labels, index)
+    weights = None if split.weights is None else tf.constant(split.weights)
+
+    def row(index: tf.Tensor) -> tf.Tensor:
+        if split.soft_labels is None:
+            found = tf.one_hot(tf.gather(labels, index), classes)
+        else:
+            found = tf.cast(tf.gather(soft, index), tf.float32)
+        return found if weights is None else found * tf.gather(weights, index)
+
+    return row
+
+
+def _counts(split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a function from a position to 1, or to 0 for an image of weight 0."""
+    if split.weights is None:
+        return lambda index: tf.ones(())
+    counts = tf.constant((split.weights > 0).astype(np.float32))
+    return lambda index: tf.gather(counts, index)
 
 
 def _black(spec: EvalPreprocessing) -> tf.Tensor:

@@ -1,9 +1,17 @@
-"""Opens the images of a training run."""
+"""Images, batches and loss of a training run."""
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from ..augment import mixup, transforms
 from ..config import TrainConfig
-from . import sources
+from ..metrics.losses import Loss, make_weighted_loss
+from . import class_balance, pipeline, sources
+from .sampling import Sampler, make_sampler
 from .sources import Source
 
 
@@ -15,7 +23,8 @@ def open_source(config: TrainConfig, source: Source | None = None) -> Source:
         source: Images to take instead of those that `config.data` names.
 
     Raises:
-        ValueError: The data, or the file of pseudo labels, is not usable.
+        ValueError: The data, the file of pseudo labels or the class weights are not
+            usable.
         ImportError: The package that holds the images is missing.
     """
     source = source or sources.load(config.source_name, data_dir=config.data_dir)
@@ -25,4 +34,110 @@ def open_source(config: TrainConfig, source: Source | None = None) -> Source:
         classes = len(source.class_names)
         source = sources.with_pseudo_labels(source, config.pseudo_labels, classes)
     source.check_trainable()
+    class_balance.check(
+        source.split("train").labels,
+        source.class_names,
+        weights=config.class_weights,
+        sampling=config.sampling,
+        adjustment=config.logit_adjustment,
+    )
     return source
+
+
+def train_batches(
+    config: TrainConfig,
+    source: Source,
+    *,
+    image_size: int,
+    first_step: int,
+    last_step: int,
+    strategy: tf.distribute.Strategy,
+    bad_images: pipeline.BadImages | None = None,
+) -> tf.data.Dataset:
+    """Creates the training batches of some steps, as `pipeline.train_batches` does.
+
+    Args:
+        config: Configuration of the run.
+        source: Images of the run.
+        image_size: Side of the images in pixels.
+        first_step: First step, counted from 0.
+        last_step: Step after the last one.
+        strategy: Distribution strategy of the run.
+        bad_images: Recorder of images that cannot be decoded. None: they are an error.
+    """
+    augmentation = transforms.make_augmentation(
+        config.augment,
+        compat=config.augment_compat,
+        layers=config.randaugment_layers,
+        magnitude=config.randaugment_magnitude,
+        erasing=config.random_erasing,
+    )
+    return pipeline.train_batches(
+        source.split("train"),
+        dataclasses.replace(config.preprocessing, image_size=image_size),
+        augmentation,
+        classes=len(source.class_names),
+        mix=mixup.make_mix(config.mixup_alpha, config.cutmix_alpha),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        first_step=first_step,
+        last_step=last_step,
+        strategy=strategy,
+        bad_images=bad_images,
+        sampler=_sampler(config, source),
+    )
+
+
+def step_positions(config: TrainConfig, source: Source, step: int) -> np.ndarray:
+    """Returns the positions of a step's images, (batch,), int64.
+
+    Args:
+        config: Configuration of the run.
+        source: Images of the run.
+        step: Number of the step, counted from 0.
+    """
+    return pipeline.positions(
+        len(source.split("train")),
+        seed=config.seed,
+        batch_size=config.batch_size,
+        first_step=step,
+        last_step=step + 1,
+        sampler=_sampler(config, source),
+    )
+
+
+def training_loss(config: TrainConfig, source: Source) -> Loss | None:
+    """Creates the training loss of a run; None is plain cross-entropy.
+
+    Class weights and priors are those of the images as they are sampled: with
+    `sampling="balanced"`, all classes are equally frequent.
+
+    Args:
+        config: Configuration of the run.
+        source: Images of the run.
+
+    Raises:
+        ValueError: A class has no image, or the weights are for other classes.
+    """
+    train, names = source.split("train"), source.class_names
+    gamma = config.focal_gamma if config.loss == "focal" else 0.0
+    weights = offsets = None
+    if config.class_weights or config.logit_adjustment:
+        drawn = class_balance.draws_per_epoch(train.labels, names, config.sampling)
+        if config.class_weights:
+            weights = class_balance.class_weights(config.class_weights, drawn, names)
+        if config.logit_adjustment:
+            offsets = config.logit_adjustment * np.log(drawn / drawn.sum())
+    if train.weights is None and weights is None and offsets is None and not gamma:
+        return None
+    return make_weighted_loss(
+        config.label_smoothing,
+        class_weights=weights,
+        focal_gamma=gamma,
+        logit_offsets=offsets,
+    )
+
+
+def _sampler(config: TrainConfig, source: Source) -> Sampler | None:
+    labels = source.split("train").labels
+    return make_sampler(config.sampling, labels, source.class_names)

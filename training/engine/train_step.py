@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import tensorflow as tf
 from keras_efficientnet.optimizers.tf_replicas import sum_over_replicas
 
 from ..config import TrainConfig
-from ..metrics.losses import cross_entropy
+from ..metrics.losses import Loss, cross_entropy
 from ..metrics.metrics import top_k_correct
 from ..optim.optimizers import expect_summed_gradients
 from ..run_checks import check_replicas
@@ -24,7 +25,10 @@ Part = Callable[[Any, Any, Any, Any], tuple[list[tf.Tensor], tf.Tensor]]
 
 
 def make_train_step(
-    state: TrainState, used_strategy: tf.distribute.Strategy, config: TrainConfig
+    state: TrainState,
+    used_strategy: tf.distribute.Strategy,
+    config: TrainConfig,
+    loss: Loss | None = None,
 ) -> Callable[..., None]:
     """Creates the function of a training step, traced at its first call only.
 
@@ -34,6 +38,7 @@ def make_train_step(
         state: State to train.
         used_strategy: Distribution strategy of `state`.
         config: Configuration of the run.
+        loss: Loss of each image. None: cross-entropy with label smoothing.
 
     Returns:
         A function of (images, labels, mask) as `pipeline.train_batches` yields them.
@@ -47,7 +52,10 @@ def make_train_step(
     group_size = model.bn_group_size(config, replicas)
     advprop.sync_trainable(state.model, state.auxiliary)
     weights = state.trainable_variables
-    compute = _make_part(state, config, weights, group_size)
+    loss = loss or functools.partial(
+        cross_entropy, label_smoothing=config.label_smoothing
+    )
+    compute = _make_part(state, config, loss, weights, group_size)
     if config.grad_accum_steps > 1:
         compute = _in_parts(compute, config.grad_accum_steps, weights)
     if replicas > 1:
@@ -94,7 +102,11 @@ def skip_graph_optimization() -> Iterator[None]:
 
 
 def _make_part(
-    state: TrainState, config: TrainConfig, weights: list[Any], group_size: int
+    state: TrainState,
+    config: TrainConfig,
+    image_loss: Loss,
+    weights: list[Any],
+    group_size: int,
 ) -> Part:
     optim, stages = state.optimizer, config.remat_stages
     main = Forward(state.model, stages, bn_group_size=group_size)
@@ -104,7 +116,7 @@ def _make_part(
         images: Any, labels: Any, mask: Any, index: Any
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
         def losses_of(logits: tf.Tensor) -> tf.Tensor:
-            return mask * cross_entropy(labels, logits, config.label_smoothing)
+            return mask * image_loss(labels, logits)
 
         def scaled(losses: tf.Tensor) -> tf.Tensor:
             return optim.scale_loss(tf.reduce_sum(losses) / config.batch_size)

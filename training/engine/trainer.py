@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import math
 import pathlib
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import keras_efficientnet
@@ -20,7 +18,6 @@ from keras_efficientnet.common.files import lock
 from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 
 from .. import run_checks
-from ..augment import mixup, transforms
 from ..config import TrainConfig
 from ..data import pipeline, run_source
 from ..data.decode_errors import suggest_skipping
@@ -275,8 +272,18 @@ def _steps(run: Run) -> Iterator[int]:
         if first >= phase.last_step:
             continue  # an earlier session finished this phase
         _freeze(run, phase)
-        train_step = make_train_step(run.state, run.strategy, run.config)
-        batches = iter(_batches(run, phase, first))
+        loss = run_source.training_loss(run.config, run.source)
+        train_step = make_train_step(run.state, run.strategy, run.config, loss)
+        batches = run_source.train_batches(
+            run.config,
+            run.source,
+            image_size=phase.image_size,
+            first_step=first,
+            last_step=phase.last_step,
+            strategy=run.strategy,
+            bad_images=run.bad_images,
+        )
+        batches = iter(batches)
         for step in range(first, phase.last_step):
             _step(run, train_step, batches, step)
             yield step + 1
@@ -293,36 +300,12 @@ def _freeze(run: Run, phase: phases.Phase) -> None:
         )
 
 
-def _batches(run: Run, phase: phases.Phase, first_step: int) -> tf.data.Dataset:
-    config = run.config
-    spec = dataclasses.replace(config.preprocessing, image_size=phase.image_size)
-    augmentation = transforms.make_augmentation(
-        config.augment,
-        compat=config.augment_compat,
-        layers=config.randaugment_layers,
-        magnitude=config.randaugment_magnitude,
-        erasing=config.random_erasing,
-    )
-    return pipeline.train_batches(
-        run.source.split("train"),
-        spec,
-        augmentation,
-        classes=len(run.source.class_names),
-        mix=mixup.make_mix(config.mixup_alpha, config.cutmix_alpha),
-        batch_size=config.batch_size,
-        seed=config.seed,
-        first_step=first_step,
-        last_step=phase.last_step,
-        strategy=run.strategy,
-        bad_images=run.bad_images,
-    )
-
-
 def _step(
     run: Run, train_step: Callable[..., None], batches: Iterator[Any], step: int
 ) -> None:
     with pipeline.name_unreadable_image(
-        run.source.split("train"), lambda: _read(run, step)
+        run.source.split("train"),
+        lambda: run_source.step_positions(run.config, run.source, step),
     ):
         batch = next(batches)
     is_first = math.isnan(run.first_step_s)
@@ -334,17 +317,6 @@ def _step(
         run.check_finite(step + 1)
         run.first_step_s = run.seconds - float(run.state.seconds.numpy())
     run.progress.step()
-
-
-def _read(run: Run, step: int) -> np.ndarray:
-    """Returns the positions of a step's images."""
-    return pipeline.positions(
-        run.images,
-        seed=run.config.seed,
-        batch_size=run.config.batch_size,
-        first_step=step,
-        last_step=step + 1,
-    )
 
 
 def _is_stuck(run: Run, step: int) -> bool:

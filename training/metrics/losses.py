@@ -1,8 +1,16 @@
-"""Cross-entropy with label smoothing."""
+"""Cross-entropy with label smoothing, and losses for imbalanced classes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import tensorflow as tf
+
+# Function from labels and logits, as for `cross_entropy`, to the loss of each image.
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+_LEAST = 1e-7  # of 1 - p; a power below 1 has no gradient at 0
 
 
 def cross_entropy(
@@ -25,3 +33,47 @@ def cross_entropy(
     else:
         targets = labels * (1.0 - label_smoothing) + low
     return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+
+
+def make_weighted_loss(
+    label_smoothing: float,
+    *,
+    class_weights: np.ndarray | None = None,
+    focal_gamma: float = 0.0,
+    logit_offsets: np.ndarray | None = None,
+) -> Loss:
+    """Creates a cross-entropy with class weights, focal loss and logit adjustment.
+
+    Labels of probabilities may be scaled by a weight of their image. The loss of an
+    image that MixUp or CutMix has mixed is the mixture of the weighted losses of its
+    two labels. Label smoothing spreads a weighted label over all classes.
+
+    Args:
+        label_smoothing: Share of each label spread evenly over all classes.
+        class_weights: Weight of each class, (classes,). None: 1.
+        focal_gamma: Exponent of the focal loss; with 0, it is the cross-entropy.
+        logit_offsets: Numbers added to the logits, (classes,): the logarithms of the
+            class priors, times tau, for logit adjustment. None: 0.
+
+    Source:
+        arXiv:1708.02002, equation 4 (focal loss); arXiv:2007.07314, equation 10
+        (logit adjustment).
+    """
+
+    def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        logits = tf.cast(logits, tf.float32)
+        classes = logits.shape[-1]
+        if logit_offsets is not None:
+            logits += tf.constant(logit_offsets, tf.float32)
+        targets = tf.one_hot(labels, classes) if len(labels.shape) == 1 else labels
+        if class_weights is not None:
+            targets *= tf.constant(class_weights, tf.float32)
+        weight = tf.reduce_sum(targets, axis=1, keepdims=True)
+        targets = targets * (1 - label_smoothing) + weight * (label_smoothing / classes)
+        # Not TensorFlow's cross-entropy, whose gradient takes targets to add up to 1.
+        log_p = tf.nn.log_softmax(logits)
+        if focal_gamma:
+            log_p *= tf.maximum(-tf.math.expm1(log_p), _LEAST) ** focal_gamma
+        return -tf.reduce_sum(targets * log_p, axis=1)
+
+    return loss

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_efficientnet import EvalPreprocessing
 from training.augment import mixup, transforms
-from training.data import pipeline, sources
+from training.data import pipeline, sampling, sources
 
 SPEC = EvalPreprocessing(image_size=8, crop_ratio=1.0, interpolation="bilinear")
 
@@ -305,3 +305,75 @@ def test_finds_the_unreadable_image_of_a_step(tmp_path):
         pipeline.name_unreadable_image(split, lambda: where),
     ):
         list(make_batches(split, 0, 5))
+
+
+def sampled(images=10):
+    labels = np.array([0] * (images - 2) + [1] * 2, np.int32)
+    split = dataclasses.replace(numbered(images), labels=labels)
+    return split, sampling.make_sampler("balanced", labels, ("a", "b"))
+
+
+def test_sampled_steps_can_be_entered_and_found_again():
+    split, sampler = sampled()
+    straight = train_batches(split, 0, 7, policy="crop_flip", sampler=sampler)
+    resumed = train_batches(split, 4, 7, policy="crop_flip", sampler=sampler)
+    np.testing.assert_array_equal(straight[4:], resumed)
+    stream = positions(train_batches(split, 0, 5, sampler=sampler))
+    assert [np.count_nonzero(epoch >= 8) for epoch in (stream[:10], stream[10:])] == [
+        5,
+        5,
+    ]
+    found = pipeline.positions(
+        10, seed=0, batch_size=4, first_step=3, last_step=5, sampler=sampler
+    )
+    assert found.tolist() == stream[12:].tolist()
+
+
+def test_copies_of_an_image_in_an_epoch_are_augmented_differently():
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 9, 9, 3)).astype(np.uint8)
+    labels = np.array([0] * 9 + [1], np.int32)
+    part = (pixels, labels)
+    split = sources.arrays({"train": part, "validation": part}, ["a", "b"])
+    sampler = sampling.make_sampler("balanced", labels, ("a", "b"))
+    batches = make_batches(
+        split.split("train"),
+        0,
+        1,
+        batch=10,
+        policy="crop_flip",
+        sampler=sampler,
+        classes=2,
+    )
+    ((images, targets, _),) = batches
+    copies = images.numpy()[targets.numpy() == 1]
+    assert len(copies) == 5
+    assert len({copy.tobytes() for copy in copies}) > 1
+
+
+@pytest.mark.parametrize("mixing", [False, True])
+def test_weights_scale_the_targets_of_their_images(mixing):
+    split = dataclasses.replace(
+        numbered(4), weights=np.array([0, 1, 0.5, 3], np.float32)
+    )
+    mix = mixup.make_mix(0.2, 0.0) if mixing else None
+    ((images, targets, mask),) = make_batches(split, 0, 1, mix=mix)
+    at = pipeline.positions(4, seed=0, batch_size=4, first_step=0, last_step=1)
+    weights = split.weights[at]
+    np.testing.assert_array_equal(mask, weights > 0)
+    if not mixing:
+        np.testing.assert_array_equal(targets[:, 0], weights)
+        return
+    # Both pixels and targets are mixed with those of the mirror in the batch.
+    values, partners = at.astype(np.float32), at[::-1].astype(np.float32)
+    share = (images.numpy()[:, 0, 0, 0] - partners) / (values - partners)
+    expected = share * weights + (1 - share) * weights[::-1]
+    np.testing.assert_allclose(targets[:, 0], expected, atol=1e-4)
+
+
+def test_soft_labels_are_scaled_by_the_weights():
+    soft = np.array([[0.25, 0.75], [1, 0]], np.float32)
+    split = dataclasses.replace(
+        numbered(2), soft_labels=soft, weights=np.array([2, 2], np.float32)
+    )
+    ((_, targets, _),) = make_batches(split, 0, 1, batch=2, classes=2)
+    assert sorted(targets.numpy().tolist()) == [[0.5, 1.5], [2.0, 0.0]]

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import signal
 import time
@@ -115,6 +116,28 @@ def test_two_replicas_train_like_one_and_count_every_image_once(tmp_path, alone)
     (result,) = finish([tiny_run.start("train", tmp_path)])
     assert result == EXPECTED
     check_same(alone, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_replicas_train_like_one_on_weighted_classes(tmp_path):
+    fields = {
+        "sampling": "sqrt",
+        "class_weights": '{"apple": 1, "pear": 2, "plum": 0.5}',
+        "loss": "focal",
+        "logit_adjustment": 1.0,
+    }
+    config = dataclasses.replace(tiny_run.SHARED, **fields)
+    source = tiny_run.shared_source()
+    alone = tmp_path / "alone"
+    trainer.train(config, alone, source, stop_at_step=STEPS, show=False)
+    finish([tiny_run.start("train", tmp_path / "pair", **fields)])
+    expected, found = tiny_run.losses(alone), tiny_run.losses(tmp_path / "pair")
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    arrays = tiny_run.read_checkpoint(tmp_path / "pair", STEPS)
+    for name, array in tiny_run.read_checkpoint(alone, STEPS).items():
+        np.testing.assert_allclose(
+            arrays[name], array, rtol=1e-6, atol=1e-4, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("batch_size", [1, 64, 1002, 1003, 2000])

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import keras_efficientnet
 from tests.support.paths import ROOT
 from tests.support.training_runs import grouped_steps, tiny_step
 from training.engine import train_step
+from training.metrics import losses
 from training.optim import optimizers
 
 
@@ -199,6 +201,7 @@ def test_skipping_graph_optimization_restores_the_options():
 
 
 REPLICAS = """
+import dataclasses
 import json
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -344,3 +347,25 @@ def test_rejects_parts_with_grouped_statistics():
     message = r"must be 1 with `bn_group_size`, 8; 1 turns it off: .*=2"
     with pytest.raises(ValueError, match=message):
         train_step.make_train_step(state, Sixteen(), config)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_weighted_step_matches_keras_whatever_the_parts(parts):
+    weights = {0: 0.5, 1: 2.0, 2: 1.0}
+    loss = losses.make_weighted_loss(0.0, class_weights=np.array([*weights.values()]))
+    net = tiny_step.net(batch_norm=False, dropout=0)
+    state, _ = tiny_step.make(net)
+    config = dataclasses.replace(
+        tiny_step.CONFIG, label_smoothing=0.0, grad_accum_steps=parts
+    )
+    used = tf.distribute.get_strategy()
+    take = train_step.make_train_step(state, used, config, loss)
+    reference = tiny_step.net(batch_norm=False, dropout=0)
+    reference.compile(
+        keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(True)
+    )
+    images, labels, mask = tiny_step.batch()
+    take(images, labels, mask)
+    reference.train_on_batch(images, labels, class_weight=weights)
+    found, expected = net.get_weights(), reference.get_weights()
+    assert tiny_step.largest_difference(found, expected) < 1e-5

@@ -56,6 +56,25 @@ def test_interrupted_run_ends_bit_identical(tmp_path, source, finished):
         assert straight[key] == summary[key]
 
 
+def test_balanced_run_ends_bit_identical_after_an_interruption(tmp_path):
+    config = dataclasses.replace(
+        TINY,
+        sampling="balanced",
+        class_weights='{"apple": 1, "pear": 2, "plum": 0.5}',
+        loss="focal",
+        logit_adjustment=0.5,
+        mixup_alpha=0.2,
+    )
+    source, ends = tiny_source(), []
+    for name, stops in (("straight", [None]), ("halved", [3, None])):
+        for step in stops:
+            folder = tmp_path / name
+            trainer.train(config, folder, source, stop_at_step=step, show=False)
+        ends.append(read_checkpoint(tmp_path / name))
+    for name, tensor in ends[0].items():
+        np.testing.assert_array_equal(tensor, ends[1][name], err_msg=name)
+
+
 def test_finished_run_returns_its_summary_without_training(finished):
     workdir, summary = finished
     before = (workdir / "model.keras").stat().st_mtime_ns
