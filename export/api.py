@@ -76,7 +76,8 @@ def export_model(
         labels: Class names in index order, or a file of them, one per line.
             Same default as in `loading.load`.
         calibration: Folder of images or of class folders, or CSV file of images, for
-            calibrating the quantisation. Defaults to the images that the run has set aside.
+            calibrating the quantisation. Defaults to the images that the run has set
+            aside.
         calibration_images: Number of calibration images, balanced over the classes.
         verify: Folder or CSV file of images to compare on; with labels, accuracy is
             measured too. Defaults to the images that the run has set aside.

@@ -46,7 +46,9 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     integer("calibration_images", CALIBRATION_IMAGES, "Number of calibration images.")
     string(
-        "verify", None, "Folder or CSV file of images to compare on. Default: the run's."
+        "verify",
+        None,
+        "Folder or CSV file of images to compare on. Default: the run's.",
     )
     string(
         "output_dir",
