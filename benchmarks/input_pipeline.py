@@ -22,7 +22,7 @@ from typing import Any
 import tensorflow as tf
 from PIL import Image
 
-from benchmarks import pillow_loader
+from benchmarks.peers import pillow_loader
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from training.augment import transforms
 from training.data import pipeline, sources

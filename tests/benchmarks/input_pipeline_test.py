@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import input_pipeline, pillow_loader
+from benchmarks import input_pipeline
+from benchmarks.peers import pillow_loader
 
 
 @pytest.fixture(scope="module")

@@ -182,4 +182,4 @@ def test_csv_files_can_take_the_place_of_image_folders(tmp_path, capsys):
     assert found.labels.tolist() == [1, 0, 1]
     rows = {"tflite_int8": FORMATS["tflite_int8"]}
     assert len(api._calibration(rows, name, 2)) == 2
-    assert "2 images, 1 of each of 2 classes" in capsys.readouterr().out
+    assert "2 images, 1 from each of 2 classes" in capsys.readouterr().out

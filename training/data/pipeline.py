@@ -47,8 +47,8 @@ def train_batches(
     replica). Training can therefore start at any step and sees the same pixels there
     every time, on any number of workers.
 
-    With a sampler, an epoch may have an image several times, each time with another
-    augmentation, or not at all.
+    With a sampler, an epoch repeats some images, each time with another augmentation,
+    and leaves out others.
 
     Args:
         split: Images to train on.

@@ -56,6 +56,7 @@ def test_interrupted_run_ends_bit_identical(tmp_path, source, finished):
         assert straight[key] == summary[key]
 
 
+@pytest.mark.slow
 def test_balanced_run_ends_bit_identical_after_an_interruption(tmp_path):
     config = dataclasses.replace(
         TINY,
