@@ -105,7 +105,7 @@ _AUGMIX_PARTS = 2048  # weights are multiples of 1 / this, so that sums are exac
 def autoaugment(
     size: int, compat: str, policy: Sequence[Sequence[Step]] = AUTOAUGMENT_V0
 ) -> tuple[Policy, int]:
-    """Makes AutoAugment: a random sub-policy, whose steps apply with a probability.
+    """Builds AutoAugment: a random sub-policy, each step applied with a probability.
 
     Args:
         size: Side of the images in pixels.
@@ -149,7 +149,7 @@ def autoaugment(
 def randaugment(
     size: int, compat: str, *, layers: int, magnitude: float
 ) -> tuple[Policy, int]:
-    """Makes RandAugment: random operations with equal probability.
+    """Builds RandAugment: random operations with equal probability.
 
     The original draws a probability for each operation and then ignores it. "fixed"
     does the same, because the paper applies every operation.
@@ -182,7 +182,7 @@ def randaugment(
 
 
 def augmix(size: int, compat: str) -> tuple[Policy, int]:
-    """Makes AugMix: a mixture of the image and chains of operations on it.
+    """Builds AugMix: a mixture of the image and chains of operations on it.
 
     Mixes three chains of one to three operations with weights from Dirichlet(1, 1, 1),
     and the mixture with the image by Beta(1, 1). AugMix's consistency loss between
@@ -236,7 +236,7 @@ def _loop(
     body: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     image: tf.Tensor,
 ) -> tf.Tensor:
-    """Runs `body` several times; it is compiled once, however often it runs."""
+    """Runs `body` several times in a graph loop, which compiles it only once."""
     return tf.while_loop(
         lambda i, _: i < times, body, (tf.constant(0), image), maximum_iterations=times
     )[1]
@@ -266,7 +266,7 @@ def apply_policy(
     Returns:
         (size, size, 3), with the dtype of `image`.
     """
-    # Drawn outside of what XLA compiles, so that the numbers are always the same.
+    # Drawn outside the compiled function, so that XLA does not change the numbers.
     drawn = tf.random.stateless_uniform((uniforms,), seed)
     if image.dtype == tf.uint8:
         return policy(image, drawn)

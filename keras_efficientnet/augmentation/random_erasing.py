@@ -14,7 +14,7 @@ ATTEMPTS = 10  # to find a rectangle that fits; else the image stays as it is
 
 
 def erase(image: tf.Tensor, seed: tf.Tensor, probability: float) -> tf.Tensor:
-    """Replaces a random rectangle by noise, with a given probability.
+    """Replaces a random rectangle with noise, with a given probability.
 
     The noise is uniform in 0 to 255: the paper's RE-R, its best variant.
 

@@ -21,7 +21,7 @@ from .sidecars import Sidecars, check_labels, read_labels, read_sidecars
 
 KERAS_FILE = "model.keras"  # in a run folder
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
-# For the commands' flag `weights`, which all pass on to `open_model`.
+# Help text of the flag `weights`, which the commands pass to `open_model`.
 WEIGHTS_HELP = (
     "Weights of a variant: a published family or a weight file. Default: the family "
     "that its factory loads, imagenet for most variants."
@@ -260,8 +260,8 @@ def _open(
         raise ValueError(describe_choices(str(model)))
     if weights:
         raise ValueError(
-            "`weights` goes with the name of a variant only; other models hold "
-            f"their own. Received: model={found[0]}, weights={weights}"
+            "`weights` must be None unless `model` is the name of a variant; other "
+            f"models contain their own. Received: model={found[0]}, weights={weights}"
         )
     return found
 

@@ -15,9 +15,7 @@ from .planning import plan_cost
 _TIMING_STRIDE = 100  # steps of 0.01, over which the cost doubles
 _TIMING_STEP = 10
 _ROUNDING_REACH = 50  # steps of 0.01, over which multiply-adds grow by over a third
-_STEP_LIMIT = (
-    2000  # upper bound for a coefficient of 1, which does not bound the search
-)
+_STEP_LIMIT = 2000  # bounds the search where a coefficient of 1 does not
 
 
 @dataclasses.dataclass(frozen=True)
