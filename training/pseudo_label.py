@@ -39,7 +39,7 @@ def teacher_probabilities(
     Args:
         teacher: Model from images, 0 to 255, to probabilities, (batch, classes).
         split: Images.
-        spec: Resolution, padding and resize method.
+        spec: Image size, crop ratio and resize method.
         batch_size: Images per step.
         bad_images: Record of images that cannot be decoded. None: they raise an error.
 
@@ -127,8 +127,8 @@ def label_images(
         class_names: Class names of the teacher, in index order; empty if unknown.
 
     Raises:
-        ValueError: There are no images, over 1% of them cannot be read, or none is
-            predicted with enough confidence.
+        ValueError: There are no images, over 1% of them cannot be read, or no
+            prediction is confident enough.
     """
     if os.path.isdir(images):
         images = os.path.abspath(images)  # for a trainer in another working directory

@@ -19,13 +19,13 @@ def make_mix(mixup_alpha: float, cutmix_alpha: float) -> Mix | None:
     Args:
         mixup_alpha: Parameter of MixUp's Beta distribution; 0 turns MixUp off.
         cutmix_alpha: Parameter of CutMix's Beta distribution; 0 turns CutMix off. With
-            both, each batch takes one of them with equal probability.
+            both, each batch uses one of them, with equal probability.
 
     Returns:
         The function, or None when both are 0.
 
     Raises:
-        ValueError: One is below 0.
+        ValueError: An alpha is below 0.
     """
     for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
         if alpha < 0:

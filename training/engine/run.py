@@ -42,7 +42,7 @@ class Run:
         metrics: Writer of metrics.csv.
         tensorboard: TensorBoard writer; None on workers that do not write.
         bad_images: Images that could not be decoded; None if these raise an error.
-        started: `time.perf_counter` at the start, less the time of earlier sessions.
+        started: `time.perf_counter` at the start, minus the time of earlier sessions.
         first_step_s: Seconds until the end of the first step; NaN before.
         checked_step: Last step up to which the losses are known to be finite.
     """
@@ -159,5 +159,5 @@ class Run:
         return (
             "The loss must stay finite; lower the learning rate, or look at the data. "
             f"{what} in steps {self.checked_step + 1} to {step}; the latest checkpoint "
-            f"in {self.folder.checkpoints} is from before"
+            f"in {self.folder.checkpoints} is older"
         )

@@ -63,7 +63,7 @@ def expect_summed_gradients(optimizer: Any) -> None:
         optimizer: Optimizer of this module, or a `LossScaleOptimizer` around one.
 
     Raises:
-        TypeError: The optimizer is another one, which would sum a second time.
+        TypeError: The optimizer is of another kind, which would sum a second time.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if not isinstance(inner, SummingOptimizer):

@@ -181,7 +181,7 @@ def draw_predictions(
     Args:
         model: Model from images, 0 to 255, to probabilities, (batch, classes).
         split: Images and labels.
-        spec: Resolution, padding and resize method.
+        spec: Image size, crop ratio and resize method.
         class_names: Class names in index order.
         seed: Seed of the random half.
         path: Path of the PNG file.

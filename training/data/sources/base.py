@@ -17,7 +17,7 @@ from keras_efficientnet.preprocessing import tf_ops
 
 # Share of each split, for sources without splits of their own.
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
-HELD_OUT = 0.1  # share of "train" that validates, where only "train" exists
+HELD_OUT = 0.1  # share of "train" for validation, if only "train" exists
 UNKNOWN = -1  # label of unlabelled images
 
 
