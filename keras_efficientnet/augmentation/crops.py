@@ -60,7 +60,7 @@ class TrainCrop(_Crop):
 
     Images are (height, width, 3), uint8 or float, a batch of them, or encoded files (a
     string scalar). The result is (image_size, image_size, 3), float32, 0 to 255;
-    bicubic interpolation overshoots a little beside strong edges.
+    bicubic interpolation overshoots a little at strong edges.
 
     Args:
         image_size: Side of the square result in pixels.

@@ -68,7 +68,7 @@ class ImageAugmentation(RandomTransform):
 
 @serializable
 class AugmentationLayer(keras.layers.Layer):
-    """Layer that augments images in training; made by `ImageAugmentation.as_layer`.
+    """Layer that augments images in training; see `ImageAugmentation.as_layer`.
 
     Augments with `training=True` and on TensorFlow only. At inference it returns the
     images unchanged, on every backend; crops take the central crop instead, which also

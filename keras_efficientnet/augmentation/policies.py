@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from .op_levels import Chooser, Setting, setting
 
-# From an image, (size, size, 3) uint8, and uniform random numbers, float32 in [0, 1),
-# to an image.
+# Function of an image, (size, size, 3) uint8, and uniform random numbers, float32 in
+# [0, 1), to an image.
 Policy = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 # Uniforms of one operation: whether it applies, its sign, and Cutout's centre.
@@ -259,7 +259,7 @@ def apply_policy(
 
     Args:
         policy: Result of `compile_policy`.
-        uniforms: How many random numbers it takes.
+        uniforms: Number of random numbers that it takes.
         image: (size, size, 3), uint8 or float, 0 to 255; clipped and truncated.
         seed: (2,), integer; the same seed gives the same result.
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 # logarithm. Source: arXiv:1708.04896, section 3.2 and table 3.
 AREA_RANGE = (0.02, 0.33)
 ASPECT_RANGE = (0.3, 3.3)
-ATTEMPTS = 10  # to find a rectangle that fits; else the image stays as it is
+ATTEMPTS = 10  # to find a rectangle that fits; otherwise the image is unchanged
 
 
 def erase(image: tf.Tensor, seed: tf.Tensor, probability: float) -> tf.Tensor:

@@ -18,7 +18,7 @@ def is_dataset(value: Any) -> bool:
 
 
 def make_generator(seed: int, stream: int) -> tf.random.Generator:
-    """Makes a generator that also works when it is first used inside tf.data.
+    """Creates a generator that also works when it is first used inside tf.data.
 
     Args:
         seed: Seed, 0 to 2**31 - 1.
@@ -131,7 +131,7 @@ def warn_about_unit_range(images: tf.Tensor, name: str) -> tf.Tensor:
             is_unit, lambda: tf.numpy_function(warn, [], tf.bool), lambda: False
         )
 
-    # Dark images of whole numbers pass; the costly part runs for dark images only.
+    # Dark images with integer values pass; the slow part runs for dark images only.
     checked = tf.cond(tf.reduce_max(images) <= 1, warn_if_fractional, lambda: False)
     with tf.control_dependencies([checked]):
         return tf.identity(images)

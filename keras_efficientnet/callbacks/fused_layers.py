@@ -12,7 +12,7 @@ import keras
 
 from ..transfer import leaf_layers
 
-_FLAG = threading.local()  # replicas of a strategy are traced in threads of their own
+_FLAG = threading.local()  # each replica of a strategy is traced in its own thread
 
 
 class FusedLayers(keras.callbacks.Callback):

@@ -47,7 +47,7 @@ class WeightAverages:
         return self._live_values is not None
 
     def update(self, step: Any) -> None:
-        """Moves the averages towards the variables; call it after each step.
+        """Updates the averages from the variables; call it after each step.
 
         The decay rate is min(decay, (1 + t) / (10 + t)) after step t, counted from 1,
         so that the average soon forgets the random initial weights. Where a variable

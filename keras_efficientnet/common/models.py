@@ -75,9 +75,9 @@ def open_model(
             name only. None or "" stands for the family that the variant's factory
             loads by default: "imagenet", for B8 "randaugment", for L2 "noisy-student".
         labels: Class names in index order, or a text file with one per line. Defaults
-            to the labels.txt beside the model, or to ImageNet's for 1000 classes.
+            to the labels.txt next to the model, or to ImageNet's for 1000 classes.
         image_size: Side of the network's input, pixels. This and the following
-            arguments default to the preprocessing.json beside the model; without one,
+            arguments default to the preprocessing.json next to the model; without it,
             to the model's input size, its `default_crop_ratio` and "bicubic_legacy".
         crop_ratio: See `EvalPreprocessing`.
         interpolation: See `EvalPreprocessing`.
@@ -285,7 +285,7 @@ def _beside(file: Path) -> Sidecars:
     if found.belong_to(file):
         return found
     raise ValueError(
-        "A model must lie beside its own labels.txt and preprocessing.json. "
+        "A model must be in the folder of its own labels.txt and preprocessing.json. "
         f"Received: {file}, in a folder whose sidecars belong to "
         f"{', '.join(found.artefacts or ())}; move the model to a folder of its own"
     )

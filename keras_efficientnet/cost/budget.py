@@ -187,7 +187,7 @@ def _time(fit: BudgetFit, classes: int, family: str) -> float:
 
 
 def _step_bounds(alpha: float, gamma: float, family: str) -> tuple[int, int]:
-    # From 32 pixels to 26 blocks in the largest stage.
+    # The bounds are 32 pixels and 26 blocks in the largest stage.
     most_repeats = max(stage.repeats for stage in FAMILIES[family].stages)
     smallest, largest = -_STEP_LIMIT, _STEP_LIMIT
     if gamma > 1:

@@ -36,8 +36,8 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
         RGB pixels, (height, width, 3), uint8.
 
     Raises:
-        tf.errors.OpError: The file has another format, is damaged or truncated. In a
-            graph, the error is raised when it runs.
+        tf.errors.OpError: The file is damaged or truncated, or its format is not
+            supported. In a graph, the error is raised when it runs.
     """
     # A tf.function, so that errors of Pillow become TensorFlow's for eager callers,
     # too.

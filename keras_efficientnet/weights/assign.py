@@ -41,7 +41,7 @@ def assign(
         skip_head: Whether to keep the classifier's current weights.
 
     Raises:
-        ValueError: A weight has no array or one of another shape, or an array has no
+        ValueError: A weight has no array or one of the wrong shape, or an array has no
             weight. The model is then unchanged.
     """
     variables = _variables(model)
