@@ -143,7 +143,7 @@ def _describe_needs(
 def count_images(config: TrainConfig) -> Counts:
     """Counts a run's images; no image is opened.
 
-    Data that is not on this machine but is in `dataset_info` has its published sizes.
+    Data that is not on this machine is counted by its published sizes, `dataset_info`.
 
     Args:
         config: Configuration of the run.

@@ -72,7 +72,7 @@ def memory_bytes(
             sized, itemsize, config.remat_stages, last_frozen=_last_frozen(phase)
         )
         most = max(most, at_once * per_image)
-    # The attacked images pass through the network beside the clean ones.
+    # The attacked images pass through the network in addition to the clean ones.
     passes = 2 if config.adversarial_epsilon else 1
     slots = SLOTS.get(config.optimizer, DEFAULT_SLOTS)
     return {

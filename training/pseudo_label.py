@@ -76,7 +76,7 @@ def choose_images(
 
     Args:
         found: Probabilities, (images, classes).
-        min_confidence: The highest probability of an image must be above this.
+        min_confidence: Lower bound of the highest probability of an image, exclusive.
         per_class: Number of images per class.
 
     Returns:
@@ -121,7 +121,7 @@ def label_images(
         spec: Preprocessing of the teacher's images.
         images: Folder of images, or a source whose training images are labelled.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
-        min_confidence: The highest probability of an image must be above this.
+        min_confidence: Lower bound of the highest probability of an image, exclusive.
         per_class: Maximum number of images per class.
         batch_size: Images per step.
         class_names: Class names of the teacher, in index order; empty if unknown.

@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from keras_efficientnet.augmentation import CutMix, MixUp
 
-# From images, (batch, size, size, 3) float32, targets, (batch, classes) float32, and a
-# seed, (2,) integer, to images and targets.
+# Function of images, (batch, size, size, 3) float32, targets, (batch, classes) float32,
+# and a seed, (2,) integer, to images and targets.
 Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def make_mix(mixup_alpha: float, cutmix_alpha: float) -> Mix | None:
-    """Makes the function that mixes batches.
+    """Creates the function that mixes batches.
 
     Args:
         mixup_alpha: Parameter of MixUp's Beta distribution; 0 turns MixUp off.
@@ -37,7 +37,7 @@ def make_mix(mixup_alpha: float, cutmix_alpha: float) -> Mix | None:
 
 
 def _either(mixup: Mix, cutmix: Mix) -> Mix:
-    """Makes a function that applies one of two to each batch."""
+    """Creates a function that applies MixUp or CutMix, at random, to each batch."""
 
     def mix(
         images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor

@@ -106,7 +106,7 @@ def make_augmentation(
     erasing: float = 0.0,
     compiled: bool = True,
 ) -> Augmentation:
-    """Makes the augmentation of a recipe.
+    """Creates the augmentation of a recipe.
 
     Args:
         name: One of `AUGMENTATIONS`.

@@ -36,7 +36,7 @@ def train_batches(
     strategy: tf.distribute.Strategy,
     bad_images: BadImages | None = None,
 ) -> tf.data.Dataset:
-    """Makes the training batches of a range of steps, one element per step.
+    """Creates the training batches of a range of steps, one element per step.
 
     The images form one endless sequence: a permutation of all images that depends on
     (seed, epoch), then that of the next epoch. Steps cut it into batches, so a batch
@@ -110,7 +110,7 @@ def eval_batches(
     strategy: tf.distribute.Strategy,
     bad_images: BadImages | None = None,
 ) -> tf.data.Dataset:
-    """Makes batches of all images of a split, each once, in order.
+    """Creates batches of all images of a split, each once, in order.
 
     The last batch is padded with copies of the last image, which are masked out.
 

@@ -98,7 +98,7 @@ class SignalHandler:
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Blocks signals during a block that installs handlers of its own.
+    """Holds signals back during a block that installs its own handlers.
 
     Afterwards the previous handlers are back and receive the pending signals.
     """

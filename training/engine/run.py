@@ -149,7 +149,7 @@ class Run:
         requested, step_ms = self.workers.gather(
             bool(self.interrupts.requested), min(int(step_s * 1000), 10**9)
         ).max(axis=0)
-        # By the slowest worker, so that all choose the same step for the next vote.
+        # The slowest worker decides, so that all agree on the step of the next vote.
         apart = AGREE_EVERY_S * 1000 / max(int(step_ms), 1) if step_ms else 1
         self._agree_at_step = step + int(min(max(apart, 1), MOST_STEPS_APART))
         self._agreed = (step, time.perf_counter())

@@ -34,7 +34,7 @@ def make_optimizer(
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
 ) -> Any:
-    """Makes an optimizer by name.
+    """Creates an optimizer by name.
 
     No optimizer decays the scale and offset of normalization layers.
 

@@ -152,7 +152,7 @@ class _Greeter(socketserver.BaseRequestHandler):
 
 @contextlib.contextmanager
 def _listening(cluster: Cluster, wait: _Wait) -> Iterator[_Listener]:
-    """Listens on this worker's port for the time of a block."""
+    """Listens on this worker's port inside a block."""
     listener = _bind(cluster, wait)
     thread = threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -209,7 +209,7 @@ class _Peer(threading.Thread):
             try:
                 greeting = _ask(*split_address(self._address))
             except OSError as error:
-                gone = "has gone, " if self.is_met else ""
+                gone = "lost, " if self.is_met else ""
                 self._state = f"{gone}{(error.strerror or str(error)).lower()}"
             else:
                 self._take(greeting)
