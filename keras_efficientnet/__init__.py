@@ -58,7 +58,7 @@ from .transfer import check_input_range, feature_extractor, freeze, reset_classi
 from .weights import WeightFile, list_weights, load_weights, weights_info
 
 if hasattr(_keras, "ops"):
-    # Imported for their effect too: Keras finds their classes when it loads a model.
+    # Importing these also registers their classes, which Keras needs to load models.
     from . import callbacks as callbacks
     from . import optimizers as optimizers
     from . import schedules as schedules
@@ -123,7 +123,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    # Under Keras 2.15, where importing them says what is needed.
+    # Reached under Keras 2.15 only: the import raises an error that names substitutes.
     if name in ("callbacks", "optimizers", "schedules"):
         return _importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,7 +36,7 @@ class Variant:
     """One size of a family; `width`, `depth` and `dropout` are ratios.
 
     Raises:
-        ValueError: The family is unknown, or a Lite net of another family.
+        ValueError: The family is unknown, or `lite` is set and it is not "v1".
         TypeError: A row of `stages` is not a `Stage`.
     """
 
@@ -90,7 +90,7 @@ class Variant:
 
         Args:
             filters: Number of channels before width scaling.
-            is_end: Whether the stem or the head has them, which Lite nets leave
+            is_end: Whether they belong to the stem or head, which Lite nets leave
                 unscaled.
         """
         width = 1.0 if self.lite and is_end else self.width
@@ -100,7 +100,7 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One block with all of its numbers resolved."""
+    """Resolved configuration of one block."""
 
     name: str  # "block2a": stage 2, first block
     stage: int  # 1 to 7
@@ -131,13 +131,13 @@ class Block:
 # Not "normalization", which Keras calls a user's first Normalization layer.
 NORMALIZATION_LAYER = "input_normalization"
 _LETTERS = string.ascii_lowercase
-MAX_BLOCKS = 26 + 26**2  # per stage: those that two letters can name
+MAX_BLOCKS = 26 + 26**2  # per stage: as many as two letters can name
 
 
 def scaled_variant(
     family: str, width: float, depth: float, resolution: int, dropout: float
 ) -> Variant:
-    """Returns a size of a family that has no name of its own.
+    """Returns an unnamed variant: any scaling of a family.
 
     Args:
         family: Key of `FAMILIES`.
@@ -165,11 +165,11 @@ def scaled_variant(
 
 
 def checked_family(family: str, lite: bool = False) -> str:
-    """Returns the key of a family; `lite` is another way to write "lite".
+    """Returns the key of a family; `lite=True` stands for "lite".
 
     Args:
         family: Key of `FAMILIES`.
-        lite: Whether a Lite net is wanted.
+        lite: Whether to use the family "lite".
 
     Raises:
         ValueError: The family is unknown, or `lite` contradicts it.
@@ -245,8 +245,8 @@ def block_plan(variant: Variant, drop_connect: float = 0.2) -> tuple[Block, ...]
             block's position: the first block has 0, the last just under this.
 
     Raises:
-        ValueError: `drop_connect` is not in [0, 1), or a stage has so many blocks
-            that the letters of their names run out.
+        ValueError: `drop_connect` is not in [0, 1), or a stage has more than
+            `MAX_BLOCKS` blocks.
 
     Source:
         tensorflow/tpu, efficientnet_model.py; arXiv:1603.09382 (stochastic depth).
@@ -283,10 +283,10 @@ def block_plan(variant: Variant, drop_connect: float = 0.2) -> tuple[Block, ...]
 
 
 def reduction_blocks(plan: tuple[Block, ...]) -> dict[int, str]:
-    """Maps reduction levels, 1 to 5 in the family, to the last block of each.
+    """Maps reduction levels, usually 1 to 5, to the last block of each.
 
-    Level `i` has one feature per `2**i` input pixels along each side. Where the first
-    block halves the image, no block is at level 1, which the stem alone makes.
+    Level `i` has one feature per `2**i` input pixels along each side. If the first
+    block halves the image, level 1 has no block: its features are the stem's.
 
     Args:
         plan: Result of `block_plan`.
@@ -326,8 +326,8 @@ def block_name(stage: int, index: int) -> str:
     """Names a block: "block2a" is the first of the second stage.
 
     Args:
-        stage: From 1.
-        index: In the stage, from 0. After "z" comes "aa".
+        stage: Number of the stage, from 1.
+        index: Index of the block in its stage, from 0. After "z" comes "aa".
 
     Example:
         >>> block_name(2, 0), block_name(6, 26)

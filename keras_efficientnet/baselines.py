@@ -71,8 +71,8 @@ def MobileNetV1(
     """Builds a scaled MobileNetV1 with random weights.
 
     Args:
-        scaling: Ratios to the published network. Blocks per stage are rounded up,
-            channels to multiples of 8.
+        scaling: Scaling relative to the published network. Blocks per stage are
+            rounded up, channels to multiples of 8.
         resolution: Image side of the unscaled network, pixels.
         classes: Number of classes.
         classifier_activation: Activation of the classifier; None returns logits.
@@ -126,7 +126,7 @@ def MobileNetV2(
         name: As in `MobileNetV1`.
 
     Returns:
-        A model as `MobileNetV1` describes it.
+        A model; see `MobileNetV1`.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -175,7 +175,7 @@ def ResNet(
         name: Name of the model. Defaults to "resnet50" or similar.
 
     Returns:
-        A model as `MobileNetV1` describes it.
+        A model; see `MobileNetV1`.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -263,7 +263,7 @@ def _resnet_conv(
         padding="valid" if stride > 1 else "same",
         bias=bias,
         activation=activation,
-        epsilon=1.001e-5 if bias else 1e-5,  # as in the networks it can be
+        epsilon=1.001e-5 if bias else 1e-5,  # as in keras.applications or torchvision
     )
 
 

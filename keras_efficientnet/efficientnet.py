@@ -54,12 +54,12 @@ def EfficientNet(
     """Builds an EfficientNet of any width, depth and resolution.
 
     Args:
-        width: Ratio of channels to those of `stages`.
-        depth: Ratio of blocks to those of `stages`.
+        width: Ratio of channel counts to those of `stages`.
+        depth: Ratio of block counts to those of `stages`.
         resolution: Image side, pixels; at least 32 with the families' stages, which
             halve it five times. `Scaling(...).image_size()` turns a ratio into one.
         include_top: As in `build`.
-        weights: Path of a weight file of this very architecture, or None for
+        weights: Path of a weight file of exactly this architecture, or None for
             random weights.
         input_tensor: As in `build`.
         input_shape: As in `build`.
@@ -79,7 +79,7 @@ def EfficientNet(
         features: As in `build`.
         skip_head: Whether the classifier keeps random weights.
         stages: Stage table to scale; None takes the family's, such as B0's. Weight
-            files belong to one such table.
+            files fit only the table that they were trained with.
         stem_filters: Number of channels of the stem before width scaling; None takes
             the family's.
         head_filters: Number of channels of the last 1x1 convolution before width
@@ -89,7 +89,7 @@ def EfficientNet(
             V2-B0, "edgetpu" EdgeTPU-S.
 
     Returns:
-        A model as `build` describes it.
+        A model; see `build`.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -149,7 +149,7 @@ def from_phi(
             paper's, which rises linearly from 0.2 at phi = 0 to 0.5 at phi = 7.
 
     Returns:
-        A model as `build` describes it.
+        A model; see `build`.
 
     Raises:
         ValueError: `phi` makes the image smaller than 32 pixels, or an argument is

@@ -59,7 +59,7 @@ class _Warmup(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="keras_efficientnet")
 class WarmupStaircaseDecay(_Warmup):
-    """Linear warmup, then exponential decay in stairs: the paper's schedule.
+    """Linear warmup, then staircase exponential decay: the paper's schedule.
 
     The stairs are counted from step 0, not from the end of the warmup, so the learning
     rate drops a little where the warmup ends.

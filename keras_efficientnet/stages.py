@@ -129,7 +129,7 @@ def format_stages(stages: Sequence[Stage]) -> str:
 
 def _fields(stage: Stage) -> dict[str, Any]:
     fields = dataclasses.asdict(stage)
-    # Left out at their defaults, so that tables of MBConv stages read as ever.
+    # Left out at their defaults, so that the JSON of MBConv stages stays the same.
     if stage.kind == "mbconv":
         del fields["kind"]
     if not stage.nominal_input:

@@ -1,4 +1,4 @@
-"""Fused forward passes of the costly layers in a training step, for TensorFlow."""
+"""Fused forward passes of expensive layers in a training step, for TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def fused_call(layer: keras.Layer) -> Callable[[Any, Any], Any] | None:
     """Finds the fused forward pass of a layer in training mode.
 
     BatchNormalization becomes one operation where Keras takes a dozen, which halves
-    the time to the first step and speeds up the others. On processors a 1x1
+    the time to the first step and speeds up the others. On CPUs, a 1x1
     convolution is a matrix product, whose gradients take half the time, and swish and
     its gradient are compiled to a single pass each.
 
@@ -23,8 +23,8 @@ def fused_call(layer: keras.Layer) -> Callable[[Any, Any], Any] | None:
         layer: Layer of any class.
 
     Returns:
-        A function of the layer and its input that returns the layer's output up to
-        rounding and moves its statistics; None where Keras' own way is kept.
+        A function from the layer and its input to the layer's output, equal up to
+        rounding, which also updates its statistics; None to keep Keras' own call.
     """
     if is_trained_batch_norm(layer):
         return _batch_norm if _is_fusible(layer) else None
@@ -44,7 +44,7 @@ def is_trained_batch_norm(layer: Any) -> bool:
 
 
 def move_statistic(statistic: Any, value: Any, momentum: float) -> None:
-    """Moves a moving statistic towards that of the batch.
+    """Updates a moving statistic with that of the batch.
 
     Args:
         statistic: Variable.
@@ -93,8 +93,8 @@ def _batch_norm(layer: Any, x: Any) -> Any:
         epsilon=layer.epsilon,
         is_training=True,
     )
-    # The kernel estimates the variance of the population that the batch is drawn
-    # from; Keras and the original keep that of the batch itself.
+    # The kernel returns the unbiased estimate of the variance; Keras and the
+    # original use the biased one.
     positions = tf.cast(tf.size(x), tf.float32) / x.shape[-1]
     if x.shape.num_elements():
         positions = x.shape.num_elements() / x.shape[-1]

@@ -14,7 +14,7 @@ from keras_efficientnet.stages import smallest_image
 from .data.class_balance import SAMPLING_POWERS, check_class_weights
 
 # The modules that implement these import TensorFlow, so the names are repeated here; a
-# test keeps both equal.
+# test checks that they agree.
 AUGMENTATIONS = (
     "none",
     "crop_flip",
@@ -29,7 +29,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("exponential", "cosine", "constant", "poly")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
-# Field -> its values.
+# Field -> allowed values.
 CHOICES: dict[str, Iterable[str]] = {
     "augment": AUGMENTATIONS,
     "augment_compat": COMPAT,
@@ -131,7 +131,7 @@ def settings(config: Any) -> dict[str, Any]:
 
 
 def items(listed: str | None) -> list[str]:
-    """Splits a comma-separated list; None is an empty one."""
+    """Splits a comma-separated list; None gives an empty one."""
     return [item.strip() for item in listed.split(",")] if listed else []
 
 

@@ -16,7 +16,7 @@ _FIELD = re.compile(r"--?(no)?config\.(\w+)(?:=(.*))?", re.DOTALL)
 
 
 def define(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
-    """Defines `--config` and the `--config.FIELD` flags that a command line has.
+    """Defines `--config` and the `--config.FIELD` flags that a command line uses.
 
     An empty value or "none" sets an optional field to None, whatever its type.
 

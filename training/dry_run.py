@@ -66,8 +66,8 @@ def describe_run(
             or not known where `replicas` is given.
 
     Returns:
-        Text, a line each: model, cost, data, steps, phases, learning rate, memory
-        and disk; then warnings.
+        Text with one line each for model, cost, data, steps, phases, learning rate,
+        memory and disk; then warnings.
 
     Raises:
         ValueError: The run could not start: a config field, the data or the folder is
@@ -124,10 +124,10 @@ def _describe_needs(
     cost = plan_cost(variant_of(config), counts.classes, resolution=config.resolution)
     checkpoint, disk = disk_bytes(config, cost)
     rows = {
-        "replicas": f"{replicas}, {share:g} images of a step each"
+        "replicas": f"{replicas}, {share:g} images per step each"
         + _describe_groups(config, replicas)
         if replicas
-        else f"not known here; planned for {TPU_REPLICAS} (--replicas=N sets another)",
+        else f"unknown; planned for {TPU_REPLICAS} (use --replicas=N to change it)",
         "memory per replica": f"about {format_size(needed)}: "
         + ", ".join(f"{name} {format_size(size)}" for name, size in memory.items()),
         "checkpoint": format_size(checkpoint),
@@ -144,7 +144,7 @@ def _describe_needs(
 def count_images(config: TrainConfig) -> Counts:
     """Counts a run's images; no image is opened.
 
-    Data that is not on this machine but is in `dataset_info` has its published sizes.
+    Data that is not on this machine is counted by its published sizes, `dataset_info`.
 
     Args:
         config: Configuration of the run.
@@ -164,7 +164,7 @@ def count_images(config: TrainConfig) -> Counts:
             check_minival(config.minival, splits["train"])
             splits["train"] -= config.minival
             splits["minival"] = config.minival
-        note = "as published; not found here"
+        note = "published sizes; not on this machine"
         if config.pseudo_labels:
             note += "; without the pseudo labels"
         return Counts(known.classes, splits, note)
@@ -175,7 +175,7 @@ def count_images(config: TrainConfig) -> Counts:
 
 
 def _is_here(config: TrainConfig) -> bool:
-    """Tells whether the data can be opened without fetching anything."""
+    """Returns whether the data can be opened without a download."""
     kind, _, name = config.source_name.partition(":")
     if kind == "folder" and dataset_info.find(config.source_name):
         return pathlib.Path(name).expanduser().is_dir()

@@ -30,7 +30,7 @@ from .metrics.evaluator import Evaluator
 from .metrics.metrics import Scores
 from .reporting import plots
 
-# Split -> the one that is scored where a source lacks it.
+# Split -> the split to score if a source does not have it.
 _FALLBACKS = {"test": "validation", "validation": "test"}
 
 
@@ -45,7 +45,7 @@ def evaluate(
     Args:
         model: Model from images, 0 to 255, to probabilities, (batch, classes).
         split: Images and labels.
-        spec: Resolution, padding and resize method.
+        spec: Image size, crop ratio and resize method.
         batch_size: Images per step.
 
     Raises:
@@ -81,7 +81,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "split",
         "validation",
         "Split to score: train, validation or test. If the data has no test split, "
-        "validation is scored, and the reverse.",
+        "validation is scored, and vice versa.",
     )
     string("images", None, "Folder of images without labels, in place of --data.")
     flags.DEFINE_integer(
@@ -138,7 +138,7 @@ def _run(args: Any) -> None:
         )
     if bool(args.server_file) != bool(args.ilsvrc_ids and args.images):
         raise ValueError(
-            "`server_file` needs `images` and `ilsvrc_ids`, which need it. Received: "
+            "`server_file` must be given with `images` and `ilsvrc_ids`. Received: "
             f"server_file={args.server_file!r}, images={args.images!r}, "
             f"ilsvrc_ids={args.ilsvrc_ids!r}"
         )
@@ -201,7 +201,7 @@ def _labelled(opened: OpenedModel, args: Any) -> tuple[tuple[str, ...], sources.
 
 
 def _find_split(source: sources.Source, name: str) -> sources.Split:
-    """Returns a split; the other held-out one, with a note, where it is missing."""
+    """Returns a split or, with a note, the other held-out one if it is missing."""
     if name in _FALLBACKS and name not in source.splits:
         other = _FALLBACKS[name]
         if other in source.splits:

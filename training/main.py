@@ -42,7 +42,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
 
     folder = "Folder of the run. A run that it holds is resumed."
     flags.DEFINE_string("workdir", None, folder, flag_values=values)
-    switch("dry_run", "Check the configuration and the data, print the plan, stop.")
+    switch("dry_run", "Check the configuration and the data, print the plan and stop.")
     flags.DEFINE_integer(
         "replicas",
         None,
@@ -53,7 +53,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     flags.DEFINE_float(
         "device_memory_gb",
         None,
-        "Memory in GB of the devices to plan for. Default: that of this machine's, "
+        "Memory in GB of each device to plan for. Default: that of this machine's, "
         "unless --replicas is given.",
         flag_values=values,
         lower_bound=0.0,

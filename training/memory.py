@@ -25,7 +25,7 @@ from .run_checks import shares_statistics
 # Slots per trained weight. Optimizers keep them in float32.
 SLOTS = {"sgd": 1, "lars": 1}
 DEFAULT_SLOTS = 2
-# Kinds of layers whose gradient needs their input, as far as TensorFlow keeps it.
+# Types of layers whose inputs TensorFlow keeps for the gradient.
 _KEEPING = ("Conv2D", "DepthwiseConv2D", "Dense", "BatchNormalization", "Activation")
 _FLOAT32_LAYERS = (
     *("input", NORMALIZATION_LAYER, "avg_pool", "top_dropout", "predictions"),
@@ -72,7 +72,7 @@ def memory_bytes(
             sized, itemsize, config.remat_stages, last_frozen=_last_frozen(phase)
         )
         most = max(most, at_once * per_image)
-    # The attacked images pass through the network beside the clean ones.
+    # The attacked images pass through the network in addition to the clean ones.
     passes = 2 if config.adversarial_epsilon else 1
     slots = SLOTS.get(config.optimizer, DEFAULT_SLOTS)
     return {
@@ -135,7 +135,7 @@ def disk_bytes(config: TrainConfig, cost: Cost) -> tuple[int, int]:
 
 
 def device_memory() -> int | None:
-    """Returns the bytes of memory of a device of this machine; None: not known.
+    """Returns the memory of a device of this machine in bytes; None: not known.
 
     Without GPUs it is the machine's memory, or the share of it that its container may
     use.

@@ -39,7 +39,7 @@ def teacher_probabilities(
     Args:
         teacher: Model from images, 0 to 255, to probabilities, (batch, classes).
         split: Images.
-        spec: Resolution, padding and resize method.
+        spec: Image size, crop ratio and resize method.
         batch_size: Images per step.
         bad_images: Record of images that cannot be decoded. None: they raise an error.
 
@@ -76,7 +76,7 @@ def choose_images(
 
     Args:
         found: Probabilities, (images, classes).
-        min_confidence: The highest probability of an image must be above this.
+        min_confidence: Lower bound of the highest probability of an image, exclusive.
         per_class: Number of images per class.
 
     Returns:
@@ -121,14 +121,14 @@ def label_images(
         spec: Preprocessing of the teacher's images.
         images: Folder of images, or a source whose training images are labelled.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
-        min_confidence: The highest probability of an image must be above this.
+        min_confidence: Lower bound of the highest probability of an image, exclusive.
         per_class: Maximum number of images per class.
         batch_size: Images per step.
         class_names: Class names of the teacher, in index order; empty if unknown.
 
     Raises:
-        ValueError: There are no images, over 1% of them cannot be read, or none is
-            predicted with enough confidence.
+        ValueError: There are no images, over 1% of them cannot be read, or no
+            prediction is confident enough.
     """
     if os.path.isdir(images):
         images = os.path.abspath(images)  # for a trainer in another working directory

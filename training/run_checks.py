@@ -83,7 +83,7 @@ def check_replicas(config: TrainConfig, replicas: int) -> None:
 
 
 def shares_statistics(config: TrainConfig, replicas: int) -> bool:
-    """Tells whether several replicas share BatchNorm's statistics.
+    """Returns whether several replicas share BatchNorm's statistics.
 
     Args:
         config: Configuration of the run.
@@ -101,8 +101,8 @@ def _check_weights(config: TrainConfig) -> None:
         existing_file(config.weights)
     elif config.variant == ANY_SCALING:
         raise ValueError(
-            "`weights` must be a path or None with model='EfficientNet': networks of "
-            "your own scaling have no published weights. "
+            "`weights` must be a path or None with model='EfficientNet': networks "
+            "with custom scaling have no published weights. "
             f"Received: weights={config.weights!r}"
         )
     else:

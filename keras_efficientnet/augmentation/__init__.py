@@ -1,8 +1,8 @@
-"""Augmentation and evaluation's crop, for tf.data, as layers, and in NumPy.
+"""Augmentation and the evaluation crop, for tf.data, as layers, and in NumPy.
 
 The training recipes are built from these classes. Use them with `dataset.apply` or
-`dataset.map`, under any Keras backend; what they compute runs in TensorFlow, which is
-imported when they are first called. `EvalCrop` also works on files and arrays without
+`dataset.map`, under any Keras backend; they run in TensorFlow, which is imported when
+one is first called. `EvalCrop` also works on files and arrays without
 TensorFlow.
 """
 

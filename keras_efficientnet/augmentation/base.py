@@ -82,12 +82,12 @@ class RandomTransform:
         return calls.without_autograph(self._transform)(images, *others, seed=seed)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of the constructor, as JSON can hold them."""
+        """Returns the arguments of the constructor, in JSON-serializable form."""
         return {"seed": self.seed}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> RandomTransform:
-        """Makes the transform that `get_config` describes."""
+        """Creates the transform that `get_config` describes."""
         return cls(**config)
 
     def _transform(self, images: Any, *others: Any, seed: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Crop and resize of training and of evaluation."""
+"""Training and evaluation crops, with resizing."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class _Crop(ImageAugmentation):
 class TrainCrop(_Crop):
     """Random resized crop and horizontal flip, as in the training recipes.
 
-    Crops 8% to 100% of the image's area with sides of 3:4 to 4:3, resizes to a
-    square, and flips half of the images. After ten failed attempts to find a crop it
+    Crops 8% to 100% of the image's area with an aspect ratio of 3:4 to 4:3, resizes to
+    a square, and flips half of the images. After ten failed attempts to find a crop it
     takes the centre, as evaluation does. Of an encoded JPEG only the crop is decoded.
 
     Images are (height, width, 3), uint8 or float, a batch of them, or encoded files (a
     string scalar). The result is (image_size, image_size, 3), float32, 0 to 255;
-    bicubic interpolation overshoots a little beside strong edges.
+    bicubic interpolation overshoots a little at strong edges.
 
     Args:
         image_size: Side of the square result in pixels.
@@ -99,10 +99,10 @@ class TrainCrop(_Crop):
 class EvalCrop(_Crop):
     """Central crop and resize, as in evaluation.
 
-    Give it whatever you have; the type decides where it runs:
+    The type of the input decides where it runs:
 
     - TensorFlow tensors, (height, width, 3), a batch of them or encoded files, and
-      `tf.data` datasets: in TensorFlow, with the bits of the trainer's evaluation.
+      `tf.data` datasets: in TensorFlow, bit-identical to the trainer's evaluation.
     - A path, the bytes of a file, a PIL image, an array (height, width, 3) or (batch,
       height, width, 3), or a list of these: in NumPy, with Pillow to decode files.
       TensorFlow is not needed. On the same pixels the results differ by less than 0.01
@@ -138,16 +138,16 @@ class EvalCrop(_Crop):
 
         Args:
             images: See the class.
-            *others: Other parts of a dataset's element, such as labels; returned as
-                they are.
-            seed: Not used; taken so that crops are interchangeable.
+            *others: Other parts of a dataset's element, such as labels; returned
+                unchanged.
+            seed: Ignored; accepted so that crops are interchangeable.
 
         Returns:
             (image_size, image_size, 3), or (batch, image_size, image_size, 3),
             float32, 0 to 255: a tensor for a tensor, an array for anything else.
 
         Raises:
-            ValueError: It is no image of three channels, or an unreadable file.
+            ValueError: The images do not have three channels, or a file is unreadable.
         """
         if type(images).__module__.startswith("tensorflow."):
             return super().__call__(images, *others, seed=(0, 0))

@@ -60,12 +60,12 @@ class AutoAugment(_PolicyAugmentation):
         policy: Name of the policy; "v0" is the one for ImageNet.
         compat: "exact" reproduces the original implementation's bugs, "fixed" corrects
             them; see docs/augmentation.md.
-        compiled: Whether XLA compiles the operations. The bits are the same without,
-            and it takes several times as long.
+        compiled: Whether XLA compiles the operations. Without it, the results are
+            identical but take several times as long.
         seed: Seed, see `RandomTransform`; None: a random one.
 
     Raises:
-        ValueError: An argument is none of its choices.
+        ValueError: An argument is not one of its choices.
 
     Source:
         arXiv:1805.09501; tensorflow/tpu, autoaugment.py.
@@ -107,8 +107,8 @@ class RandAugment(_PolicyAugmentation):
         magnitude: Strength of the operations, at least 0; 10 is the nominal end.
         compat: "exact" reproduces the original implementation's bugs, "fixed" corrects
             them; see docs/augmentation.md.
-        compiled: Whether XLA compiles the operations. The bits are the same without,
-            and it takes several times as long.
+        compiled: Whether XLA compiles the operations. Without it, the results are
+            identical but take several times as long.
         seed: Seed, see `RandomTransform`; None: a random one.
 
     Raises:
@@ -163,8 +163,8 @@ class AugMix(_PolicyAugmentation):
 
     Args:
         compat: "exact" or "fixed", which shears about the centre.
-        compiled: Whether XLA compiles the operations. The bits are the same without,
-            and it takes several times as long.
+        compiled: Whether XLA compiles the operations. Without it, the results are
+            identical but take several times as long.
         seed: Seed, see `RandomTransform`; None: a random one.
 
     Source:
@@ -186,10 +186,10 @@ class AugMix(_PolicyAugmentation):
 
 @serializable
 class RandomErasing(ImageAugmentation):
-    """Random erasing: a random rectangle of the image is replaced by noise.
+    """Random erasing: replaces a random rectangle of the image with noise.
 
-    Covers 2% to 33% of the area with sides of 0.3 to 3.3, filled with values uniform
-    in 0 to 255 (the paper's RE-R, its best variant).
+    Covers 2% to 33% of the area with an aspect ratio of 0.3 to 3.3, filled with values
+    uniform in 0 to 255 (the paper's RE-R, its best variant).
 
     Images are (height, width, 3), uint8 or float, 0 to 255, with a static size, or a
     batch of them. The result has the input's dtype.
@@ -231,7 +231,7 @@ def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
     """Checks that an argument is one of its choices.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: It is not one of them.
     """
     if value not in choices:
         raise ValueError(

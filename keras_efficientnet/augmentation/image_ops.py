@@ -1,8 +1,8 @@
 """The sixteen augmentation operations on one uint8 image, in TensorFlow.
 
-Each gives the same bits eagerly, in tf.data and compiled by XLA, which is several times
-as fast as separate operations. XLA may fuse a multiplication with the addition that
-follows, and then round once instead of twice: `_rounded` prevents it.
+Results are bit-identical eagerly, in tf.data and compiled by XLA, which is several
+times as fast as separate operations. XLA may fuse a multiplication with the addition
+that follows, and then round once instead of twice: `_rounded` prevents it.
 
 Images need a static shape. An argument that a policy draws is passed as all its
 possible values, with `pick` as an index into them.
@@ -119,7 +119,7 @@ def color(image: tf.Tensor, factor: Values, pick: Pick = 0) -> tf.Tensor:
 
     Args:
         image: (height, width, 3), uint8.
-        factor: 0 gives a grey image, 1 the original, more a stronger saturation.
+        factor: 0 gives a grey image, 1 the original, above 1 more saturation.
         pick: Index into `factor`.
     """
     return _blend(luma(image), image, factor, pick)
@@ -132,7 +132,7 @@ def contrast(
 
     Args:
         image: (height, width, 3), uint8.
-        factor: 0 gives uniform grey, 1 the original, more a stronger contrast.
+        factor: 0 gives uniform grey, 1 the original, above 1 more contrast.
         pick: Index into `factor`.
         grey: Grey value, 0 to 255. None: the rounded mean of the image's luma.
     """
@@ -150,7 +150,7 @@ def brightness(image: tf.Tensor, factor: Values, pick: Pick = 0) -> tf.Tensor:
 
     Args:
         image: (height, width, 3), uint8.
-        factor: 0 gives black, 1 the original, more a brighter image.
+        factor: 0 gives black, 1 the original, above 1 a brighter image.
         pick: Index into `factor`.
     """
     return _blend(tf.constant(0, tf.uint8), image, factor, pick)
@@ -161,7 +161,7 @@ def sharpness(image: tf.Tensor, factor: Values, pick: Pick = 0) -> tf.Tensor:
 
     Args:
         image: (height, width, 3), uint8, at least 3 x 3; its border is unchanged.
-        factor: 0 gives a smoothed image, 1 the original, more a sharper one.
+        factor: 0 gives a smoothed image, 1 the original, above 1 a sharper one.
         pick: Index into `factor`.
     """
     height, width = image.shape[:2]
@@ -320,7 +320,7 @@ def _project(image: tf.Tensor, rows: Sequence[Any], pick: Pick) -> tf.Tensor:
 
 
 def _rounded(x: tf.Tensor) -> tf.Tensor:
-    """Returns `x` (finite floats), and keeps XLA from fusing its computation."""
+    """Returns `x` (finite floats) and prevents XLA from fusing its computation."""
     return tf.where(x < 1e30, x, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Augmentation of single images, and the layer that applies one inside a model."""
+"""Base class of image augmentations, and the layer that applies one in a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ serializable = keras.saving.register_keras_serializable("keras_efficientnet")
 
 
 class ImageAugmentation(RandomTransform):
-    """Base class of transforms that treat each image by itself."""
+    """Base class of transforms that process each image independently."""
 
     # Whether the operations assume pixel values of 0 to 255.
     _needs_full_range: ClassVar[bool] = True
@@ -35,15 +35,15 @@ class ImageAugmentation(RandomTransform):
         return images
 
     def output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Returns the shape of the result for images of a shape."""
+        """Returns the output shape for an input shape."""
         return shape
 
     def output_dtype(self, dtype: str) -> str:
-        """Returns the dtype of the result for images of a dtype."""
+        """Returns the output dtype for an input dtype."""
         return dtype
 
     def as_layer(self, name: str | None = None) -> Any:
-        """Makes a layer that augments in training and only there.
+        """Creates a layer that augments during training only.
 
         Args:
             name: Name of the layer.
@@ -52,7 +52,7 @@ class ImageAugmentation(RandomTransform):
             An `AugmentationLayer`; it is saved with the model.
 
         Raises:
-            RuntimeError: Keras runs on another backend than TensorFlow.
+            RuntimeError: Keras uses a backend other than TensorFlow.
         """
         check_backend(self)
         return AugmentationLayer(self, name=name)
@@ -68,11 +68,11 @@ class ImageAugmentation(RandomTransform):
 
 @serializable
 class AugmentationLayer(keras.layers.Layer):
-    """Layer that augments images in training; made by `ImageAugmentation.as_layer`.
+    """Layer that augments images in training; see `ImageAugmentation.as_layer`.
 
     Augments with `training=True` and on TensorFlow only. At inference it returns the
-    images as they are, on every backend. Crops take the central crop there, which needs
-    TensorFlow too. After loading, the draws begin anew, as those of Dropout do.
+    images unchanged, on every backend; crops take the central crop instead, which also
+    needs TensorFlow. After loading, the random draws start over, as Dropout's do.
 
     Args:
         augmentation: An `ImageAugmentation`, or its serialized form.
@@ -104,7 +104,7 @@ class AugmentationLayer(keras.layers.Layer):
             training: Whether to augment.
 
         Raises:
-            RuntimeError: It would augment on another backend than TensorFlow.
+            RuntimeError: `training` is True on a backend other than TensorFlow.
         """
         if not training:
             return self.augmentation.at_inference(images)
@@ -134,7 +134,7 @@ def check_backend(augmentation: ImageAugmentation) -> None:
     """Checks that an augmentation can run inside a model.
 
     Raises:
-        RuntimeError: Keras runs on another backend than TensorFlow, or is not Keras 3.
+        RuntimeError: Keras uses a backend other than TensorFlow, or is not Keras 3.
     """
     if not hasattr(keras, "ops"):
         raise RuntimeError(

@@ -65,8 +65,8 @@ class MixUp(_Mixing):
     Batch the dataset first. Call it with images, (batch, height, width, 3), uint8 or
     float in any range, and labels: integers, (batch,), with `num_classes`, or rows of
     probabilities, (batch, num_classes). Both come back as float32, the labels as
-    rows, so train with `CategoricalCrossentropy`. Each image has a weight of its own
-    and keeps the larger part.
+    rows, so train with `CategoricalCrossentropy`. Each image has a weight of its own,
+    which is at least one half.
 
     Args:
         alpha: Parameter of the Beta distribution of the weights, above 0.

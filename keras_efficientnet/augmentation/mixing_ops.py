@@ -14,8 +14,8 @@ def mixup(
         images: (batch, size, size, 3), float32.
         targets: (batch, classes), float32.
         seed: (2,), integer; the same seed gives the same result.
-        alpha: Parameter of the Beta distribution of each image's weight; the image
-            itself keeps the larger part.
+        alpha: Parameter of the Beta distribution of each image's weight; the larger
+            weight goes to the image itself.
 
     Returns:
         Images and targets, of the same shapes.

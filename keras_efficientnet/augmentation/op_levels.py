@@ -1,4 +1,4 @@
-"""Operations by name: their arguments by level, and their choice in a graph."""
+"""Augmentation operations by name and level, and their selection in a graph."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _nothing(setting: Setting) -> dict[str, None]:
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """Operation as a policy calls it.
+    """Augmentation operation, with its arguments as functions of the level.
 
     Attributes:
         function: Function of `image_ops`.
@@ -117,7 +117,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def setting(size: int, compat: str, *, translate: float, cutout: float) -> Setting:
-    """Makes a setting from distances at 224 pixels.
+    """Creates a `Setting` from distances given for 224 pixels.
 
     Args:
         size: Side of the image in pixels.
@@ -130,7 +130,7 @@ def setting(size: int, compat: str, *, translate: float, cutout: float) -> Setti
 
 
 class Chooser:
-    """Choice among operations in a graph, each at all levels that a policy uses."""
+    """Selects operations in a graph, each at the levels that a policy uses."""
 
     def __init__(
         self, ops: Sequence[str], levels: Sequence[float], used: Setting

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from .op_levels import Chooser, Setting, setting
 
-# From an image, (size, size, 3) uint8, and uniform random numbers, float32 in [0, 1),
-# to an image.
+# Function of an image, (size, size, 3) uint8, and uniform random numbers, float32 in
+# [0, 1), to an image.
 Policy = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 # Uniforms of one operation: whether it applies, its sign, and Cutout's centre.
@@ -105,7 +105,7 @@ _AUGMIX_PARTS = 2048  # weights are multiples of 1 / this, so that sums are exac
 def autoaugment(
     size: int, compat: str, policy: Sequence[Sequence[Step]] = AUTOAUGMENT_V0
 ) -> tuple[Policy, int]:
-    """Makes AutoAugment: a random sub-policy, whose steps apply with a probability.
+    """Builds AutoAugment: a random sub-policy, each step applied with a probability.
 
     Args:
         size: Side of the images in pixels.
@@ -149,7 +149,7 @@ def autoaugment(
 def randaugment(
     size: int, compat: str, *, layers: int, magnitude: float
 ) -> tuple[Policy, int]:
-    """Makes RandAugment: random operations with equal probability.
+    """Builds RandAugment: random operations with equal probability.
 
     The original draws a probability for each operation and then ignores it. "fixed"
     does the same, because the paper applies every operation.
@@ -182,7 +182,7 @@ def randaugment(
 
 
 def augmix(size: int, compat: str) -> tuple[Policy, int]:
-    """Makes AugMix: a mixture of the image and chains of operations on it.
+    """Builds AugMix: a mixture of the image and chains of operations on it.
 
     Mixes three chains of one to three operations with weights from Dirichlet(1, 1, 1),
     and the mixture with the image by Beta(1, 1). AugMix's consistency loss between
@@ -236,7 +236,7 @@ def _loop(
     body: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     image: tf.Tensor,
 ) -> tf.Tensor:
-    """Runs `body` several times; it is compiled once, however often it runs."""
+    """Runs `body` several times in a graph loop, which compiles it only once."""
     return tf.while_loop(
         lambda i, _: i < times, body, (tf.constant(0), image), maximum_iterations=times
     )[1]
@@ -259,14 +259,14 @@ def apply_policy(
 
     Args:
         policy: Result of `compile_policy`.
-        uniforms: How many random numbers it takes.
+        uniforms: Number of random numbers that it takes.
         image: (size, size, 3), uint8 or float, 0 to 255; clipped and truncated.
         seed: (2,), integer; the same seed gives the same result.
 
     Returns:
         (size, size, 3), with the dtype of `image`.
     """
-    # Drawn outside of what XLA compiles, so that the numbers are always the same.
+    # Drawn outside the compiled function, so that XLA does not change the numbers.
     drawn = tf.random.stateless_uniform((uniforms,), seed)
     if image.dtype == tf.uint8:
         return policy(image, drawn)

@@ -10,11 +10,11 @@ import tensorflow as tf
 # logarithm. Source: arXiv:1708.04896, section 3.2 and table 3.
 AREA_RANGE = (0.02, 0.33)
 ASPECT_RANGE = (0.3, 3.3)
-ATTEMPTS = 10  # to find a rectangle that fits; else the image stays as it is
+ATTEMPTS = 10  # to find a rectangle that fits; otherwise the image is unchanged
 
 
 def erase(image: tf.Tensor, seed: tf.Tensor, probability: float) -> tf.Tensor:
-    """Replaces a random rectangle by noise, with a given probability.
+    """Replaces a random rectangle with noise, with a given probability.
 
     The noise is uniform in 0 to 255: the paper's RE-R, its best variant.
 

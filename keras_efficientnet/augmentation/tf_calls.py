@@ -1,4 +1,4 @@
-"""Seeds, batches and datasets of the transforms, in TensorFlow."""
+"""Seeding, batching and dataset support of the transforms, in TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_dataset(value: Any) -> bool:
 
 
 def make_generator(seed: int, stream: int) -> tf.random.Generator:
-    """Makes a generator that also works when it is first used inside tf.data.
+    """Creates a generator that also works when it is first used inside tf.data.
 
     Args:
         seed: Seed, 0 to 2**31 - 1.
@@ -109,7 +109,7 @@ def warn_about_unit_range(images: tf.Tensor, name: str) -> tf.Tensor:
     """Warns when float images look scaled to 0 to 1.
 
     Args:
-        images: Images; returned as they are.
+        images: Images; returned unchanged.
         name: Name of the transform, for the warning.
     """
     if not images.dtype.is_floating:
@@ -131,7 +131,7 @@ def warn_about_unit_range(images: tf.Tensor, name: str) -> tf.Tensor:
             is_unit, lambda: tf.numpy_function(warn, [], tf.bool), lambda: False
         )
 
-    # Dark images of whole numbers pass; the costly part runs for dark images only.
+    # Dark images with integer values pass; the slow part runs for dark images only.
     checked = tf.cond(tf.reduce_max(images) <= 1, warn_if_fractional, lambda: False)
     with tf.control_dependencies([checked]):
         return tf.identity(images)
@@ -140,7 +140,7 @@ def warn_about_unit_range(images: tf.Tensor, name: str) -> tf.Tensor:
 def to_batch(
     images: Any, labels: Any, num_classes: int | None, name: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Converts a batch of images and labels to what mixing takes.
+    """Converts a batch of images and labels to float32 images and label rows.
 
     Args:
         images: (batch, height, width, 3), uint8 or float.
@@ -152,7 +152,7 @@ def to_batch(
         Images, float32, and rows of probabilities, (batch, classes), float32.
 
     Raises:
-        ValueError: The images are not a batch, or the labels have another form.
+        ValueError: The images are not a batch, or the labels have an unsupported shape.
     """
     images = tf.convert_to_tensor(images)
     if images.shape.rank != 4:

@@ -11,7 +11,7 @@ import numpy as np
 from ..common.files import replacing
 
 _NAME = re.compile(r"average-(\d{9,})\.npz")
-# An earlier one is needed when the model's own backup is not written any more.
+# The earlier one is needed if `fit` stops before the model's own backup is written.
 _KEEP = 2
 
 
@@ -52,8 +52,8 @@ class AverageBackup:
             expected: Shapes of the arrays by name.
 
         Returns:
-            Arrays by name, or None, with a warning, where there are only backups of
-            other steps or where that of this step is damaged.
+            Arrays by name, or None if there are no backups. None with a warning if
+            the backup of this step is missing or damaged.
         """
         path = self._path(step)
         if not path.is_file():
@@ -64,7 +64,7 @@ class AverageBackup:
         try:
             with np.load(path) as file:
                 arrays = {name: file[name] for name in file.files}
-        except Exception as error:  # zipfile and NumPy raise half a dozen kinds
+        except Exception as error:  # zipfile and NumPy raise many types
             self._warn(f"can be read: {path.name} is damaged ({error})")
             return None
         if {name: a.shape for name, a in arrays.items()} != expected:
@@ -79,7 +79,7 @@ class AverageBackup:
 
     def _warn(self, reason: str) -> None:
         warnings.warn(
-            "The moving average starts anew from the model's weights: no backup in "
+            "The moving average starts over from the model's weights: no backup in "
             f"{self._directory} {reason}",
             stacklevel=2,
         )

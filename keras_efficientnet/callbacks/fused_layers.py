@@ -12,14 +12,14 @@ import keras
 
 from ..transfer import leaf_layers
 
-_FLAG = threading.local()  # replicas of a strategy are traced in threads of their own
+_FLAG = threading.local()  # each replica of a strategy is traced in its own thread
 
 
 class FusedLayers(keras.callbacks.Callback):
-    """Speeds up `fit` on TensorFlow by fused layers in the training step.
+    """Speeds up `fit` on TensorFlow with fused layers in the training step.
 
-    BatchNormalization becomes a single operation and, on processors, 1x1 convolutions
-    become matrix products and swish is compiled to one pass. The outputs are those of
+    BatchNormalization becomes a single operation and, on CPUs, 1x1 convolutions become
+    matrix products and swish is compiled to one pass. The outputs are those of
     Keras' layers up to rounding. Evaluation, prediction and saved files are not
     affected, because the layers keep their classes and are replaced inside the
     training step only. Works with any functional or sequential Keras model, nested
@@ -37,7 +37,7 @@ class FusedLayers(keras.callbacks.Callback):
     """
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Replaces the layers' calls and compiles the training step anew."""
+        """Replaces the layers' calls and recompiles the training step."""
         del logs
         backend = keras.backend.backend()
         if backend != "tensorflow":
@@ -57,7 +57,7 @@ class FusedLayers(keras.callbacks.Callback):
         model.make_train_function(force=True)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Gives the layers and the model back their own methods."""
+        """Restores the original methods of the layers and the model."""
         del logs
         for layer in leaf_layers(self.model):
             layer.__dict__.pop("call", None)

@@ -28,9 +28,9 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
     as the published networks were. `use_ema=True` of Keras' optimizers leaves the
     moving statistics out and has no such ramp.
 
-    The model has the averaged weights during validation, between the epochs and after
-    `fit`; what `ModelCheckpoint` saves, at any time and at any place in the list of
-    callbacks, are averaged weights too. Training continues from the live weights.
+    The model holds the averaged weights during validation, between epochs and after
+    `fit`. `ModelCheckpoint` saves the averaged weights too, at any time and wherever it
+    is in the list of callbacks. Training continues from the live weights.
 
     Each `fit` starts a new average from the model's weights, unless it resumes. To
     resume an interrupted `fit`, use `keras.callbacks.BackupAndRestore`, which saves
@@ -41,8 +41,8 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
 
     Args:
         decay: Upper limit of the decay rate per step, at least 0 and under 1. With n
-            steps in all, choose 1 - 10 / n or less, for the average to forget the
-            initial weights.
+            steps in all, choose 1 - 10 / n or less, so that the average forgets
+            the initial weights.
         backup_dir: Path of a folder for resuming, other than that of
             `BackupAndRestore`, or None.
 
@@ -77,7 +77,7 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
         self._step = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Checks the model; makes its methods for saving save the average."""
+        """Checks the model, and makes its save methods save the average."""
         del logs
         model = self.model
         if model.steps_per_execution != 1:
@@ -92,19 +92,19 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
                 f"weights of the model {model.name!r} are frozen",
                 stacklevel=2,
             )
-        # Of an earlier `fit`, which may have been interrupted.
+        # Forget an earlier `fit`, which may have been interrupted.
         self._averages, self._step, self._is_training = None, 0, True
         for name in _SAVERS:
             save = getattr(type(model), name).__get__(model)
             setattr(model, name, functools.partial(self._saving_average, save))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Gives the model back its live weights."""
+        """Restores the live weights of the model."""
         del epoch, logs
         self._started().restore_model()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Moves the average."""
+        """Updates the average."""
         del batch, logs
         averages = self._started()
         self._step += 1
@@ -174,7 +174,7 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
         for i, variable in enumerate(averages.averages):
             arrays[f"average_{i}"] = to_array(variable)
         for i, variable in enumerate(averages.variables):
-            # NumPy's files do not know bfloat16.
+            # NumPy's file format does not support bfloat16.
             wide = averages.averages[i].dtype
             arrays[f"weight_{i}"] = to_array(variable).astype(wide)
         return arrays

@@ -17,8 +17,8 @@ class WeightAverages:
     Create it inside the scope of the variables' distribution strategy.
 
     Args:
-        variables: Variables to average. Those that are not floating-point numbers,
-            such as the seeds of dropout, are left out.
+        variables: Variables to average. Those that are not floating-point, such as
+            the seeds of dropout, are left out.
         decay: Upper limit of the decay rate per step, at least 0 and under 1.
 
     Attributes:
@@ -43,11 +43,11 @@ class WeightAverages:
 
     @property
     def are_in_model(self) -> bool:
-        """Whether the variables have the values of the averages."""
+        """Whether the variables currently hold the averages."""
         return self._live_values is not None
 
     def update(self, step: Any) -> None:
-        """Moves the averages towards the variables; call it after each step.
+        """Updates the averages from the variables; call it after each step.
 
         The decay rate is min(decay, (1 + t) / (10 + t)) after step t, counted from 1,
         so that the average soon forgets the random initial weights. Where a variable
@@ -58,7 +58,7 @@ class WeightAverages:
 
         Source:
             tensorflow, python/training/moving_averages.py (`num_updates`);
-            tensorflow/tpu, main.py, counts the step that has just been made.
+            tensorflow/tpu, main.py, counts the step that has just finished.
         """
         t = ops.cast(step, "float32")
         rest = 1.0 - ops.minimum(self.decay, (1.0 + t) / (10.0 + t))
@@ -69,7 +69,7 @@ class WeightAverages:
             average.assign(value)
 
     def put_into_model(self) -> None:
-        """Gives the variables the values of the averages, until `restore_model`."""
+        """Sets the variables to the averages, until `restore_model`."""
         if self.are_in_model:
             return
         self._live_values = [to_array(v) for v in self.variables]
@@ -77,7 +77,7 @@ class WeightAverages:
             variable.assign(to_array(average))
 
     def restore_model(self) -> None:
-        """Gives the variables back the values that they had in training."""
+        """Restores the values that the variables had in training."""
         if self._live_values is None:
             return
         for variable, value in zip(self.variables, self._live_values, strict=True):
@@ -86,7 +86,7 @@ class WeightAverages:
 
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
-        """Gives the variables the values of the averages for the time of a block."""
+        """Sets the variables to the averages inside a block."""
         if self.are_in_model:
             yield
             return

@@ -146,7 +146,7 @@ def find_images(names: Sequence[str]) -> list[Path]:
 
     Returns:
         Paths in the given order, without duplicates. A name that matches nothing and a
-        folder without images are kept as they are.
+        folder without images are returned unchanged.
     """
     paths: list[Path] = []
     for name in names:
@@ -219,7 +219,7 @@ def open_class_folders(root: Path, data_root: Path | None = None) -> ImageFolder
             paths += found
             labels += [label] * len(found)
         for path in loose_images(root):
-            remarks.add("unused images beside the class folders", path)
+            remarks.add("unused images next to the class folders", path)
     names = tuple(folder.name for folder in folders)
     return ImageFolder(root, tuple(paths), np.array(labels, np.int32), names)
 

@@ -21,7 +21,7 @@ from .sidecars import Sidecars, check_labels, read_labels, read_sidecars
 
 KERAS_FILE = "model.keras"  # in a run folder
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
-# For the commands' flag `weights`, which all pass on to `open_model`.
+# Help text of the flag `weights`, which the commands pass to `open_model`.
 WEIGHTS_HELP = (
     "Weights of a variant: a published family or a weight file. Default: the family "
     "that its factory loads, imagenet for most variants."
@@ -75,9 +75,9 @@ def open_model(
             name only. None or "" stands for the family that the variant's factory
             loads by default: "imagenet", for B8 "randaugment", for L2 "noisy-student".
         labels: Class names in index order, or a text file with one per line. Defaults
-            to the labels.txt beside the model, or to ImageNet's for 1000 classes.
+            to the labels.txt next to the model, or to ImageNet's for 1000 classes.
         image_size: Side of the network's input, pixels. This and the following
-            arguments default to the preprocessing.json beside the model; without one,
+            arguments default to the preprocessing.json next to the model; without it,
             to the model's input size, its `default_crop_ratio` and "bicubic_legacy".
         crop_ratio: See `EvalPreprocessing`.
         interpolation: See `EvalPreprocessing`.
@@ -260,8 +260,8 @@ def _open(
         raise ValueError(describe_choices(str(model)))
     if weights:
         raise ValueError(
-            "`weights` goes with the name of a variant only; other models hold "
-            f"their own. Received: model={found[0]}, weights={weights}"
+            "`weights` must be None unless `model` is the name of a variant; other "
+            f"models contain their own. Received: model={found[0]}, weights={weights}"
         )
     return found
 
@@ -285,7 +285,7 @@ def _beside(file: Path) -> Sidecars:
     if found.belong_to(file):
         return found
     raise ValueError(
-        "A model must lie beside its own labels.txt and preprocessing.json. "
+        "A model must be in the folder of its own labels.txt and preprocessing.json. "
         f"Received: {file}, in a folder whose sidecars belong to "
         f"{', '.join(found.artefacts or ())}; move the model to a folder of its own"
     )

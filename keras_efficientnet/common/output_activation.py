@@ -116,6 +116,8 @@ def check_finite(outputs: np.ndarray) -> None:
 
     Args:
         outputs: Outputs of the classifier, (batch, outputs), float.
+
+    Raises:
         ValueError: Some outputs are infinite or NaN.
     """
     bad = int((~np.isfinite(outputs)).any(axis=-1).sum())

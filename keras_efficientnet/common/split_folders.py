@@ -116,7 +116,7 @@ def open_image_folder(folder: str | os.PathLike[str]) -> ImageFolder:
     if loose and has_folders:
         raise ValueError(
             "A folder must hold either images or class folders, not both. "
-            f"Received: {printable(root)} with {len(loose)} images beside its folders"
+            f"Received: {printable(root)} with {len(loose)} images next to its folders"
         )
     if not has_folders:
         paths = list_images(root)

@@ -15,9 +15,7 @@ from .planning import plan_cost
 _TIMING_STRIDE = 100  # steps of 0.01, over which the cost doubles
 _TIMING_STEP = 10
 _ROUNDING_REACH = 50  # steps of 0.01, over which multiply-adds grow by over a third
-_STEP_LIMIT = (
-    2000  # upper bound for a coefficient of 1, which does not bound the search
-)
+_STEP_LIMIT = 2000  # bounds the search where a coefficient of 1 does not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +187,7 @@ def _time(fit: BudgetFit, classes: int, family: str) -> float:
 
 
 def _step_bounds(alpha: float, gamma: float, family: str) -> tuple[int, int]:
-    # From 32 pixels to 26 blocks in the largest stage.
+    # The bounds are 32 pixels and 26 blocks in the largest stage.
     most_repeats = max(stage.repeats for stage in FAMILIES[family].stages)
     smallest, largest = -_STEP_LIMIT, _STEP_LIMIT
     if gamma > 1:

@@ -85,11 +85,11 @@ def stem(x: Any, filters: int, style: Style) -> Any:
 
 
 def residual_block(x: Any, block: Block, style: Style) -> Any:
-    """Applies one block, with stochastic depth and the sum where it has a skip.
+    """Applies one block, with its skip connection and stochastic depth, if any.
 
     Args:
         x: Features, (batch, height, width, block.filters_in).
-        block: Numbers of the block.
+        block: Configuration of the block.
         style: Settings that the blocks share.
 
     Returns:
@@ -117,7 +117,7 @@ def mbconv(x: Any, block: Block, style: Style) -> Any:
 
     Args:
         x: Features, (batch, height, width, block.filters_in).
-        block: Numbers of the block.
+        block: Configuration of the block.
         style: Settings that the blocks share.
 
     Returns:
@@ -156,7 +156,7 @@ def fused_mbconv(x: Any, block: Block, style: Style) -> Any:
 
     Args:
         x: Features, (batch, height, width, block.filters_in).
-        block: Numbers of the block.
+        block: Configuration of the block.
         style: Settings that the blocks share.
 
     Returns:
@@ -179,11 +179,11 @@ def fused_mbconv(x: Any, block: Block, style: Style) -> Any:
 
 
 def squeeze_excite(x: Any, block: Block, style: Style) -> Any:
-    """Applies squeeze-and-excitation: weights for channels, from their means.
+    """Applies squeeze-and-excitation: scales channels by weights from their means.
 
     Args:
         x: Features, (batch, height, width, block.expanded).
-        block: Numbers of the block.
+        block: Configuration of the block.
         style: Settings that the blocks share.
 
     Returns:
@@ -278,7 +278,7 @@ def _conv(
     padding: str = "same",
     activation: str | None = None,
 ) -> Any:
-    # A bias where no batch normalisation follows.
+    # Uses a bias only if no batch normalisation follows.
     layer = layers.Conv2D(
         filters,
         kernel,
@@ -302,7 +302,7 @@ class _QuickNormal(keras.initializers.Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: Any = None, **_: Any) -> Any:
         fan_out = math.prod(shape[:-2]) * shape[-1]
-        # Python's generator is what `keras.utils.set_random_seed` seeds everywhere.
+        # `keras.utils.set_random_seed` seeds Python's generator on every backend.
         generator = np.random.Generator(np.random.SFC64(random.getrandbits(64)))
         values = generator.standard_normal(shape, np.float32)
         values *= math.sqrt(_CONV_INIT["config"]["scale"] / fan_out)
@@ -310,8 +310,8 @@ class _QuickNormal(keras.initializers.Initializer):
 
 
 def _call_new(layer: Any, x: Any, attribute: str) -> Any:
-    # Half of the time to build a large network goes into random numbers. Saved files
-    # must name Keras' own initializer, so the quick one is there for the call only.
+    # Drawing random numbers takes half of the time to build a large network. Saved
+    # files must name Keras' own initializer, so the fast one is used in the call only.
     standard = getattr(layer, attribute)
     setattr(layer, attribute, _QuickNormal())
     x = layer(x)
@@ -320,7 +320,7 @@ def _call_new(layer: Any, x: Any, attribute: str) -> Any:
 
 
 def _pad(x: Any, kernel: int, stride: int, style: Style, name: str) -> tuple[Any, str]:
-    # With odd kernels the two conventions differ only where the stride is not 1.
+    # With odd kernels, the two conventions differ only if the stride is not 1.
     if style.padding == "same" or stride == 1:
         return x, "same"
     return layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"

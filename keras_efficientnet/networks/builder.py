@@ -44,7 +44,7 @@ def build(
         include_top: Whether the network ends in a classifier.
         input_tensor: Keras tensor to build on, (batch, height, width, channels).
         input_shape: (height, width, channels); height and width may be None.
-            Without it: the variant's resolution with a top, any size without.
+            Defaults to the variant's resolution with a top, any size without.
         pooling: Pooling of a network without top, "avg", "max" or None.
         classes: Number of classes of the classifier.
         classifier_activation: Activation of the classifier; None gives logits.
@@ -59,9 +59,9 @@ def build(
             (PyTorch's).
         bn_momentum: Momentum of the moving statistics; None takes the family's.
         bn_epsilon: Constant added to the variance in batch normalisation.
-        features: Reduction levels, out of 1 to 5 in the family. The outputs are then
+        features: Reduction levels to return, usually from 1 to 5. The output is then
             a dict with keys "reduction_1" ..., there is no top, and `include_top`,
-            `pooling` and `classes` are not used.
+            `pooling` and `classes` are ignored.
 
     Returns:
         A functional model. Its input is RGB, 0 to 255, of any float dtype or
@@ -124,11 +124,11 @@ def image_input(
     default_size: int | None,
     smallest: int,
 ) -> Any:
-    """Returns the input tensor of a network, checked.
+    """Creates or checks the input tensor of a network.
 
     Args:
-        tensor: User's Keras tensor, (batch, height, width, channels); None makes an
-            input.
+        tensor: User's Keras tensor, (batch, height, width, channels); None creates
+            one.
         shape: Shape of the input, (height, width, channels); None takes
             `default_size`.
         in_channels: Number of channels; None takes that of `shape` or `tensor`, else 3.
@@ -137,7 +137,7 @@ def image_input(
 
     Raises:
         TypeError: `tensor` is not a Keras tensor.
-        ValueError: A shape is unusable.
+        ValueError: A shape is not valid.
     """
     if tensor is not None:
         if not hasattr(tensor, "_keras_history"):
@@ -190,7 +190,7 @@ def _checked_shape(
 def _feature_ends(
     plan: tuple[Block, ...], features: Sequence[int] | None
 ) -> dict[int, str]:
-    """Maps the requested levels to the blocks that make them."""
+    """Maps the requested levels to the blocks that output them."""
     if features is None:
         return {}
     by_level, levels = reduction_blocks(plan), tuple(features)

@@ -19,8 +19,8 @@ _DOC = """Builds {name}, whose default resolution is {size} x {size} pixels.
         include_top: Whether the network ends in a classifier.
         weights: Family of published weights (`list_weights` lists them all), path of
             a weight file, or None for random weights. Defaults to "{family}". A
-            family chooses `normalization`, `padding`, `bn_epsilon` and the image
-            size unless you do.
+            family sets `normalization`, `padding`, `bn_epsilon` and the image size
+            unless you pass them.
         input_tensor: Keras tensor to build on, (batch, height, width, channels).
         input_shape: (height, width, channels); height and width may be None.
         pooling: Pooling of a network without top, "avg", "max" or None.
@@ -37,7 +37,7 @@ _DOC = """Builds {name}, whose default resolution is {size} x {size} pixels.
         bn_momentum: Momentum of the moving statistics.
         bn_epsilon: Constant added to the variance in batch normalisation. Defaults
             to 0.001.
-        features: Reduction levels out of 1 to 5, for a dict of features.
+        features: Reduction levels to return, from 1 to 5, as a dict of features.
         skip_head: Whether the classifier keeps random weights; needed for another
             number of classes.
 
@@ -67,7 +67,7 @@ _SOURCES = {
 
 
 def factory(key: str) -> Callable[..., keras.Model]:
-    """Makes the factory of a variant, with keras.applications' positional arguments.
+    """Creates the factory of a variant, with keras.applications' positional arguments.
 
     Args:
         key: Key of `VARIANTS`.
@@ -120,9 +120,9 @@ def factory(key: str) -> Callable[..., keras.Model]:
 
 
 def factory_with_preprocessing(key: str) -> Callable[..., keras.Model]:
-    """Makes the factory of a variant with the argument `include_preprocessing`.
+    """Creates the factory of a variant with the argument `include_preprocessing`.
 
-    It has the place that it has in keras.applications.efficientnet_v2.
+    Its position is the same as in keras.applications.efficientnet_v2.
 
     Args:
         key: Key of `VARIANTS`.
@@ -243,7 +243,7 @@ def _documented(function: Callable[..., Any], key: str) -> Callable[..., keras.M
     variant = VARIANTS[key]
     has_preprocessing = variant.family != "v1"
     function.__name__ = function.__qualname__ = key
-    function.__module__ = "keras_efficientnet.efficientnet"  # where it is defined
+    function.__module__ = "keras_efficientnet.efficientnet"  # its public module
     function.__doc__ = _DOC.format(
         name=key,
         size=variant.resolution,

@@ -115,7 +115,7 @@ EDGETPU_STAGES = (
 FAMILIES = {
     "v1": Family(),
     "lite": Family(activation="relu6", normalization="lite"),
-    # Source: google/automl, efficientnetv2: rounding without V1's 90% rule, momentum.
+    # Rounding (without V1's 90% rule) and momentum as in google/automl, efficientnetv2.
     "v2": Family(
         stages=V2_STAGES,
         rounding_limit=0.0,

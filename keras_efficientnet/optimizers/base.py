@@ -65,7 +65,7 @@ class SummingOptimizer(keras.optimizers.Optimizer):
             from . import tf_replicas
 
             tf_replicas.check_strategy(self.name, self._strategy, variables)
-        # By key, because TensorFlow names a replica's copy otherwise.
+        # By key, because TensorFlow renames the copies on other replicas.
         self._normalization_keys = frozenset(
             self._var_key(v) for v in variables if v.name in _NORMALIZATION_WEIGHTS
         )
@@ -109,7 +109,7 @@ class SummingOptimizer(keras.optimizers.Optimizer):
         return bool(super()._use_weight_decay(variable))
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
-        """Keeps Keras from summing the gradients that `apply` has summed."""
+        """Keeps Keras from summing gradients that `apply` has already summed."""
         return list(grads_and_vars)
 
     def get_config(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class _LayerwiseOptimizer(SummingOptimizer):
         self.decay = weight_decay
 
     def _use_weight_decay(self, variable: Any) -> bool:
-        """Tells kernels from biases and from the weights of normalization layers."""
+        """Returns whether a variable is neither a bias nor a normalization weight."""
         return len(variable.shape) > 1 and super()._use_weight_decay(variable)
 
     def get_config(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class LAMB(_LayerwiseOptimizer):
         update = m / (sqrt(v) + epsilon) + weight_decay * w
         w = w - learning_rate * |w| / |update| * update, with ratio 1 where a norm is 0
 
-    Biases and the weights of normalization layers have neither the ratio nor decay.
+    Biases and the weights of normalization layers get neither the ratio nor decay.
     `keras.optimizers.Lamb` leaves the decay out of the ratio, unlike the paper.
 
     Args:
@@ -193,7 +193,7 @@ class LAMB(_LayerwiseOptimizer):
         self.assign_sub(variable, rate * update)
 
     def _corrected(self, slot: Any, value: Any, beta: float) -> Any:
-        """Moves a mean and returns it without its bias towards zero."""
+        """Updates a running mean and returns its bias-corrected value."""
         moved = beta * slot + (1.0 - beta) * value
         self.assign(slot, moved)
         steps = ops.cast(self.iterations + 1, moved.dtype)

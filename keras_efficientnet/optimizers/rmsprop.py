@@ -68,7 +68,7 @@ class TF1RMSprop(SummingOptimizer):
         self.epsilon = epsilon
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Creates the slots: the mean square, from one, and the momentum."""
+        """Creates the slots: the mean square, initially one, and the momentum."""
         if self.built:
             return
         super().build(variables)

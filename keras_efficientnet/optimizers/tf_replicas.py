@@ -70,7 +70,7 @@ def average_over_replicas(variables: Sequence[tf.Variable]) -> None:
 def trace_update(
     model: keras.Model, update: Callable[[Any], None]
 ) -> Callable[[Any], None]:
-    """Compiles what follows a training step into one graph.
+    """Compiles the work after a training step into one graph.
 
     Args:
         model: Model that was created under the strategy of the step.
@@ -83,7 +83,7 @@ def trace_update(
     strategy = model.distribute_strategy
     statistics = moving_statistics(model)
 
-    # Nothing here branches on tensors.
+    # AutoGraph is not needed: nothing here branches on tensors.
     @tf.function(autograph=False)
     def traced(step: Any) -> None:
         if strategy.num_replicas_in_sync > 1 and statistics:
@@ -108,7 +108,7 @@ def check_strategy(
     """
     for variable in variables:
         value = getattr(variable, "value", variable)
-        # Variables of a single device do not know their strategy.
+        # Variables on a single device do not record their strategy.
         theirs = getattr(value, "distribute_strategy", None)
         is_same = theirs is strategy
         if theirs is None:

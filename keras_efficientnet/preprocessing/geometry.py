@@ -82,7 +82,8 @@ class EvalPreprocessing:
 def default_crop_ratio(image_size: int) -> float:
     """Returns the default crop ratio of evaluation for an image size.
 
-    Published networks were evaluated on `image_size` of every `image_size + 32` pixels.
+    Published networks were evaluated on the central `image_size` of `image_size + 32`
+    pixels.
     Below 224 pixels that would crop too much, so the ratio stays at 0.875.
 
     Args:

@@ -32,7 +32,7 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
         For each image, a list of (WordNet id, name, score), highest score first.
 
     Raises:
-        ValueError: `preds` has another shape, or `top` is out of range.
+        ValueError: `preds` is not (batch, 1000), or `top` is out of range.
     """
     scores = np.asarray(preds)
     if scores.ndim != 2 or scores.shape[1] != 1000:

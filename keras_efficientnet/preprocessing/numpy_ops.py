@@ -1,4 +1,4 @@
-"""Evaluation's decoding, crop and resize in NumPy and Pillow, for any backend."""
+"""Evaluation preprocessing in NumPy and Pillow, for any backend."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def resize(image: np.ndarray, size: int, method: str) -> np.ndarray:
         (size, size, channels), float32; within 0.01 of TensorFlow's values.
 
     Raises:
-        ValueError: `method` is none of them.
+        ValueError: `method` is not one of them.
     """
     if method not in RESIZE_METHODS:
         raise ValueError(

@@ -18,11 +18,11 @@ def decode_rgb(encoded: bytes) -> np.ndarray:
 
     Returns:
         RGB pixels, (height, width, 3), uint8. Exif's orientation is applied;
-        transparency is left out, so the colours under it show.
+        transparency is dropped, so the colours beneath it show.
 
     Raises:
         ImportError: Pillow is not installed.
-        OSError: The content is not an image file, or damaged.
+        OSError: The content is not an image file, or is damaged.
         ValueError: The image has 32 bits per channel.
     """
     from PIL import ImageOps

@@ -24,7 +24,7 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
 
     Greyscale, palette, CMYK and 16-bit images are converted to 8-bit RGB, the Exif
     orientation is applied, and of several frames or pages the first is taken.
-    Transparency is dropped and the colours below it show, as with Pillow's
+    Transparency is dropped, so the colours beneath it show, as with Pillow's
     `convert("RGB")`.
 
     Works eagerly and in tf.data, but not in a SavedModel, because it can call Python.
@@ -36,8 +36,8 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
         RGB pixels, (height, width, 3), uint8.
 
     Raises:
-        tf.errors.OpError: The file has another format, is damaged or truncated. In a
-            graph, the error is raised when it runs.
+        tf.errors.OpError: The file is damaged or truncated, or its format is not
+            supported. In a graph, the error is raised when it runs.
     """
     # A tf.function, so that errors of Pillow become TensorFlow's for eager callers,
     # too.

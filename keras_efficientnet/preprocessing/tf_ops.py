@@ -1,6 +1,6 @@
 """Image preprocessing as TensorFlow operations.
 
-Used by tf.data pipelines and exported models; the library does not import it by itself.
+Used by tf.data pipelines and exported models; the library itself does not import it.
 """
 
 from __future__ import annotations

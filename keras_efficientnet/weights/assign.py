@@ -41,7 +41,7 @@ def assign(
         skip_head: Whether to keep the classifier's current weights.
 
     Raises:
-        ValueError: A weight has no array or one of another shape, or an array has no
+        ValueError: A weight has no array or one of the wrong shape, or an array has no
             weight. The model is then unchanged.
     """
     variables = _variables(model)
@@ -144,7 +144,7 @@ def _variables(model: Any) -> dict[str, Any]:
 
 
 def _is_pruned(name: str, variables: Mapping[str, Any]) -> bool:
-    """Returns whether an array is of a part that `features` or `top` cut off."""
+    """Returns whether an array belongs to a part that the model does not have."""
     layers = {v.split("/")[0] for v in variables}
     layer = name.split("/")[0]
     if layer == "predictions":

@@ -290,11 +290,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("target", help=f"path that ends in {', '.join(_SUFFIXES)}")
     parser.add_argument("--names", default="ours", help=" or ".join(_NAMES))
-    parser.add_argument("--variant", help="such as EfficientNetB0; default: by shapes")
+    parser.add_argument("--variant", help="EfficientNetB0 or other; default: by shapes")
     parser.add_argument(
-        "--no_ema", action="store_true", help="raw weights, not moving averages"
+        "--no_ema", action="store_true", help="use raw weights, not moving averages"
     )
-    parser.add_argument("--check", action="store_true", help="logits, with the peer")
+    parser.add_argument(
+        "--check", action="store_true", help="compare logits with the original project"
+    )
     parser.add_argument(
         "--ignore", default=[], action="append", help="pattern of arrays to skip"
     )

@@ -239,8 +239,8 @@ def _check_padding(model: Any, mapped: Any, path: Path) -> None:
     if mapped.padding not in (None, padding):
         warnings.warn(
             f"{path}: networks with these weight names ({mapped.scheme}) use "
-            f"`padding={mapped.padding!r}`; this one uses {padding!r}, and gives other "
-            "scores.",
+            f"`padding={mapped.padding!r}`; this one uses {padding!r}, so its "
+            "scores will differ.",
             stacklevel=4,
         )
 

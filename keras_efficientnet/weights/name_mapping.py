@@ -131,10 +131,10 @@ def _block_names(model: Any) -> list[str]:
 
 
 def _depthwise_name(model: Any, placed: Iterable[_Place]) -> str:
-    """Returns what the network calls its depthwise convolutions.
+    """Returns the name of the network's depthwise convolutions.
 
-    The model decides. Without one, or where it ends before them, those of
-    EfficientNetV2 have a name of their own: it alone has both fused blocks and
+    It is taken from the model. Without one, or if it ends before them, it is inferred:
+    EfficientNetV2 has its own name for them, and alone has both fused blocks and
     squeeze-excite.
     """
     layers = model.layers if model is not None else ()

@@ -12,7 +12,7 @@ from ..architecture import read_block_name
 class BlockLayout(NamedTuple):
     """Names of one kind of block in a project."""
 
-    marks: tuple[str, ...]  # modules with kernels that tell the kind
+    marks: tuple[str, ...]  # modules whose kernels identify the kind
     parts: Mapping[str, str]  # our layers inside the block, by module
 
 
@@ -104,7 +104,7 @@ LUKEMELAS = Scheme(
     ),
     padding="same",
 )
-# Also geffnet. Networks with "same" and "symmetric" padding have the same names.
+# Also used by geffnet. The names are the same for "same" and "symmetric" padding.
 TIMM = Scheme(
     name="timm",
     marker="conv_stem.weight",
@@ -133,7 +133,7 @@ TORCHVISION = Scheme(
     outside={
         "features.0.0": "stem_conv",
         "features.0.1": "stem_bn",
-        # Of networks with six stages.
+        # Networks with six stages.
         "features.7.0": "top_conv",
         "features.7.1": "top_bn",
         "features.8.0": "top_conv",
@@ -243,7 +243,7 @@ SCHEMES = (LUKEMELAS, TIMM, TORCHVISION, TRANSFORMERS, TPU)
 
 
 def is_depthwise(layer: str) -> bool:
-    """Tells whether a layer of ours is a depthwise convolution, by its name."""
+    """Returns whether one of our layers is a depthwise convolution, by its name."""
     return layer.endswith(("dwconv", "dwconv2"))
 
 

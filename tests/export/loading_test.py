@@ -132,7 +132,9 @@ def test_rejects_a_broken_keras_file(tmp_path):
 
 
 def test_rejects_weights_without_a_variant():
-    with pytest.raises(ValueError, match="goes with the name of a variant only"):
+    with pytest.raises(
+        ValueError, match="must be None unless `model` is the name of a variant"
+    ):
         loading.load(any_size_network(), weights="imagenet")
 
 

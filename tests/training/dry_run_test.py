@@ -21,7 +21,7 @@ def test_plan_of_the_imagenet_recipe_needs_no_images():
     assert found["multiply-adds"] == "0.386 G per image"
     assert found["images"] == (
         "1,256,167 train, 50,000 validation, 25,000 minival "
-        "(as published; not found here)"
+        "(published sizes; not on this machine)"
     )
     assert found["peak learning rate"].startswith("0.128,")
 
@@ -59,7 +59,7 @@ def test_plan_does_not_download_data(tmp_path):
     assert dry_run.count_images(known) == dry_run.Counts(
         10,
         {"train": 45_000, "validation": 5_000, "test": 10_000},
-        "as published; not found here",
+        "published sizes; not on this machine",
     )
     assert not any(tmp_path.iterdir())
 
@@ -86,7 +86,7 @@ def small():
 
 def test_plan_shows_groups_of_batch_norm(small):
     plan = functools.partial(dry_run.describe_run, replicas=16)
-    assert "16, 16 images of a step each; BatchNorm over groups of 8 replicas" in (
+    assert "16, 16 images per step each; BatchNorm over groups of 8 replicas" in (
         plan(small)
     )
     small.sync_batch_norm = True
@@ -98,7 +98,7 @@ def test_plan_shows_groups_of_batch_norm(small):
 def test_plans_for_devices_of_other_machines(small, monkeypatch):
     monkeypatch.setattr(dry_run, "device_memory", lambda: 1)  # this machine's
     found = rows(dry_run.describe_run(small, replicas=8))
-    assert found["replicas"].startswith("8, 32 images of a step each")
+    assert found["replicas"].startswith("8, 32 images per step each")
     assert "warning" not in found
     one = rows(dry_run.describe_run(small, replicas=1))["memory per replica"]
     assert found["memory per replica"] != one

@@ -231,8 +231,8 @@ def test_command_rejects_another_number_of_classes(tmp_path, command):
     [
         ([], "One of `data` and `images` must be given"),
         (["--data=digits", "--images=here"], "One of `data` and `images`"),
-        (["--data=digits", "--server_file=out.txt"], "`server_file` needs `images`"),
-        (["--images=x", "--ilsvrc_ids=y"], "`server_file` needs `images`"),
+        (["--data=digits", "--server_file=out.txt"], "`server_file` must be given"),
+        (["--images=x", "--ilsvrc_ids=y"], "`server_file` must be given"),
     ],
 )
 def test_command_rejects_conflicting_flags(model_file, command, arguments, message):

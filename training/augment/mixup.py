@@ -8,24 +8,24 @@ import tensorflow as tf
 
 from keras_efficientnet.augmentation import CutMix, MixUp
 
-# From images, (batch, size, size, 3) float32, targets, (batch, classes) float32, and a
-# seed, (2,) integer, to images and targets.
+# Function of images, (batch, size, size, 3) float32, targets, (batch, classes) float32,
+# and a seed, (2,) integer, to images and targets.
 Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def make_mix(mixup_alpha: float, cutmix_alpha: float) -> Mix | None:
-    """Makes the function that mixes batches.
+    """Creates the function that mixes batches.
 
     Args:
         mixup_alpha: Parameter of MixUp's Beta distribution; 0 turns MixUp off.
         cutmix_alpha: Parameter of CutMix's Beta distribution; 0 turns CutMix off. With
-            both, each batch takes one of them with equal probability.
+            both, each batch uses one of them, with equal probability.
 
     Returns:
         The function, or None when both are 0.
 
     Raises:
-        ValueError: One is below 0.
+        ValueError: An alpha is below 0.
     """
     for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
         if alpha < 0:
@@ -37,7 +37,7 @@ def make_mix(mixup_alpha: float, cutmix_alpha: float) -> Mix | None:
 
 
 def _either(mixup: Mix, cutmix: Mix) -> Mix:
-    """Makes a function that applies one of two to each batch."""
+    """Creates a function that applies MixUp or CutMix, at random, to each batch."""
 
     def mix(
         images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor

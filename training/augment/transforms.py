@@ -34,7 +34,7 @@ def eval_image(image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor) -> tf
 
     Args:
         image: (height, width, 3), uint8, or an encoded file, a string scalar.
-        spec: Resolution, padding and resize method.
+        spec: Image size, crop ratio and resize method.
         seed: (2,), integer; not used.
 
     Returns:
@@ -53,7 +53,7 @@ def train_image(
 
     Args:
         image: (height, width, 3), uint8, or an encoded file, a string scalar.
-        spec: Resolution, padding and resize method.
+        spec: Image size, crop ratio and resize method.
         seed: (2,), integer; the same seed gives the same result.
 
     Returns:
@@ -73,7 +73,7 @@ def shift(image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor) -> tf.Tens
 
     Args:
         image: (height, width, 3), uint8, or an encoded file, a string scalar.
-        spec: Resolution, padding and resize method.
+        spec: Image size, crop ratio and resize method.
         seed: (2,), integer; the same seed gives the same result.
 
     Returns:
@@ -106,7 +106,7 @@ def make_augmentation(
     erasing: float = 0.0,
     compiled: bool = True,
 ) -> Augmentation:
-    """Makes the augmentation of a recipe.
+    """Creates the augmentation of a recipe.
 
     Args:
         name: One of `AUGMENTATIONS`.
@@ -115,11 +115,11 @@ def make_augmentation(
         layers: Number of operations per image, for "randaugment".
         magnitude: Strength of the operations, for "randaugment"; 10 is the nominal end.
         erasing: Probability that a rectangle of the result is erased.
-        compiled: Whether XLA compiles the policies. The bits are the same without, and
-            it takes several times as long.
+        compiled: Whether XLA compiles the policies. Without it, the results are
+            identical but take several times as long.
 
     Raises:
-        ValueError: An argument is none of its choices or out of range.
+        ValueError: An argument is not one of its choices, or out of range.
     """
     check_choice("name", name, AUGMENTATIONS)
     crop = CROPS.get(name, train_image)

@@ -1,4 +1,4 @@
-r"""The quickstart: handwritten digits in one to two minutes on two processor cores.
+r"""The quickstart: handwritten digits in one to two minutes on two CPU cores.
 
 python -m training.main --config=digits --workdir=runs/digits
 

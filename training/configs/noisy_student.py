@@ -3,9 +3,9 @@ r"""Noisy Student: ImageNet plus images with pseudo labels from a teacher.
 python -m training.main --config=noisy_student:b1 --workdir=runs/student \
     --config.pseudo_labels=FILE
 
-FILE is written by `training.pseudo_label` with a teacher, a finished run, for a folder
-of unlabelled images. The student becomes the next teacher; docs/recipes.md shows the
-loop.
+Write FILE with `training.pseudo_label`: it labels a folder of images with a teacher,
+the model of a finished run. The student becomes the next teacher; docs/recipes.md shows
+the loop.
 
 Target, top-1 on validation: B0 78.8, B1 81.5, B2 82.4, B3 84.1, B4 85.3, B5 86.1,
 B6 86.4, B7 86.9, L2 88.4 (tensorflow/tpu README), with 300 million images that are not

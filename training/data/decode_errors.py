@@ -80,7 +80,7 @@ class BadImages:
             images: Number of images of an epoch.
 
         Raises:
-            ValueError: More of them are; the message names some.
+            ValueError: More of them are undecodable; the message names some.
         """
         names = self.names
         if len(names) > MOST * images:

@@ -19,7 +19,7 @@ from .decode_errors import UnreadableImagesError
 from .sampling import Sampler
 from .sources import Split
 
-# Numbers of the random streams that one seed feeds.
+# Numbers of the random streams derived from one seed.
 _ORDER, _AUGMENT, _MIX = range(3)
 
 
@@ -38,7 +38,7 @@ def train_batches(
     bad_images: BadImages | None = None,
     sampler: Sampler | None = None,
 ) -> tf.data.Dataset:
-    """Makes the training batches of a range of steps, one element per step.
+    """Creates the training batches of a range of steps, one element per step.
 
     The images form one endless sequence: a permutation of all images that depends on
     (seed, epoch), then that of the next epoch. Steps cut it into batches, so a batch
@@ -52,13 +52,13 @@ def train_batches(
 
     Args:
         split: Images to train on.
-        spec: Resolution, padding and resize method.
+        spec: Image size, crop ratio and resize method.
         augmentation: Result of `transforms.make_augmentation`.
         classes: Number of classes.
         mix: Result of `mixup.make_mix`; mixes within a replica's share of a batch.
         batch_size: Number of images per step, over all replicas.
         seed: Seed of the order, the augmentation and the mixing.
-        first_step: First step to make; 0 is the first step of the run.
+        first_step: First step to produce; 0 is the first step of the run.
         last_step: Step to stop before.
         strategy: Strategy whose replicas share each batch.
         bad_images: Record of images that cannot be decoded, which are then masked
@@ -117,13 +117,13 @@ def eval_batches(
     strategy: tf.distribute.Strategy,
     bad_images: BadImages | None = None,
 ) -> tf.data.Dataset:
-    """Makes batches of all images of a split, each once, in order.
+    """Creates batches of all images of a split, each once, in order.
 
     The last batch is padded with copies of the last image, which are masked out.
 
     Args:
         split: Images to evaluate on.
-        spec: Resolution, padding and resize method.
+        spec: Image size, crop ratio and resize method.
         batch_size: Number of images per step, over all replicas.
         strategy: Strategy whose replicas share each batch.
         bad_images: See `train_batches`.
@@ -196,7 +196,7 @@ def name_unreadable_image(
     Args:
         split: Split whose images are read.
         find_positions: Function that returns the positions to search; None: all.
-            Reading many images again takes long.
+            Reading many images again is slow.
 
     Raises:
         ValueError: An image of `split` cannot be read.

@@ -20,7 +20,7 @@ def open_source(config: TrainConfig, source: Source | None = None) -> Source:
 
     Args:
         config: Configuration of the run.
-        source: Images to take instead of those that `config.data` names.
+        source: Images to use instead of those that `config.data` names.
 
     Raises:
         ValueError: The data, the file of pseudo labels or the class weights are not

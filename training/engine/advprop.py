@@ -1,4 +1,4 @@
-"""AdvProp: adversarial examples with batch normalisation of their own."""
+"""AdvProp: adversarial examples with separate batch normalisation."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def load_weights(model: keras.Model, path: pathlib.Path) -> None:
         with h5py.File(path, "r") as file:
             stated = file.attrs.get(_DIGEST)
         model.load_weights(path)
-    except Exception as error:  # h5py and Keras raise half a dozen kinds
+    except Exception as error:  # h5py and Keras raise many types
         is_missing = isinstance(error, FileNotFoundError)
         reason = "it is missing" if is_missing else f"it is damaged ({error})"
         raise ValueError(_unusable(path, reason)) from error
@@ -124,7 +124,7 @@ class Checkpoints:
         for path in paths:
             try:
                 _check(path, assign.keys())
-            except Exception as error:  # zipfile raises half a dozen kinds
+            except Exception as error:  # zipfile raises many types
                 warnings.warn(
                     f"{path} is damaged ({error}); using the previous one", stacklevel=2
                 )
@@ -160,4 +160,4 @@ def _check(path: pathlib.Path, names: Set[str]) -> None:
             raise ValueError(f"it does not have the arrays of this run: {missing[:3]}")
         bad = file.testzip()
         if bad:
-            raise zipfile.BadZipFile(f"wrong check sum of {bad}")
+            raise zipfile.BadZipFile(f"wrong checksum of {bad}")

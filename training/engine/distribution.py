@@ -169,7 +169,7 @@ def _slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
 
 
 def _visible_gpus() -> int:
-    # Not by TensorFlow, which would claim all of them.
+    # Not counted with TensorFlow, which would claim all of them.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name])

@@ -58,7 +58,7 @@ def _grouped_batch_norm(layer: Any, x: Any, group_size: int) -> Any:
 def _group_moments(x: Any, group_size: int) -> tuple[Any, Any]:
     """Returns mean and variance over the group of replicas that this one is in.
 
-    Groups are replicas in a row. Strategies can only sum over all replicas, so each
+    A group is consecutive replicas. Strategies can only sum over all replicas, so each
     replica adds its sums to the row of its group, in one message per layer.
     """
     context = tf.distribute.get_replica_context()

@@ -27,7 +27,7 @@ class Phase:
     frozen: int | str | None
 
     def describe(self) -> str:
-        """Returns the trained parts and the image size in words."""
+        """Describes the trained parts and the image size."""
         whole = {None: "all weights", "top": "the classifier", 0: "all but the stem"}
         if self.frozen in whole:
             trained = whole[self.frozen]

@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_efficientnet.common.cli import console
 
-# The terminal or connection that started the run has gone; Windows has no such signal.
+# Sent when the terminal or connection of the run closes; does not exist on Windows.
 _HANG_UP = getattr(signal, "SIGHUP", None)
 SIGNALS = tuple(filter(None, (signal.SIGTERM, signal.SIGINT, _HANG_UP)))
 
@@ -50,12 +50,12 @@ class SignalHandler:
 
     @contextlib.contextmanager
     def postponed(self) -> Iterator[None]:
-        """Postpones signals inside a block; `requested` keeps a received one."""
+        """Postpones signals inside a block; `requested` records a received one."""
         yield from self._switch(True)
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Raises at signals at once again, for a block inside `postponed`.
+        """Lets signals raise at once again, for a block inside `postponed`.
 
         Raises:
             Interrupted: A signal arrived inside the block or before it.
@@ -98,7 +98,7 @@ class SignalHandler:
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Blocks signals during a block that installs handlers of its own.
+    """Holds signals back during a block that installs its own handlers.
 
     Afterwards the previous handlers are back and receive the pending signals.
     """

@@ -123,7 +123,7 @@ def _after(signal: Any, tensors: Sequence[Any]) -> list[Any]:
 
     Without it, the second computation would run early, or the graph optimizers would
     merge it with the first, and the activations would be kept after all. A control
-    dependency would not do: XLA drops them.
+    dependency would not be enough, because XLA drops it.
     """
     first = tf.reshape(signal, [-1])[0]
     zero = tf.where(tf.math.is_finite(first), tf.zeros_like(first), 0)
@@ -131,7 +131,7 @@ def _after(signal: Any, tensors: Sequence[Any]) -> list[Any]:
 
 
 def _block(node: Any) -> re.Match[str] | None:
-    """Matches the name of a block, and in it the number of its stage."""
+    """Matches the name of a block; the group is the number of its stage."""
     return re.match(r"(block([1-7])[a-z]+)_", node.operation.name)
 
 

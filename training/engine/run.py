@@ -42,7 +42,7 @@ class Run:
         metrics: Writer of metrics.csv.
         tensorboard: TensorBoard writer; None on workers that do not write.
         bad_images: Images that could not be decoded; None if these raise an error.
-        started: `time.perf_counter` at the start, less the time of earlier sessions.
+        started: `time.perf_counter` at the start, minus the time of earlier sessions.
         first_step_s: Seconds until the end of the first step; NaN before.
         checked_step: Last step up to which the losses are known to be finite.
     """
@@ -149,7 +149,7 @@ class Run:
         requested, step_ms = self.workers.gather(
             bool(self.interrupts.requested), min(int(step_s * 1000), 10**9)
         ).max(axis=0)
-        # By the slowest worker, so that all choose the same step for the next vote.
+        # The slowest worker decides, so that all agree on the step of the next vote.
         apart = AGREE_EVERY_S * 1000 / max(int(step_ms), 1) if step_ms else 1
         self._agree_at_step = step + int(min(max(apart, 1), MOST_STEPS_APART))
         self._agreed = (step, time.perf_counter())
@@ -159,5 +159,5 @@ class Run:
         return (
             "The loss must stay finite; lower the learning rate, or look at the data. "
             f"{what} in steps {self.checked_step + 1} to {step}; the latest checkpoint "
-            f"in {self.folder.checkpoints} is from before"
+            f"in {self.folder.checkpoints} is older"
         )

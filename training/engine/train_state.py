@@ -98,7 +98,7 @@ class TrainState:
             checkpoints.save_weights(self.model, path)
 
     def is_best(self, top1: float, loss: float) -> bool:
-        """Returns whether a validation is the best; the loss decides equal top-1."""
+        """Returns whether a validation is the best; the loss breaks ties in top-1."""
         return (top1, -loss) > (self.best_top1.numpy(), -self.best_loss.numpy())
 
     def save(self, folder: Checkpoints) -> None:

@@ -38,7 +38,7 @@ from .run import Run
 from .train_state import TrainState
 from .train_step import make_train_step
 
-CHECK_EVERY_STEPS = 100  # a loss is fetched; each fetch waits for the device
+CHECK_EVERY_STEPS = 100  # steps between loss fetches, which wait for the device
 
 
 @raised_recursion_limit()

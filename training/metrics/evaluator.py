@@ -60,14 +60,14 @@ class Evaluator:
 
         Args:
             split: Images and labels.
-            spec: Resolution, padding and resize method.
+            spec: Image size, crop ratio and resize method.
             batch_size: Images per step, over all replicas.
             skip_bad_images: Whether to leave out images that cannot be decoded and
                 list them in `bad_images`.
 
         Raises:
-            ValueError: An image cannot be read, or, when they are skipped, too many;
-                the message names some.
+            ValueError: An image cannot be read or, with `skip_bad_images`, too many
+                cannot; the message names some.
         """
         bad_images = pipeline.BadImages(split) if skip_bad_images else None
         batches = pipeline.eval_batches(

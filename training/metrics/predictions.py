@@ -71,7 +71,7 @@ def predict(
             or in logits. The loss of several sigmoids is their mean binary
             cross-entropy.
         split: Images and labels.
-        spec: Resolution, padding and resize method.
+        spec: Image size, crop ratio and resize method.
         batch_size: Images per step.
 
     Raises:
@@ -191,12 +191,12 @@ def write_predictions(
 def read_ilsvrc_ids(path: str | pathlib.Path) -> dict[str, int]:
     """Reads the ILSVRC2012 number of each class.
 
-    The numbers are those of the development kit, 1 to 1000, in another order than the
-    network's classes.
+    The numbers are those of the development kit, 1 to 1000; their order differs from
+    that of the network's classes.
 
     Args:
         path: Path of a text file with a class per line, in the order of the numbers;
-            the first word is its WordNet id. A number after it must be the line's.
+            the first word is its WordNet id. A second word must be the line's number.
 
     Returns:
         WordNet id -> number.

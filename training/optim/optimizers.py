@@ -34,7 +34,7 @@ def make_optimizer(
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
 ) -> Any:
-    """Makes an optimizer by name.
+    """Creates an optimizer by name.
 
     No optimizer decays the scale and offset of normalization layers.
 
@@ -63,7 +63,7 @@ def expect_summed_gradients(optimizer: Any) -> None:
         optimizer: Optimizer of this module, or a `LossScaleOptimizer` around one.
 
     Raises:
-        TypeError: The optimizer is another one, which would sum a second time.
+        TypeError: The optimizer is of another kind, which would sum a second time.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if not isinstance(inner, SummingOptimizer):

@@ -24,7 +24,7 @@ def make_schedule(
     total_steps: int,
     decay_epochs: float = 2.4,
 ) -> Any:
-    """Makes a learning-rate schedule from durations in epochs.
+    """Creates a learning-rate schedule from durations in epochs.
 
     Args:
         kind: Key of `SCHEDULES`.

@@ -22,7 +22,7 @@ METRICS = (
     "seconds",
 )
 
-# As `tf.summary.scalar` writes, which needs TensorBoard installed; this does not.
+# As written by `tf.summary.scalar`, which would require the package tensorboard.
 _SCALAR = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
 )

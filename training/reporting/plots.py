@@ -181,7 +181,7 @@ def draw_predictions(
     Args:
         model: Model from images, 0 to 255, to probabilities, (batch, classes).
         split: Images and labels.
-        spec: Resolution, padding and resize method.
+        spec: Image size, crop ratio and resize method.
         class_names: Class names in index order.
         seed: Seed of the random half.
         path: Path of the PNG file.
@@ -238,7 +238,7 @@ def _order(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:
 def _draw_one(axes: Axes, image: Any, label: str, guess: str, sure: float) -> None:
     axes.imshow(np.asarray(image), interpolation="nearest")
     is_right = guess == label
-    # The true class has a line of its own, which a long prediction cannot push out.
+    # The true class has its own line, so that a long prediction cannot push it out.
     caption = [_short(guess, TITLE_LENGTH), f"{sure:.0%}"]
     if not is_right:
         caption.insert(1, f"not {_short(label, TITLE_LENGTH - 4)}")

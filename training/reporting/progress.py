@@ -20,7 +20,7 @@ LOSS_S = 1.0  # seconds between two losses; each waits for the device
 class ProgressBar:
     """A line per epoch and, on a terminal, a bar below them. A context manager.
 
-    The bar has epoch, step, images per second, the mean loss of the epoch so far and
+    The bar shows epoch, step, images per second, the mean loss of the epoch so far and
     the time left.
 
     Args:

@@ -40,7 +40,7 @@ def prepare_streams() -> None:
 def leave_terminal() -> None:
     """Redirects the standard streams to the null device, unless they are files.
 
-    Call it when the terminal is gone: writing to it, or to a pipe whose reader has
+    Call it after the terminal has closed: writing to it, or to a pipe whose reader has
     exited, would raise an error.
     """
     null = os.open(os.devnull, os.O_RDWR)

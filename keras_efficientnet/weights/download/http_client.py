@@ -59,7 +59,7 @@ def download(url: str, part: Path, name: str) -> bool:
 
     Args:
         url: URL, "https:", "http:" or "file:".
-        part: Path to write to. Metadata is written beside it as .json.
+        part: Path to write to. Metadata is written next to it as .json.
         name: Name for the progress bar.
 
     Returns:
@@ -95,7 +95,7 @@ def forget(part: Path) -> None:
     Args:
         part: Path as in `download`.
     """
-    # In this order, metadata never lies beside content that it does not describe.
+    # In this order, metadata never exists for content that it does not describe.
     part.unlink(missing_ok=True)
     _notes(part).unlink(missing_ok=True)
 

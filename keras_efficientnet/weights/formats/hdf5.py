@@ -36,7 +36,7 @@ def member(group: Any, path: str) -> Any:
         if not has_member(group, name):
             raise ValueError(f"{group.name} has no member {name!r}")
         if _links(group).get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-            raise ValueError(f"{group.name}/{name} refers to another place")
+            raise ValueError(f"{group.name}/{name} is a link to another location")
         group = group[name]
     return group
 

@@ -3,7 +3,7 @@
 Such a file contains a pickle, which in Python can call any function of any module. Here
 it can only call the few stand-ins below, which record the description of a tensor.
 Other objects, such as the options of a training script, are never created: an opaque
-stand-in replaces them. The numbers are stored beside the pickle.
+stand-in replaces them. The numbers are stored next to the pickle.
 
 Source: torch/serialization.py (layouts), torch/_utils.py (arguments of the calls).
 """

@@ -5,7 +5,7 @@ would hash a tuple nested a million deep, which crashes the process, or tuples t
 contain their predecessor twice over forty levels, which takes years. Here the work of
 each step is bounded.
 
-Source: Python, Lib/pickletools.py (what each instruction means).
+Source: Python, Lib/pickletools.py (meaning of each instruction).
 """
 
 from __future__ import annotations

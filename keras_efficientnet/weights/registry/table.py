@@ -38,7 +38,7 @@ def find(family: str, variant: str, include_top: bool = True) -> WeightFile:
 
     Args:
         family: Family such as "noisy-student"; with a publisher, "noisy-student@tpu".
-        variant: Variant, in any spelling that `architecture.find_variant` knows.
+        variant: Variant, in any spelling that `architecture.find_variant` accepts.
         include_top: Whether the network has the classifier. If not, a file without
             it is preferred, where one is published.
 
@@ -92,7 +92,7 @@ def default_family(variant: str) -> str:
     """Returns the default family of a variant's factory.
 
     Args:
-        variant: Variant, in any spelling that `architecture.find_variant` knows.
+        variant: Variant, in any spelling that `architecture.find_variant` accepts.
 
     Example:
         >>> default_family("b0"), default_family("l2")

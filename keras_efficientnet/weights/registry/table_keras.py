@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .weight_file import WeightFile, key_and_size
 
-# Top-1 percent, B0 to B7 and on. Source: tensorflow/tpu, efficientnet/README.md.
-# "baseline" to "randaugment" without, the others with the held-out training images.
+# Top-1 accuracy in percent. Source: tensorflow/tpu, efficientnet/README.md.
+# "baseline" to "randaugment" were trained without the held-out images, the others with.
 TPU_TOP1 = {
     "baseline": dict(b0=76.7, b1=78.7, b2=79.8, b3=81.1, b4=82.5, b5=83.1),
     "autoaugment": dict(
@@ -34,7 +34,7 @@ _TPU_PATHS = {
     "noisy-student-475": "noisystudent/noisy_student_efficientnet-{}_475.tar.gz",
     "imagenet": "lite/efficientnet-{}.tar.gz",
 }
-L2_475 = 475  # pixels, of the network called so
+L2_475 = 475  # pixels; resolution of the network named L2-475
 
 # MD5 with the classifier, MD5 without it. Source: keras.applications, efficientnet.py.
 _KERAS_APPLICATIONS = {
@@ -139,7 +139,7 @@ def _qubvel(family: str, short: str, include_top: bool) -> WeightFile:
         top1=TPU_TOP1[family][short],
         top1_source="tensorflow/tpu, of the same checkpoint",
         source="qubvel/efficientnet, from tensorflow/tpu's checkpoints",
-        # The others are in a repository of another author, who states none.
+        # The other files are in another author's repository, which states no licence.
         licence="Apache-2.0" if family == "noisy-student" else "unknown",
     )
 

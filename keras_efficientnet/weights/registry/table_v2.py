@@ -40,7 +40,7 @@ _KERAS = {
 
 _TIMM_RELEASES = "https://github.com/huggingface/pytorch-image-models/releases/download"
 _TIMM_HUB = "https://huggingface.co/timm/{}/resolve/main/model.safetensors"
-# Family, variant, file (or none but on Hugging Face), share of the shorter side that
+# Family, variant, file (None if only on Hugging Face), share of the shorter side that
 # the evaluation crop keeps (None: the whole image squashed to the square), top-1
 # percent. Source: timm, models/efficientnet.py and results/results-imagenet.csv.
 _TIMM = (

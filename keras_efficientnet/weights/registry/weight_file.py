@@ -20,7 +20,7 @@ class WeightFile:
     """Record of one published file; None where the publisher states nothing.
 
     Attributes:
-        family: Name of the way the weights were trained; users pass it as `weights=`.
+        family: Name of the training recipe of the weights; users pass it as `weights=`.
         publisher: Name of the project that published the file.
         variant: Key of `architecture.VARIANTS`.
         include_top: Whether the file holds the classifier.
@@ -69,7 +69,7 @@ class WeightFile:
 
     @property
     def name(self) -> str:
-        """The family as this publisher's: "noisy-student@timm"."""
+        """Family qualified by its publisher, such as "noisy-student@timm"."""
         return f"{self.family}@{self.publisher}"
 
     @property

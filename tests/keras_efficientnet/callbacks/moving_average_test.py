@@ -210,7 +210,7 @@ def interrupted(folder):
 
 def test_warns_about_a_backup_of_another_step(tmp_path):
     interrupted(tmp_path)
-    message = "starts anew .* belongs to step 0, as the model does: .*000003.npz"
+    message = "starts over .* belongs to step 0, as the model does: .*000003.npz"
     with pytest.warns(UserWarning, match=message):
         fit(make_model(), ExponentialMovingAverage(DECAY, tmp_path))
 
@@ -228,7 +228,7 @@ def test_warns_about_a_backup_that_does_not_fit(tmp_path, content, message):
         np.savez(path, step=np.array(3))
     else:
         path.write_bytes(content)
-    with pytest.warns(UserWarning, match=f"starts anew .*{message}"):
+    with pytest.warns(UserWarning, match=f"starts over .*{message}"):
         fit(make_model(), ExponentialMovingAverage(DECAY, tmp_path))
 
 

@@ -139,7 +139,7 @@ def test_warns_about_unreadable_subfolders(tmp_path, monkeypatch):
 
 def test_warns_about_images_beside_class_folders(tmp_path):
     write_images(tmp_path, "cat/a.png", "dog/a.png", "preview.png")
-    with pytest.warns(UserWarning, match=r"beside the class .*\(preview.png\)"):
+    with pytest.warns(UserWarning, match=r"next to the class .*\(preview.png\)"):
         assert len(open_class_folders(tmp_path)) == 2
 
 

@@ -81,7 +81,7 @@ def test_damaged_file_assigns_nothing_and_is_an_error_if_it_is_the_only_one(save
     data[data.index(np.uint32(7).tobytes(), 200)] ^= 1
     path.write_bytes(data)
     with (
-        pytest.warns(UserWarning, match="wrong check sum of|Bad CRC"),
+        pytest.warns(UserWarning, match="wrong checksum of|Bad CRC"),
         pytest.raises(ValueError, match="Received: 1 damaged, in .*checkpoints"),
     ):
         saved.restore(dict.fromkeys(arrays(0), pytest.fail))

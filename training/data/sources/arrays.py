@@ -14,7 +14,7 @@ DIGIT_SIZE = 32  # pixels; the originals have 8
 
 
 def arrays(splits: Mapping[str, tuple[Any, Any]], class_names: Sequence[str]) -> Source:
-    """Makes a source of images in memory.
+    """Creates a source of images in memory.
 
     Args:
         splits: Split name -> (images, labels): (images, height, width, 3) uint8, 0
@@ -22,8 +22,8 @@ def arrays(splits: Mapping[str, tuple[Any, Any]], class_names: Sequence[str]) ->
         class_names: Names of the classes, in the order of the class indices.
 
     Raises:
-        ValueError: A split is missing or empty, or an array has another shape or
-            dtype, or a label is out of range.
+        ValueError: A split is missing or empty, an array has the wrong shape or dtype,
+            or a label is out of range.
     """
     for name in ("train", "validation"):
         if name not in splits:

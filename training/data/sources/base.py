@@ -15,9 +15,9 @@ from keras_efficientnet.common.choices import did_you_mean
 from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.preprocessing import tf_ops
 
-# Share of each split, for sources without splits of their own.
+# Share of each split, for sources that are not divided into splits.
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
-HELD_OUT = 0.1  # share of "train" that validates, where only "train" exists
+HELD_OUT = 0.1  # share of "train" for validation, if only "train" exists
 UNKNOWN = -1  # label of unlabelled images
 
 

@@ -41,7 +41,7 @@ def folder(directory: str) -> Source:
             held out by a fixed rule: see `SHARES`, `HELD_OUT`.
 
     Raises:
-        ValueError: It is not a folder, has no classes, a class has no images or too
+        ValueError: It is not a folder or has no classes, a class has no images or too
             few to be split, or the splits have different classes.
     """
     root = existing_folder(directory)

@@ -48,7 +48,7 @@ def fashion_mnist() -> Source:
         raise ValueError(
             f"Fashion-MNIST must be in {FASHION_MNIST}, where "
             "`apt-get install dataset-fashion-mnist` puts it; 'idx:DIR' opens it "
-            "anywhere else"
+            "in any other folder"
         )
     return idx(str(FASHION_MNIST), FASHION_NAMES)
 
@@ -67,7 +67,7 @@ def idx(directory: str, class_names: Sequence[str] = ()) -> Source:
         for validation by a fixed rule.
 
     Raises:
-        ValueError: A file is missing or has another content than its name says.
+        ValueError: A file is missing, or its content does not match its name.
     """
     folder = pathlib.Path(directory).expanduser()
     parts = {

@@ -34,7 +34,7 @@ def tfds(name: str, data_dir: str | None = None) -> Source:
 
     Raises:
         ValueError: The data set is unknown, not prepared or cannot be downloaded, or
-            is not one of images with one label each.
+            does not consist of images with one label each.
         ImportError: tensorflow-datasets is not installed.
     """
     builder = _open_builder(name, data_dir)
@@ -128,7 +128,7 @@ def _features(builder: Any, name: str) -> tuple[str, str]:
     kinds = [type(features[key]).__name__ for key in keys or () if key in features]
     if kinds != ["Image", "ClassLabel"]:
         raise ValueError(
-            "A data set must be of images with one label each. Received: "
+            "A data set must consist of images with one label each. Received: "
             f"data='tfds:{name}' with supervised_keys={keys}"
         )
     return keys

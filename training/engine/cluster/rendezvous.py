@@ -63,8 +63,8 @@ def meet(cluster: Cluster, timeout_s: float) -> None:
                 if not missing or any(peer.mistake for peer in peers):
                     break
                 wait.pause(missing)
-            # Leave the others time to ask again, to learn that this worker has met all
-            # or to find the mistake too.
+            # Leave the others time to ask again, so that they learn that this worker
+            # has met all, or find the mistake too.
             time.sleep(2 * _ask_every_s(cluster))
         finally:
             for peer in peers:
@@ -75,7 +75,7 @@ def meet(cluster: Cluster, timeout_s: float) -> None:
 
 
 def _ask_every_s(cluster: Cluster) -> float:
-    """Returns the seconds between two questions; many workers ask less often."""
+    """Returns the polling interval in seconds, longer for more workers."""
     return 0.25 * math.ceil(len(cluster.addresses) / 32)
 
 
@@ -152,7 +152,7 @@ class _Greeter(socketserver.BaseRequestHandler):
 
 @contextlib.contextmanager
 def _listening(cluster: Cluster, wait: _Wait) -> Iterator[_Listener]:
-    """Listens on this worker's port for the time of a block."""
+    """Listens on this worker's port inside a block."""
     listener = _bind(cluster, wait)
     thread = threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -195,7 +195,7 @@ class _Peer(threading.Thread):
         super().__init__(daemon=True)
         self._cluster = cluster
         self._peer, self._address = name, cluster.addresses[name]
-        self._state = "not asked yet"
+        self._state = "not contacted yet"
         self._every_s = _ask_every_s(cluster)
         self.is_met = self.has_met_all = False
         self.mistake = ""
@@ -209,7 +209,7 @@ class _Peer(threading.Thread):
             try:
                 greeting = _ask(*split_address(self._address))
             except OSError as error:
-                gone = "has gone, " if self.is_met else ""
+                gone = "lost, " if self.is_met else ""
                 self._state = f"{gone}{(error.strerror or str(error)).lower()}"
             else:
                 self._take(greeting)
@@ -242,7 +242,7 @@ def _ask(host: str, port: int) -> dict[str, Any] | None:
     """Returns the greeting of a worker; None if TensorFlow's server answers.
 
     Raises:
-        OSError: There is no answer, or one of another program.
+        OSError: There is no answer, or another program answers.
     """
     answer = b""
     with socket.create_connection((host, port), _ANSWER_S) as connection:

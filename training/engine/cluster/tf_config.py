@@ -54,7 +54,7 @@ def read_addresses() -> dict[str, str]:
     others = [job for job in jobs if job not in JOBS]
     if others:
         raise ValueError(
-            "TF_CONFIG's `cluster` must list workers, and at most a chief besides. "
+            "TF_CONFIG's `cluster` must list workers, and at most one chief. "
             f"Received: {', '.join(jobs)}"
         )
     for job, hosts in jobs.items():

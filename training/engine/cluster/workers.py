@@ -52,7 +52,7 @@ class Workers:
 
         def replica_sum(numbers: tf.Tensor) -> tf.Tensor:
             context = tf.distribute.get_replica_context()
-            # One replica speaks for its worker.
+            # Only the first replica of each worker contributes.
             speaks = context.replica_id_in_sync_group == index * replicas
             row = tf.one_hot(index, workers, dtype=tf.int32)[:, tf.newaxis]
             return context.all_reduce("SUM", row * numbers * tf.cast(speaks, tf.int32))
@@ -78,7 +78,7 @@ class Workers:
         """Waits for all workers, and returns the numbers of each.
 
         Args:
-            *numbers: Numbers under 2**31, as many on every worker.
+            *numbers: Numbers under 2**31, the same count on every worker.
 
         Returns:
             (workers, numbers), int.

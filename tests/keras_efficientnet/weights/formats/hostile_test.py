@@ -118,8 +118,8 @@ def same_data(group):
 
 
 HDF5 = {
-    soft_cycle: "refers to another place",
-    soft_link: "refers to another place",
+    soft_cycle: "is a link to another location",
+    soft_link: "is a link to another location",
     virtual: "refers to another file",
     absurd_shape: "claims 4611686018427387904 bytes",
     filter_bomb: "claims 1073741824 bytes",
@@ -149,7 +149,7 @@ def test_does_not_open_links_to_other_files(tmp_path, name):
             name_there = "kernel"
         group[name_there] = h5py.ExternalLink(str(tmp_path / "pipe"), "data")
 
-    refuse(hdf5_file(tmp_path / "net.h5", edit), "refers to another place")
+    refuse(hdf5_file(tmp_path / "net.h5", edit), "is a link to another location")
 
 
 def safetensors_file(path, header, data=b"\0" * 8, size=None):

@@ -116,7 +116,7 @@ def test_reports_a_worker_that_dies_during_the_wait():
         meet(second, 2.0)
     join(threads)
     assert "worker 1 (127.0.0.1" in str(ends["worker 0"])
-    assert "has gone, connection refused" in str(ends["worker 0"])
+    assert "lost, connection refused" in str(ends["worker 0"])
 
 
 def test_rejects_another_cluster():

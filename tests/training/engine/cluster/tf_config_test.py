@@ -56,7 +56,7 @@ def test_missing_tf_config_is_no_cluster(set_config, config):
         ("{", "must be a JSON object, but .* Received: TF_CONFIG='{'"),
         ([1], r"must be a JSON object. Received: TF_CONFIG='\[1\]'"),
         ({"cluster": HOSTS}, "`cluster` must be an object, as in .* Received: clus"),
-        ({"cluster": {"ps": ["a:1"]}}, "workers, and at most a chief .* Received: ps"),
+        ({"cluster": {"ps": ["a:1"]}}, "workers, and at most one chief.* Received: ps"),
         (cluster("host0:2222"), "a list of addresses .* Received: worker='host0:2222'"),
         (cluster({"0": "host0:2222"}), "must have a list of addresses for each job"),
         (cluster([HOSTS[0], 7]), "'HOST:PORT', .* Received: worker 1=7"),
