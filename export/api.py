@@ -92,7 +92,7 @@ def export_model(
 
     Raises:
         ValueError: An argument is invalid, or the model cannot be converted.
-        VerificationError: An artefact missed a threshold. By then all artefacts are
+        VerificationError: An artefact missed a threshold. All artefacts are still
             written and reported; the names of failed ones end in ".failed".
 
     Example:
@@ -135,7 +135,7 @@ def export_model(
 
 
 class _Batches:
-    """Images that are read from their files on each iteration."""
+    """Batches of images, read from their files on each iteration."""
 
     def __init__(self, paths: Sequence[str], spec: EvalPreprocessing, channels: int):
         self._paths = paths
@@ -159,7 +159,7 @@ def _ask(loaded: Loaded, network: keras.Model, examples: ImageFolder) -> Referen
 def _check_title(title: str | None, rows: Mapping[str, Format]) -> None:
     if title is not None and "web" not in rows:
         raise ValueError(
-            "`title` goes with the format web only. "
+            "`title` applies to the format web only. "
             f"Received: title={title!r}, formats={','.join(rows)}"
         )
 

@@ -41,7 +41,7 @@ def write_sheet(
     Args:
         images: Pixels, (side, side, 3) each, float32, about 0 to 255.
         captions: Lines of text under each image.
-        path: Picture to write; its suffix decides on the format.
+        path: Picture to write; its suffix determines the format.
     """
     columns = min(COLUMNS, len(images))
     rows = -(-len(images) // columns)

@@ -17,7 +17,7 @@ def require_package(package: str, extra: str) -> ModuleType:
         extra: Extra of this distribution that installs it.
 
     Raises:
-        ImportError: It is not installed.
+        ImportError: The package is not installed.
     """
     try:
         return importlib.import_module(package)
@@ -31,11 +31,11 @@ def require_package(package: str, extra: str) -> ModuleType:
 def require_openvino() -> ModuleType:
     """Imports OpenVINO without its telemetry.
 
-    On import and on conversion it sends events over the network. The package that does
-    so is optional, so it is hidden during the import.
+    OpenVINO sends usage events over the network on import and on conversion. The
+    package that sends them is optional, so it is hidden during the import.
 
     Raises:
-        ImportError: It is not installed.
+        ImportError: The package is not installed.
     """
     hidden = sys.modules.get(_TELEMETRY)
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]

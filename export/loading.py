@@ -42,7 +42,7 @@ class Loaded:
     Attributes:
         name: Path or name that the user gave.
         runner: The model, ready to run.
-        output_activation: Kind of the runner's outputs.
+        output_activation: "softmax", "linear" or "sigmoid".
         labels: Class names in index order.
         preprocessing: Crop, size and resize method of evaluation.
         run_folder: Folder of the training run, if the model is one.
@@ -131,7 +131,7 @@ def load(
     if runner is not None:
         if weights:
             raise ValueError(
-                "`weights` goes with the name of a variant only; artefacts contain "
+                "`weights` applies to variant names only; artefacts contain "
                 f"their own. Received: model={model}, weights={weights}"
             )
         return _complete(Path(model).expanduser(), runner, labels, given)
@@ -184,7 +184,7 @@ def _complete(
     activation = own.output_activation or beside.output_activation
     if activation is None:
         raise ValueError(
-            "The kind of a model's outputs must be known. An artefact that does not "
+            "A model's output activation must be known. An artefact that does not "
             "end in softmax, sigmoid or logits needs a preprocessing.json beside it, "
             f"with output_activation one of {', '.join(OUTPUT_ACTIVATIONS)}. "
             f"Received: {path}"

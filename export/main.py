@@ -78,7 +78,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
     from .verify import VerificationError
 
     if len(argv) > 1:
-        console.report(f"Error: all input must be given as flags. Received: {argv[1]}")
+        console.report(f"Error: all arguments must be flags. Received: {argv[1]}")
         return ExitCode.WRONG_INPUT
     try:
         export_model(

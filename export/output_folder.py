@@ -134,7 +134,7 @@ def model_digest(source: ExportInputs) -> str:
 
 
 def _without_names(config: Any) -> Any:
-    # Keras numbers names by the layers that the process has created so far.
+    # Keras numbers default names by the layers created so far.
     if isinstance(config, dict):
         return {k: _without_names(v) for k, v in config.items() if k != "name"}
     return config

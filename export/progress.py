@@ -1,4 +1,4 @@
-"""Progress bars of long work, drawn on a terminal only."""
+"""Progress bars for long-running work, drawn on terminals only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tqdm
 
 T = TypeVar("T")
 
-DELAY_SECONDS = 0.5  # steps that take less show no bar
+DELAY_SECONDS = 0.5  # shorter steps show no bar
 _FORMAT = (
     "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit} "
     "[{elapsed}<{remaining}]"

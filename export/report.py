@@ -27,7 +27,7 @@ REPORT_MD = "report.md"
 PICTURE = "verification.png"
 BARS = "artefacts.png"
 MAX_PICTURES = 20  # images on the contact sheet
-MIN_OVERLAP_CLASSES = 20  # with fewer, five classes are too large a part of all
+MIN_OVERLAP_CLASSES = 20  # with fewer classes, top-5 overlap says little
 _BAR = "#005ab5"
 _RUN_SECTION = "\n## Artefacts\n"  # last section of a run's report
 
@@ -80,7 +80,7 @@ def write_report(
 ) -> None:
     """Writes report.json, report.md and their pictures.
 
-    The contact sheet shows images on which an artefact's first class differs from
+    The contact sheet shows images on which an artefact's top-1 class differs from
     Keras', or a selection of all images if there are none, spread over the classes.
     Wrong answers are red.
 
@@ -140,7 +140,7 @@ def link_from_run(run_folder: Path, results: Sequence[Result], folder: Path) -> 
     """Appends a table of linked artefacts to the report of a training run.
 
     Args:
-        run_folder: Folder of the run, which is left alone if it has no report.md.
+        run_folder: Folder of the run; unchanged if it has no report.md.
         results: Results, which replace those of an earlier export.
         folder: Folder of the artefacts.
     """
@@ -248,7 +248,7 @@ def _markdown(
         f"{spec.image_size} pixels, central crop of {spec.crop_ratio:.4g} of the "
         f"shorter side, {spec.interpolation} interpolation. Compared with the Keras "
         f"model on {len(reference.paths)} images. Agreement is the share of images "
-        f"with the same first class, with its 95% interval.{overlap} Milliseconds "
+        f"with the same top-1 class, with its 95% interval.{overlap} Milliseconds "
         "are the median and the 95th percentile for one image on one thread.",
         "",
         _table(results),
@@ -272,9 +272,9 @@ def _markdown(
         for i in result.comparison.disagreements
     ]
     if disagreements:
-        lines += ["", "Images whose first class differs from the Keras model's:", ""]
+        lines += ["", "Images whose top-1 class differs from the Keras model's:", ""]
         lines.append(markdown.table(disagreements))
-    lines += ["", f"![Verification images and first classes]({PICTURE})", ""]
+    lines += ["", f"![Verification images and top-1 classes]({PICTURE})", ""]
     return "\n".join(lines)
 
 
@@ -308,7 +308,7 @@ def _choose_images(reference: Reference, results: Sequence[Result]) -> list[int]
 def _caption(
     labels: Sequence[str], reference: Reference, results: Sequence[Result], index: int
 ) -> list[Line]:
-    """Lists Keras' class, differing artefacts' and, if one is wrong, the true one."""
+    """Lists Keras' class, classes that differ from it, and the true one if needed."""
     true = None if reference.labels is None else int(reference.labels[index])
     answers = [("Keras", int(reference.probabilities[index].argmax()))]
     answers += [

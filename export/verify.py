@@ -52,12 +52,12 @@ class Comparison:
         images: Number of images compared on.
         classes: Number of classes.
         max_difference: Largest absolute difference of a probability.
-        agreement: Share of images with the same first class, 0 to 1. If the allowed
+        agreement: Share of images with the same top-1 class, 0 to 1. If the allowed
             difference can close the margin between two classes, either one counts.
         top5_agreement: Top-5 overlap: share of Keras' five most probable classes that
             are among the artefact's five, mean over the images, 0 to 1.
-        disagreements: Indices of the images whose first classes differ.
-        predictions: Artefact's first class for each image.
+        disagreements: Indices of the images whose top-1 classes differ.
+        predictions: Artefact's top-1 class for each image.
         top1: Top-1 accuracy of the artefact, 0 to 1; None without labels.
         keras_top1: Top-1 accuracy of the Keras model, 0 to 1; None without labels.
     """
@@ -198,7 +198,7 @@ def compare_with_reference(
 def find_problems(found: Comparison, wanted: Format) -> list[str]:
     """Lists the thresholds that an artefact misses, and by how much.
 
-    Shares are rounded to a number of images, so that one in 24 counts as 3%.
+    Shares are rounded to whole images: at 3%, one image in 24 may differ.
 
     Args:
         found: Comparison with the Keras model.
@@ -212,15 +212,15 @@ def find_problems(found: Comparison, wanted: Format) -> list[str]:
     # Negated, so that NaN is a problem too.
     if limit is not None and not found.max_difference <= limit:
         problems.append(
-            f"probabilities differ by {found.max_difference:.2g}, "
-            f"must be at most {limit:.0e}"
+            f"probabilities differ by {found.max_difference:.2g}; "
+            f"they must differ by at most {limit:.0e}"
         )
     differing = len(found.disagreements)
     allowed = _whole_images(1 - wanted.min_agreement, found.images)
     if differing > allowed:
         problems.append(
-            f"the first class differs from Keras' on {differing} of {found.images} "
-            f"images, may differ on {allowed} ({1 - wanted.min_agreement:.0%})"
+            f"the top-1 class differs from Keras' on {differing} of {found.images} "
+            f"images; at most {allowed} may differ ({1 - wanted.min_agreement:.0%})"
         )
     if found.top1 is not None and found.keras_top1 is not None:
         lost = round((found.keras_top1 - found.top1) * found.images)
@@ -228,7 +228,7 @@ def find_problems(found: Comparison, wanted: Format) -> list[str]:
         if lost > allowed:
             problems.append(
                 f"top-1 falls from {found.keras_top1:.1%} to {found.top1:.1%}, by "
-                f"{lost} of {found.images} images, may fall by {allowed} "
+                f"{lost} of {found.images} images; at most {allowed} may be lost "
                 f"({wanted.max_top1_loss:.0%})"
             )
     return problems

@@ -22,9 +22,9 @@ class ExportInputs:
         labels: Class names in index order.
         preprocessing: Crop, size and resize method of evaluation.
         calibration: Images, batches of (batch, image_size, image_size, channels),
-            float32, 0 to 255, which can be iterated over more than once. Empty: none
-            were given.
-        title: Title of the web page; None: the model's name.
+            float32, 0 to 255, that can be iterated over repeatedly; empty if there are
+            none.
+        title: Title of the web page; None for the model's name.
     """
 
     model: keras.Model
@@ -41,7 +41,7 @@ class ExportInputs:
 
     @property
     def output_activation(self) -> str:
-        """Kind of the network's outputs."""
+        """Output activation: "softmax", "linear" or "sigmoid"."""
         return output_activation.output_activation(self.model)
 
     @property
@@ -52,10 +52,10 @@ class ExportInputs:
 
     @property
     def labels_text(self) -> str:
-        """Text of the labels.txt in an artefact."""
+        """Content of an artefact's labels.txt."""
         return sidecars.format_labels(self.labels)
 
     @property
     def preprocessing_text(self) -> str:
-        """Text of the preprocessing.json in an artefact."""
+        """Content of an artefact's preprocessing.json."""
         return sidecars.format_preprocessing(self.preprocessing, self.output_activation)

@@ -1,8 +1,8 @@
 """TFLite metadata: labels, preprocessing and descriptions of the tensors.
 
 Apps read it through MediaPipe, ML Kit or Android Studio. The layout is TensorFlow
-Lite's metadata schema: a flatbuffer inside the model's, and the labels and the
-preprocessing in a zip archive appended to it.
+Lite's metadata schema: a flatbuffer inside the model's flatbuffer, and the labels and
+the preprocessing in a zip archive appended to it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _append_files(content: bytes, texts: Mapping[str, str]) -> bytes:
 
 def _metadata(is_float: bool, source: ExportInputs) -> bytes:
     """Builds the inner flatbuffer, a ModelMetadata."""
-    description = f"{source.model.name}, of {len(source.labels)} classes."
+    description = f"{source.model.name}, {len(source.labels)} classes."
     is_linear = source.output_activation == LINEAR
     pixels = _table(
         _text("image"),
@@ -92,7 +92,7 @@ def _metadata(is_float: bool, source: ExportInputs) -> bytes:
     )
     scores = _table(
         _text("logit" if is_linear else "probability"),
-        _text("Logit of each class." if is_linear else "Of each class, 0 to 1."),
+        _text("Logit of each class." if is_linear else "Probability of each class."),
         None,
         _table(_Byte(_FEATURE_PROPERTIES), _table()),
         None,

@@ -46,7 +46,7 @@ class Package:
 
 
 def read_members(package: Package, members: Iterable[str]) -> dict[str, bytes]:
-    """Reads files of a package, which is downloaded if it is not cached.
+    """Reads files from a package, downloading it if it is not cached.
 
     Args:
         package: Package to read.
@@ -75,8 +75,8 @@ def fetch(package: Package) -> bytes:
         package: Package to fetch.
 
     Raises:
-        OSError: It is not in the folder, or the download failed. The cache is left
-            unchanged.
+        OSError: The tarball is not in the folder, or the download failed. The cache
+            is left unchanged.
         ValueError: The checksum of the local file does not match.
     """
     folder = os.environ.get(FOLDER_VARIABLE)
@@ -132,7 +132,7 @@ def _read_given(package: Package, path: Path) -> bytes:
 def _read_member(archive: tarfile.TarFile, member: str) -> bytes:
     stream = archive.extractfile(f"package/{member}")
     if stream is None:
-        raise ValueError(f"A member must be a file. Received: {member}")
+        raise ValueError(f"A member of a package must be a file. Received: {member}")
     return stream.read()
 
 
@@ -145,7 +145,7 @@ def _download(package: Package, target: Path) -> None:
         tarball = Path(folder) / package.tarball
         _pack(npm, package, tarball.parent)
         if not tarball.is_file():
-            raise OSError(_by_hand(package, f"npm left no {package.tarball}"))
+            raise OSError(_by_hand(package, f"npm wrote no {package.tarball}"))
         content = tarball.read_bytes()
     check_integrity(content, package, "the file that npm downloaded")
     with replacing(target, shared=True) as unfinished:
@@ -153,7 +153,7 @@ def _download(package: Package, target: Path) -> None:
 
 
 def _pack(npm: str, package: Package, folder: Path) -> None:
-    # With npm, which is configured for the registry, proxy and password in use here.
+    # npm already knows this machine's registry, proxy and credentials.
     command = [npm, "pack", package.requirement, "--pack-destination", str(folder)]
     options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=1"]
     try:

@@ -13,7 +13,7 @@ from ..quiet import quiet_stderr
 from ..runtimes.embedded import ONNX_LABELS, ONNX_PREPROCESSING
 from .export_inputs import ExportInputs
 
-# From 2021, supported by ONNX Runtime since 1.10; the networks need nothing newer.
+# Opset of 2021, supported by ONNX Runtime since 1.10; the networks need nothing newer.
 OPSET = 15
 _EXTRA = "onnx"
 
@@ -21,13 +21,13 @@ _EXTRA = "onnx"
 def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes an .onnx file in float32.
 
-    It takes `images`, (batch, image_size, image_size, channels), float32, 0 to 255, of
-    any batch size, and returns `probabilities`, (batch, classes), float32; or `logits`,
-    if the network does. Its metadata has the `labels`, one per line, and the
+    The model takes `images`, (batch, image_size, image_size, channels), float32, 0 to
+    255, of any batch size, and returns `probabilities`, (batch, classes), float32; or
+    `logits`, if the network does. Its metadata has the `labels`, one per line, and the
     `preprocessing`, in JSON.
 
     Args:
-        source: The network.
+        source: Network to export.
         path: Path of the file.
 
     Returns:
@@ -41,7 +41,7 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     shape = (None, source.image_size, source.image_size, source.channels)
     images = tf.TensorSpec(shape, tf.float32, name="images")
     with quiet_stderr(), warnings.catch_warnings():
-        # Keras looks for a type that only NumPy 1 has.
+        # Keras' exporter looks up a type that only NumPy 1 has.
         warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
         source.model.export(
             str(path),

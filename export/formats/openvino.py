@@ -21,14 +21,14 @@ from .export_inputs import ExportInputs
 def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes OpenVINO's intermediate representation in float32.
 
-    It takes `images`, (batch, image_size, image_size, channels), float32, 0 to 255, of
-    any batch size, and returns `probabilities`, (batch, classes), float32; or `logits`,
-    if the network does. Its runtime information has the section `model_info` of
-    OpenVINO's Model API, with the labels, in which underscores replace spaces;
+    The model takes `images`, (batch, image_size, image_size, channels), float32, 0 to
+    255, of any batch size, and returns `probabilities`, (batch, classes), float32; or
+    `logits`, if the network does. Its runtime information has the section `model_info`
+    of OpenVINO's Model API, with the labels, in which underscores replace spaces;
     `class_names` has the original labels, as a JSON list.
 
     Args:
-        source: The network.
+        source: Network to export.
         path: Path of the folder.
 
     Returns:
@@ -41,7 +41,7 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     shape = (None, source.image_size, source.image_size, source.channels)
     images = tf.TensorSpec(shape, tf.float32, name="images")
 
-    # Keras' exporter does the same, but loses the names.
+    # Keras' exporter does the same, but loses the names of tensors.
     @tf.function(input_signature=[images], autograph=False)
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {source.output_name: source.model(images, training=False)}

@@ -26,10 +26,10 @@ class Format:
             one sentence each.
         runner: Runner that opens the artefact.
         needs_calibration: Whether the format needs calibration images.
-        max_difference: Largest allowed difference of probabilities from Keras'; None:
-            any.
-        min_agreement: Least share of images with the same first class as Keras, 0 to
-            1.
+        max_difference: Largest allowed difference from Keras' probabilities; None
+            for no limit.
+        min_agreement: Smallest allowed share of images with the same top-1 class as
+            Keras, 0 to 1.
         max_top1_loss: Largest allowed loss of top-1 accuracy, 0 to 1.
     """
 
@@ -52,13 +52,13 @@ FORMATS = {
     ),
     "tflite": Format(
         artefact="model_float32.tflite",
-        about="phones; the exact answers",
+        about="phones; exact results",
         write=tflite.write_float32,
         runner=TFLiteRunner,
     ),
     "tflite_float16": Format(
         artefact="model_float16.tflite",
-        about="phones' GPUs; half of the size",
+        about="phone GPUs; half the size",
         write=tflite.write_float16,
         runner=TFLiteRunner,
         max_difference=2e-2,
@@ -67,7 +67,7 @@ FORMATS = {
     ),
     "tflite_dynamic": Format(
         artefact="model_dynamic.tflite",
-        about="phones' CPUs without images to calibrate on; a quarter of the size",
+        about="phone CPUs, without calibration images; a quarter of the size",
         write=tflite.write_dynamic,
         runner=TFLiteRunner,
         max_difference=None,
@@ -75,7 +75,7 @@ FORMATS = {
         max_top1_loss=0.01,
     ),
     # Rounding to 8 bits changes the probabilities of images that the network is unsure
-    # of, and with them some first classes; so 3 in 100 may change, but hardly any
+    # of, and with them some top-1 classes; so 3 in 100 may change, but hardly any
     # correct answer may be lost.
     "tflite_int8": Format(
         artefact="model_int8.tflite",
@@ -111,7 +111,7 @@ FORMATS = {
     ),
     "web": Format(
         artefact="web",
-        about="a page that classifies photos in the browser; any static web server",
+        about="a page that classifies photos in the browser, for any static web server",
         write=web.write,
         runner=WebRunner,
         max_difference=2e-2,

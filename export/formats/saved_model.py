@@ -47,7 +47,7 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     (batch, channels), float32, pooled over the image.
 
     Args:
-        source: The network.
+        source: Network to export.
         path: Path of the folder.
 
     Returns:
@@ -105,7 +105,7 @@ def _signatures(source: ExportInputs) -> dict[str, Callable[..., Any]]:
 def _network(model: keras.Model, name: str) -> keras.Model:
     """Returns a model with named outputs, including the features if it has any."""
     outputs = {name: model.output}
-    # Networks from elsewhere have none.
+    # Only networks of this package have features.
     with contextlib.suppress(ValueError):
         outputs["features"] = feature_extractor(model).output
     return keras.Model(model.input, outputs)

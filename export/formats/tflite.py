@@ -29,18 +29,19 @@ FEATURES = "features"  # second output of networks that have one
 def write_float32(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file in float32.
 
-    It takes `images`, (1, image_size, image_size, channels), float32, 0 to 255, and
-    returns `probabilities`, (1, classes), float32; or `logits`, if the network does.
+    The model takes `images`, (1, image_size, image_size, channels), float32, 0 to 255,
+    and returns `probabilities`, (1, classes), float32; or `logits`, if the network
+    does.
 
     Args:
-        source: The network.
+        source: Network to export.
         path: Path of the file.
 
     Returns:
         An empty tuple.
 
     Raises:
-        ValueError: The network uses an operation that TFLite does not have.
+        ValueError: The network uses an operation that TFLite lacks.
     """
     _save(Graph(_convert(source)), source, path)
     return ()
@@ -53,14 +54,14 @@ def write_float16(source: ExportInputs, path: Path) -> tuple[str, ...]:
     arithmetic widen the weights once, when the file is opened.
 
     Args:
-        source: The network.
+        source: Network to export.
         path: Path of the file.
 
     Returns:
         An empty tuple.
 
     Raises:
-        ValueError: The network uses an operation that TFLite does not have.
+        ValueError: The network uses an operation that TFLite lacks.
     """
     content = _convert(source, float16_weights=True)
     _save(Graph(content), source, path)
@@ -74,14 +75,14 @@ def write_dynamic(source: ExportInputs, path: Path) -> tuple[str, ...]:
     at run time, each by its own range, so no images are needed.
 
     Args:
-        source: The network.
+        source: Network to export.
         path: Path of the file.
 
     Returns:
         An empty tuple.
 
     Raises:
-        ValueError: The network uses an operation that TFLite does not have.
+        ValueError: The network uses an operation that TFLite lacks.
     """
     content = _convert(source)
     _save(apply_recipe(content, dynamic_recipe()), source, path)
@@ -91,18 +92,18 @@ def write_dynamic(source: ExportInputs, path: Path) -> tuple[str, ...]:
 def write_int16x8(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a .tflite file with int8 weights and int16 activations.
 
-    Inputs and outputs are those of `write_float32`. If rounded weights change the
-    outputs, the first parts of the network, which matter most, stay in float32.
+    Inputs and outputs are those of `write_float32`. If rounding the weights changes the
+    outputs too much, the first parts of the network stay in float32.
 
     Args:
-        source: The network, and images to calibrate the activations' ranges with.
+        source: Network to export, with images to calibrate activation ranges on.
         path: Path of the file.
 
     Returns:
         A remark on the parts in float32, if there are any.
 
     Raises:
-        ValueError: The network uses an operation that TFLite does not have, or there
+        ValueError: The network uses an operation that TFLite lacks, or there
             are no images.
     """
     content = _convert(source)
@@ -113,24 +114,24 @@ def write_int16x8(source: ExportInputs, path: Path) -> tuple[str, ...]:
 
 
 def write_int8(source: ExportInputs, path: Path) -> tuple[str, ...]:
-    """Writes a .tflite file that computes in integers from end to end.
+    """Writes a .tflite file that computes in integers throughout.
 
-    It takes `images`, (1, image_size, image_size, channels), uint8: raw pixels. It
-    returns `probabilities`, (1, classes), uint8, in steps of 1/256; or `logits` in
+    The model takes `images`, (1, image_size, image_size, channels), uint8: raw pixels.
+    It returns `probabilities`, (1, classes), uint8, in steps of 1/256; or `logits` in
     steps that cover their range on the images. Weights have one scale per channel.
 
-    If too many of the calibration images get another first class, the smallest
-    sufficient number of parts of the network stays in float32.
+    If the top-1 class changes on too many calibration images, as few parts of the
+    network as necessary stay in float32.
 
     Args:
-        source: The network, and images to calibrate the activations' ranges with.
+        source: Network to export, with images to calibrate activation ranges on.
         path: Path of the file.
 
     Returns:
         A remark on the parts in float32 and their cost, if there are any.
 
     Raises:
-        ValueError: The network uses an operation that TFLite does not have, or there
+        ValueError: The network uses an operation that TFLite lacks, or there
             are no images.
     """
     content = _convert(source)
@@ -161,7 +162,7 @@ def convert(
         Content of a .tflite file.
 
     Raises:
-        ValueError: The network uses an operation that TFLite does not have.
+        ValueError: The network uses an operation that TFLite lacks.
     """
     try:
         with quiet_stderr(), tempfile.TemporaryDirectory() as folder:
@@ -181,7 +182,7 @@ def convert(
 
 
 def check_builtin(content: bytes) -> None:
-    """Checks that all TFLite runtimes have every operation.
+    """Checks that all operations are builtin, so that every TFLite runtime has them.
 
     Args:
         content: Content of a .tflite file.
@@ -194,13 +195,13 @@ def check_builtin(content: bytes) -> None:
     foreign = sorted(c.customCode.decode() for c in codes if c.builtinCode == custom)
     if foreign:
         raise ValueError(
-            "A TFLite model must have builtin operations only, since apps would need "
-            f"more than the plain runtime. Received: {', '.join(foreign)}"
+            "A TFLite model must use builtin operations only; others need more than "
+            f"the plain runtime. Received: {', '.join(foreign)}"
         )
 
 
 def check_integer(graph: Graph) -> None:
-    """Checks that no tensor is a float, which integer accelerators would refuse.
+    """Checks that there are no float tensors, which integer accelerators reject.
 
     Args:
         graph: Graph of a .tflite file.

@@ -74,7 +74,7 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """Writes a page that classifies photos, as a folder for any static web server.
 
     The network runs in the browser, so photos stay on the device. The folder contains
-    everything that the page needs, and a service worker keeps it for use offline.
+    everything that the page needs, and a service worker caches it for offline use.
     Cropping and resizing are those of evaluation.
 
     Args:
@@ -82,12 +82,12 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
         path: Path of the folder.
 
     Returns:
-        A remark on the size that a browser loads.
+        A remark on the download size.
 
     Raises:
         OSError: LiteRT.js is not cached and cannot be downloaded; see `npm.fetch`.
         ValueError: The checksum of LiteRT.js does not match, or the network uses an
-            operation that TFLite does not have.
+            operation that TFLite lacks.
     """
     # Steps that may fail come before the folder is made, the quickest first.
     files = {name: _page_file(name) for name in PAGE_FILES} | _runtime_files()
@@ -153,10 +153,10 @@ def _model(source: ExportInputs) -> tuple[bytes, dict[str, int] | None]:
 
 
 def of_rgb(model: keras.Model) -> keras.Model:
-    """Returns an equivalent network of RGB images.
+    """Returns an equivalent network for RGB images.
 
     Args:
-        model: Network of grey, RGB or RGBA images; RGBA images become opaque.
+        model: Network for grey, RGB or RGBA images; RGBA images become opaque.
     """
     _, *size, channels = model.inputs[0].shape
     if channels == 3:
@@ -214,6 +214,6 @@ def _size_remark(files: dict[str, bytes]) -> str:
     unused = sum(len(files[name]) for name in build)
     loaded = sum(len(content) for content in files.values()) - unused
     return (
-        f"A browser loads {loaded / 1e6:.1f} MB of it, of which the network is "
+        f"A browser downloads {loaded / 1e6:.1f} MB of it; the network is "
         f"{len(files[MODEL_FILE]) / 1e6:.1f} MB."
     )

@@ -19,7 +19,7 @@ from .tflite_graph import Graph, Kind
 
 Ranges = dict[str, tuple[float, float]]  # of tensors by name: lowest, highest value
 
-# The sigmoid of 8 is 0.9997: beyond, eight bits make no difference.
+# The sigmoid of 8 is 0.9997: beyond that, 8 bits see no difference.
 _SIGMOID_LIMIT = 8.0
 KEPT_IMAGES = 200  # for trials of quantised networks
 MAX_BYTES = 2**29  # of activations recorded at a time
@@ -30,12 +30,12 @@ class Activations:
     """Statistics of the tensors of a network on calibration images, by tensor name.
 
     Attributes:
-        lows: Least value in each image, (images,).
-        highs: Greatest value in each image, (images,).
+        lows: Smallest value in each image, (images,).
+        highs: Largest value in each image, (images,).
         moments: Moments of the patches that each layer's kernels are applied to.
         images: First `KEPT_IMAGES` images, (images, height, width, 3), uint8.
         outputs: Outputs for these images, (images, outputs), float32.
-        output_activation: Kind of these outputs.
+        output_activation: Activation of these outputs.
     """
 
     lows: dict[str, np.ndarray]
@@ -61,7 +61,7 @@ def collect_activations(
     Args:
         content: Content of a .tflite file in float32.
         batches: (batch, height, width, channels), float32, 0 to 255.
-        output_activation: Kind of the network's outputs.
+        output_activation: "softmax", "linear" or "sigmoid".
 
     Raises:
         ValueError: There are no images.

@@ -30,7 +30,7 @@ def dynamic_recipe() -> Recipe:
     """Returns the recipe for int8 kernels and activations rounded at run time.
 
     Depthwise kernels stay floats: they are small, and XNNPACK, which runs all other
-    operations, has no such operation for them.
+    operations, has no hybrid kernel for them.
     """
     config = {"weight_tensor_config": _WEIGHTS, "compute_precision": "INTEGER"}
     return [_rule("CONV_2D", config), _rule("FULLY_CONNECTED", config)]
@@ -40,7 +40,7 @@ def integer_recipe(bits: int, kept: Collection[str] = ()) -> Recipe:
     """Returns the recipe for int8 kernels and integer activations.
 
     Args:
-        bits: Bits of activations: 8, or 16, which are symmetric to zero.
+        bits: Bits of activations: 8, or 16, which are symmetric around 0.
         kept: Names of tensors whose operations stay in float32.
     """
     activations = {"dtype": "INT", "num_bits": bits, "symmetric": bits == 16}
@@ -62,7 +62,7 @@ def apply_recipe(content: bytes, recipe: Recipe, ranges: Ranges | None = None) -
 
     Args:
         content: Content of a .tflite file in float32.
-        recipe: Rules for the operations.
+        recipe: Quantisation rules for the operations.
         ranges: Ranges of the activations that become integers.
 
     Returns:
@@ -79,7 +79,7 @@ def apply_recipe(content: bytes, recipe: Recipe, ranges: Ranges | None = None) -
             for name, (low, high) in ranges.items()
         }
     with warnings.catch_warnings(), quiet_stderr():
-        warnings.simplefilter("ignore")  # of channels that are all zeros
+        warnings.simplefilter("ignore")  # about channels that are all zeros
         result = quantizer.quantize(
             known, enable_progress_bar=False, enable_progress_report=False
         )
@@ -89,15 +89,15 @@ def apply_recipe(content: bytes, recipe: Recipe, ranges: Ranges | None = None) -
 
 
 def _allow_any_scales(graph: Graph) -> None:
-    # By default, 16-bit additions demand scales that are powers of two, which few are,
-    # and runtimes refuse files whose scales all happen to look like it.
+    # By default, 16-bit additions require power-of-two scales. Few scales are, and
+    # runtimes reject files whose scales all happen to look like powers of two.
     for operator in graph.operators:
         if graph.kind(operator) in (Kind.ADD, Kind.SUB):
             operator.builtinOptions.potScaleInt16 = False
 
 
 def revive_dead_kernels(content: bytes, ranges: Ranges, bits: int) -> bytes:
-    """Prevents overflow of the biases of channels whose kernel is almost zero.
+    """Prevents bias overflow in channels whose kernel is almost zero.
 
     A bias is stored in units of the kernel's scale times the input's. If a kernel has
     decayed during training, the unit is so small that the bias overflows 32 bits.
@@ -143,7 +143,7 @@ def use_uint8_io(
     (image,), (answer,) = graph.inputs, graph.outputs
     readers = graph.users()[image]
     if all(graph.kind(x) == Kind.QUANTIZE for x in readers):
-        pass  # from uint8 to int8, as well as from floats
+        pass  # Quantize converts uint8 to int8 as well as floats
     else:
         floats = graph.add_twin(image)
         for reader in readers:

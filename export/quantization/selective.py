@@ -1,6 +1,6 @@
 """Quantisation with float32 fallback for sensitive layers.
 
-The fewer bits, the more depends on the choice of ranges. Several choices are tried on
+The fewer the bits, the more the choice of ranges matters. Several choices are tried on
 the calibration images until one is good enough; if none is, parts of the network stay
 in float32.
 """
@@ -32,7 +32,7 @@ from .recipes import (
 from .tflite_graph import Graph
 
 # Shares of the calibration images that are clipped in each tensor. The first has always
-# been good or close to it; the others are tried if it is not good enough.
+# been good enough or close; the others are tried if it is not.
 SHARES = (0.05, 0.1, 0.02, 0.0)
 MIN_AGREEMENT = 0.97  # share of calibration images
 # Largest difference of float32 probabilities between two classes that counts as a tie:
@@ -42,7 +42,7 @@ MAX_DISTANCE = 0.01  # see `QuantizedCandidate`
 MAX_DISTANCE_16 = 5e-5  # the same, for activations of 16 bits
 RANKING_IMAGES = 48  # for ranking the parts of a network
 LOGIT_MARGIN = 0.1  # share of the range of logits, added at either end
-# With 16 bits, ranges can exceed the calibrated ones and rounding is still fine.
+# 16 bits are precise enough for ranges wider than the calibrated ones.
 _MARGIN = 4.0
 _PART = re.compile(r"(?:^|/)(block\d+[a-z]+|stem|top|predictions)(?=_)")
 _SQUEEZE_EXCITE = "squeeze-excite"
@@ -57,7 +57,7 @@ class QuantizedCandidate:
         content: Content of its .tflite file.
         distance: Squared distance from the float32 network's probabilities, summed
             over the classes, mean over the images.
-        agreement: Share of images with the same first class, or one within `TIE` of it
+        agreement: Share of images with the same top-1 class, or one within `TIE` of it
             in float32, 0 to 1.
         latency_ms: Median latency over the images, milliseconds.
     """

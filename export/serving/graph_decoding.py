@@ -1,7 +1,7 @@
 """Decoding of image files to the network's input, with TensorFlow operations only.
 
-The counterpart of `keras_efficientnet.preprocessing.tf_ops` for saved graphs: without
-Python for unusual files, and safe for untrusted files.
+The counterpart of `keras_efficientnet.preprocessing.tf_ops` for saved graphs: it
+has no Python fallback for unusual files, and it is safe for untrusted files.
 """
 
 from __future__ import annotations

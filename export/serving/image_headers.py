@@ -2,8 +2,8 @@
 
 A SavedModel has no Python, so these functions find the size and orientation of an image
 and the first frame of an animation inside the graph. All of them take `encoded`, the
-content of a file, a string scalar. If it is truncated or invalid, there is an error at
-run time.
+content of a file, a string scalar. A truncated or invalid file is an error at run
+time.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def gif_picture(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def jpeg_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns how Exif data says a JPEG is turned, 1 to 8, int64; else 1.
+    """Returns the Exif orientation of a JPEG, 1 to 8, int64; 1 if it has none.
 
     Source:
         ITU-T T.81, section B.1.1.4; Exif 2.32, section 4.5.
@@ -203,7 +203,7 @@ def _walk(
 
 
 def _end_of_blocks(data: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
-    """Returns the offset after length-prefixed blocks, of which the last is empty."""
+    """Returns the offset after length-prefixed blocks that end with an empty one."""
     return 1 + _walk(
         lambda at: data[at] > 0,
         lambda at: at + 1 + tf.cast(data[at], tf.int64),

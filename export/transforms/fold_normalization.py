@@ -1,8 +1,8 @@
 """Folding of the normalisation into the first convolution.
 
 Normalisation takes two passes over the pixels, a tenth of the time of the first block.
-A convolution can do it at no cost, except for the padding: a zero after normalisation
-is the mean colour before it.
+A convolution can absorb it at no cost. Only the padding needs care: a zero after
+normalisation is the mean colour before it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Stem:
 
 
 def classify_pixels(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a faster function with the same outputs.
+    """Returns a faster function that folds the normalisation into the stem.
 
     Args:
         model: Network with a static input shape.

@@ -82,9 +82,7 @@ def test_exit_code_distinguishes_failed_artefacts_from_wrong_input(
 
 def test_rejects_a_stray_argument(capsys):
     assert run("--model=x", "stray") == 2
-    assert (
-        "all input must be given as flags. Received: stray" in capsys.readouterr().err
-    )
+    assert "all arguments must be flags. Received: stray" in capsys.readouterr().err
 
 
 def test_command_errors_are_one_line():

@@ -55,7 +55,7 @@ async function keepForOffline() {
     // A forced reload bypasses a worker that is active already.
     if (!container.controller && !active) await controlled;
   } catch (error) {
-    console.debug(`This page is not kept for use offline: ${error.message}`);
+    console.debug(`This page is not cached for offline use: ${error.message}`);
   }
 }
 
@@ -136,7 +136,7 @@ async function open(file) {
   at("alert").hidden = true;
   preview(file, bitmap);
   at("answer").classList.add("waiting");
-  say(isReady ? "Looking at the photo." : "The photo waits for the model to load.");
+  say(isReady ? "Looking at the photo." : "The photo is waiting for the model to load.");
   const photo = { id, bitmap };
   if (isReady) send(photo);
   else waiting = photo;

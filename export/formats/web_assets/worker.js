@@ -45,7 +45,7 @@ async function start(spec) {
 
 async function download(url) {
   const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url} answers ${response.status}`);
+  if (!response.ok) throw new Error(`${url} returned ${response.status}`);
   const total = Number(response.headers.get("Content-Length"));
   const chunks = [];
   let done = 0;

@@ -79,7 +79,7 @@ def test_error_contains_the_message_of_npm(tmp_path, cache):
 
 def test_rejects_a_download_without_a_file(tmp_path):
     install_npm(tmp_path, "")
-    with pytest.raises(OSError, match="npm left no some-thing-1.2.3.tgz"):
+    with pytest.raises(OSError, match="npm wrote no some-thing-1.2.3.tgz"):
         npm.fetch(PACKAGE)
 
 
