@@ -19,7 +19,7 @@ from keras_efficientnet.architecture import Variant, find_variant
 from . import trainer
 from .options import option
 
-# Two halvings after the stem suit images of 14 pixels and more.
+# Two downsamplings after the stem suit images of 14 pixels or more.
 SMALL = (
     Stage(repeats=1, kernel=3, stride=1, expand=1, filters=16),
     Stage(repeats=2, kernel=3, stride=2, expand=4, filters=24),
@@ -48,22 +48,22 @@ class TrainingOptions:
         "table. By default the recipe's network.",
     )
     image_size: int = option(0, "Image size of the base, in pixels; 0: the recipe's.")
-    epochs: float = option(0.0, "Epochs of each training; 0: the recipe's.")
+    epochs: float = option(0.0, "Epochs per training run; 0: the recipe's.")
     train_images: int = option(15_000, "Maximum number of training images; 0: all.")
     validation_images: int = option(
-        2_000, "Maximum number of images that choose the best epoch; 0: all."
+        2_000, "Maximum number of images to choose the best epoch on; 0: all."
     )
     test_images: int = option(
-        10_000, "Maximum number of images that are scored at the end; 0: all."
+        10_000, "Maximum number of test images, scored at the end; 0: all."
     )
     processes: int = option(
         0,
-        "Number of parallel trainings; 0: one per core, or 1 with GPUs.",
+        "Number of parallel training runs; 0: one per core, or 1 with GPUs.",
         is_setting=False,
     )
     storage: str = option(
         "",
-        "Folder that several machines share to divide the trainings among them. By "
+        "Folder that several machines share to divide the training runs. By "
         "default a folder in output_dir.",
         is_setting=False,
     )
@@ -100,7 +100,7 @@ def base_config(options: TrainingOptions) -> trainer.config.TrainConfig:
     row = _base_row(options.base) if options.base else trainer.variant_of(config)
     if row.family != "v1":
         raise ValueError(
-            "`base` must be a network of the first EfficientNet or of Lite: studies do "
+            "`base` must be an original EfficientNet or a Lite variant: studies do "
             f"not scale other families yet. Received: family={row.family!r}"
         )
     config.width, config.depth, config.lite = row.width, row.depth, row.lite

@@ -1,4 +1,4 @@
-"""The parts of the exporter that studies use; `trainer` explains the two paths."""
+"""Parts of the exporter that studies use; see `trainer` for the two import paths."""
 
 from __future__ import annotations
 

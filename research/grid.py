@@ -39,7 +39,7 @@ class GridOptions(base_network.TrainingOptions):
     weight: float = option(
         -0.07, "Exponent w of the ranking by top-1 * (cost / (2 * base's cost)) ** w."
     )
-    seeds: int = option(1, "Number of trainings per network, with seeds 0, 1, ...")
+    seeds: int = option(1, "Number of training runs per network, with seeds 0, 1, ...")
 
 
 OPTIONS = GridOptions
@@ -81,7 +81,7 @@ def run(options: GridOptions, output_dir: pathlib.Path) -> None:
 
     Raises:
         ValueError: An option is invalid, or the folder holds another study.
-        RuntimeError: A training failed.
+        RuntimeError: A training run failed.
     """
     options = base_network.resolve_data(options)
     costs.check_kind(options.cost)

@@ -30,8 +30,8 @@ def main(argv: Sequence[str]) -> int:
         argv: Command line without the program's name.
 
     Returns:
-        Exit code: 0 for success, 1 if a training failed, 2 for bad input, 75 if
-        interrupted.
+        Exit code: 0 for success, 1 if a training run failed, 2 for bad input, 75
+        if interrupted.
     """
     if not argv or argv[0].startswith("-"):
         wants_help = bool(argv) and argv[0].lstrip("-") in ("help", "h", "helpfull")

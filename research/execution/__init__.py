@@ -1,1 +1,1 @@
-"""Runs the trainings of a study in several processes and on several machines."""
+"""Parallel training runs, in several processes and on several machines."""

@@ -1,4 +1,4 @@
-"""Parallel trainings on the cores of a machine and on several machines.
+"""Parallel training runs on the cores of one machine or of several machines.
 
 A trial is a training configuration. Its key is a hash of everything that its result
 depends on, so studies can share a storage and reuse each other's results. The process
@@ -36,14 +36,14 @@ Result = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One training of a study.
+    """One training run of a study.
 
     Attributes:
         name: Name to display.
         config: Training configuration.
         train_images: Maximum number of training images; 0 for all.
-        validation_images: Maximum number of images that choose the best epoch; 0 for
-            all.
+        validation_images: Maximum number of images to choose the best epoch on; 0
+            for all.
         test_images: Maximum number of images that are scored at the end; 0 for all.
     """
 
@@ -107,7 +107,7 @@ def train(trial: Trial, folder: pathlib.Path) -> Result:
     )
     if summary is None:
         raise RuntimeError(
-            f"The training must finish. Received: an unfinished run in {folder}"
+            f"The training run must finish. Received: {folder}, unfinished"
         )
     return {
         "top1": float(summary["final_top1"]),
@@ -193,7 +193,7 @@ def run_trials(
     storage = Storage(root)
     missing = [trial for trial in trials if storage.find(trial) is None]
     for trial in missing:
-        trial.check()  # now rather than after hours of training the others
+        trial.check()  # before the others train for hours
     count = min(processes or default_processes(), len(missing))
     if count > 1:
         with trainer.SignalHandler():

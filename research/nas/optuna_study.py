@@ -145,11 +145,11 @@ def find_duplicate(trial: Any) -> Any:
 
 
 def trial_location(search: Search, key: str) -> str:
-    """Returns the machine and the folder of a training.
+    """Returns the machine and the folder of a training run.
 
     Args:
-        search: Search that the training belongs to.
-        key: Key of the training; see `trials.Trial`.
+        search: Search that the run belongs to.
+        key: Key of the run; see `trials.Trial`.
     """
     return f"{socket.gethostname()}:{search.folder.absolute()}/{key}"
 

@@ -21,7 +21,7 @@ class SearchOptions(base_network.TrainingOptions):
 
     trials: int = option(
         40,
-        "Number of networks to try; may be raised later. Trainings in progress when "
+        "Number of networks to try; may be raised later. Runs in progress when "
         "the number is reached are completed too.",
         is_setting=False,
     )
@@ -38,7 +38,7 @@ class SearchOptions(base_network.TrainingOptions):
     )
     weight: float = option(-0.07, "Exponent w of the reward top-1 * (cost / T) ** w.")
     sampler: str = option("tpe", f"Optuna sampler: {', '.join(SAMPLERS)}.")
-    seed: int = option(0, "Random seed of the sampler and of each training.")
+    seed: int = option(0, "Random seed of the sampler and of each training run.")
     storage: str = option(
         "",
         "Optuna storage: a file in a folder that several machines share, or the URL of "
@@ -85,7 +85,7 @@ class Search:
         skeleton: Skeleton of the search space.
         target: Target T of the reward.
         storage: Optuna storage: a file, or the URL of a database.
-        folder: Folder of the trainings in progress.
+        folder: Folder of the training runs in progress.
         make: Function that trains; see `trials.run_trials`.
     """
 

@@ -43,7 +43,7 @@ def run(options: SearchOptions, output_dir: pathlib.Path) -> None:
     Raises:
         ValueError: An option is invalid, or the folder holds another study.
         ImportError: Optuna is not installed.
-        RuntimeError: A training failed.
+        RuntimeError: A training run failed.
     """
     options = base_network.resolve_data(options)
     optuna_study.import_optuna()
@@ -123,7 +123,7 @@ def work(search: Search) -> None:
             study.stop()
         elif failed > search.options.trials + done:
             raise RuntimeError(
-                f"{failed} of {len(found)} trainings failed: their loss became "
+                f"{failed} of {len(found)} training runs failed: their loss became "
                 "non-finite"
             )
 

@@ -55,8 +55,8 @@ def draw(
         axes.tick_params(labelbottom=True)
         if name in ("at", "all"):
             axes.legend(frameon=False, loc="lower right")
-    title = f"Mean of {seeds} trainings per network on {data}, with standard deviation"
-    figure.suptitle(title if seeds > 1 else f"One training per network on {data}")
+    title = f"Mean of {seeds} runs per network on {data}, with standard deviation"
+    figure.suptitle(title if seeds > 1 else f"One training run per network on {data}")
     drawing.save(figure, path)
 
 

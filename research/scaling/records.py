@@ -1,4 +1,4 @@
-"""Results of the scaling study: trainings and their means."""
+"""Results of the scaling study: training runs and their means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keras_efficientnet import Scaling
 
 @dataclasses.dataclass(frozen=True)
 class ScalingRow:
-    """One training.
+    """One training run.
 
     Attributes:
         width: Ratio to the base.

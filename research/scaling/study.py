@@ -43,7 +43,7 @@ class ScalingOptions(base_network.TrainingOptions):
     alpha: float = option(1.2, "Figure 8: depth ratio of one step of phi.")
     beta: float = option(1.1, "Figure 8: width ratio of one step of phi.")
     gamma: float = option(1.15, "Figure 8: resolution ratio of one step of phi.")
-    seeds: int = option(3, "Number of trainings per network, with seeds 0, 1, ...")
+    seeds: int = option(3, "Number of training runs per network, with seeds 0, 1, ...")
 
 
 OPTIONS = ScalingOptions
@@ -58,7 +58,7 @@ def run(options: ScalingOptions, output_dir: pathlib.Path) -> None:
 
     Raises:
         ValueError: An option is invalid, or the folder holds another study.
-        RuntimeError: A training failed.
+        RuntimeError: A training run failed.
     """
     options = base_network.resolve_data(options)
     lines = series(options)
@@ -76,7 +76,10 @@ def run(options: ScalingOptions, output_dir: pathlib.Path) -> None:
             *_tables(points),
             *_comparison(points),
         ]
-        files = {rows.path.name: "one row per training", "scaling.png": "the figures"}
+        files = {
+            rows.path.name: "one row per training run",
+            "scaling.png": "the figures",
+        }
         write_page(folder, TITLE, blocks, files)
 
 

@@ -177,7 +177,7 @@ def test_continues_after_diverged_trainings(tmp_path):
         raise FloatingPointError("The loss must be finite")
 
     search = dataclasses.replace(nas.prepare(OPTIONS, tmp_path / "new"), make=never)
-    with pytest.raises(RuntimeError, match="trainings failed: their loss"):
+    with pytest.raises(RuntimeError, match="training runs failed: their loss"):
         nas.work(search)
 
 
