@@ -10,7 +10,7 @@ python -m benchmarks.fit accuracy [--seeds=5] [--epochs=10] [--size=96]
     parts    our EfficientNetB0, TF1RMSprop with L2 and FusedLayers, `fit`
     trainer  this package's training command
 
-Each runs in a process of its own; the processes take turns, and each ratio is the
+Each runs in its own process; the processes take turns, and each ratio is the
 median over the rounds' ratios.
 
 "accuracy" fine-tunes EfficientNet-Lite0 on half of about 200 photos of Debian's
@@ -40,7 +40,7 @@ from . import stamps, train_step
 from .workers import Worker
 
 SPEED = ("keras", "plain", "parts", "trainer")
-GOAL = 1.3  # parts' images per second over those of keras
+GOAL = 1.3  # lowest ratio of images per second, parts to keras
 HEAD_SHARE = 0.4  # of the epochs, for the new classifier alone
 FROZEN_STAGES = 4
 

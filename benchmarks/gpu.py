@@ -6,8 +6,8 @@ python -m benchmarks.gpu [--networks=b0,b4] [--train_batches=64,128,256]
 Both get the same uint8 images, already on the device, and normalise them. Both use
 dropout and stochastic depth of 0.2, float32 weights, bfloat16 arithmetic, and SGD with
 momentum. Ours is one `jax.jit` of `stateless_call` with donated buffers; timm's is
-`torch.compile`d, channels last, under autocast. Every measurement runs in a process of
-its own, so that neither holds the other's memory; batches that do not fit are reported.
+`torch.compile`d, channels last, under autocast. Every measurement runs in its own
+process, so that neither holds the other's memory; batches that do not fit are reported.
 Without `--size`, each network gets images of its native size.
 
 Floating-point operations are two per multiply-add of `plan_cost`, and three times as

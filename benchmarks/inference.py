@@ -3,16 +3,16 @@
 python -m benchmarks.inference [--networks=b0,lite0] [--rounds=15] [--runs=10]
     [--conversions=3] [--core=0] [--torch_python=PATH]
 
-Every contender classifies the same image in a process of its own, all of them on the
-same core. They take turns, a few runs each, so that changes in the machine's speed
+Every contender classifies the same image in its own process, all of them on the same
+core. They take turns, a few runs each, so that changes in the machine's speed
 affect all of them; the printed ratio is the median of the ratios per round. A run goes
 from an array of pixels to an array of probabilities.
 
 `keras` is the file that `model.export(format="litert")` writes for keras.applications'
 network, `torch` is efficientnet-pytorch in eager mode; neither has Lite networks. The
 conversion is timed on our own network, by our exporter and by Keras in turn. PyTorch
-may live in another environment, whose interpreter is `--torch_python`; without PyTorch,
-it is skipped.
+may be installed in another environment, whose interpreter is `--torch_python`; without
+PyTorch, it is skipped.
 """
 
 from __future__ import annotations

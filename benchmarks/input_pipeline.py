@@ -1,4 +1,4 @@
-"""Throughput of the training input, against PyTorch's and plain JPEG decoding.
+"""Throughput of the input pipeline, against PyTorch's and plain JPEG decoding.
 
 python -m benchmarks.input_pipeline [--photos=DIR] [--repeats=5] [--no_peer]
 

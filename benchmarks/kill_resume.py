@@ -11,8 +11,8 @@ compares the result with the reported score. The trials alternate between four k
 moments: any time after the start of the process; while a randomly chosen checkpoint is
 written; at the end of an epoch; in the final phase.
 
-With several workers, one of them, chosen at random, is killed, and the others must end
-by themselves. The exit code is 1 unless all trials are bit-identical.
+With several workers, one of them, chosen at random, is killed, and the others must exit
+on their own. The exit code is 1 unless all trials are bit-identical.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 python -m benchmarks.memory [--epochs=40] [--skip=10]
 
 Trains the quickstart's run with random augmentation and MixUp. "growth" is the slope
-of a straight line through all epochs except the first ones, in which the pools of
-allocators and threads still fill. Linux only.
+of a straight line through all epochs except the first ones, in which allocator and
+thread pools still fill. Linux only.
 """
 
 from __future__ import annotations

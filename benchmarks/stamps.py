@@ -20,7 +20,7 @@ FOLDERS = {  # class -> folder of the package
 
 
 def download(folder: Path) -> Path:
-    """Downloads the package and makes a folder of photos of it.
+    """Downloads the package and arranges its photos in a folder.
 
     Args:
         folder: Folder for the package and the photos, which must exist.

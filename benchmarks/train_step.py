@@ -2,7 +2,7 @@
 
 python -m benchmarks.train_step [--rounds=7] [--steps=4] [--starts=3] [--batch=16]
 
-Each contender trains on the same fixed batch in memory, in a process of its own. The
+Each contender trains on the same fixed batch in memory, in its own process. The
 processes take turns, a few steps each, so that changes in the machine's speed affect
 all of them; the printed ratio is the median of the ratios per round. The time to the
 first step runs from the start of building the model to the end of the first step, in

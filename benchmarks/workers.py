@@ -1,4 +1,4 @@
-"""Contenders of a benchmark, each in a process of its own."""
+"""Contenders of a benchmark, each in its own process."""
 
 from __future__ import annotations
 

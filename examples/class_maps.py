@@ -1,4 +1,4 @@
-"""Shows which parts of a photo speak for the network's answer.
+"""Shows which parts of a photo support the network's answer.
 
 python -m examples.class_maps PHOTO [--output=class_map.png]
 
