@@ -212,15 +212,16 @@ def find_problems(found: Comparison, wanted: Format) -> list[str]:
     # Negated, so that NaN is a problem too.
     if limit is not None and not found.max_difference <= limit:
         problems.append(
-            f"probabilities differ by {found.max_difference:.2g}; "
-            f"they must differ by at most {limit:.0e}"
+            f"probabilities differ by {found.max_difference:.2g}, "
+            f"but may differ by at most {limit:.0e}"
         )
     differing = len(found.disagreements)
     allowed = _whole_images(1 - wanted.min_agreement, found.images)
     if differing > allowed:
         problems.append(
             f"the top-1 class differs from Keras' on {differing} of {found.images} "
-            f"images; at most {allowed} may differ ({1 - wanted.min_agreement:.0%})"
+            f"images, but may differ on at most {allowed} "
+            f"({1 - wanted.min_agreement:.0%})"
         )
     if found.top1 is not None and found.keras_top1 is not None:
         lost = round((found.keras_top1 - found.top1) * found.images)
@@ -228,8 +229,8 @@ def find_problems(found: Comparison, wanted: Format) -> list[str]:
         if lost > allowed:
             problems.append(
                 f"top-1 falls from {found.keras_top1:.1%} to {found.top1:.1%}, by "
-                f"{lost} of {found.images} images; at most {allowed} may be lost "
-                f"({wanted.max_top1_loss:.0%})"
+                f"{lost} of {found.images} images, but may fall "
+                f"by at most {allowed} ({wanted.max_top1_loss:.0%})"
             )
     return problems
 
