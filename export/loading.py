@@ -131,8 +131,9 @@ def load(
     if runner is not None:
         if weights:
             raise ValueError(
-                "`weights` applies to variant names only; artefacts contain "
-                f"their own. Received: model={model}, weights={weights}"
+                "`weights` must be None unless `model` is the name of a variant; "
+                f"artefacts contain their own. Received: model={model}, "
+                f"weights={weights}"
             )
         return _complete(Path(model).expanduser(), runner, labels, given)
     opened = models.open_model(
