@@ -76,7 +76,7 @@ def _append_files(content: bytes, texts: Mapping[str, str]) -> bytes:
 
 def _metadata(is_float: bool, source: ExportInputs) -> bytes:
     """Builds the inner flatbuffer, a ModelMetadata."""
-    description = f"{source.model.name}, {len(source.labels)} classes."
+    description = f"{source.model.name} with {len(source.labels)} classes."
     is_linear = source.output_activation == LINEAR
     pixels = _table(
         _text("image"),

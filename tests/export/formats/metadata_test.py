@@ -58,7 +58,7 @@ def test_metadata_conforms_to_the_published_schema():
     inner = bytes(model.buffers[entry.buffer].data)
     assert flatbuffers.util.BufferHasIdentifier(inner, 0, b"M001")
     found = published.ModelMetadataT.InitFromPackedBuf(inner)
-    assert b"of 4 classes" in found.description
+    assert b"with 4 classes" in found.description
     (graph,) = found.subgraphMetadata
     (image,), (scores,) = graph.inputTensorMetadata, graph.outputTensorMetadata
     assert image.content.contentProperties.colorSpace == published.ColorSpaceType.RGB
