@@ -148,3 +148,23 @@ def test_warns_on_other_backends(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.warns(UserWarning, match="on TensorFlow .*Received: backend=jax"):
         FusedLayers().on_train_begin()
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "mixed_bfloat16"])
+def test_trains_in_other_precisions(dtype):
+    """TensorFlow's fused operation takes neither float64 nor half-precision scales."""
+    losses = []
+    for callbacks in ([], [FusedLayers()]):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4, 4, 3), dtype="float32")
+        x = keras.layers.BatchNormalization(dtype=dtype)(inputs)
+        x = keras.layers.GlobalAveragePooling2D(dtype="float32")(x**2)
+        model = keras.Model(inputs, keras.layers.Dense(1)(x))
+        model.compile("sgd", "mse")
+        pixels = np.random.default_rng(0).normal(size=(8, 4, 4, 3))
+        history = model.fit(
+            pixels, np.ones(8), shuffle=False, verbose=0, epochs=2, callbacks=callbacks
+        )
+        losses.append(history.history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-2)
