@@ -168,3 +168,24 @@ def test_trains_in_other_precisions(dtype):
         )
         losses.append(history.history["loss"])
     np.testing.assert_allclose(*losses, rtol=1e-2)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
+def test_keeps_methods_that_the_user_has_replaced():
+    model, calls = network(), []
+    dense = model.layers[-1]
+
+    def counting(owner, name):
+        method = getattr(owner, name)
+
+        def replaced(*args, **kwargs):
+            calls.append(name)
+            return method(*args, **kwargs)
+
+        setattr(owner, name, replaced)
+        return replaced
+
+    methods = counting(model, "train_step"), counting(dense, "call")
+    fit(model, [FusedLayers()])
+    assert {"train_step", "call"} <= set(calls)
+    assert (model.train_step, dense.call) == methods
