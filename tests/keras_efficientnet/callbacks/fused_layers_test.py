@@ -150,7 +150,7 @@ def test_warns_on_other_backends(monkeypatch):
         FusedLayers().on_train_begin()
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
+@on_tensorflow
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "mixed_bfloat16"])
 def test_trains_in_other_precisions(dtype):
     """TensorFlow's fused operation takes neither float64 nor half-precision scales."""
@@ -170,7 +170,7 @@ def test_trains_in_other_precisions(dtype):
     np.testing.assert_allclose(*losses, rtol=1e-2)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow")
+@on_tensorflow
 def test_keeps_methods_that_the_user_has_replaced():
     model, calls = network(), []
     dense = model.layers[-1]
