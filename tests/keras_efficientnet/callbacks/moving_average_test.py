@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from keras_efficientnet.callbacks import ExponentialMovingAverage
-from tests.support.average_cases import (
+from tests.keras_efficientnet.callbacks.average_cases import (
     DECAY,
     Interrupt,
     InterruptionError,

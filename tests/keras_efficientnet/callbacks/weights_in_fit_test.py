@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from keras_efficientnet.callbacks import ExponentialMovingAverage
-from tests.support.average_cases import (
+from tests.keras_efficientnet.callbacks.average_cases import (
     DECAY,
     Interrupt,
     InterruptionError,
