@@ -18,6 +18,7 @@ import importlib as _importlib
 from typing import Any as _Any
 
 from . import augmentation as augmentation  # registers its layer
+from . import saving as saving
 from .architecture import VARIANTS
 from .cost import Cost, fit_budget, plan_cost, profile
 from .efficientnet import (

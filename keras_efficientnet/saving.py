@@ -17,6 +17,8 @@ import numpy as np
 from ._compat import to_tensor
 
 _CONFIG = "config.json"  # the entry of a .keras file that describes the layers
+# Not drawn, and layers may use them for values that are not saved.
+_KEPT = ("Constant", "Identity", "STFT")
 _made: weakref.WeakSet[_LoadedInitializer] = weakref.WeakSet()
 
 
@@ -47,14 +49,16 @@ def load_model(path: str | os.PathLike[str], **options: Any) -> Any:
 
 @keras.saving.register_keras_serializable("keras_efficientnet")
 class _LoadedInitializer(keras.initializers.Initializer):
-    """Zeros in place of an initializer whose values will be overwritten by a file."""
+    """Ones or zeros in place of values that a file will overwrite."""
 
     def __init__(self, original: dict[str, Any]) -> None:
         self._original = original
         _made.add(self)
 
     def __call__(self, shape: Any, dtype: Any = None, **_: Any) -> Any:
-        return to_tensor(np.zeros(shape, np.float32), dtype)
+        # A layer may also compute with ones that it does not save.
+        value = 1.0 if self._original["class_name"] == "Ones" else 0.0
+        return to_tensor(np.full(shape, value, np.float32), dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {"original": self._original}
@@ -86,7 +90,8 @@ def _replaced(config: Any) -> Any:
         return [_replaced(item) for item in config]
     if not isinstance(config, dict):
         return config
-    if config.get("module") == "keras.initializers":
+    is_initializer = config.get("module") == "keras.initializers"
+    if is_initializer and config["class_name"] not in _KEPT:
         return {
             "module": None,
             "class_name": _LoadedInitializer.__name__,

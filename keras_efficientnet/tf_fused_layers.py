@@ -58,6 +58,8 @@ def _is_fusible(layer: Any) -> bool:
     is_alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
     return bool(
         layer.input_spec.ndim == 4
+        and layer.variable_dtype == "float32"
+        and layer.compute_dtype in ("float32", "float16", "bfloat16")
         and layer.scale
         and layer.center
         and (is_alone or not layer.synchronized)

@@ -174,8 +174,10 @@ def _pooled(model: keras.Model) -> Any:
 
 def leaf_layers(layer: Any) -> Iterator[Any]:
     """Yields the layers of a model, expanding nested models and wrappers in place."""
-    inner = getattr(layer, "layers", None)
-    if inner is None:
+    if isinstance(layer, keras.Model):
+        inner = layer.layers
+    else:
+        # A layer's own attribute `layers` may be anything, or not all of its layers.
         # Keras 2 returns a generator.
         inner = list(layer._flatten_layers(include_self=False, recursive=False))
     for child in inner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from typing import Any, ClassVar
 
@@ -54,10 +55,8 @@ class RandomTransform:
     _stream: ClassVar[int]
 
     def __init__(self, seed: int | None) -> None:
-        if seed is not None and not 0 <= seed < MAX_SEED:
-            raise ValueError(f"`seed` must be 0 to {MAX_SEED - 1}. Received: {seed=}")
-        self.seed = seed
-        self._used_seed = random.randrange(MAX_SEED) if seed is None else seed
+        self.seed = None if seed is None else _checked(seed)
+        self._used_seed = random.randrange(MAX_SEED) if self.seed is None else self.seed
         self._generator: Any = None
 
     def __call__(self, images: Any, *others: Any, seed: Any = None) -> Any:
@@ -92,3 +91,13 @@ class RandomTransform:
 
     def _transform(self, images: Any, *others: Any, seed: Any) -> Any:
         raise NotImplementedError
+
+
+def _checked(seed: Any) -> int:
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < MAX_SEED:
+        raise ValueError(f"`seed` must be 0 to {MAX_SEED - 1}. Received: seed={seed!r}")
+    return number

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from ..common.choices import did_you_mean
+from ..common.choices import check_count, did_you_mean
 from .layers import ImageAugmentation, serializable
 
 COMPAT = ("exact", "fixed")
@@ -130,13 +131,12 @@ class RandAugment(_PolicyAugmentation):
         seed: int | None = None,
     ) -> None:
         super().__init__(compat, compiled, seed)
-        if layers < 1:
-            raise ValueError(f"`layers` must be at least 1. Received: layers={layers}")
-        if magnitude < 0:
+        if not 0 <= magnitude < math.inf:
             raise ValueError(
-                f"`magnitude` must be at least 0. Received: magnitude={magnitude}"
+                "`magnitude` must be finite and at least 0. "
+                f"Received: magnitude={magnitude}"
             )
-        self.layers = layers
+        self.layers = check_count("layers", layers)
         self.magnitude = magnitude
 
     def get_config(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .base import RandomTransform, tensorflow_calls
@@ -12,8 +13,10 @@ class _Mixing(RandomTransform):
 
     def __init__(self, alpha: float, num_classes: int | None, seed: int | None) -> None:
         super().__init__(seed)
-        if alpha <= 0:
-            raise ValueError(f"`alpha` must be above 0. Received: alpha={alpha}")
+        if not 0 < alpha < math.inf:
+            raise ValueError(
+                f"`alpha` must be finite and above 0. Received: alpha={alpha}"
+            )
         if num_classes is not None and num_classes < 1:
             raise ValueError(
                 f"`num_classes` must be at least 1. Received: num_classes={num_classes}"

@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+# Others, such as 16-bit pixels and masks, do not hold values of 0 to 255.
+_PIXEL_DTYPES = (tf.uint8, tf.int32, tf.int64)
+# The seed of a graph without one, with which `Dataset.random` combines its own.
+_GRAPH_SEED = 87654321
+
 without_autograph = tf.autograph.experimental.do_not_convert
 
 
@@ -44,8 +49,17 @@ def map_dataset(
         dataset: Dataset whose elements are the arguments of `transform`.
         transform: Function that takes `seed=` as well.
         seed: Seed of the transform, and number of its stream.
+
+    Raises:
+        TypeError: The elements are dictionaries.
     """
-    seeds = tf.data.Dataset.random(seed=seed[0], rerandomize_each_iteration=True)
+    if isinstance(dataset.element_spec, dict):
+        raise TypeError(
+            "The elements of the dataset must be images, or tuples that start with "
+            "images: call `dataset.map(lambda d: (d['image'], d['label']))` first. "
+            f"Received: dictionaries of {', '.join(map(repr, dataset.element_spec))}"
+        )
+    seeds = _random_numbers(seed[0])
 
     def apply(element: Any, drawn: tf.Tensor) -> Any:
         element_seed = tf.random.experimental.stateless_fold_in(seed, drawn)
@@ -56,6 +70,24 @@ def map_dataset(
     return paired.map(without_autograph(apply), num_parallel_calls=tf.data.AUTOTUNE)
 
 
+def _random_numbers(seed: int) -> tf.data.Dataset:
+    """Makes a dataset of endless int64 numbers, others in each iteration.
+
+    It is `Dataset.random(seed, rerandomize_each_iteration=True)`, whose numbers also
+    depend on `tf.random.set_seed`, without that.
+    """
+    spec = tf.TensorSpec((), tf.int64)
+    variant = tf.raw_ops.RandomDatasetV2(
+        seed=_GRAPH_SEED,
+        seed2=seed,
+        seed_generator=tf.raw_ops.DummySeedGenerator(),
+        output_types=[spec.dtype],
+        output_shapes=[spec.shape],
+        rerandomize_each_iteration=True,
+    )
+    return tf.data.experimental.from_variant(variant, spec)
+
+
 def to_images(images: Any, name: str) -> tf.Tensor:
     """Converts to a tensor and checks that it holds images.
 
@@ -64,9 +96,21 @@ def to_images(images: Any, name: str) -> tf.Tensor:
         name: Name of the transform, for the error message.
 
     Raises:
+        TypeError: The images are ragged, or their dtype cannot hold 0 to 255.
         ValueError: It is neither an image of three channels nor a batch of them.
     """
+    if isinstance(images, tf.RaggedTensor):
+        raise TypeError(
+            f"`{name}` takes batches of images of one size: apply it before "
+            f"`dataset.batch`. Received: ragged images of shape {images.shape}"
+        )
     images = tf.convert_to_tensor(images)
+    is_known = images.dtype in _PIXEL_DTYPES or images.dtype.is_floating
+    if images.dtype != tf.string and not is_known:
+        raise TypeError(
+            f"`{name}` takes pixels of 0 to 255, uint8 or float: convert the images "
+            f"first. Received: images of dtype {images.dtype.name}"
+        )
     rank = images.shape.rank
     if images.dtype == tf.string:
         valid = rank in (0, 1)
@@ -172,7 +216,19 @@ def _to_rows(labels: Any, num_classes: int | None, name: str) -> tf.Tensor:
                 f"`{name}` needs `num_classes` to mix integer labels. "
                 f"Received: num_classes=None, labels of shape {labels.shape}"
             )
-        return tf.one_hot(tf.reshape(labels, (-1,)), num_classes)
+        labels = tf.reshape(labels, (-1,))
+        # One-hot rows of other integers would be zeros, which no loss notices.
+        in_range = tf.debugging.Assert(
+            tf.reduce_all((labels >= 0) & (labels < num_classes)),
+            [
+                f"`{name}` takes integer labels from 0 to {num_classes - 1}. "
+                "Received: labels=",
+                labels,
+            ],
+            summarize=10,
+        )
+        with tf.control_dependencies([] if in_range is None else [in_range]):
+            return tf.one_hot(labels, num_classes)
     if labels.shape.rank != 2 or num_classes not in (None, labels.shape[1]):
         classes = "classes" if num_classes is None else num_classes
         raise ValueError(

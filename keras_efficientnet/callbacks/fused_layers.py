@@ -47,21 +47,31 @@ class FusedLayers(keras.callbacks.Callback):
                 stacklevel=2,
             )
             return
+        # An earlier `fit` may have been interrupted before it could clean up.
+        self.on_train_end()
         model = self.model
         for layer in leaf_layers(model):
-            # An earlier `fit` may have been interrupted before it could clean up.
-            call = type(layer).call.__get__(layer)
-            layer.call = functools.partial(_call, layer, call)
-        step = type(model).train_step.__get__(model)
-        model.train_step = functools.partial(_train_step, step)
+            # A method that the user has put there would be skipped.
+            if "call" not in vars(layer):
+                layer.call = functools.partial(_call, layer, layer.call)
+        model.train_step = functools.partial(_train_step, model.train_step)
         model.make_train_function(force=True)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Restores the original methods of the layers and the model."""
         del logs
         for layer in leaf_layers(self.model):
-            layer.__dict__.pop("call", None)
-        self.model.__dict__.pop("train_step", None)
+            if _is_ours(layer, "call", _call):
+                del layer.__dict__["call"]
+        if _is_ours(self.model, "train_step", _train_step):
+            step = self.model.__dict__.pop("train_step").args[0]
+            if step != self.model.train_step:
+                self.model.train_step = step
+
+
+def _is_ours(owner: Any, name: str, function: Callable[..., Any]) -> bool:
+    method = vars(owner).get(name)
+    return isinstance(method, functools.partial) and method.func is function
 
 
 def _train_step(step: Callable[[Any], Any], data: Any) -> Any:

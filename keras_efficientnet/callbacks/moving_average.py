@@ -17,7 +17,9 @@ from keras import ops
 from .backup import AverageBackup
 from .weight_averages import WeightAverages, to_array
 
-_SAVERS = ("save", "save_weights")
+_READERS = ("save", "save_weights", "get_weights")
+_WRITERS = ("set_weights", "load_weights")
+_TRAINERS = ("fit", "train_on_batch")
 
 
 class ExponentialMovingAverage(keras.callbacks.Callback):
@@ -30,14 +32,18 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
 
     The model holds the averaged weights during validation, between epochs and after
     `fit`. `ModelCheckpoint` saves the averaged weights too, at any time and wherever it
-    is in the list of callbacks. Training continues from the live weights.
+    is in the list of callbacks, and `model.get_weights` returns them, with which
+    `EarlyStopping` keeps the best epoch. Training continues from the live weights.
+    Weights that a callback loads or sets replace both. If Keras builds the model in the
+    first step, the average starts after that step.
 
     Each `fit` starts a new average from the model's weights, unless it resumes. To
     resume an interrupted `fit`, use `keras.callbacks.BackupAndRestore`, which saves
     the epoch and the optimizer, and give this callback a `backup_dir`: it holds the
     average and the live weights of the latest two epochs. As with `BackupAndRestore`,
     they are deleted when `fit` ends. After an interrupted `fit` the model has its live
-    weights, and `model.save` still saves the average.
+    weights, or after an interrupted validation the average until you train it further.
+    `model.save` still saves the average, until you train or load other weights.
 
     Args:
         decay: Upper limit of the decay rate per step, at least 0 and under 1. With n
@@ -77,16 +83,24 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
         self._step = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Checks the model, and makes its save methods save the average."""
+        """Checks the model, and makes its methods use the average."""
         del logs
         model = self.model
+        _check_optimizer(model.optimizer)
+        # `fit` removes the methods of an earlier, interrupted one.
+        if "fit" in vars(model):
+            raise ValueError(
+                "`ExponentialMovingAverage` must be listed once among the callbacks: a "
+                "second one would take the first one's average for the live weights. "
+                f"Received: two for the model {model.name!r}"
+            )
         if model.steps_per_execution != 1:
             raise ValueError(
                 "`ExponentialMovingAverage` must see the weights after each step: "
                 "compile the model with steps_per_execution=1. "
                 f"Received: steps_per_execution={model.steps_per_execution}"
             )
-        if not model.trainable_variables:
+        if model.built and not model.trainable_variables:
             warnings.warn(
                 "`ExponentialMovingAverage` averages weights that do not change: all "
                 f"weights of the model {model.name!r} are frozen",
@@ -94,14 +108,21 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
             )
         # Forget an earlier `fit`, which may have been interrupted.
         self._averages, self._step, self._is_training = None, 0, True
-        for name in _SAVERS:
-            save = getattr(type(model), name).__get__(model)
-            setattr(model, name, functools.partial(self._saving_average, save))
+        wrappers = {
+            **dict.fromkeys(_READERS, self._reading_average),
+            **dict.fromkeys(_WRITERS, self._restarting_average),
+            **dict.fromkeys(_TRAINERS, self._without_average),
+        }
+        for name, wrapper in wrappers.items():
+            method = getattr(type(model), name).__get__(model)
+            setattr(model, name, functools.partial(wrapper, method))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Restores the live weights of the model."""
         del epoch, logs
-        self._started().restore_model()
+        # On TensorFlow, the first step builds a model whose input shape is unknown.
+        if self.model.built:
+            self._started().restore_model()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Updates the average."""
@@ -126,9 +147,7 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
         """Leaves the average in the model."""
         del logs
         self._started().put_into_model()
-        self._averages, self._update, self._is_training = None, None, False
-        for name in _SAVERS:
-            self.model.__dict__.pop(name, None)
+        self._release_model()
         if self._backup is not None:
             self._backup.clear()
 
@@ -182,12 +201,51 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
     def _optimizer_step(self) -> int:
         return int(to_array(self.model.optimizer.iterations))
 
-    def _saving_average(
-        self, save: Callable[..., None], *args: Any, **kwargs: Any
-    ) -> None:
-        """Saves the model with the averaged weights."""
-        with self._started().in_model():
-            save(*args, **kwargs)
+    def _release_model(self) -> None:
+        self._averages, self._update, self._is_training = None, None, False
+        for name in (*_READERS, *_WRITERS, *_TRAINERS):
+            self.model.__dict__.pop(name, None)
+
+    def _reading_average(
+        self, read: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Saves or returns the averaged weights."""
+        # Other callbacks may still load the weights from which the average starts.
+        if self._averages is None:
+            return read(*args, **kwargs)
+        with self._averages.in_model():
+            return read(*args, **kwargs)
+
+    def _restarting_average(
+        self, write: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Changes the model's weights; live weights and average start from these."""
+        written = write(*args, **kwargs)
+        # Before the first epoch there is no average yet.
+        if self._averages is not None:
+            self._averages.restart()
+        return written
+
+    def _without_average(
+        self, train: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Trains the model after an interruption, which makes the average outdated."""
+        if self._averages is not None:
+            self._averages.restore_model()
+        self._release_model()
+        return train(*args, **kwargs)
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    # The optimizer of mixed precision contains another one.
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if getattr(inner, "use_ema", False):
+        raise ValueError(
+            "`ExponentialMovingAverage` must be the only average of the weights: "
+            "create the optimizer with use_ema=False, and remove "
+            "`keras.callbacks.SwapEMAWeights`. "
+            f"Received: optimizer {inner.name!r} with use_ema=True"
+        )
 
 
 def _strategy_scope(model: keras.Model) -> contextlib.AbstractContextManager[Any]:

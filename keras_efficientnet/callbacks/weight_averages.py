@@ -84,6 +84,12 @@ class WeightAverages:
             variable.assign(value)
         self._live_values = None
 
+    def restart(self) -> None:
+        """Starts the averages anew from the present values of the variables."""
+        self._live_values = None
+        for variable, average in zip(self.variables, self.averages, strict=True):
+            average.assign(to_array(variable))
+
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:
         """Sets the variables to the averages inside a block."""

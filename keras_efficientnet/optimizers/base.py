@@ -85,10 +85,12 @@ class SummingOptimizer(keras.optimizers.Optimizer):
             if not self.built:
                 self.build(trainable_variables)
         variables = trainable_variables or self._trainable_variables
-        if _is_on_tensorflow() and not self.gradients_are_summed:
+        if _is_on_tensorflow():
             from . import tf_replicas
 
-            grads = tf_replicas.sum_over_replicas(grads)
+            grads = tf_replicas.to_dense(grads)
+            if not self.gradients_are_summed:
+                grads = tf_replicas.sum_over_replicas(grads)
         if self.l2 and self.built:
             grads = [
                 self._with_decay(g, v) for g, v in zip(grads, variables, strict=True)

@@ -14,6 +14,15 @@ def current_strategy() -> Any:
     return tf.distribute.get_strategy()
 
 
+def to_dense(gradients: Sequence[Any]) -> list[Any]:
+    """Converts the sparse gradients of embeddings, whose rows may repeat, to tensors.
+
+    Args:
+        gradients: Tensors or `tf.IndexedSlices`, or None, which stays None.
+    """
+    return [g if g is None else tf.convert_to_tensor(g) for g in gradients]
+
+
 def sum_over_replicas(gradients: Sequence[Any]) -> list[Any]:
     """Sums gradients over the replicas; call it in each of them.
 

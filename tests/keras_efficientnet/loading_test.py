@@ -73,3 +73,35 @@ def test_initializers_are_those_of_the_file(saved):
 def test_other_files_go_to_keras(tmp_path):
     with pytest.raises(ValueError, match="absent.keras"):
         load_model(tmp_path / "absent.keras")
+
+
+@keras.saving.register_keras_serializable("tests")
+class Scaled(keras.layers.Layer):
+    """Layer that takes a constant, which it does not save, from an initializer."""
+
+    def __init__(self, initializer, **options):
+        super().__init__(**options)
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, shape):
+        self.scale = keras.ops.convert_to_numpy(self.initializer((1,)))
+
+    def call(self, x):
+        return x * self.scale
+
+    def get_config(self):
+        serialized = keras.initializers.serialize(self.initializer)
+        return {**super().get_config(), "initializer": serialized}
+
+
+@pytest.mark.parametrize(
+    ("initializer", "golden"), [("ones", 1), (keras.initializers.Constant(3.0), 3)]
+)
+def test_keeps_constants_that_are_not_weights(tmp_path, initializer, golden):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, Scaled(initializer)(inputs))
+    model.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(np.ones((1, 2)), verbose=0), [[golden, golden]]
+    )

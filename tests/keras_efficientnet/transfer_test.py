@@ -262,3 +262,31 @@ def test_check_input_range_accepts_a_tf_dataset():
     dataset = tf.data.Dataset.from_tensor_slices((SCALED, [0, 1])).batch(2)
     with pytest.warns(UserWarning, match="0 to 255"):
         assert transfer.check_input_range(dataset) is dataset
+
+
+def test_freezes_layers_beside_an_attribute_named_layers(tiny):
+    class Head(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.layers = [keras.layers.Dense(4)]
+            self.norm = keras.layers.BatchNormalization()
+            self.depth = keras.layers.Dense(2)
+
+        def call(self, x, training=None):
+            return self.depth(self.norm(self.layers[0](x), training=training))
+
+    class Counted(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.layers = 2
+
+        def call(self, x):
+            return x * self.layers
+
+    inputs = keras.Input((32, 32, 3))
+    head = Head()
+    model = keras.Model(inputs, Counted()(head(tiny(inputs))))
+    keras_efficientnet.freeze(model)
+    assert not head.norm.trainable
+    assert head.layers[0].trainable
+    assert head.depth.trainable

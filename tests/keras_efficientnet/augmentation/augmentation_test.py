@@ -86,6 +86,21 @@ def test_applied_draws_depend_on_seed_epoch_and_position(name):
     assert not np.array_equal(other, first)
 
 
+def test_applied_draws_do_not_depend_on_the_global_seed():
+    """The table of seeds in docs/augmentation.md; `set_seed` changes tf.data's own."""
+    drawn = []
+    for seed in (5, 6):
+        tf.random.set_seed(seed)
+        data = copies().cache().apply(RandomErasing(1.0, seed=1))
+        drawn.append(results(data) + results(data))
+    assert distinct(drawn[0]) == 16
+    np.testing.assert_array_equal(*drawn)
+    # One iteration over a repeated dataset is one epoch of other draws.
+    repeated = copies().repeat(2).apply(RandomErasing(1.0, seed=1))
+    np.testing.assert_array_equal(results(repeated)[:8], drawn[0][:8])
+    assert distinct(results(repeated)) == 16
+
+
 def test_mapped_draws_repeat_with_the_seed_and_differ_between_epochs():
     data = copies().map(AutoAugment(seed=1, compiled=False))
     first, second = results(data), results(data)
@@ -196,13 +211,34 @@ def test_rejects_what_is_not_an_rgb_image(shape):
             augmentation(np.zeros(shape, np.uint8))
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, bool])
+def test_rejects_dtypes_that_do_not_hold_0_to_255(dtype):
+    """16-bit pixels would come out white, masks almost black."""
+    for augmentation in (RandomErasing(), EvalCrop(4), RandAugment(compiled=False)):
+        with pytest.raises(TypeError, match="0 to 255.* Received: .* dtype"):
+            augmentation(tf.constant(photo().astype(dtype)))
+
+
+def test_rejects_ragged_batches_and_dictionaries():
+    rows = [photo(8, 8), photo(8, 6)]
+    ragged = tf.ragged.stack([tf.RaggedTensor.from_tensor(row) for row in rows])
+    with pytest.raises(TypeError, match=r"before `dataset.batch`. Received: ragged"):
+        TrainCrop(4)(ragged)
+    data = tf.data.Dataset.from_tensors({"image": photo(), "label": 1})
+    with pytest.raises(TypeError, match="Received: dictionaries of 'image', 'label'"):
+        data.apply(TrainCrop(4))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: AutoAugment("v1"), "`policy` must be one of v0.*policy='v1'"),
         (lambda: AugMix(compat="fix"), "`compat` must be one of exact, fixed.*'fix'"),
-        (lambda: RandAugment(0), "`layers` must be at least 1. Received: layers=0"),
-        (lambda: RandAugment(2, -1), "`magnitude` must be at least 0.*magnitude=-1"),
+        (lambda: RandAugment(0), "`layers` must be .* at least 1.*layers=0"),
+        (lambda: RandAugment(2, -1), "`magnitude` must be .* at least 0.*magnitude=-1"),
+        (lambda: RandAugment(2.5), "`layers` must be an integer.*layers=2.5"),
+        (lambda: RandAugment(2, float("nan")), "`magnitude` .*magnitude=nan"),
+        (lambda: RandomErasing(seed=3.5), "`seed` must be 0 to .*seed=3.5"),
         (lambda: RandomErasing(2), "`probability` must be 0 to 1.*probability=2"),
         (lambda: AutoAugment(seed=2**31), "`seed` must be 0 to 2147483647.*seed=2"),
         (lambda: TrainCrop(0), "`image_size` must be at least 1 pixel.*image_size=0"),

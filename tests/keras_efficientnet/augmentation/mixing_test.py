@@ -105,6 +105,20 @@ def test_rejects_labels_it_cannot_mix(options, labels, message):
         CutMix(**options)(images(), labels)
 
 
+@pytest.mark.parametrize("kind", [MixUp, CutMix])
+@pytest.mark.parametrize("first", [-1, 1])
+def test_rejects_integer_labels_out_of_range(kind, first):
+    """One-hot rows of zeros would train on nothing."""
+    labels = np.arange(first, first + BATCH)
+    transform = kind(num_classes=BATCH, seed=1)
+    message = f"`{kind.__name__}` takes integer labels from 0 to 5"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        transform(images(), labels)
+    data = tf.data.Dataset.from_tensor_slices((images(), labels)).batch(3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        list(data.apply(transform))
+
+
 def test_rejects_single_images_and_sample_weights():
     with pytest.raises(ValueError, match=r"`MixUp` takes batches.*dataset.batch"):
         MixUp()(images()[0], np.ones(3))
@@ -116,8 +130,9 @@ def test_rejects_single_images_and_sample_weights():
 
 @pytest.mark.parametrize("kind", [MixUp, CutMix])
 def test_rejects_settings_out_of_range(kind):
-    with pytest.raises(ValueError, match="`alpha` must be above 0. Received: alpha=0"):
-        kind(0)
+    for alpha in (0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"`alpha` must .* alpha={alpha}"):
+            kind(alpha)
     with pytest.raises(ValueError, match="`num_classes` .* Received: num_classes=0"):
         kind(num_classes=0)
     with pytest.raises(ValueError, match="`seed` must be 0 to .* Received: seed=-1"):

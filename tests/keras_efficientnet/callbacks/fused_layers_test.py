@@ -148,3 +148,44 @@ def test_warns_on_other_backends(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.warns(UserWarning, match="on TensorFlow .*Received: backend=jax"):
         FusedLayers().on_train_begin()
+
+
+@on_tensorflow
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "mixed_bfloat16"])
+def test_trains_in_other_precisions(dtype):
+    """TensorFlow's fused operation takes neither float64 nor half-precision scales."""
+    losses = []
+    for callbacks in ([], [FusedLayers()]):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4, 4, 3), dtype="float32")
+        x = keras.layers.BatchNormalization(dtype=dtype)(inputs)
+        x = keras.layers.GlobalAveragePooling2D(dtype="float32")(x**2)
+        model = keras.Model(inputs, keras.layers.Dense(1)(x))
+        model.compile("sgd", "mse")
+        pixels = np.random.default_rng(0).normal(size=(8, 4, 4, 3))
+        history = model.fit(
+            pixels, np.ones(8), shuffle=False, verbose=0, epochs=2, callbacks=callbacks
+        )
+        losses.append(history.history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-2)
+
+
+@on_tensorflow
+def test_keeps_methods_that_the_user_has_replaced():
+    model, calls = network(), []
+    dense = model.layers[-1]
+
+    def counting(owner, name):
+        method = getattr(owner, name)
+
+        def replaced(*args, **kwargs):
+            calls.append(name)
+            return method(*args, **kwargs)
+
+        setattr(owner, name, replaced)
+        return replaced
+
+    methods = counting(model, "train_step"), counting(dense, "call")
+    fit(model, [FusedLayers()])
+    assert {"train_step", "call"} <= set(calls)
+    assert (model.train_step, dense.call) == methods

@@ -276,3 +276,24 @@ def test_rejects_variables_of_another_strategy(is_optimizer_inside):
     message = f"'tf1_rmsprop' and the variables .* same .* strategy.*: {received}"
     with pytest.raises(ValueError, match=message):
         optimizer.build(model.trainable_variables)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_embeddings_train_as_products_with_one_hot_rows(kind):
+    """Golden: a dense layer, whose gradient is no sparse one with repeated rows."""
+    tokens = np.array([[1, 1, 2], [2, 2, 0]])
+    start = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
+    trained = []
+    for layer, x in (
+        (keras.layers.Embedding(4, 2), tokens),
+        (keras.layers.Dense(2, use_bias=False), np.eye(4, dtype=np.float32)[tokens]),
+    ):
+        inputs = keras.Input(x.shape[1:], dtype=x.dtype.name)
+        model = keras.Model(
+            inputs, keras.layers.GlobalAveragePooling1D()(layer(inputs))
+        )
+        layer.set_weights([start])
+        model.compile(kind(0.1, l2=0.1, global_clipnorm=0.5), "mse")
+        model.fit(x, np.ones((2, 2)), epochs=3, verbose=0)
+        trained.append(layer.get_weights()[0])
+    np.testing.assert_allclose(*trained, rtol=1e-5, atol=1e-6)
