@@ -9,9 +9,10 @@ continues after a stop: finished parts are skipped.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,8 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
         job.output.mkdir(parents=True, exist_ok=True)
         from .batch.job import run_job
 
-        _raise_on_sigterm()
-        result = run_job(job)
+        with _sigterm_interrupts():
+            result = run_job(job)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         console.report(f"Error: {error}")
         return exit_code(error)
@@ -177,12 +178,17 @@ def _absolute(name: str | None) -> Any:
     return str(Path(name).expanduser().absolute())
 
 
-def _raise_on_sigterm() -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Lets SIGTERM, which schedulers send, stop the job as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":
