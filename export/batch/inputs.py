@@ -185,7 +185,7 @@ def _read_tar(path: str) -> Iterator[ImageLocation]:
     try:
         with open_stream(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                tar.members.clear()  # it would keep every header
+                tar.members.clear()  # type: ignore[attr-defined]  # it keeps headers
                 name = member.name
                 if member.isreg() and name.lower().endswith(suffixes):
                     if is_hidden(_name(name)):

@@ -156,7 +156,9 @@ def _settle(
     }
     found = read_manifest(job.output)
     if found is not None:
-        chosen = {"part_size": job.part_size} if job.part_size else {}
+        chosen: dict[str, Any] = {}
+        if job.part_size:
+            chosen["part_size"] = job.part_size
         if job.runtime != "auto":
             chosen["runtime"] = job.runtime
         check_manifest(found, fixed | chosen, job.output)

@@ -81,7 +81,8 @@ def test_json_lines_hold_the_same_rows(photos, tmp_path):
     assert run(photos, tmp_path / "a") == 0
     assert run(photos, tmp_path / "b", "--format=jsonl") == 0
     (path,) = (tmp_path / "b").glob("part-*.jsonl")
-    assert [json.loads(line) for line in path.open()] == rows(tmp_path / "a")
+    lines = path.read_text().splitlines()
+    assert [json.loads(line) for line in lines] == rows(tmp_path / "a")
 
 
 def test_litert_gives_the_answers_of_keras_in_worker_processes(
