@@ -223,10 +223,9 @@ def _run_on_ray(
     progress: Progress,
 ) -> Iterator[tuple[int, int]]:
     del loaded  # each actor loads its own
-    workers = job.workers or usable_processors()
-    progress.start(f"{runtime.name}, {workers} Ray actors")
+    progress.start(f"{runtime.name}, {job.workers or 'as many as fit'} Ray actors")
     for images, errors in predict_on_ray(
-        runtime.options, folder, folder, pending, workers
+        runtime.options, folder, folder, pending, job.workers
     ):
         progress.add(images)
         yield images, errors

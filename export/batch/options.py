@@ -55,7 +55,7 @@ class Job:
         part_size: Number of images per part; None: chosen by the number of images.
         shards: Number of tasks that share the parts.
         shard: Index of this task, from 0.
-        workers: Number of worker processes or threads; 0: one per processor.
+        workers: Number of worker processes, threads or actors; 0: one per processor.
         engine: One of `ENGINES`.
         runtime: One of `RUNTIMES`.
     """

@@ -49,7 +49,7 @@ class PartWriter:
         from .rows import Rows
 
         counts: dict[str, list[int]] = {"images": [], "errors": []}
-        for number in batch["id"]:
+        for number in batch["number"]:
             part, rows = self._parts[int(number)], Rows()
             for first, last in split_part(part, self._image_size):
                 rows.extend(self._predict(first, last))
@@ -76,7 +76,7 @@ def predict_on_ray(
         listing_folder: Folder of the listing.
         work_folder: Folder of unfinished files.
         parts: Unfinished parts.
-        workers: Number of actors.
+        workers: Number of actors; 0: one per processor of the cluster.
 
     Yields:
         Number of images and of errors of each part, in the order in which they are
@@ -84,6 +84,7 @@ def predict_on_ray(
 
     Raises:
         ImportError: Ray is not installed.
+        RuntimeError: An actor failed, or the cluster is lost.
     """
     ray = require_package("ray", "ray")
     data = require_package("ray.data", "ray")
@@ -94,15 +95,27 @@ def predict_on_ray(
         )
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
-    done = data.range(len(parts), override_num_blocks=len(parts)).map_batches(
+    # Items of the driver: a task that reads would wait for a processor, all of which
+    # the actors may hold.
+    items = data.from_items(
+        [{"number": i} for i in range(len(parts))], override_num_blocks=len(parts)
+    )
+    workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    done = items.map_batches(
         PartWriter,
         batch_size=1,
         num_cpus=1,
         compute=data.ActorPoolStrategy(size=min(workers, len(parts))),
         fn_constructor_args=(options, listing_folder, work_folder, list(parts)),
     )
-    for row in done.iter_rows():
-        yield int(row["images"]), int(row["errors"])
+    try:
+        for row in done.iter_rows():
+            yield int(row["images"]), int(row["errors"])
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(
+            "Ray could not write all parts; the same command resumes. "
+            f"Received: {error}"
+        ) from error
 
 
 def _python_path() -> dict[str, str]:
