@@ -19,9 +19,6 @@ from .options import ModelOptions
 from .reading import ImageReader
 from .rows import Rows
 
-_BATCH_PIXELS = 32 * 224 * 224  # 19 MB of float32 pixels
-_MAX_BATCH = 32  # images
-
 
 @dataclasses.dataclass(frozen=True)
 class DecodedImages:
@@ -181,16 +178,3 @@ def embedding_model(loaded: Loaded) -> keras.Model:
         )
     model = loaded.runner.model  # type: ignore[attr-defined]
     return keras.Model(model.inputs, [model.outputs[0], dense[-1].input])
-
-
-def batch_size(image_size: int) -> int:
-    """Returns the number of images that are classified at once.
-
-    Args:
-        image_size: Side of the input, pixels.
-
-    Example:
-        >>> batch_size(224), batch_size(600)
-        (32, 4)
-    """
-    return max(1, min(_MAX_BATCH, _BATCH_PIXELS // image_size**2))

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_efficientnet.common.files import lock, publish
+from keras_efficientnet.common.files import lock
 from keras_efficientnet.common.sidecars import LABELS_FILE, write_labels
 
 from ..extras import require_package
 from ..loading import Loaded
 from . import local_engine
-from .classifier import Classifier, batch_size, open_model
+from .classifier import Classifier, open_model
 from .inputs import list_locations
 from .listing import Listing, write_listing
 from .manifest import (
     WORK,
     Manifest,
-    Part,
     check_manifest,
-    default_part_size,
-    list_parts,
     read_manifest,
     settle_manifest,
 )
-from .options import Job, usable_processors
+from .options import RUNTIMES, Job, usable_processors
+from .parts import Part, default_part_size, list_parts, split_part, write_part
 from .progress import Progress
 from .ray_engine import predict_on_ray
-from .rows import WRITERS, Rows
+from .rows import Rows
 from .runtime import Runtime, choose_runtime, digest_model, find_int8
 
 
@@ -77,51 +76,36 @@ def run_job(job: Job) -> JobResult:
         options = find_int8(job.options) if job.precision == "int8" else job.options
         loaded = open_model(options)
         job = dataclasses.replace(job, options=options)
-        runtime, manifest = _settle(job, loaded, listing, input_digest)
-        parts = list_parts(manifest, job.output, job.shards, job.shard)
-        pending = [part for part in parts if not part.path.is_file()]
-        result = JobResult(parts=len(parts), skipped=len(parts) - len(pending))
-        progress = Progress(parts, pending)
-        if pending:
-            engine = _run_on_ray if job.engine == "ray" else _run_locally
-            for images, errors in engine(
-                job, runtime, loaded, pending, shard_folder, progress
-            ):
-                result.images += images
-                result.errors += errors
-        progress.close()
-    _clean_up(manifest, job.output)
+        result = _predict(job, loaded, listing, input_digest, shard_folder)
+        # Only this task's, since others may run.
+        shutil.rmtree(shard_folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        shard_folder.parent.rmdir()  # of the last task that ends
     return result
 
 
-def split_part(part: Part, image_size: int) -> list[local_engine.Range]:
-    """Splits a part into the ranges that are classified at once.
-
-    Args:
-        part: Part of the output.
-        image_size: Side of the model's input, pixels.
-    """
-    step = batch_size(image_size)
-    return [
-        (first, min(first + step, part.stop))
-        for first in range(part.start, part.stop, step)
-    ]
-
-
-def write_part(rows: Rows, part: Part, work_folder: Path) -> None:
-    """Writes a part under another name and renames it.
-
-    Args:
-        rows: All rows of the part.
-        part: Part of the output.
-        work_folder: Folder of unfinished files, in the same file system.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    unfinished = work_folder / part.path.name
-    WRITERS[part.path.suffix.removeprefix(".")](rows, unfinished)
-    publish(unfinished, part.path)
+def _predict(
+    job: Job, loaded: Loaded, listing: Listing, input_digest: str, folder: Path
+) -> JobResult:
+    """Predicts the unfinished parts of a task."""
+    fixed = _fixed_fields(job, loaded, listing, input_digest)
+    manifest = _find_manifest(job, fixed)
+    runtime = None
+    if manifest is None or _list_pending(job, manifest):
+        runtime = _choose_runtime(job, loaded, listing, fixed, manifest)
+        manifest = manifest or _write_manifest(job, loaded, fixed, runtime)
+    parts = list_parts(manifest, job.output, job.shards, job.shard)
+    pending = _list_pending(job, manifest)
+    result = JobResult(parts=len(parts), skipped=len(parts) - len(pending))
+    if runtime is not None and pending:
+        progress = Progress(parts, pending)
+        engine = _run_on_ray if job.engine == "ray" else _run_locally
+        for images, errors in engine(job, runtime, loaded, pending, folder, progress):
+            result.images += images
+            result.errors += errors
+        progress.close()
+    _clean_up(manifest, job.output)
+    return result
 
 
 def _check(job: Job) -> None:
@@ -137,12 +121,12 @@ def _check(job: Job) -> None:
         require_package("ray.data", "ray")
 
 
-def _settle(
+def _fixed_fields(
     job: Job, loaded: Loaded, listing: Listing, input_digest: str
-) -> tuple[Runtime, Manifest]:
-    """Settles the runtime and the manifest, which finished parts have fixed."""
+) -> dict[str, Any]:
+    """Returns the fields of the manifest that finished parts must share."""
     options = job.options
-    fixed: dict[str, Any] = {
+    return {
         "model_digest": digest_model(loaded),
         "input_digest": input_digest,
         "images": len(listing),
@@ -154,6 +138,9 @@ def _settle(
             "format": job.format,
         },
     }
+
+
+def _find_manifest(job: Job, fixed: Mapping[str, Any]) -> Manifest | None:
     found = read_manifest(job.output)
     if found is not None:
         chosen: dict[str, Any] = {}
@@ -161,26 +148,47 @@ def _settle(
             chosen["part_size"] = job.part_size
         if job.runtime != "auto":
             chosen["runtime"] = job.runtime
-        check_manifest(found, fixed | chosen, job.output)
+        check_manifest(found, {**fixed, **chosen}, job.output)
+    return found
+
+
+def _choose_runtime(
+    job: Job,
+    loaded: Loaded,
+    listing: Listing,
+    fixed: Mapping[str, Any],
+    found: Manifest | None,
+) -> Runtime:
+    """Chooses the runtime; that of finished parts is kept."""
     copy = job.output / WORK / f"model-{fixed['model_digest'][:16]}.tflite"
-    requested = job.runtime
-    if found is not None and found.runtime in ("keras", "litert"):
-        requested = found.runtime
-    runtime = choose_runtime(
-        loaded, options, listing, copy, requested, is_verified=found is not None
+    is_fixed = found is not None and found.runtime in RUNTIMES
+    return choose_runtime(
+        loaded,
+        job.options,
+        listing,
+        copy,
+        found.runtime if found is not None and is_fixed else job.runtime,
+        is_verified=found is not None,
     )
-    if found is None:
-        write_labels(loaded.labels, job.output / LABELS_FILE)
-        size = job.part_size or default_part_size(len(listing), job.shards)
-        wanted = Manifest(
-            model=options.model,
-            input=job.input,
-            part_size=size,
-            runtime=runtime.name,
-            **fixed,
-        )
-        found = settle_manifest(wanted, job.output)
-    return runtime, found
+
+
+def _write_manifest(
+    job: Job, loaded: Loaded, fixed: Mapping[str, Any], runtime: Runtime
+) -> Manifest:
+    write_labels(loaded.labels, job.output / LABELS_FILE)
+    wanted = Manifest(
+        model=job.options.model,
+        input=job.input,
+        part_size=job.part_size or default_part_size(fixed["images"], job.shards),
+        runtime=runtime.name,
+        **fixed,
+    )
+    return settle_manifest(wanted, job.output)
+
+
+def _list_pending(job: Job, manifest: Manifest) -> list[Part]:
+    parts = list_parts(manifest, job.output, job.shards, job.shard)
+    return [part for part in parts if not part.path.is_file()]
 
 
 def _run_locally(
@@ -232,6 +240,7 @@ def _run_on_ray(
 
 
 def _clean_up(manifest: Manifest, output: Path) -> None:
-    """Removes the unfinished files' folder when all tasks have finished."""
+    """Removes the converted model when all tasks have finished."""
     if all(part.path.is_file() for part in list_parts(manifest, output, 1, 0)):
-        shutil.rmtree(output / WORK, ignore_errors=True)
+        for copy in (output / WORK).glob("model-*.tflite"):
+            copy.unlink(missing_ok=True)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 from keras_efficientnet.common.cli import console
 
 from .options import ModelOptions
+from .parts import Range
 from .rows import Rows
 
 if TYPE_CHECKING:
     from .classifier import Classifier
 
 T = TypeVar("T")
-Range = tuple[int, int]  # positions of the first image and after the last one
 
 _AHEAD = 4  # ranges per worker that are submitted before the first is finished
 _ONE_THREAD = {

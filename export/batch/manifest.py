@@ -12,9 +12,6 @@ from keras_efficientnet.common.files import waiting_lock, write_text
 
 MANIFEST = "manifest.json"
 WORK = "_work"  # subfolder of unfinished files, which readers of Parquet skip
-# Number of parts per task by default: what a killed task loses.
-_PARTS_PER_SHARD = 8
-_MIN_PART, _MAX_PART = 100, 10_000  # images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,53 +37,6 @@ class Manifest:
     part_size: int
     runtime: str
     options: Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A file of the output.
-
-    Attributes:
-        path: Path of the file.
-        start: Position of its first image.
-        stop: Position after its last image.
-    """
-
-    path: Path
-    start: int
-    stop: int
-
-
-def default_part_size(images: int, shards: int) -> int:
-    """Returns the number of images per part.
-
-    Args:
-        images: Number of images.
-        shards: Number of tasks that share the parts.
-
-    Example:
-        >>> [default_part_size(images, 2) for images in (50, 5_000, 10**6)]
-        [100, 313, 10000]
-    """
-    return min(_MAX_PART, max(_MIN_PART, -(-images // (_PARTS_PER_SHARD * shards))))
-
-
-def list_parts(manifest: Manifest, output: Path, shards: int, shard: int) -> list[Part]:
-    """Lists the parts of one task, finished or not.
-
-    Args:
-        manifest: Manifest of the output folder.
-        output: Output folder.
-        shards: Number of tasks that share the parts.
-        shard: Index of the task.
-    """
-    size, suffix = manifest.part_size, manifest.options["format"]
-    parts = []
-    for number, start in enumerate(range(0, manifest.images, size)):
-        if number % shards == shard:
-            path = output / f"part-{number:05d}.{suffix}"
-            parts.append(Part(path, start, min(start + size, manifest.images)))
-    return parts
 
 
 def read_manifest(output: Path) -> Manifest | None:

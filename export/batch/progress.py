@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from keras_efficientnet.common.cli import console
 
-from .manifest import Part
+from .parts import Part
 
 _SECONDS = 10.0  # between two lines
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..extras import require_package
-from .manifest import Part
 from .options import ModelOptions
+from .parts import Part, split_part, write_part
+from .rows import Rows
 
 # One thread per actor, as Ray schedules one processor for each.
 _ENVIRONMENT = {
@@ -45,9 +46,6 @@ class PartWriter:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         """Writes the parts whose numbers are in a batch; returns their counts."""
-        from .job import split_part, write_part
-        from .rows import Rows
-
         counts: dict[str, list[int]] = {"images": [], "errors": []}
         for number in batch["number"]:
             part, rows = self._parts[int(number)], Rows()

@@ -13,7 +13,7 @@ import pytest
 from absl import flags
 
 from export import batch_predict, loading, predict
-from export.batch import job, options
+from export.batch import job, options, parts
 from keras_efficientnet.common.files import lock
 from tests.support import export_run
 from tests.support.paths import ROOT
@@ -151,6 +151,8 @@ def test_finished_parts_are_skipped(photos, tmp_path, capsys):
     assert "2 parts are finished" in err
     assert kept.stat().st_mtime_ns == before
     assert rows(tmp_path) == whole
+    assert run(photos, tmp_path) == 0
+    assert "3 of them finished earlier; 0 images now" in capsys.readouterr().out
 
 
 def test_interrupted_job_keeps_its_parts(photos, tmp_path, monkeypatch, capsys):
@@ -174,7 +176,7 @@ def test_full_disk_ends_with_74(photos, tmp_path, monkeypatch, capsys):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(job.WRITERS, "parquet", fail)
+    monkeypatch.setitem(parts.WRITERS, "parquet", fail)
     assert run(photos, tmp_path) == 74
     assert "No space left" in capsys.readouterr().err
     assert not list(tmp_path.glob("part-*"))
