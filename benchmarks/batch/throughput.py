@@ -1,6 +1,6 @@
 """Times batch prediction against Keras' `model.predict`, on the same JPEG files.
 
-python -m benchmarks.batch_predict [--images=5000] [--networks=Lite0,B0] [--kills=0]
+python -m benchmarks.batch.throughput [--images=5000] [--networks=Lite0,B0] [--kills=0]
     [--torch_python=PATH]
 
 Photos become JPEG files of 500 x 375 pixels. Contenders run in turn, each in a process
