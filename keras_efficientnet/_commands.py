@@ -44,7 +44,7 @@ def predict() -> None:
 
 def batch_predict() -> None:
     """Starts efficientnet-batch-predict."""
-    _run("export.batch_predict", "export,batch")
+    _run("export.batch_predict")
 
 
 def study() -> None:
