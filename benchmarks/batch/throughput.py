@@ -4,7 +4,8 @@ python -m benchmarks.batch.throughput [--images=5000] [--networks=Lite0,B0] [--k
     [--torch_python=PATH]
 
 Photos become JPEG files of 500 x 375 pixels. Contenders run in turn, each in a process
-of its own, and report their images/s without start-up:
+of its own, and report their images/s; those of batch prediction include the start of the
+workers, about 10 seconds, so use thousands of images:
 
 - `predict`: `model.predict` over `image_dataset_from_directory`, as its users write it;
 - `torch`: DataLoader, channels_last, inference_mode; needs efficientnet-pytorch in the
