@@ -3,8 +3,8 @@
 python -m benchmarks.batch.throughput [--images=5000] [--networks=Lite0,B0] [--kills=0]
     [--torch_python=PATH]
 
-Photos become JPEG files of 500 x 375 pixels. Contenders run in turn, each in a process
-of its own, and report their images/s; those of batch prediction include the start of the
+Photos become JPEG files of 500 x 375 pixels. Contenders run in turn, each in its own
+process, and report images/s; those of batch prediction include the start of the
 workers, about 10 seconds, so use thousands of images:
 
 - `predict`: `model.predict` over `image_dataset_from_directory`, as its users write it;
