@@ -89,6 +89,8 @@ EXTRAS = {
         "pillow",
         "tqdm",
     ],
+    "batch": ["fsspec", "pyarrow"],  # batch prediction: Parquet, remote storage
+    "ray": ["pyarrow", "ray[data]"],  # batch prediction on a Ray cluster
     "research": [
         "absl-py",
         "matplotlib",
@@ -115,12 +117,14 @@ EXTRAS = {
     "photos": ["scikit-image"],  # has photos that the quickstart classifies
     "test": [
         "build",
+        "fsspec",
         "importlib_resources",  # an undeclared dependency of tensorflow-datasets
         "mediapipe>=1.2",  # opens artefacts for phones
         "onnx>=1.16",
         "onnxruntime",
         "openvino>=2025.0",
         "optuna>=4.0",
+        "pyarrow",
         "pytest",
         "pytest-xdist",
         "pyyaml",
@@ -171,6 +175,7 @@ setup(
             "efficientnet-pseudo-label=keras_efficientnet._commands:pseudo_label",
             "efficientnet-export=keras_efficientnet._commands:export",
             "efficientnet-predict=keras_efficientnet._commands:predict",
+            "efficientnet-batch-predict=keras_efficientnet._commands:batch_predict",
             "efficientnet-study=keras_efficientnet._commands:study",
         ]
     },

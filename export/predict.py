@@ -80,6 +80,22 @@ def predict(
     bar.close()
 
 
+def rank_classes(scores: np.ndarray, top: int) -> list[int]:
+    """Returns the most probable classes, the most probable first.
+
+    Args:
+        scores: Probabilities of an image, (classes,).
+        top: Number of classes; fewer where the others have probability 0.
+
+    Example:
+        >>> rank_classes(np.array([0.0, 0.25, 0.0, 0.75]), top=3)
+        [3, 1]
+    """
+    ranking = np.argsort(-scores, kind="stable")[:top]
+    # Integer models round most probabilities to 0, and the order of these is arbitrary.
+    return [int(i) for i in ranking if scores[i] > 0]
+
+
 def format_text(predictions: Sequence[Prediction]) -> str:
     """Formats predictions as text: one paragraph per image, columns aligned."""
     labels = [printable(label) for p in predictions for label in p.labels]
@@ -223,9 +239,7 @@ def run() -> None:
 def _best(
     path: Path, scores: np.ndarray, labels: Sequence[str], top: int
 ) -> Prediction:
-    ranking = np.argsort(-scores, kind="stable")[:top]
-    # Integer models round most probabilities to 0, and the order of these is arbitrary.
-    order = [int(i) for i in ranking if scores[i] > 0]
+    order = rank_classes(scores, top)
     return Prediction(
         path,
         tuple(order),

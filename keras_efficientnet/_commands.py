@@ -42,6 +42,11 @@ def predict() -> None:
     _run("export.predict")
 
 
+def batch_predict() -> None:
+    """Starts efficientnet-batch-predict."""
+    _run("export.batch_predict")
+
+
 def study() -> None:
     """Starts efficientnet-study."""
     _run("research.main")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -27,23 +28,38 @@ def read_image_file(path: Path) -> bytes:
         OSError: The file cannot be read.
         ValueError: The file is not a regular file, not an image, or too large.
     """
-    from PIL import Image, UnidentifiedImageError
-
     with open_regular(path) as stream:
         encoded = stream.read(MAX_BYTES + 1)
-        if len(encoded) > MAX_BYTES:
-            raise ValueError(f"it must have at most {MAX_BYTES >> 20} MiB")
-        stream.seek(0)
-        try:
-            with warnings.catch_warnings(action="ignore"), Image.open(stream) as image:
-                width, height = image.size
-        except Image.DecompressionBombError as error:
-            raise ValueError(_too_large(str(error).lower())) from error
-        except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
-            raise ValueError("it is not an image, or damaged") from error
+    check_image(encoded)
+    return encoded
+
+
+def check_image(encoded: bytes) -> None:
+    """Checks that decoding an image file does not take a lot of memory.
+
+    Args:
+        encoded: Content of the file.
+
+    Raises:
+        ImportError: Pillow is not installed.
+        ValueError: It is not an image, or too large.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if len(encoded) > MAX_BYTES:
+        raise ValueError(f"it must have at most {MAX_BYTES >> 20} MiB")
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(encoded)) as image,
+        ):
+            width, height = image.size
+    except Image.DecompressionBombError as error:
+        raise ValueError(_too_large(str(error).lower())) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, EOFError) as error:
+        raise ValueError("it is not an image, or damaged") from error
     if width * height > MAX_PIXELS:
         raise ValueError(_too_large(f"it has {width} x {height}"))
-    return encoded
 
 
 def _too_large(reason: str) -> str:

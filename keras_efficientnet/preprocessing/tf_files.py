@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,18 +38,42 @@ def read_image(
         ValueError: The file cannot be read as an image.
     """
     try:
-        encoded = read_image_file(Path(path))
-        image = tf.constant(encoded)
-        if channels == 4:
-            tf_ops.decode_image(image)  # which rejects damaged files
-            image = decode_rgba(encoded)
-        pixels = tf_ops.eval_image(image, spec).numpy()
-        return pixels @ np.array(LUMA, np.float32)[:, None] if channels == 1 else pixels
+        return decode_pixels(read_image_file(Path(path)), spec, channels)
     except (tf.errors.OpError, OSError, ValueError) as error:
         raise ValueError(
             "An image must be a readable JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF file. "
             f"Received: {printable(path)} ({tf_reason(error)})"
         ) from error
+
+
+def decode_pixels(
+    encoded: bytes,
+    spec: EvalPreprocessing,
+    channels: int = 3,
+    eval_image: Callable[..., tf.Tensor] = tf_ops.eval_image,
+) -> np.ndarray:
+    """Decodes the content of an image file that `check_image` accepts.
+
+    Args:
+        encoded: Content of the file.
+        spec: Crop, size and resize method.
+        channels: See `read_image`.
+        eval_image: Function like `tf_ops.eval_image`, perhaps a compiled one.
+
+    Returns:
+        See `read_image`.
+
+    Raises:
+        tf.errors.OpError: The file is damaged.
+        OSError: The file is damaged.
+        ValueError: The file has pixels of an unusual type.
+    """
+    image = tf.constant(encoded)
+    if channels == 4:
+        tf_ops.decode_image(image)  # which rejects damaged files
+        image = decode_rgba(encoded)
+    pixels = eval_image(image, spec).numpy()
+    return pixels @ np.array(LUMA, np.float32)[:, None] if channels == 1 else pixels
 
 
 def read_batches(

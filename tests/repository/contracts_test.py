@@ -31,6 +31,7 @@ PROGRAMS = {
     "efficientnet-pseudo-label": "training.pseudo_label",
     "efficientnet-export": "export.main",
     "efficientnet-predict": "export.predict",
+    "efficientnet-batch-predict": "export.batch_predict",
     "efficientnet-study": "research.main",
     "efficientnet-convert": "keras_efficientnet.weights.convert",
 }

@@ -13,6 +13,7 @@ PROGRAMS = {
     "efficientnet-pseudo-label": "training.pseudo_label",
     "efficientnet-export": "export.main",
     "efficientnet-predict": "export.predict",
+    "efficientnet-batch-predict": "export.batch_predict",
     "efficientnet-study": "research.main",
     "efficientnet-convert": "weights.convert",
 }
