@@ -1,13 +1,11 @@
 import dataclasses
-import pathlib
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_efficientnet
+from benchmarks import stamps
 from training.configs import finetune
 from training.data import sources
 from training.engine import model
@@ -200,49 +198,12 @@ def test_images_may_be_folders_or_arrays(tmp_path):
     assert len(given.split("validation")) == 4
 
 
-# Folders of Tux Paint's stamps with photos, cut out by hand.
-STAMPS = {
-    "birds": "animals/birds",
-    "fish": "animals/fish",
-    "flowers": "plants/flowers",
-    "fruit": "food/fruit",
-    "insects": "animals/insects",
-    "mammals": "animals/mammals",
-    "tools": "household/tools",
-    "vegetables": "food/vegetables",
-}
-
-
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """About 200 photos of 8 classes from a Debian package, in two halves."""
-    if not (shutil.which("apt-get") and shutil.which("dpkg")):
-        pytest.skip("needs apt-get and dpkg")
-    place = tmp_path_factory.mktemp("stamps")
-    command = ["apt-get", "download", "tuxpaint-stamps-default"]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
-    packages = list(place.glob("*.deb"))
-    if done.returncode or not packages:
-        pytest.skip(f"{' '.join(command)}: {done.stderr.strip()[-200:]}")
-    subprocess.run(["dpkg", "-x", packages[0], place / "root"], check=True)
-    root = place / "root" / "usr" / "share" / "tuxpaint" / "stamps"
-    for name, folder in STAMPS.items():
-        for i, path in enumerate(sorted((root / folder).rglob("*.png"))):
-            if "cartoon" not in path.parts:
-                half = place / "photos" / ("train", "test")[i % 2] / name
-                _on_white(path, half / f"{i}.jpg")
-    return place / "photos"
-
-
-def _on_white(source: pathlib.Path, target: pathlib.Path) -> None:
-    from PIL import Image
-
-    image = Image.open(source).convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image)
-    white.thumbnail((256, 256))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    white.convert("RGB").save(target, quality=90)
+    try:
+        return stamps.download(tmp_path_factory.mktemp("stamps"))
+    except OSError as error:
+        pytest.skip(str(error))
 
 
 @pytest.mark.slow
