@@ -45,9 +45,10 @@ def reset_classifier(
     dropout: float = 0.2,
     classifier_activation: Any = "softmax",
 ) -> keras.Model:
-    """Returns a copy of `model` with a new, randomly initialised classifier.
+    """Returns a copy of `model` with a new classifier, which starts at zero.
 
-    It shares all other layers, and therefore their weights, with `model`.
+    It shares all other layers, and therefore their weights, with `model`. At first all
+    classes have the same probability, and the loss is log(classes).
 
     Args:
         model: Model built by a factory of this package, with or without top.
@@ -63,7 +64,11 @@ def reset_classifier(
             `top_activation` layer to pool.
     """
     blocks.check_classifier(classes, dropout)
-    x = blocks.classifier(_pooled(model), classes, dropout, classifier_activation)
+    # The original's initializer suits a thousand classes and random features: with ten
+    # classes, on pretrained features, the initial loss is several times log(classes).
+    x = blocks.classifier(
+        _pooled(model), classes, dropout, classifier_activation, "zeros"
+    )
     return keras.Model(model.input, x, name=model.name)
 
 

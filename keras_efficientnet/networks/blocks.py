@@ -228,7 +228,13 @@ def pool(x: Any, pooling: str) -> Any:
     return kinds[pooling](dtype="float32", name=f"{pooling}_pool")(x)
 
 
-def classifier(x: Any, classes: int, dropout: float, activation: Any) -> Any:
+def classifier(
+    x: Any,
+    classes: int,
+    dropout: float,
+    activation: Any,
+    kernel_initializer: Any = _DENSE_INIT,
+) -> Any:
     """Turns pooled features into one score per class.
 
     Args:
@@ -236,6 +242,7 @@ def classifier(x: Any, classes: int, dropout: float, activation: Any) -> Any:
         classes: Number of classes.
         dropout: Dropout rate before the dense layer; 0 leaves the layer out.
         activation: Activation of the dense layer; None gives logits.
+        kernel_initializer: Initializer of the dense layer's kernel.
 
     Returns:
         Scores, (batch, classes), float32.
@@ -245,7 +252,7 @@ def classifier(x: Any, classes: int, dropout: float, activation: Any) -> Any:
     return layers.Dense(
         int(classes),  # NumPy's integers could not be saved with the model
         activation=activation,
-        kernel_initializer=_DENSE_INIT,
+        kernel_initializer=kernel_initializer,
         dtype="float32",
         name="predictions",
     )(x)

@@ -34,6 +34,13 @@ def test_reset_classifier_adds_a_head_to_a_headless_model(headless):
     assert reset.get_layer("top_dropout").rate == 0.4
 
 
+def test_reset_classifier_starts_with_equal_probabilities(headless):
+    reset = keras_efficientnet.reset_classifier(headless, 5)
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(reset.predict(images, verbose=0), 0.2, rtol=1e-6)
+
+
 def test_reset_classifier_can_be_trained_and_saved(headless, tmp_path):
     reset = keras_efficientnet.reset_classifier(headless, 2)
     keras_efficientnet.freeze(reset)

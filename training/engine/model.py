@@ -135,14 +135,9 @@ def _build(
         bn_momentum=config.bn_momentum,
         **options,
     )
-    net = keras_efficientnet.reset_classifier(
+    return keras_efficientnet.reset_classifier(
         features, classes, dropout=_dropout(config), classifier_activation=activation
     )
-    # The default initializer suits a thousand classes: with ten, on pretrained
-    # features, the initial loss is five times that of uniform predictions.
-    kernel = net.get_layer("predictions").kernel
-    kernel.assign(keras.ops.zeros_like(kernel))
-    return net
 
 
 def _chosen(config: TrainConfig) -> dict[str, Any]:
