@@ -86,8 +86,8 @@ class WarmupStaircaseDecay(_Warmup):
         ...     warmup_steps=5 * steps_per_epoch,
         ...     decay_steps=2.4 * steps_per_epoch,
         ... )
-        >>> [round(float(schedule(step)), 5) for step in (0, 2500, 5000, 7200)]
-        [0.0, 0.008, 0.01505, 0.0146]
+        >>> tuple(round(float(schedule(step)), 5) for step in (0, 2500, 5000, 7200))
+        (0.0, 0.008, 0.01505, 0.0146)
     """
 
     def __init__(
@@ -133,8 +133,8 @@ class WarmupCosineDecay(_Warmup):
     Example:
         >>> from keras_efficientnet.schedules import WarmupCosineDecay
         >>> schedule = WarmupCosineDecay(0.1, warmup_steps=10, total_steps=100)
-        >>> [round(float(schedule(step)), 5) for step in (0, 5, 50, 100)]
-        [0.0, 0.05, 0.05, 0.0]
+        >>> tuple(round(float(schedule(step)), 5) for step in (0, 5, 50, 100))
+        (0.0, 0.05, 0.05, 0.0)
     """
 
     def __init__(
@@ -167,8 +167,8 @@ class WarmupConstant(_Warmup):
     Example:
         >>> from keras_efficientnet.schedules import WarmupConstant
         >>> schedule = WarmupConstant(0.5, warmup_steps=10)
-        >>> [float(schedule(step)) for step in (0, 5, 1000)]
-        [0.0, 0.25, 0.5]
+        >>> tuple(float(schedule(step)) for step in (0, 5, 1000))
+        (0.0, 0.25, 0.5)
     """
 
     def __init__(self, peak_learning_rate: float, *, warmup_steps: int = 0) -> None:
@@ -199,8 +199,8 @@ class WarmupPolynomialDecay(_Warmup):
     Example:
         >>> from keras_efficientnet.schedules import WarmupPolynomialDecay
         >>> schedule = WarmupPolynomialDecay(8.0, warmup_steps=10, total_steps=100)
-        >>> [round(float(schedule(step)), 3) for step in (5, 55, 101)]
-        [4.0, 2.044, 0.0]
+        >>> tuple(round(float(schedule(step)), 3) for step in (5, 55, 101))
+        (4.0, 2.044, 0.0)
     """
 
     def __init__(

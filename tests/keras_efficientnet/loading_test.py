@@ -84,7 +84,7 @@ class Scaled(keras.layers.Layer):
         self.initializer = keras.initializers.get(initializer)
 
     def build(self, shape):
-        self.scale = keras.ops.convert_to_numpy(self.initializer((1,)))
+        self.scale = float(keras.ops.convert_to_numpy(self.initializer(())))
 
     def call(self, x):
         return x * self.scale
