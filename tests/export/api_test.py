@@ -138,7 +138,7 @@ def test_requires_output_dir(tmp_path):
 
 
 def test_rejects_a_title_without_a_web_page():
-    with pytest.raises(ValueError, match=r"`title` goes .* formats=tflite$"):
+    with pytest.raises(ValueError, match=r"`title` applies .* formats=tflite$"):
         export.export_model("unused", ["tflite"], title="Birds")
 
 

@@ -274,7 +274,7 @@ def test_rejects_artefacts_of_unknown_origin(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "model.onnx").write_bytes(b"somebody's")
-    with pytest.raises(ValueError, match=r"may be of another model.* with model.onnx"):
+    with pytest.raises(ValueError, match=r"may belong to another.* with model.onnx"):
         export_to(out, h5_file(tmp_path))
     assert (out / "model.onnx").read_bytes() == b"somebody's"
     assert [path.name for path in out.iterdir()] == ["model.onnx"]
@@ -301,7 +301,7 @@ def test_a_model_may_share_the_folder_of_its_artefacts(tmp_path):
     other = tmp_path / "other.h5"
     keras.saving.load_model(model).save(other)
     other.write_bytes(other.read_bytes() + b"\0")
-    with pytest.raises(ValueError, match=r"beside its own labels.txt.*belong to"):
+    with pytest.raises(ValueError, match=r"own labels.txt.*belong to"):
         loading.load(other)
 
 

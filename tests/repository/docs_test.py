@@ -133,7 +133,8 @@ def test_contributing_lists_what_ci_runs():
 
 
 def test_make_help_lists_the_targets_and_nothing_else():
-    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
+    command = ["make", "--no-print-directory", "help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)", makefile, re.M)[1].split()
     listed = re.findall(r"^make ([a-z-]+) +\S.*\n", done.stdout, re.M)

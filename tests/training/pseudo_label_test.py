@@ -128,7 +128,7 @@ def test_rejects_a_teacher_with_other_classes(teacher, tmp_path):
     label(teacher, tmp_path / "images", class_names=("a", "b", "c")).save(path)
     assert len(sources.with_pseudo_labels(some_source(), path, 3).split("train")) == 10
     label(teacher, tmp_path / "images", class_names=("a", "c", "b")).save(path)
-    with pytest.raises(ValueError, match="teacher of a, c, b .* images of a, b, c"):
+    with pytest.raises(ValueError, match="classes a, c, b .* classes a, b, c"):
         sources.with_pseudo_labels(some_source(), path, 3)
 
 
@@ -164,7 +164,9 @@ def test_rejects_a_teacher_without_confident_predictions(teacher, tmp_path):
 def test_rejects_invalid_files(teacher, tmp_path):
     write_images(tmp_path / "images")
     path = tmp_path / "pseudo.npz"
-    with pytest.raises(ValueError, match="file of training.pseudo_label. .*pseudo.npz"):
+    with pytest.raises(
+        ValueError, match="written by training.pseudo_label. .*pseudo.npz"
+    ):
         sources.with_pseudo_labels(some_source(), str(path), 3)
     label(teacher, tmp_path / "images").save(str(path))
     with pytest.raises(ValueError, match="for 4 classes, .*pseudo.npz' for 3"):
@@ -173,7 +175,9 @@ def test_rejects_invalid_files(teacher, tmp_path):
     with pytest.raises(ValueError, match="the same as when it was written"):
         sources.with_pseudo_labels(some_source(), str(path), 3)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="file of training.pseudo_label. .*pseudo.npz"):
+    with pytest.raises(
+        ValueError, match="written by training.pseudo_label. .*pseudo.npz"
+    ):
         sources.with_pseudo_labels(some_source(), str(path), 3)
 
 

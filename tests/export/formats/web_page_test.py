@@ -30,6 +30,7 @@ HERE = Path(__file__).parent
 ANIMALS = {"jaguar": 290, "koala": 105, "panda": 388}
 TITLE = "Animals & birds"
 PLAYWRIGHT = "playwright-core@1.65.1"
+pytestmark = pytest.mark.slow  # a browser on a busy machine takes minutes
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 

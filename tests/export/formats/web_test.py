@@ -60,7 +60,9 @@ def fake_runtime(tmp_path, monkeypatch):
 
 def test_the_folder_has_the_page_the_runtime_and_the_model(tmp_path, fake_runtime):
     (remark,) = web.write(export_run.source(average()), tmp_path / "web")
-    assert re.fullmatch(r"A browser loads 0.\d MB of it, of which .* 0.0 MB.", remark)
+    assert re.fullmatch(
+        r"A browser downloads \d.\d MB of it; the network is 0.0 MB.", remark
+    )
     files = {str(p.relative_to(tmp_path / "web")) for p in tmp_path.glob("web/**/*.*")}
     runtime = {f"litert/{name}" for name in web._BUILDS}
     runtime |= {"litert/core.js", "litert/wasm-utils.js", "litert/NOTICE.txt"}

@@ -281,7 +281,7 @@ def test_rejects_variables_of_another_strategy(is_optimizer_inside):
 @pytest.mark.parametrize("kind", KINDS)
 def test_embeddings_train_as_products_with_one_hot_rows(kind):
     """Golden: a dense layer, whose gradient is no sparse one with repeated rows."""
-    tokens = np.array([[1, 1, 2], [2, 2, 0]])
+    tokens = np.array([[1, 1, 2], [2, 2, 0]], np.int32)
     start = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
     trained = []
     for layer, x in (

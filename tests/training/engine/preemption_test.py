@@ -35,6 +35,7 @@ def test_lost_terminal_saves_as_sigterm_does():
     code = (
         "import os, signal, sys\n"
         "from training.engine.preemption import SignalHandler\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "with SignalHandler() as interrupts, interrupts.postponed():\n"
         "    os.close(int(sys.argv[1]))\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
@@ -66,6 +67,7 @@ def test_second_ctrl_c_ends_the_process():
     code = (
         "import os, signal\n"
         "from training.engine.preemption import SignalHandler\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "with SignalHandler() as interrupts, interrupts.postponed():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    print(interrupts.requested, flush=True)\n"

@@ -359,10 +359,13 @@ def test_rejects_data_in_another_file(write, saved, tmp_path):
         raw = [(str(tmp_path / "secret.h5"), 0, h5py.h5f.UNLIMITED)]
         group.create_dataset(name, (3, 3, 3, 8), np.float32, external=raw)
 
-    for edit, what in ((link, "place"), (external, "file")):
+    for edit, what in (
+        (link, "a link to another"),
+        (external, "refers to another file"),
+    ):
         path = write(saved, tmp_path / "own.h5")
         edit_first(path, edit)
-        with pytest.raises(ValueError, match=f"refers to another {what}"):
+        with pytest.raises(ValueError, match=what):
             reading.read(path, order(saved))
         path.unlink()
 
