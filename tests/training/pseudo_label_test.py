@@ -172,7 +172,7 @@ def test_rejects_invalid_files(teacher, tmp_path):
     with pytest.raises(ValueError, match="for 4 classes, .*pseudo.npz' for 3"):
         sources.with_pseudo_labels(some_source(), str(path), 4)
     (tmp_path / "images" / "a1.png").rename(tmp_path / "images" / "z.png")
-    with pytest.raises(ValueError, match="the same as when it was written"):
+    with pytest.raises(ValueError, match="must not change after it was written"):
         sources.with_pseudo_labels(some_source(), str(path), 3)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(
