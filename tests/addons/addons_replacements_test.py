@@ -97,5 +97,5 @@ def test_transfer_learning():
     classifier = keras_efficientnet.reset_classifier(model, classes=3)
     keras_efficientnet.freeze(classifier)
     assert [w.shape for w in classifier.trainable_weights] == [(320, 3), (3,)]
-    with pytest.warns(UserWarning, match="divided already"):
+    with pytest.warns(UserWarning, match="rescaled already"):
         keras_efficientnet.check_input_range(tf.ones((2, 32, 32, 3)))
