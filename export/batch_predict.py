@@ -38,6 +38,7 @@ def define_flags(values: flags.FlagValues) -> None:
     Args:
         values: Registry of the flags; `flags.FLAGS` for the command itself.
     """
+    from keras_efficientnet.common.cli.model_flags import define_model_flags
 
     def string(name: str, text: str, *, required: bool = False) -> None:
         flags.DEFINE_string(name, None, text, flag_values=values, required=required)
@@ -82,17 +83,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "Runtime of a Keras model; auto: LiteRT where its probabilities differ by at "
         "most 1e-4 and there are many images, else Keras.",
     )
-    string("weights", "Weights of a variant: a published family, or a file.")
-    string("labels", "File of class names, one per line; default: the model's.")
-    integer("image_size", None, "Side of the input, pixels; default: the model's.")
-    flags.DEFINE_float(
-        "crop_ratio",
-        None,
-        "Side of the central crop as a ratio to the shorter side; default: the "
-        "model's.",
-        flag_values=values,
-    )
-    string("interpolation", "Resize method; default: the model's.")
+    define_model_flags(values)
 
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:

@@ -19,7 +19,7 @@ def define_flags(values: flags.FlagValues) -> None:
     Args:
         values: Flags to add to; `flags.FLAGS` in the command itself.
     """
-    from keras_efficientnet.common.models import WEIGHTS_HELP
+    from keras_efficientnet.common.cli.model_flags import define_model_flags
 
     from .api import CALIBRATION_IMAGES
     from .formats.registry import DEFAULTS, describe_formats
@@ -27,12 +27,8 @@ def define_flags(values: flags.FlagValues) -> None:
     def string(name: str, default: str | None, text: str) -> None:
         flags.DEFINE_string(name, default, text, flag_values=values)
 
-    def integer(name: str, default: int | None, text: str) -> None:
-        flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
-
     string("model", None, "Run folder, .keras or .h5 file, or name of a variant.")
-    string("weights", None, WEIGHTS_HELP)
-    string("labels", None, "File of class names, one per line. Default: the model's.")
+    define_model_flags(values)
     flags.DEFINE_list(
         "formats",
         list(DEFAULTS),
@@ -44,7 +40,13 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         "Folder or CSV file of calibration images. Default: the run's.",
     )
-    integer("calibration_images", CALIBRATION_IMAGES, "Number of calibration images.")
+    flags.DEFINE_integer(
+        "calibration_images",
+        CALIBRATION_IMAGES,
+        "Number of calibration images.",
+        flag_values=values,
+        lower_bound=0,
+    )
     string(
         "verify",
         None,
@@ -55,15 +57,6 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         "Folder to write to. Default: the folder export in a run folder.",
     )
-    integer("image_size", None, "Side of the input, pixels. Default: the model's.")
-    flags.DEFINE_float(
-        "crop_ratio",
-        None,
-        "Side of the central crop as a ratio to the shorter side. Default: the "
-        "model's.",
-        flag_values=values,
-    )
-    string("interpolation", None, "Resize method. Default: the model's.")
     string("title", None, "Title of the web page. Default: the model's name.")
     flags.mark_flag_as_required("model", flag_values=values)
 

@@ -139,28 +139,19 @@ def define_flags(values: flags.FlagValues) -> None:
     Args:
         values: Flags to add to; `flags.FLAGS` in the command itself.
     """
-    from keras_efficientnet.common.models import WEIGHTS_HELP
+    from keras_efficientnet.common.cli.model_flags import define_model_flags
 
-    def string(name: str, text: str) -> None:
-        flags.DEFINE_string(name, None, text, flag_values=values)
-
-    def integer(name: str, default: int | None, text: str) -> None:
-        flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=0)
-
-    string("weights", WEIGHTS_HELP)
-    string("labels", "File of class names, one per line. Default: the model's.")
-    integer("top", 5, "Number of classes per image.")
+    define_model_flags(values)
+    flags.DEFINE_integer(
+        "top", 5, "Number of classes per image.", flag_values=values, lower_bound=0
+    )
     flags.DEFINE_bool("json", False, "Print JSON.", flag_values=values)
-    string("contact_sheet", "Contact sheet to write as well, a .png or .jpg file.")
-    integer("image_size", None, "Side of the input, pixels. Default: the model's.")
-    flags.DEFINE_float(
-        "crop_ratio",
+    flags.DEFINE_string(
+        "contact_sheet",
         None,
-        "Side of the central crop as a ratio to the shorter side. Default: the "
-        "model's.",
+        "Contact sheet to write as well, a .png or .jpg file.",
         flag_values=values,
     )
-    string("interpolation", "Resize method. Default: the model's.")
 
 
 def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:

@@ -40,6 +40,7 @@ PILLOW_FILES = {"file_limits.py", "image_folders.py", "pillow_decoding.py"}
 LAZY_IMPORTS = {
     "addons.py": {"tensorflow_addons"},
     "exit_codes.py": {"absl"},
+    "model_flags.py": {"absl"},
     "gradients.py": {"tensorflow", "jax", "torch"},
     "rmsprop.py": {"tensorflow"},
     "tflite_latency.py": {"tensorflow", "ai_edge_litert"},
