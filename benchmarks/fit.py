@@ -25,11 +25,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from . import stamps, train_step
-from .workers import Worker
+from .workers import Worker, measure_rates, serve_seconds
 
 SPEED = ("keras", "plain", "parts", "trainer")
 GOAL = 1.3  # lowest ratio of images per second, parts to keras
@@ -92,24 +90,16 @@ def work(name: str, batch: int) -> None:
     labels = rng.integers(0, train_step.CLASSES, batch).astype(np.int32)
     steps = speed_steps(name, images, labels)()
     steps(2)
-    for line in sys.stdin:
-        start = time.perf_counter()
-        steps(int(line))
-        print(json.dumps(time.perf_counter() - start), flush=True)
+    serve_seconds(steps)
 
 
 def speed(rounds: int, steps: int, batch: int) -> None:
     """Prints images per second of all contenders, and their ratios to Keras."""
     command = [sys.executable, "-m", "benchmarks.fit", "speed", f"--batch={batch}"]
     workers = {name: Worker([*command, f"--worker={name}"]) for name in SPEED}
-    found: dict[str, list[float]] = {name: [] for name in workers}
     for worker in workers.values():
         worker.ask(1)
-    for _ in range(rounds):
-        for name, worker in workers.items():
-            found[name].append(batch * steps / worker.ask(steps))
-    for worker in workers.values():
-        worker.stop()
+    found = measure_rates(workers, batch, steps, rounds)
     print(f"images per second, batch {batch}, {rounds} rounds of {steps} steps")
     for name, rates in found.items():
         pairs = zip(rates, found["keras"], strict=True)
@@ -131,13 +121,7 @@ def fit_accuracy(
     from keras_efficientnet.schedules import WarmupConstant, WarmupCosineDecay
 
     keras.utils.set_random_seed(seed)
-    train = keras.utils.image_dataset_from_directory(
-        folder / "train",
-        image_size=(size * 8 // 7, size * 8 // 7),
-        crop_to_aspect_ratio=True,
-        seed=seed,
-        verbose=False,
-    )
+    train = _photos(folder / "train", size, seed=seed)
     if has_parts:
         train = train.apply(TrainCrop(size, seed=seed))
     else:
@@ -155,7 +139,7 @@ def fit_accuracy(
     callbacks = []
     if has_parts:
         head_rate = WarmupConstant(PARTS_RATE, warmup_steps=len(train))
-        rate = WarmupCosineDecay(PARTS_RATE, warmup_steps=0, total_steps=steps)
+        rate = WarmupCosineDecay(PARTS_RATE, total_steps=steps)
         optimizers = [TF1RMSprop(head_rate, l2=1e-5), TF1RMSprop(rate, l2=1e-5)]
         callbacks = [ExponentialMovingAverage(min(0.98, 1 - 10 / head_steps))]
     phases: list[tuple[int | str, int]] = [
@@ -171,22 +155,26 @@ def fit_accuracy(
     return _score(model, folder, size)
 
 
-def _score(model: Any, folder: Path, size: int) -> float:
-    """Returns the top-1 of a model on the test photos."""
+def _photos(folder: Path, size: int, **options: Any) -> Any:
+    """Returns batches of photos with a margin for crops of `size` pixels."""
     import keras
 
-    from keras_efficientnet.augmentation import EvalCrop
-
-    test = keras.utils.image_dataset_from_directory(
-        folder / "test",
+    return keras.utils.image_dataset_from_directory(
+        folder,
         image_size=(size * 8 // 7, size * 8 // 7),
         crop_to_aspect_ratio=True,
-        shuffle=False,
         verbose=False,
+        **options,
     )
+
+
+def _score(model: Any, folder: Path, size: int) -> float:
+    """Returns the top-1 of a model on the test photos."""
+    from keras_efficientnet.augmentation import EvalCrop
+
     crop = EvalCrop(size)
     right = total = 0
-    for images, labels in test:
+    for images, labels in _photos(folder / "test", size, shuffle=False):
         scores = model.predict_on_batch(crop(images))
         right += int((np.argmax(scores, axis=1) == labels.numpy()).sum())
         total += len(labels)

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workers import Worker
+from benchmarks.workers import Worker, measure_rates, serve_seconds
 
 SIZE, CLASSES = 224, 1000
 RATE = 1e-3
@@ -138,10 +138,7 @@ def work(name: str, batch: int) -> None:
         steps = build()
         steps(1)
         print(json.dumps(time.perf_counter() - start), flush=True)
-        for line in sys.stdin:
-            start = time.perf_counter()
-            steps(int(line))
-            print(json.dumps(time.perf_counter() - start), flush=True)
+        serve_seconds(steps)
 
 
 @contextlib.contextmanager
@@ -185,12 +182,7 @@ def throughput(batch: int, rounds: int, steps: int) -> None:
     workers = {name: start(name, batch)[0] for name in names}
     for worker in workers.values():
         worker.ask(2)
-    found: dict[str, list[float]] = {name: [] for name in workers}
-    for _ in range(rounds):
-        for name, worker in workers.items():
-            found[name].append(batch * steps / worker.ask(steps))
-    for worker in workers.values():
-        worker.stop()
+    found = measure_rates(workers, batch, steps, rounds)
     print(f"images per second, batch {batch}, {rounds} rounds of {steps} steps")
     for name, rates in found.items():
         print(f"  {name:<6} {statistics.median(rates):6.2f}")

@@ -7,7 +7,9 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -57,3 +59,38 @@ class Worker:
     def stop(self) -> None:
         """Ends the process."""
         self._process.communicate()
+
+
+def serve_seconds(run: Callable[[int], object]) -> None:
+    """Answers a `Worker`: reads numbers of repetitions, runs them, writes seconds.
+
+    Args:
+        run: Function that does so many repetitions and waits for the last one.
+    """
+    for line in sys.stdin:
+        start = time.perf_counter()
+        run(int(line))
+        print(json.dumps(time.perf_counter() - start), flush=True)
+
+
+def measure_rates(
+    workers: Mapping[str, Worker], items: int, steps: int, rounds: int
+) -> dict[str, list[float]]:
+    """Lets workers take turns, then stops them.
+
+    Args:
+        workers: Workers by name; they answer in seconds.
+        items: Number of items that one step processes.
+        steps: Number of steps of a worker in each round.
+        rounds: Number of rounds.
+
+    Returns:
+        Items per second in each round, by name.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            rates[name].append(items * steps / worker.ask(steps))
+    for worker in workers.values():
+        worker.stop()
+    return rates
