@@ -16,7 +16,9 @@ from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.cli.exit_codes import ExitCode, end, end_with, run_app
 from keras_efficientnet.common.plain_text import tf_reason
 
-from . import config_flags, config_help, dry_run
+from . import dry_run
+from .config import flags as config_flags
+from .config import help as config_help
 from .engine import trainer
 from .engine.cluster.rendezvous import WorkerLostError
 from .engine.preemption import Interrupted

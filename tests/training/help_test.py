@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from tests.support.paths import ROOT
-from training import config, config_help
+from training import config
+from training.config import help as config_help
 
 CLEAN = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
 
@@ -49,7 +50,7 @@ def test_help_of_training_lists_flags_recipes_and_fields():
         assert f"  --config.{field.name}\n" in text
     assert "TrainConfig(" not in text
     assert "Images per step, over all replicas. Default: 256.\n" in text
-    # The choices of `config_checks`, which the docstring does not repeat.
+    # The choices of `config.checks`, which the docstring does not repeat.
     assert "Choices: rmsprop, sgd, adamw, lamb, lars." in " ".join(text.split())
 
 

@@ -23,7 +23,7 @@ from keras_efficientnet.common.image_folders import shorten
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..config import TrainConfig
-from ..config_checks import settings
+from ..config.checks import settings
 from ..data.decode_errors import UnreadableImagesError
 from ..data.sources import Source, Split
 

@@ -14,7 +14,7 @@ import keras_efficientnet
 from keras_efficientnet.common.files import write_text
 
 from ...config import TrainConfig
-from ...config_checks import settings
+from ...config.checks import settings
 from ...data.sources import Source, Split
 from ...data.sources.base import relative
 from ..train_state import TrainState

@@ -11,7 +11,7 @@ from keras_efficientnet.common.choices import check_choice
 from keras_efficientnet.preprocessing import NORMALIZATIONS, RESIZE_METHODS
 from keras_efficientnet.stages import smallest_image
 
-from .data.class_balance import SAMPLING_POWERS, check_class_weights
+from ..data.class_balance import SAMPLING_POWERS, check_class_weights
 
 # The modules that implement these import TensorFlow, so the names are repeated here; a
 # test checks that they agree.

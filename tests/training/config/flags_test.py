@@ -3,7 +3,9 @@ import dataclasses
 import pytest
 from absl import flags
 
-from training import config, config_flags, config_names
+from training import config
+from training.config import flags as config_flags
+from training.config import names
 
 
 def parse(*arguments):
@@ -78,11 +80,11 @@ def test_suggests_the_field_for_names_of_other_trainers(name, field):
 
 def test_every_alias_names_a_field():
     fields = [field.name for field in dataclasses.fields(config.TrainConfig)]
-    assert set(config_names._ALIASES.values()) <= set(fields)
-    assert not set(config_names._ALIASES) & set(fields)
+    assert set(names._ALIASES.values()) <= set(fields)
+    assert not set(names._ALIASES) & set(fields)
 
 
-@pytest.mark.parametrize(("old", "new"), config_names.RENAMED.items())
+@pytest.mark.parametrize(("old", "new"), names.RENAMED.items())
 def test_suggests_the_new_name_of_renamed_fields(old, new):
     with pytest.raises(ValueError, match=f"Did you mean '{new}'"):
         parse(f"--config.{old}=1")

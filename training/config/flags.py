@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from . import config
+from . import recipes
+from .train_config import TrainConfig, check_field
 
 _NONE = ("", "none")
 _FIELD = re.compile(r"--?(no)?config\.(\w+)(?:=(.*))?", re.DOTALL)
@@ -32,13 +33,13 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
     """
     parsed, unset = _take_none(argv)
 
-    def load(recipe: str) -> config.TrainConfig:
-        loaded = config.load(recipe)
+    def load(recipe: str) -> TrainConfig:
+        loaded = recipes.load(recipe)
         for name in unset:
             setattr(loaded, name, None)
         return loaded
 
-    default = config.TrainConfig()
+    default = TrainConfig()
     for name in unset:
         setattr(default, name, None)
     config_flags.DEFINE_config_dataclass(
@@ -78,7 +79,7 @@ def _optional_overrides(argv: Sequence[str]) -> Iterator[tuple[str, str, range]]
         if match is None:
             continue
         negated, name, value = match.groups()
-        config.check_field(name)
+        check_field(name)
         if name not in optional or negated:
             continue
         end = i + 1 if value is not None else i + 2
@@ -89,5 +90,5 @@ def _optional_overrides(argv: Sequence[str]) -> Iterator[tuple[str, str, range]]
 
 def _optional_fields() -> set[str]:
     """Returns the names of the fields that may be None."""
-    fields = dataclasses.fields(config.TrainConfig)
+    fields = dataclasses.fields(TrainConfig)
     return {f.name for f in fields if isinstance(None, f.type)}  # type: ignore[arg-type]

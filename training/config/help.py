@@ -9,7 +9,8 @@ import re
 
 from keras_efficientnet.common.cli.help_text import entry
 
-from . import config, config_checks
+from . import checks, recipes
+from .train_config import TrainConfig
 
 _ATTRIBUTE = re.compile(r"^(\w+): (.+?)(?=^\w+: |\Z)", re.MULTILINE | re.DOTALL)
 
@@ -19,7 +20,7 @@ _FIELDS = "Config fields, which override those of the recipe; `none` sets None:"
 
 def describe_recipes() -> str:
     """Lists the recipes of this package with one line each."""
-    rows = {path.stem: _first_line(path.read_text()) for path in config.recipe_files()}
+    rows = {path.stem: _first_line(path.read_text()) for path in recipes.recipe_files()}
     return "\n".join([_RECIPES, *(entry(*row) for row in rows.items())])
 
 
@@ -27,8 +28,8 @@ def describe_fields() -> str:
     """Lists the config fields with their meaning and default."""
     meanings = field_meanings()
     rows = []
-    for field in dataclasses.fields(config.TrainConfig):
-        choices = config_checks.CHOICES.get(field.name)
+    for field in dataclasses.fields(TrainConfig):
+        choices = checks.CHOICES.get(field.name)
         listed = f" Choices: {', '.join(choices)}." if choices else ""
         text = f"{meanings[field.name]}{listed} Default: {_shown(field.default)}."
         rows.append(entry(f"--config.{field.name}", text))
@@ -36,13 +37,13 @@ def describe_fields() -> str:
 
 
 def field_meanings() -> dict[str, str]:
-    """Returns the text of each field in the docstring of `TrainConfig`."""
-    text = inspect.cleandoc(config.TrainConfig.__doc__ or "")
-    listed = inspect.cleandoc(text.partition("Attributes:\n")[2])
-    return {
-        name: " ".join(meaning.split()).replace("`", "")
-        for name, meaning in _ATTRIBUTE.findall(listed)
-    }
+    """Returns the text of each field in the docstrings of `TrainConfig`'s bases."""
+    meanings = {}
+    for group in reversed(TrainConfig.__bases__):
+        listed = inspect.cleandoc(group.__doc__ or "").partition("Attributes:\n")[2]
+        for name, meaning in _ATTRIBUTE.findall(inspect.cleandoc(listed)):
+            meanings[name] = " ".join(meaning.split()).replace("`", "")
+    return meanings
 
 
 def _first_line(source: str) -> str:

@@ -1,0 +1,67 @@
+"""Config fields of optimizer, schedule, loss and regularisation."""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class OptimizationFields:
+    """Config fields of optimizer, schedule, loss and regularisation.
+
+    Attributes:
+        batch_size: Images per step, over all replicas.
+        grad_accum_steps: Number of parts that each replica splits its share of a batch
+            into, to save memory; their gradients are summed.
+        optimizer: Optimizer.
+        lr_per_256: Learning rate for a batch of 256 images; it scales linearly with
+            the batch size.
+        clip_norm: Maximum global norm of the gradients. None: no clipping.
+        epochs: Number of passes over the training images; may be fractional.
+        schedule: Learning-rate schedule.
+        warmup_epochs: Epochs of linear warmup, part of `epochs`.
+        decay_epochs: Epochs between two decays of the "exponential" schedule.
+        patience_epochs: Epochs without improvement on validation before the run stops
+            early. None: no early stopping.
+        progressive_sizes: Image sizes of progressive resizing, each for an equal share
+            of the epochs, such as "128,176,224". None: `image_size` throughout.
+        loss: Training loss.
+        focal_gamma: Exponent of the focal loss.
+        class_weights: Class weights in the training loss: "balanced",
+            "effective_number[:BETA]" or the path of a JSON file. None: 1.
+        logit_adjustment: Factor of the logarithms of the class priors, which are added
+            to the logits in training; 1 is the paper's. 0: no adjustment.
+        weight_decay: Weight decay; not applied to BatchNorm. Coupled with "rmsprop" and
+            "sgd" (weight_decay * sum of 0.5 * w**2 joins the loss), decoupled with
+            "adamw".
+        label_smoothing: Share of each label that is spread evenly over all classes.
+        dropout: Dropout rate before the classifier. None: the variant's, or 0.2.
+        drop_connect: Final rate of stochastic depth; it rises linearly with depth.
+        ema_decay: Decay per step of the moving average of the weights.
+    """
+
+    # Optimisation
+    batch_size: int = 256
+    grad_accum_steps: int = 1
+    optimizer: str = "rmsprop"
+    lr_per_256: float = 0.016
+    clip_norm: float | None = None
+
+    # Schedule
+    epochs: float = 350.0
+    schedule: str = "exponential"
+    warmup_epochs: float = 5.0
+    decay_epochs: float = 2.4
+    patience_epochs: float | None = None
+    progressive_sizes: str | None = None
+
+    # Loss
+    loss: str = "cross_entropy"
+    focal_gamma: float = 2.0
+    class_weights: str | None = None
+    logit_adjustment: float = 0.0
+
+    # Regularisation
+    weight_decay: float = 1e-5
+    label_smoothing: float = 0.1
+    dropout: float | None = None
+    drop_connect: float = 0.2
+    ema_decay: float = 0.9999

@@ -1,0 +1,43 @@
+"""Config fields of devices, checkpoints and the run folder."""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class RunFields:
+    """Config fields of devices, checkpoints and the run folder.
+
+    Attributes:
+        strategy: Distribution strategy. "auto" chooses by the devices.
+        start_timeout: Seconds that workers wait for each other at the start.
+        heartbeat_timeout: Seconds of silence after which a worker counts as lost.
+        precision: Keras dtype policy of training and validation. The final model is
+            float32.
+        sync_batch_norm: Whether BatchNorm computes its statistics over all replicas.
+        bn_group_size: Number of replicas that share BatchNorm's statistics; with 1,
+            each has its own. None: the original's rule, 1 for up to 8 replicas, else
+            groups of 8, or of an eighth of the replicas if that is more.
+        remat: Stages whose activations are recomputed in the backward pass to save
+            memory (gradient checkpointing), such as "1,2,3", or "all". None: none.
+        seed: Seed of weights, data order, augmentation and dropout.
+        checkpoint_every_steps: Steps between checkpoints. None: at the end of each
+            epoch only.
+        keep_checkpoints: Number of latest checkpoints to keep.
+        export_samples: Maximum number of training images to copy into the run folder
+            for calibrating int8 exports.
+    """
+
+    # Devices
+    strategy: str = "auto"
+    start_timeout: float = 300.0
+    heartbeat_timeout: float = 100.0
+    precision: str = "float32"
+    sync_batch_norm: bool = False
+    bn_group_size: int | None = None
+    remat: str | None = None
+    seed: int = 0
+
+    # Checkpoints
+    checkpoint_every_steps: int | None = None
+    keep_checkpoints: int = 3
+    export_samples: int = 200
