@@ -10,6 +10,7 @@ from keras_efficientnet.weights.load import existing_file
 from keras_efficientnet.weights.registry.table import known_families
 
 from .config import ANY_SCALING, TrainConfig
+from .config.checks import check_batch_size
 from .engine import model
 from .reporting.run_folder import RunFolder
 
@@ -59,11 +60,7 @@ def check_replicas(config: TrainConfig, replicas: int) -> None:
     Raises:
         ValueError: `batch_size`, `grad_accum_steps` or `bn_group_size` does not fit.
     """
-    if config.batch_size % replicas:
-        raise ValueError(
-            "`batch_size` must be a multiple of the number of replicas, "
-            f"{replicas}. Received: batch_size={config.batch_size}"
-        )
+    check_batch_size(config.batch_size, replicas)
     share = config.batch_size // replicas
     if share % config.grad_accum_steps:
         raise ValueError(

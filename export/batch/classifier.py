@@ -40,7 +40,7 @@ class Classifier:
 
     Args:
         loaded: Model.
-        options: What to predict.
+        options: Model and prediction options.
         listing: Images of the job.
 
     Raises:

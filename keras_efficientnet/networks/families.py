@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..stages import HEAD_FILTERS, SE_RATIO, STAGES, STEM_FILTERS, Stage
+from ..stages import HEAD_FILTERS, STAGES, STEM_FILTERS, Stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,26 +34,11 @@ class Family:
 
 
 def _fused(repeats: int, stride: int, expand: int, filters: int) -> Stage:
-    return Stage(
-        repeats=repeats,
-        kernel=3,
-        stride=stride,
-        expand=expand,
-        filters=filters,
-        se_ratio=0.0,
-        kind="fused",
-    )
+    return Stage(repeats, 3, stride, expand, filters, se_ratio=0.0, kind="fused")
 
 
 def _mbconv(repeats: int, stride: int, expand: int, filters: int) -> Stage:
-    return Stage(
-        repeats=repeats,
-        kernel=3,
-        stride=stride,
-        expand=expand,
-        filters=filters,
-        se_ratio=SE_RATIO,
-    )
+    return Stage(repeats, 3, stride, expand, filters)
 
 
 # Repeats, stride of the first block, expansion, output channels.

@@ -300,7 +300,7 @@ def _wording_faults(source):
         if docstring.startswith(_RIDDLES):
             faults.append((line, f"{docstring.splitlines()[0]!r}: name the thing"))
         for name, text in _argument_texts(docstring):
-            if text.startswith(("Of ", "Whose ")):
+            if text.startswith(_RIDDLES):
                 faults.append((line, f"{name}: {text!r}: begin with a noun"))
     for number, line in enumerate(source.splitlines(), start=1):
         for pattern, better in ODD_WORDING.items():

@@ -123,6 +123,20 @@ def check(config: Any, *, is_general: bool) -> None:
     _check_lists(config, least)
 
 
+def check_batch_size(batch_size: int, replicas: int) -> None:
+    """Checks that a batch divides into equal shares.
+
+    Args:
+        batch_size: Number of images per step, over all replicas.
+        replicas: Number of replicas of a step.
+
+    Raises:
+        ValueError: It does not.
+    """
+    rule = f"be a multiple of the number of replicas, {replicas}"
+    _check(batch_size % replicas == 0, rule, batch_size=batch_size)
+
+
 def settings(config: Any) -> dict[str, Any]:
     """Returns the fields of a `TrainConfig` that affect the outcome of a run."""
     values = dataclasses.asdict(config)

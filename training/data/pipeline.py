@@ -14,6 +14,7 @@ from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..augment.mixup import Mix
 from ..augment.transforms import Augmentation
+from ..config.checks import check_batch_size
 from .decode_errors import BadImages as BadImages
 from .decode_errors import UnreadableImagesError
 from .sampling import Sampler
@@ -283,11 +284,7 @@ def _distribute(
     `finish` maps (step, replica, batch) to the batch that the replica receives.
     """
     replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise ValueError(
-            "`batch_size` must be a multiple of the number of replicas, "
-            f"{replicas}. Received: batch_size={batch_size}"
-        )
+    check_batch_size(batch_size, replicas)
 
     def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
         # Each worker takes its part of every batch, so batches do not depend on the
