@@ -55,14 +55,12 @@ def speed_steps(name: str, images: Any, labels: Any) -> Callable[[], Any]:
 
 def _our_fit(images: Any, labels: Any, *, has_parts: bool) -> Callable[[], Any]:
     import keras
-    import tensorflow as tf
 
     import keras_efficientnet
     from keras_efficientnet.callbacks import FusedLayers
     from keras_efficientnet.optimizers import TF1RMSprop
 
-    targets = np.eye(train_step.CLASSES, dtype=np.float32)[labels]
-    data = tf.data.Dataset.from_tensors((images, targets)).repeat()
+    data = train_step.repeated_batch(images, labels)
 
     def build() -> Any:
         net = keras_efficientnet.EfficientNetB0(weights=None)

@@ -66,11 +66,8 @@ def ours(images: Any, labels: Any) -> Callable[[], Steps]:
 def fit(images: Any, labels: Any) -> Callable[[], Steps]:
     """Returns a function that builds `model.fit` on keras.applications' B0."""
     import keras
-    import tensorflow as tf
 
-    data = tf.data.Dataset.from_tensors(
-        (images, np.eye(CLASSES, dtype=np.float32)[labels])
-    ).repeat()
+    data = repeated_batch(images, labels)
 
     def build() -> Steps:
         net = keras.applications.EfficientNetB0(weights=None, classes=CLASSES)
@@ -82,6 +79,21 @@ def fit(images: Any, labels: Any) -> Callable[[], Steps]:
         return lambda count: net.fit(data, steps_per_epoch=count, verbose=0)
 
     return build
+
+
+def repeated_batch(images: Any, labels: Any) -> Any:
+    """Returns an endless data set of one batch with one-hot labels for `fit`.
+
+    Without autotuning: its thread may sleep for up to 20 seconds, which the iterator's
+    destructor waits for, so that short calls of `fit` would seem slow.
+    """
+    import tensorflow as tf
+
+    targets = np.eye(CLASSES, dtype=np.float32)[labels]
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    data = tf.data.Dataset.from_tensors((images, targets))
+    return data.repeat().with_options(options)
 
 
 def torch(images: Any, labels: Any) -> Callable[[], Steps]:
