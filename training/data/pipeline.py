@@ -15,6 +15,7 @@ from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 from ..augment.mixup import Mix
 from ..augment.transforms import Augmentation
 from ..config.checks import check_batch_size
+from .autotuning import without_autotuning
 from .decode_errors import BadImages as BadImages
 from .decode_errors import UnreadableImagesError
 from .sampling import Sampler
@@ -308,6 +309,6 @@ def _distribute(
                 ),
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
-        return ours.prefetch(tf.data.AUTOTUNE)
+        return without_autotuning(ours.prefetch(tf.data.AUTOTUNE))
 
     return strategy.distribute_datasets_from_function(share)

@@ -17,6 +17,7 @@ from keras_efficientnet.common.files import replacing
 from keras_efficientnet.common.plain_text import literal, printable
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
+from ..data.autotuning import without_autotuning
 from ..data.sources import Split
 
 DRAWN_FROM = 1000  # images at most to choose the examples from
@@ -223,7 +224,8 @@ def _predict(
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     step = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
-    return np.concatenate([step(batch).numpy() for batch in images.batch(64)])
+    batches = without_autotuning(images.batch(64))
+    return np.concatenate([step(batch).numpy() for batch in batches])
 
 
 def _order(probabilities: np.ndarray, labels: np.ndarray) -> list[int]:

@@ -49,6 +49,11 @@ def test_every_epoch_has_each_image_once_in_a_new_order():
     assert list(stream[:10]) != list(stream[10:])
 
 
+def test_does_not_wait_for_a_tuning_thread():
+    batches = make_batches(numbered(10), 0, 5)
+    assert batches.options().autotune.enabled is False
+
+
 def test_order_depends_on_the_seed():
     streams = [positions(train_batches(numbered(20), 0, 5, seed=s)) for s in (0, 0, 1)]
     np.testing.assert_array_equal(streams[0], streams[1])

@@ -26,6 +26,7 @@ import tensorflow as tf
 from keras_efficientnet.common.files import cache_dir, open_regular, replacing
 from keras_efficientnet.common.plain_text import tf_reason
 
+from ..autotuning import without_autotuning
 from .base import Split
 
 _FORMAT = 2  # version of the cached index; older files are ignored
@@ -222,7 +223,7 @@ def _collect(rows: tf.data.Dataset, path: str, layout: Layout) -> np.ndarray:
     The label is the last number of a row.
     """
     try:
-        parts = list(rows.batch(_BATCH).as_numpy_iterator())
+        parts = list(without_autotuning(rows.batch(_BATCH)).as_numpy_iterator())
     except tf.errors.DataLossError as error:
         raise ValueError(
             "A TFRecord file must be complete and not compressed. "
