@@ -17,7 +17,8 @@ median over the rounds' ratios.
 tuxpaint-stamps-default and scores the other half, for several seeds and equal epochs:
 
     plain    Adam and a random flip; classifier first, then stages 5 to 7 with it
-    parts    the same with TrainCrop, TF1RMSprop, a warm-up and a moving average
+    parts    the same with TrainCrop; the stages with TF1RMSprop, a cosine schedule and
+             a moving average, as in docs/fit.md
     trainer  `fine_tune`, which holds out a part of the training half
 """
 
@@ -116,7 +117,7 @@ def fit_accuracy(
     from keras_efficientnet.augmentation import TrainCrop
     from keras_efficientnet.callbacks import ExponentialMovingAverage
     from keras_efficientnet.optimizers import TF1RMSprop
-    from keras_efficientnet.schedules import WarmupConstant, WarmupCosineDecay
+    from keras_efficientnet.schedules import WarmupCosineDecay
 
     keras.utils.set_random_seed(seed)
     train = _photos(folder / "train", size, seed=seed)
@@ -131,25 +132,23 @@ def fit_accuracy(
     )
     model = keras_efficientnet.reset_classifier(model, classes=len(stamps.FOLDERS))
     head_epochs = round(HEAD_SHARE * epochs)
-    head_steps = head_epochs * len(train)
     steps = (epochs - head_epochs) * len(train)
-    optimizers: list[Any] = [keras.optimizers.Adam(), keras.optimizers.Adam(1e-4)]
+    optimizer: Any = keras.optimizers.Adam(1e-4)
     callbacks = []
     if has_parts:
-        head_rate = WarmupConstant(PARTS_RATE, warmup_steps=len(train))
         rate = WarmupCosineDecay(PARTS_RATE, total_steps=steps)
-        optimizers = [TF1RMSprop(head_rate, l2=1e-5), TF1RMSprop(rate, l2=1e-5)]
-        callbacks = [ExponentialMovingAverage(min(0.98, 1 - 10 / head_steps))]
-    phases: list[tuple[int | str, int]] = [
-        ("top", head_epochs),
-        (FROZEN_STAGES, epochs - head_epochs),
+        optimizer = TF1RMSprop(rate, l2=1e-5)
+        callbacks = [ExponentialMovingAverage(min(0.98, 1 - 10 / steps))]
+    phases: list[tuple[int | str, int, Any, list[Any]]] = [
+        ("top", head_epochs, keras.optimizers.Adam(), []),
+        (FROZEN_STAGES, epochs - head_epochs, optimizer, callbacks),
     ]
-    for (up_to, phase_epochs), optimizer in zip(phases, optimizers, strict=True):
+    for up_to, phase_epochs, phase_optimizer, phase_callbacks in phases:
         keras_efficientnet.freeze(model, up_to=up_to)
         model.compile(
-            optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"]
+            phase_optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"]
         )
-        model.fit(train, epochs=phase_epochs, verbose=0, callbacks=callbacks)
+        model.fit(train, epochs=phase_epochs, verbose=0, callbacks=phase_callbacks)
     return _score(model, folder, size)
 
 
