@@ -17,7 +17,7 @@ from .data import dataset_info, run_source
 from .data.sources.base import check_minival
 from .data.sources.tfds import is_prepared
 from .engine import distribution, model, phases
-from .engine.cluster import tf_config
+from .engine.cluster.launchers import find_cluster, require_cluster
 from .memory import (
     advice,
     device_memory,
@@ -198,18 +198,15 @@ def _replicas(name: str) -> int | None:
     """Returns the replicas of a strategy without starting any other machine."""
     if name == "tpu":
         return None
-    workers = _workers() if name in ("auto", "multi_worker") else 1
-    if workers > 1 or name == "multi_worker":
-        distribution.check_cluster()
-        return workers * max(1, len(tf.config.list_physical_devices("GPU")))
+    if name in ("auto", "multi_worker"):
+        find = require_cluster if name == "multi_worker" else find_cluster
+        cluster = find(os.environ)
+        if cluster and (cluster.count > 1 or name == "multi_worker"):
+            devices = len(tf.config.list_physical_devices("GPU"))
+            return cluster.count * max(1, devices)
     return distribution.make_strategy(name).num_replicas_in_sync
 
 
 def _describe_groups(config: TrainConfig, replicas: int) -> str:
     size = replicas if config.sync_batch_norm else model.bn_group_size(config, replicas)
     return f"; BatchNorm over groups of {size} replicas" if size > 1 else ""
-
-
-def _workers() -> int:
-    listed = len(tf_config.read_addresses())
-    return listed or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))

@@ -5,22 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import re
-import shutil
-import subprocess
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
 # The public API has no other way to set the heartbeat timeout.
 from tensorflow.python.eager import context as eager_context
 
-from .cluster import rendezvous, tf_config
+from .cluster import gpus, rendezvous
+from .cluster.launchers import find_cluster, require_cluster
 from .cluster.rendezvous import WorkerLostError
+from .cluster.tasks import JOBS, Cluster, group_by_job
 from .preemption import signals_held
 
-SLURM_PORT = 8888  # of a machine's first worker; the others take the next ones
 # All workers have just met, so TensorFlow's own wait, which cannot be interrupted, may
 # be short.
 _REGISTER_TIMEOUT_S = 120
@@ -47,10 +44,11 @@ def make_strategy(
     Args:
         name: Key of `STRATEGIES`: "one_device" uses the first GPU, or the CPU;
             "mirrored" every GPU of this machine, or every logical CPU device;
-            "multi_worker" one process per machine or GPU, as TF_CONFIG or SLURM
-            describes; "tpu" the TPU of this machine, or the one that TPU_NAME names.
-            "auto" is multi_worker if TF_CONFIG lists several workers, else tpu if
-            there is one, else mirrored if there are several GPUs, else one_device.
+            "multi_worker" one process per machine or GPU, as TF_CONFIG, SLURM, Open
+            MPI or Kubernetes describes; "tpu" the TPU of this machine, or the one that
+            TPU_NAME names. "auto" is multi_worker if there are several workers, else
+            tpu if there is one, else mirrored if there are several GPUs, else
+            one_device.
         timeouts: Timeouts of "multi_worker". None: the defaults.
 
     Raises:
@@ -63,7 +61,8 @@ def make_strategy(
 
 
 def _auto(timeouts: Timeouts) -> tf.distribute.Strategy:
-    if len(tf_config.read_addresses()) > 1:
+    cluster = find_cluster(os.environ)
+    if cluster and cluster.count > 1:
         return _multi_worker(timeouts)
     if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
         return _tpu(timeouts)
@@ -83,37 +82,50 @@ def _mirrored(timeouts: Timeouts) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(_devices("GPU") or _devices("CPU"))
 
 
-_multi_worker_strategy: list[tf.distribute.Strategy] = []  # at most one
+# Strategy of this process, which can have one only, and its cluster.
+_multi_worker_strategy: list[tuple[tf.distribute.Strategy, Cluster]] = []
 
 
 def _multi_worker(timeouts: Timeouts) -> tf.distribute.Strategy:
-    if not _multi_worker_strategy:  # a process can have one only
-        _multi_worker_strategy.append(_start_multi_worker(timeouts))
-    return _multi_worker_strategy[0]
+    if not _multi_worker_strategy:
+        cluster = require_cluster(os.environ)
+        _multi_worker_strategy.append((_connect(cluster, timeouts), cluster))
+    return _multi_worker_strategy[0][0]
 
 
-def _start_multi_worker(timeouts: Timeouts) -> tf.distribute.Strategy:
-    check_cluster()
-    cluster = tf_config.read_cluster()
-    resolver: Any
-    if cluster:
-        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    else:
-        resolver = _slurm()
-        addresses = tf_config.name_tasks(resolver.cluster_spec().as_dict())
-        task = f"{resolver.task_type} {resolver.task_id}"
-        cluster = tf_config.Cluster(addresses, task)
+def describe_workers(strategy: tf.distribute.Strategy) -> str:
+    """Returns the number of workers and their launcher, such as "2 workers from SLURM".
+
+    Args:
+        strategy: Strategy of the run.
+
+    Returns:
+        The description; empty unless the strategy is "multi_worker".
+    """
+    for made, cluster in _multi_worker_strategy:
+        if made is strategy:
+            workers = "worker" if cluster.count == 1 else "workers"
+            return f"{cluster.count} {workers} from {cluster.launcher}"
+    return ""
+
+
+def _connect(cluster: Cluster, timeouts: Timeouts) -> tf.distribute.Strategy:
     if eager_context.context()._context_handle is not None:
         raise RuntimeError(
             "`strategy` 'multi_worker' must be created before TensorFlow is used in "
             "the process"
         )
     rendezvous.meet(cluster, timeouts.start_s)
+    chosen = gpus.choose_gpus(cluster, os.environ)
+    if chosen is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = chosen
     _configure_heartbeats(cluster, timeouts)
     try:
         # TensorFlow takes over SIGTERM here and would swallow it.
         with signals_held():
-            return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+            return tf.distribute.MultiWorkerMirroredStrategy(
+                cluster_resolver=_resolver(cluster)
+            )
     except tf.errors.OpError as error:
         raise WorkerLostError(
             "TensorFlow could not connect the workers, although they had reached each "
@@ -121,24 +133,20 @@ def _start_multi_worker(timeouts: Timeouts) -> tf.distribute.Strategy:
         ) from error
 
 
-def check_cluster() -> None:
-    """Checks that the environment describes the workers of a run.
-
-    Raises:
-        ValueError: Neither TF_CONFIG nor SLURM does.
-    """
-    if not tf_config.read_cluster() and "SLURM_STEP_NUM_TASKS" not in os.environ:
-        raise ValueError(
-            "`strategy` 'multi_worker' needs a cluster: set TF_CONFIG, or start with "
-            "SLURM's srun. Neither TF_CONFIG nor SLURM_STEP_NUM_TASKS is in the "
-            "environment"
-        )
+def _resolver(cluster: Cluster) -> tf.distribute.cluster_resolver.ClusterResolver:
+    job, index = cluster.task.split()
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec(group_by_job(cluster.addresses)),
+        task_type=job,
+        task_id=int(index),
+        rpc_layer="grpc",
+    )
 
 
-def _configure_heartbeats(cluster: tf_config.Cluster, timeouts: Timeouts) -> None:
+def _configure_heartbeats(cluster: Cluster, timeouts: Timeouts) -> None:
     """Sets the heartbeat timeout, which is 10 seconds by default."""
     jobs = tf.compat.v1.ConfigProto().experimental.coordination_config
-    for job in tf_config.JOBS:
+    for job in JOBS:
         tasks = sum(name.startswith(f"{job} ") for name in cluster.addresses)
         if tasks:
             jobs.coordinated_job_list.add(name=job, num_tasks=tasks)
@@ -150,41 +158,6 @@ def _configure_heartbeats(cluster: tf_config.Cluster, timeouts: Timeouts) -> Non
         heartbeat_timeout_in_ms=int(timeouts.heartbeat_s * 1000),
         cluster_register_timeout_in_ms=_REGISTER_TIMEOUT_S * 1000,
     )
-
-
-def _slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
-    tasks, options = _tasks_per_node(), {}
-    if _visible_gpus() < tasks:
-        # SLURM has already given each task its own GPU, or there are none. TensorFlow's
-        # resolver would fail to divide them again.
-        options = {"gpus_per_node": tasks, "gpus_per_task": 1, "auto_set_gpu": False}
-    try:
-        return tf.distribute.cluster_resolver.SlurmClusterResolver(
-            port_base=SLURM_PORT, **options
-        )
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"SLURM's environment does not describe a step of tasks: {error}"
-        ) from error
-
-
-def _visible_gpus() -> int:
-    # Not counted with TensorFlow, which would claim all of them.
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name])
-    if not shutil.which("nvidia-smi"):
-        return 0
-    command = ["nvidia-smi", "--list-gpus"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=False)
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-
-
-def _tasks_per_node() -> int:
-    """Returns the largest number of tasks on a machine, 2 for "2(x3),1"."""
-    listed = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
-    numbers = re.findall(r"(\d+)(?:\(x\d+\))?(?:,|$)", listed)
-    return max(map(int, numbers), default=1)
 
 
 @functools.cache  # a second initialisation would clear the TPU's memory

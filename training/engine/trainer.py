@@ -118,7 +118,9 @@ def train(
         workers.by_chief(begin)
         parts = (config, folder, source, used_strategy, workers, interrupts)
         run = _set_up(*parts, started, show)
-        run.progress.header(describe_start(config, source, used_strategy, run.step))
+        launched = distribution.describe_workers(used_strategy)
+        header = describe_start(config, source, used_strategy, run.step, launched)
+        run.progress.header(header)
         board = run.tensorboard or contextlib.nullcontext()
         with run.progress, board, interrupts.postponed():
             done = _run_epochs(run, stop_at_step)

@@ -124,6 +124,7 @@ def describe_start(
     source: Source,
     strategy: tf.distribute.Strategy,
     first_step: int,
+    workers: str = "",
 ) -> list[str]:
     """Returns the header of a run: model, data, devices and steps, one line each.
 
@@ -132,17 +133,19 @@ def describe_start(
         source: Images of the run.
         strategy: Distribution strategy of the run.
         first_step: Number of steps made in earlier sessions.
+        workers: Number and launcher of the workers, if there are several.
     """
     images = len(source.split("train"))
     splits = ", ".join(f"{len(v):,} {name}" for name, v in source.splits.items())
     smoothing = config.label_smoothing
     smoothed = f", label smoothing {smoothing:g} in the loss" if smoothing else ""
+    launched = f", {workers}" if workers else ""
     resumed = f", resumed after step {first_step:,}" if first_step else ""
     return [
         f"model    {config.variant} at {config.resolution} pixels, "
         f"{len(source.class_names)} classes{smoothed}",
         f"images   {splits}",
-        f"devices  {describe_devices(strategy)}, {config.precision}",
+        f"devices  {describe_devices(strategy)}, {config.precision}{launched}",
         f"steps    {config.total_steps(images):,} of {config.batch_size} images in "
         f"{config.epochs:g} epochs{resumed}",
     ]

@@ -3,6 +3,7 @@
 `python -m tests.support.training_runs.tiny_run KIND WORKDIR` starts one process.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -113,7 +114,9 @@ def count_uneven(used_strategy, batch_size=64):
     return {"images": scores.images, "top1": scores.top1}
 
 
-def start(kind, workdir, *, index=0, ports=(), seconds=0.0, **fields):
+def start(
+    kind, workdir, *, index=0, ports=(), seconds=0.0, launcher="TF_CONFIG", **fields
+):
     """Starts a process of a run.
 
     Args:
@@ -125,12 +128,16 @@ def start(kind, workdir, *, index=0, ports=(), seconds=0.0, **fields):
         index: Index of this worker.
         ports: Ports of all workers. Empty: two replicas in one process.
         seconds: Length of each pause.
+        launcher: "TF_CONFIG", or "SLURM" for the variables of srun; the ports must
+            then be consecutive.
         **fields: Changes to the configuration.
     """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PAUSE": str(seconds)}
     environment["FIELDS"] = json.dumps(fields)
     environment.pop("TF_CONFIG", None)
-    if ports:
+    if ports and launcher == "SLURM":
+        environment |= _slurm_variables(index, ports)
+    elif ports:
         hosts = [f"127.0.0.1:{port}" for port in ports]
         task = {"type": "worker", "index": index}
         config = {"cluster": {"worker": hosts}, "task": task}
@@ -151,6 +158,27 @@ def start(kind, workdir, *, index=0, ports=(), seconds=0.0, **fields):
     )
 
 
+def _slurm_variables(index, ports):
+    return {
+        "EFFICIENTNET_PORT": str(ports[0]),
+        "SLURM_STEP_NUM_TASKS": str(len(ports)),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_TASKS_PER_NODE": str(len(ports)),
+        "SLURM_PROCID": str(index),
+        "SLURM_NODEID": "0",
+        "SLURM_LOCALID": str(index),
+    }
+
+
+def free_pair():
+    """Returns two free ports in a row."""
+    while True:
+        (port,) = free_ports(1)
+        with contextlib.suppress(OSError, OverflowError):
+            socket.create_server(("127.0.0.1", port + 1)).close()
+            return port, port + 1
+
+
 def free_ports(count):
     holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [holder.getsockname()[1] for holder in holders]
@@ -163,6 +191,8 @@ def main():
     kind, workdir = sys.argv[1:]
     if "TF_CONFIG" in os.environ:
         config = dataclasses.replace(SHARED, strategy="multi_worker")
+    elif "SLURM_STEP_NUM_TASKS" in os.environ:
+        config = dataclasses.replace(SHARED, strategy="auto")
     else:
         import tensorflow as tf
 
@@ -244,6 +274,7 @@ def _meet(config, workdir):
         **count_uneven(used_strategy),
         "gathered": workers.gather(workers.index, 2**31 - 1 - workers.index).tolist(),
         "heartbeat_timeout_ms": service.heartbeat_timeout_in_ms,
+        "workers": distribution.describe_workers(used_strategy),
         "texts": workers.gather_text("é" * workers.index),
         "step": step_by_hand(used_strategy),
         "grouped_step": step_by_hand(used_strategy, bn_group_size=2),

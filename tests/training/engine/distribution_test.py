@@ -10,20 +10,16 @@ import tensorflow as tf
 
 from tests.support.training_runs import tiny_run
 from tests.support.training_runs.tiny_run import STEPS, UNEVEN
+from tests.training.engine.cluster import recorded
 from training import evaluate
 from training.engine import distribution, trainer
 
-SLURM = {
-    "SLURM_PROCID": "2",
-    "SLURM_STEP_NUM_TASKS": "3",
-    "SLURM_STEP_NODELIST": "node[1-2]",
-    "SLURM_STEP_TASKS_PER_NODE": "2,1",
-}
+LAUNCHED = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "EFFICIENTNET_WORKERS")
 
 
 @pytest.fixture
 def environment(monkeypatch):
-    for name in ("TF_CONFIG", "TPU_NAME", "CUDA_VISIBLE_DEVICES", *SLURM):
+    for name in ("TF_CONFIG", "TPU_NAME", "CUDA_VISIBLE_DEVICES", *LAUNCHED):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch.setenv
 
@@ -63,11 +59,10 @@ def finish(processes, timeout=400):
     return results
 
 
-def start_pair(kind, workdir, seconds=0.0, **fields):
-    ports = tiny_run.free_ports(2)
+def start_pair(kind, workdir, **options):
+    ports = tiny_run.free_pair()
     return [
-        tiny_run.start(kind, workdir, index=i, ports=ports, seconds=seconds, **fields)
-        for i in range(2)
+        tiny_run.start(kind, workdir, index=i, ports=ports, **options) for i in range(2)
     ]
 
 
@@ -83,13 +78,15 @@ EXPECTED = {"images": UNEVEN, "top1": pytest.approx((UNEVEN - 251) / UNEVEN)}
 
 
 def test_two_workers_agree_and_count_every_image_once(tmp_path):
-    results = finish(start_pair("meet", tmp_path, heartbeat_timeout=77.0))
+    pair = start_pair("meet", tmp_path, launcher="SLURM", heartbeat_timeout=77.0)
+    results = finish(pair)
     # Each worker reports its own numbers, of up to 31 bits.
     gathered = [[0, 2**31 - 1], [1, 2**31 - 2]]
     for result in results:
         assert {name: result[name] for name in EXPECTED} == EXPECTED
         assert result["gathered"] == gathered
         assert result["texts"] == ["", "é"]
+        assert result["workers"] == "2 workers from SLURM"
         assert result["heartbeat_timeout_ms"] == 77_000
     steps = [result["step"] for result in results]
     assert steps[0] == steps[1]
@@ -250,7 +247,7 @@ def test_rejects_unshared_run_folders_before_the_first_step(tmp_path):
 def test_multi_worker_requires_a_cluster_description(environment):
     for text in ("", "{}"):
         environment("TF_CONFIG", text)
-        with pytest.raises(ValueError, match="Neither TF_CONFIG nor SLURM_STEP_NUM_T"):
+        with pytest.raises(ValueError, match="none of TF_CONFIG, SLURM_STEP_NUM_T"):
             distribution.make_strategy("multi_worker")
     environment("TF_CONFIG", json.dumps({"cluster": {"worker": ["a", "b"]}}))
     for name in ("multi_worker", "auto"):
@@ -268,17 +265,12 @@ def test_multi_worker_must_precede_other_use_of_tensorflow(environment):
             distribution.make_strategy(name)
 
 
-def test_slurm_variables_describe_a_cluster(environment):
-    for name, value in SLURM.items():
+def test_single_slurm_task_trains_alone(environment):
+    for name, value in recorded.SLURM_SHELL.items():
         environment(name, value)
-    # Source of the form: "node[1-2]", "2,1" and ranks of SLURM's srun manual.
-    resolver = distribution._slurm()
-    cluster = resolver.cluster_spec().as_dict()
-    assert cluster == {"worker": ["node1:8888", "node1:8889", "node2:8888"]}
-    assert (resolver.task_type, resolver.task_id) == ("worker", 2)
-    environment("SLURM_STEP_NUM_TASKS", "5")
-    with pytest.raises(ValueError, match="Requested 5 tasks but only 3"):
-        distribution.make_strategy("multi_worker")
+    strategy = distribution.make_strategy("auto")
+    assert strategy is distribution.make_strategy("one_device")
+    assert distribution.describe_workers(strategy) == ""
 
 
 def test_reports_a_missing_tpu(environment):

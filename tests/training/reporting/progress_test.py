@@ -107,12 +107,13 @@ def test_header_describes_model_data_devices_and_steps():
     )
     splits = {"train": (images, labels), "validation": (images[:4], labels[:4])}
     source = sources.arrays(splits, ["a", "b"])
-    found = progress.describe_start(CONFIG, source, tf.distribute.get_strategy(), 3)
+    strategy = tf.distribute.get_strategy()
+    found = progress.describe_start(CONFIG, source, strategy, 3, "2 workers from SLURM")
     assert found == [
         "model    EfficientNetB0 at 224 pixels, 2 classes, label smoothing 0.1 in the "
         "loss",
         "images   10 train, 4 validation",
-        "devices  CPU, float32",
+        "devices  CPU, float32, 2 workers from SLURM",
         "steps    8 of 5 images in 4 epochs, resumed after step 3",
     ]
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .tf_config import Cluster, split_address
+from .tasks import Cluster, split_address
 
 REPORT_EVERY_S = 15.0  # seconds between reports of missing workers
 _PROGRAM = "keras_efficientnet"
@@ -45,7 +45,7 @@ def meet(cluster: Cluster, timeout_s: float) -> None:
 
     Raises:
         WorkerLostError: A worker cannot be reached, or this one's port is not free.
-        ValueError: A worker has another TF_CONFIG, or the same task as another one.
+        ValueError: A worker has another cluster, or the same task as another one.
     """
     if len(cluster.addresses) < 2:
         return
@@ -172,8 +172,8 @@ def _bind(cluster: Cluster, wait: _Wait) -> _Listener:
             return _Listener(cluster, port)
         except PermissionError as error:
             raise ValueError(
-                "TF_CONFIG's `cluster` must have ports that this user may listen on. "
-                f"Received: {cluster.task}={address!r}"
+                f"{cluster.launcher} must give the workers ports that this user may "
+                f"listen on. Received: {cluster.task}={address!r}"
             ) from error
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
@@ -216,6 +216,7 @@ class _Peer(threading.Thread):
             self.stop.wait(self._every_s)
 
     def _take(self, greeting: dict[str, Any] | None) -> None:
+        launcher = self._cluster.launcher
         if greeting is None:
             # If this worker has met the peer before, the peer has met all and started
             # TensorFlow; otherwise the peer is still in an earlier run.
@@ -223,13 +224,13 @@ class _Peer(threading.Thread):
             self._state = "busy with an earlier run"
         elif greeting.get("task") != self._peer:
             self.mistake = (
-                "TF_CONFIG's `task` must differ from worker to worker. "
+                f"{launcher} must give each worker a task of its own. "
                 f"Received: {greeting.get('task')!r} at {self._address}, the address "
                 f"of {self._peer}"
             )
         elif greeting.get("cluster") != self._cluster.digest:
             self.mistake = (
-                "TF_CONFIG's `cluster` must be the same on all workers; it differs "
+                f"{launcher} must describe the same cluster to all workers; it differs "
                 f"between {self._cluster.task} and {self._peer} ({self._address})"
             )
         else:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-JOBS = ("chief", "worker")  # the jobs that train, in order of rank
+from .tasks import JOBS, Cluster, name_tasks
+
 _ADDRESS = re.compile(r"(\[[\w:.%]+\]|[^\s:/\[\]]+):(\d{1,5})")
 _EXAMPLES = {
     "cluster": '{"worker": ["host0:2222", "host1:2222"]}',
@@ -19,37 +17,39 @@ _EXAMPLES = {
 _LONGEST = 200  # characters of a value in a message
 
 
-@dataclasses.dataclass(frozen=True)
-class Cluster:
-    """Tasks of a run, and the task of this process.
+def read_tf_config(environment: Mapping[str, str]) -> Cluster | None:
+    """Reads TF_CONFIG, which Ray Train sets too.
 
-    Attributes:
-        addresses: Address of each task, "HOST:PORT", by its name, such as "worker 0";
-            the chief comes first.
-        task: Name of this process's task.
-    """
-
-    addresses: Mapping[str, str]
-    task: str
-
-    @property
-    def digest(self) -> str:
-        """Digest of all addresses."""
-        text = json.dumps(list(self.addresses.items()))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def read_addresses() -> dict[str, str]:
-    """Reads the tasks that TF_CONFIG lists.
+    Args:
+        environment: Environment variables.
 
     Returns:
-        Address of each task, "HOST:PORT", by its name, the chief first. Empty when
-        TF_CONFIG is not set or lists no tasks.
+        The cluster; None when TF_CONFIG is not set or lists no tasks.
 
     Raises:
         ValueError: TF_CONFIG is malformed.
     """
-    jobs = _read().get("cluster", {})
+    config = _read(environment.get("TF_CONFIG", ""))
+    addresses = _read_addresses(config)
+    if not addresses:
+        return None
+    _check_distinct(addresses)
+    task = config.get("task", {})
+    _check_object("task", task)
+    name = f"{task.get('type')} {task.get('index')}"
+    if name not in addresses or type(task["index"]) is not int:
+        first = dict(zip(("type", "index"), _split(next(iter(addresses))), strict=True))
+        raise ValueError(
+            f"TF_CONFIG's `task` must be one of its cluster's, such as {first}. "
+            f"Received: task={task}"
+        )
+    # Ray's raylet sets this variable for its workers.
+    is_ray = "RAY_RAYLET_PID" in environment
+    return Cluster(addresses, name, "Ray" if is_ray else "TF_CONFIG")
+
+
+def _read_addresses(config: Mapping[str, Any]) -> dict[str, str]:
+    jobs = config.get("cluster", {})
     _check_object("cluster", jobs)
     others = [job for job in jobs if job not in JOBS]
     if others:
@@ -62,61 +62,7 @@ def read_addresses() -> dict[str, str]:
     return name_tasks(jobs)
 
 
-def read_cluster() -> Cluster | None:
-    """Reads TF_CONFIG.
-
-    Returns:
-        The cluster; None when TF_CONFIG is not set or lists no tasks.
-
-    Raises:
-        ValueError: TF_CONFIG is malformed.
-    """
-    addresses = read_addresses()
-    if not addresses:
-        return None
-    _check_distinct(addresses)
-    task = _read().get("task", {})
-    _check_object("task", task)
-    name = f"{task.get('type')} {task.get('index')}"
-    if name not in addresses or type(task["index"]) is not int:
-        first = dict(zip(("type", "index"), _split(next(iter(addresses))), strict=True))
-        raise ValueError(
-            f"TF_CONFIG's `task` must be one of its cluster's, such as {first}. "
-            f"Received: task={task}"
-        )
-    return Cluster(addresses, name)
-
-
-def name_tasks(jobs: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Returns the address of each task by its name, the chief first.
-
-    Args:
-        jobs: Addresses of each job's tasks.
-
-    Example:
-        >>> name_tasks({"worker": ["a:1", "b:1"]})
-        {'worker 0': 'a:1', 'worker 1': 'b:1'}
-    """
-    return {
-        f"{job} {i}": address
-        for job in JOBS
-        for i, address in enumerate(jobs.get(job, ()))
-    }
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Returns the host and the port of "HOST:PORT".
-
-    Example:
-        >>> split_address("[::1]:2222")
-        ('::1', 2222)
-    """
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def _read() -> dict[str, Any]:
-    text = os.environ.get("TF_CONFIG", "")
+def _read(text: str) -> dict[str, Any]:
     try:
         config = json.loads(text or "{}")
     except json.JSONDecodeError as error:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ..preemption import Interrupted
 from .rendezvous import WorkerLostError
-from .tf_config import name_tasks
+from .tasks import name_tasks
 
 _T = TypeVar("_T")
 _LOSSES = (

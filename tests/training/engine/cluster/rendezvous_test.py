@@ -8,7 +8,7 @@ import pytest
 from tests.support.training_runs import tiny_run
 from training.engine.cluster import rendezvous
 from training.engine.cluster.rendezvous import WorkerLostError, meet
-from training.engine.cluster.tf_config import Cluster
+from training.engine.cluster.tasks import Cluster
 
 # First bytes of a gRPC server: a frame of 24 bytes, of type SETTINGS, on stream 0.
 SETTINGS = bytes([0, 0, 24, 4, 0, 0, 0, 0, 0]) + bytes(24)
@@ -124,8 +124,9 @@ def test_rejects_another_cluster():
     other = Cluster({**second.addresses, "worker 2": "127.0.0.1:1"}, second.task)
     threads, ends = start([first, other], 5.0)
     join(threads)
-    assert "must be the same on all workers; it differs between worker 0 and w" in str(
-        ends["worker 0"]
+    assert (
+        "describe the same cluster to all workers; it differs between worker 0 a"
+        in str(ends["worker 0"])
     )
     assert all(isinstance(error, ValueError) for error in ends.values())
 

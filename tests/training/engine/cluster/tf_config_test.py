@@ -2,52 +2,45 @@ import json
 
 import pytest
 
-from training.engine.cluster import tf_config
+from training.engine.cluster import tasks, tf_config
 
 HOSTS = ["host0:2222", "[fe80::1]:65535"]
 TASK = {"type": "worker", "index": 1}
 
 
-@pytest.fixture
-def set_config(monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-
-    def set_text(config):
-        text = config if isinstance(config, str) else json.dumps(config)
-        monkeypatch.setenv("TF_CONFIG", text)
-
-    return set_text
+def read(config):
+    text = config if isinstance(config, str) else json.dumps(config)
+    return tf_config.read_tf_config({"TF_CONFIG": text})
 
 
 def cluster(hosts, task=TASK):
     return {"cluster": {"worker": hosts}, "task": task}
 
 
-def test_reads_tasks_with_the_chief_first(set_config):
+def test_reads_tasks_with_the_chief_first():
     jobs = {"worker": HOSTS, "chief": ["host2:1"]}
-    set_config({"cluster": jobs, "task": TASK, "environment": "cloud"})
-    found = tf_config.read_cluster()
+    found = read({"cluster": jobs, "task": TASK, "environment": "cloud"})
     assert list(found.addresses.items()) == [
         ("chief 0", "host2:1"),
         ("worker 0", "host0:2222"),
         ("worker 1", "[fe80::1]:65535"),
     ]
     assert found.task == "worker 1"
-    assert tf_config.split_address(HOSTS[1]) == ("fe80::1", 65535)
+    assert tasks.split_address(HOSTS[1]) == ("fe80::1", 65535)
+    assert tasks.group_by_job(found.addresses) == jobs
 
 
-def test_digest_depends_on_the_addresses_and_not_on_the_task(set_config):
+def test_digest_depends_on_the_addresses_and_not_on_the_task():
     digests = []
     for hosts, index in ((HOSTS, 0), (HOSTS, 1), (["host9:2222", HOSTS[1]], 1)):
-        set_config(cluster(hosts, {"type": "worker", "index": index}))
-        digests.append(tf_config.read_cluster().digest)
+        digests.append(read(cluster(hosts, {"type": "worker", "index": index})).digest)
     assert digests[0] == digests[1] != digests[2]
 
 
 @pytest.mark.parametrize("config", ["", "{}", {"cluster": {}}, {"task": TASK}])
-def test_missing_tf_config_is_no_cluster(set_config, config):
-    set_config(config)
-    assert tf_config.read_cluster() is None
+def test_missing_tf_config_is_no_cluster(config):
+    assert read(config) is None
+    assert tf_config.read_tf_config({}) is None
 
 
 @pytest.mark.parametrize(
@@ -88,8 +81,7 @@ def test_missing_tf_config_is_no_cluster(set_config, config):
         (cluster(HOSTS, {"type": "chief", "index": 0}), "one of its cluster's"),
     ],
 )
-def test_rejects_malformed_tf_config_in_one_line(set_config, config, message):
-    set_config(config)
+def test_rejects_malformed_tf_config_in_one_line(config, message):
     with pytest.raises(ValueError, match=f"^TF_CONFIG.*{message}") as caught:
-        tf_config.read_cluster()
+        read(config)
     assert "\n" not in str(caught.value)
