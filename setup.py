@@ -119,6 +119,7 @@ EXTRAS = {
         "build",
         "fsspec",
         "importlib_resources",  # an undeclared dependency of tensorflow-datasets
+        "jsonschema",  # checks the manifests in launch/
         "mediapipe>=1.2",  # opens artefacts for phones
         "onnx>=1.16",
         "onnxruntime",

@@ -89,6 +89,7 @@ PLAIN_ENGLISH = (
     "examples",
     "export",
     "keras_efficientnet",
+    "launch",
     "research",
     "tests",
     "training",
@@ -110,7 +111,7 @@ _RIDDLES = ("What ", "How ", "Of ", "Whoever ", "Whose ")
 PROGRAMS = ("keras_efficientnet", "training", "export", "research")
 PYTHON_FILES = sorted(
     path
-    for folder in (*ARROWS, "examples", "tests")
+    for folder in (*ARROWS, "examples", "launch", "tests")
     for path in (ROOT / folder).rglob("*.py")
 )
 
