@@ -26,7 +26,6 @@ WORKER_LOST, INTERRUPTED = 69, 75  # exit codes after which a run can be resumed
 SAVE_WITHIN_S = 120  # seconds that a stopped worker has for its checkpoint
 
 
-@ray.remote(max_concurrency=2)  # `stop` runs beside `run`
 class Worker:
     """Actor on a node, which runs one worker of the run."""
 
@@ -67,8 +66,9 @@ def run_once(group: PlacementGroup, command: list[str]) -> int:
     Returns:
         Largest exit code of the workers; 69 if a node was lost.
     """
+    actor = ray.remote(max_concurrency=2)(Worker)  # `stop` runs beside `run`
     workers = [
-        Worker.options(
+        actor.options(
             num_cpus=bundle["CPU"],
             num_gpus=bundle.get("GPU", 0),
             scheduling_strategy=PlacementGroupSchedulingStrategy(group, i),

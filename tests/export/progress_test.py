@@ -1,6 +1,7 @@
 import io
 import sys
 
+import keras
 import numpy as np
 
 import export
@@ -35,8 +36,16 @@ def test_an_int8_export_shows_each_step(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "DELAY_SECONDS", 0)
     monkeypatch.setattr(api.latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
     monkeypatch.setattr(sys, "stderr", Terminal())
-    run = export_run.run_folder()
-    export.export_model(run, ["tflite", "tflite_int8"], output_dir=tmp_path)
+    inputs = keras.Input((export_run.SIZE, export_run.SIZE, 3))
+    samples = export_run.run_folder() / "samples"
+    export.export_model(
+        keras.Model(inputs, export_run.small_classifier(inputs)),
+        ["tflite", "tflite_int8"],
+        labels=list(export_run.LABELS),
+        calibration=samples / "calibration",
+        verify=samples / "verification",
+        output_dir=tmp_path,
+    )
     text = sys.stderr.getvalue()
     for step in (
         "tflite: conversion: ",

@@ -21,8 +21,8 @@ sys.exit([75, 69 if index else 0, int(sys.argv[2])][attempt])
 CLUSTER = """
 import runpy, sys
 from ray import cluster_utils
-cluster = cluster_utils.Cluster(head_node_args={"num_cpus": 1})
-cluster.add_node(num_cpus=1)
+cluster = cluster_utils.Cluster(head_node_args={"num_cpus": 2})
+cluster.add_node(num_cpus=2)
 import os
 os.environ["RAY_ADDRESS"] = cluster.address
 sys.argv = sys.argv[1:]
@@ -39,7 +39,7 @@ def test_workers_on_two_nodes_restart_by_their_exit_code(
     tmp_path, code, restarts, attempts
 ):
     pytest.importorskip("ray", reason="Ray takes 200 MB; pip install 'ray[data]'")
-    options = ["--nodes=2", f"--restarts={restarts}", "--"]
+    options = ["--nodes=2", "--cpus=2", f"--restarts={restarts}", "--"]
     worker = [sys.executable, "-c", WORKER, str(tmp_path), str(code)]
     script = str(ROOT / "launch" / "train_on_ray.py")
     done = subprocess.run(

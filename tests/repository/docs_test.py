@@ -13,7 +13,9 @@ import pytest
 from scipy import io
 
 import keras_efficientnet
+from export import api
 from keras_efficientnet import VARIANTS, plan_cost
+from keras_efficientnet.cost.tflite_latency import Latency
 from keras_efficientnet.preprocessing import imagenet_classes
 from tests.support import commands
 from tests.support.paths import ROOT
@@ -37,11 +39,13 @@ def _photos(monkeypatch):
         for i in range(8):
             shutil.copy(f"examples/photos/{name}.jpg", folder / f"{i}.jpg")
     monkeypatch.setattr(fine_tune, "_config", _tiny_config)
+    monkeypatch.setattr(api.latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
 
 
 def _tiny_config(model, config, folder):
     assert model == "EfficientNetLite0"
     size = {"model": "EfficientNet", "width": 0.25, "depth": 0.3, "image_size": 32}
+    size["lite"] = True  # quicker to trace
     length = {"epochs": 1, "head_only_epochs": 0, "batch_size": 8, "export_samples": 0}
     return dataclasses.replace(config, weights=None, **size, **length)
 
@@ -65,7 +69,11 @@ def _tiny_networks(monkeypatch):
     def tiny(weights=None, classes=1000):
         del weights
         return keras_efficientnet.EfficientNet(
-            0.25, 0.3, 32, weights=None, classes=classes, name="EfficientNetLite0"
+            *(0.25, 0.3, 32),
+            lite=True,
+            weights=None,
+            classes=classes,
+            name="EfficientNetLite0",
         )
 
     monkeypatch.setattr(keras_efficientnet, "EfficientNetLite0", tiny)

@@ -43,13 +43,14 @@ def photos(tmp_path, monkeypatch):
 def tiny_network(weights):
     assert weights == "imagenet"
     return keras_efficientnet.EfficientNet(
-        0.25, 0.3, 32, weights=None, name="EfficientNetLite0"
+        0.25, 0.3, 32, lite=True, weights=None, name="EfficientNetLite0"
     )
 
 
 def tiny_config(model, config, folder):
     del model, folder
     size = {"model": "EfficientNet", "width": 0.25, "depth": 0.3, "image_size": 32}
+    size["lite"] = True  # quicker to trace
     length = {"epochs": 1, "head_only_epochs": 0, "batch_size": 8}
     return dataclasses.replace(config, weights=None, **size, **length)
 

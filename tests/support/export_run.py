@@ -53,6 +53,17 @@ def source(model, calibration=()):
     return ExportInputs(model, size, labels, spec, calibration)
 
 
+def small_classifier(inputs, end="softmax", outputs=4):
+    """Returns the scores of a network of two layers for images from 0 to 255."""
+    keras.utils.set_random_seed(1)
+    x = keras.layers.Rescaling(1 / 127.5, -1)(inputs)
+    x = keras.layers.Conv2D(8, 3, 2, "same", activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dropout(0.5)(x)
+    kernel = keras.initializers.RandomNormal(stddev=1.5, seed=3)
+    return keras.layers.Dense(outputs, end, kernel_initializer=kernel)(x)
+
+
 def tiny_network(seed, **options):
     """Returns a network of random weights that do not amplify noise.
 

@@ -16,6 +16,7 @@ import pytest
 
 from export.formats import npm, web
 from export.runtimes.web import WebRunner
+from keras_efficientnet import EfficientNet, Stage
 from keras_efficientnet.preprocessing import RESIZE_METHODS, EvalPreprocessing, tf_ops
 from tests.support import export_run
 from tests.support.npm_packages import tarball
@@ -41,42 +42,53 @@ def average():
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype(np.float32)
 
 
-@pytest.fixture
-def fake_runtime(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def fake_runtime(tmp_path_factory):
     """Fake packages in the layout of LiteRT.js."""
+    folder = tmp_path_factory.mktemp("runtime")
     code = b'import {x} from "@litertjs/wasm-utils";\n//# sourceMappingURL=index.js.map'
     members = {f"wasm/{name}": name.encode() for name in web._BUILDS}
-    for key, files in {
-        "CORE": {"dist/index.js": code} | members,
-        "WASM_UTILS": {"dist/index.js": b"export let x;"},
-    }.items():
-        content = tarball(files)
-        digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
-        package = npm.Package(getattr(web, key).name, "0.0.1", f"sha512-{digest}")
-        monkeypatch.setattr(web, key, package)
-        (tmp_path / package.tarball).write_bytes(content)
-    monkeypatch.setenv(npm.FOLDER_VARIABLE, str(tmp_path))
+    with pytest.MonkeyPatch.context() as patch:
+        for key, files in {
+            "CORE": {"dist/index.js": code} | members,
+            "WASM_UTILS": {"dist/index.js": b"export let x;"},
+        }.items():
+            content = tarball(files)
+            digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
+            name = getattr(web, key).name
+            package = npm.Package(name, "0.0.1", f"sha512-{digest}")
+            patch.setattr(web, key, package)
+            (folder / package.tarball).write_bytes(content)
+        patch.setenv(npm.FOLDER_VARIABLE, str(folder))
+        yield
 
 
-def test_the_folder_has_the_page_the_runtime_and_the_model(tmp_path, fake_runtime):
-    (remark,) = web.write(export_run.source(average()), tmp_path / "web")
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, fake_runtime):
+    """The folder of the network with class activation maps, and its remarks."""
+    folder = tmp_path_factory.mktemp("page") / "web"
+    return folder, web.write(export_run.source(average()), folder)
+
+
+def test_the_folder_has_the_page_the_runtime_and_the_model(page):
+    folder, (remark,) = page
     assert re.fullmatch(
         r"A browser downloads \d.\d MB of it; the network is 0.0 MB.", remark
     )
-    files = {str(p.relative_to(tmp_path / "web")) for p in tmp_path.glob("web/**/*.*")}
+    files = {str(p.relative_to(folder)) for p in folder.glob("**/*.*")}
     runtime = {f"litert/{name}" for name in web._BUILDS}
     runtime |= {"litert/core.js", "litert/wasm-utils.js", "litert/NOTICE.txt"}
     assert (
         files == {*web.PAGE_FILES, "model.tflite", "model.json", web.MANIFEST} | runtime
     )
-    core = (tmp_path / "web" / "litert" / "core.js").read_text()
+    core = (folder / "litert" / "core.js").read_text()
     assert core == 'import {x} from "./wasm-utils.js";\n'
 
 
-def test_the_page_knows_the_model(tmp_path, fake_runtime):
-    web.write(export_run.source(average()), tmp_path / "web")
-    content = (tmp_path / "web" / "model.tflite").read_bytes()
-    spec = json.loads((tmp_path / "web" / "model.json").read_text())
+def test_the_page_knows_the_model(page):
+    folder, _ = page
+    content = (folder / "model.tflite").read_bytes()
+    spec = json.loads((folder / "model.json").read_text())
     maps = spec.pop("maps")
     assert spec == {
         "name": "EfficientNetB0",
@@ -109,25 +121,25 @@ def test_the_title_is_that_of_the_page_and_the_installed_app(tmp_path, fake_runt
     )
 
 
-def test_the_title_is_the_models_name_by_default(tmp_path, fake_runtime):
-    web.write(export_run.source(average()), tmp_path / "web")
-    assert "<title>EfficientNetB0</title>" in (
-        (tmp_path / "web" / "index.html").read_text()
-    )
+def test_the_title_is_the_models_name_by_default(page):
+    folder, _ = page
+    assert "<title>EfficientNetB0</title>" in (folder / "index.html").read_text()
 
 
-def test_the_page_network_matches_keras(tmp_path, fake_runtime):
-    web.write(export_run.source(average()), tmp_path / "web")
-    found = WebRunner(tmp_path / "web")(IMAGES)
+def test_the_page_network_matches_keras(page):
+    folder, _ = page
+    found = WebRunner(folder)(IMAGES)
     np.testing.assert_allclose(found, average().predict(IMAGES, verbose=0), atol=1e-3)
 
 
-def test_swish_and_squeeze_excite_keep_their_class_maps(tiny, tmp_path, fake_runtime):
-    web.write(export_run.source(tiny), tmp_path / "web")
+def test_swish_and_squeeze_excite_keep_their_class_maps(tmp_path, fake_runtime):
+    stages = [Stage(repeats=1, kernel=3, stride=2, expand=4, filters=16)]
+    model = EfficientNet(0.5, 1.0, 16, stages=stages, head_filters=64, classes=4)
+    web.write(export_run.source(model), tmp_path / "web")
     assert json.loads((tmp_path / "web" / "model.json").read_text())["maps"]
-    images = IMAGES.repeat(4, axis=1).repeat(4, axis=2)
+    images = IMAGES.repeat(2, axis=1).repeat(2, axis=2)
     found = WebRunner(tmp_path / "web")(images)
-    np.testing.assert_allclose(found, tiny.predict(images, verbose=0), atol=5e-3)
+    np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=5e-3)
 
 
 def test_a_network_with_another_head_has_no_class_maps(tmp_path, fake_runtime):

@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ LAYERS = {
 }
 
 
+@functools.cache
 def run(name):
     """Returns a graph, its only layer, and the layer's input and output."""
     layer = LAYERS[name]()
