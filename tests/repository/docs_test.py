@@ -13,9 +13,7 @@ import pytest
 from scipy import io
 
 import keras_efficientnet
-from export import api
 from keras_efficientnet import VARIANTS, plan_cost
-from keras_efficientnet.cost.tflite_latency import Latency
 from keras_efficientnet.preprocessing import imagenet_classes
 from tests.support import commands
 from tests.support.paths import ROOT
@@ -39,7 +37,6 @@ def _photos(monkeypatch):
         for i in range(8):
             shutil.copy(f"examples/photos/{name}.jpg", folder / f"{i}.jpg")
     monkeypatch.setattr(fine_tune, "_config", _tiny_config)
-    monkeypatch.setattr(api.latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
 
 
 def _tiny_config(model, config, folder):
