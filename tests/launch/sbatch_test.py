@@ -10,6 +10,7 @@ from absl import flags
 
 from export import batch_predict
 from tests.support.paths import ROOT
+from training.engine.cluster.launchers import find_cluster
 
 TRAIN = ROOT / "launch" / "train.sbatch"
 PREDICT = ROOT / "launch" / "batch_predict.sbatch"
@@ -26,13 +27,9 @@ for rank in 0 1; do
 done
 exit $worst
 """
-TASK = """#!{python}
+TASK = """#!{python} -I
 import json, os, sys
-sys.path.insert(0, {root!r})
-from training.engine.cluster.launchers import find_cluster
-cluster = find_cluster(os.environ)
-row = [sys.argv[1:], cluster.task, list(cluster.addresses.values())]
-print(json.dumps(row), file=open("tasks", "a"))
+print(json.dumps([sys.argv[1:], dict(os.environ)]), file=open("tasks", "a"))
 sys.exit({code})
 """
 
@@ -42,7 +39,7 @@ def run(tmp_path):
     """Returns a function that runs a script whose tasks exit with a code."""
 
     def run_script(script, code, *arguments, **variables):
-        task = TASK.format(python=sys.executable, root=str(ROOT), code=code)
+        task = TASK.format(python=sys.executable, code=code)
         programs = {
             "srun": SRUN,
             "scontrol": '#!/bin/sh\necho "$@" > requeued\n',
@@ -66,6 +63,11 @@ def run(tmp_path):
     return run_script
 
 
+def read_tasks(folder):
+    """Returns the arguments and the environment of each task."""
+    return [json.loads(line) for line in (folder / "tasks").read_text().splitlines()]
+
+
 def directives(script):
     return dict(
         re.findall(r"^#SBATCH --([\w-]+)(?:=(\S+))?$", script.read_text(), re.M)
@@ -85,10 +87,16 @@ def test_scripts_are_valid_and_may_be_requeued(script):
 def test_training_tasks_share_the_node_on_distinct_ports(run, tmp_path):
     done, _ = run(TRAIN, 0, "--config=a b", WORKDIR="/runs/b 0", SLURM_JOB_ID="20007")
     assert done.returncode == 0, done.stderr
-    tasks = [json.loads(line) for line in (tmp_path / "tasks").open()]
-    ports = ["localhost:10007", "localhost:10008"]
-    arguments = ["--workdir=/runs/b 0", "--config=a b"]
-    assert tasks == [[arguments, f"worker {i}", ports] for i in range(2)]
+    tasks = read_tasks(tmp_path)
+    assert len(tasks) == 2
+    for i, (arguments, environment) in enumerate(tasks):
+        assert arguments == ["--workdir=/runs/b 0", "--config=a b"]
+        cluster = find_cluster(environment)
+        assert cluster.task == f"worker {i}"
+        assert list(cluster.addresses.values()) == [
+            "localhost:10007",
+            "localhost:10008",
+        ]
 
 
 @pytest.mark.parametrize(
@@ -133,8 +141,7 @@ def test_shard_is_requeued_by_its_exit_code(run, tmp_path, code, expected):
         SLURM_ARRAY_TASK_ID="3",
     )
     assert (done.returncode, requeued) == (code, expected)
-    with (tmp_path / "tasks").open() as lines:
-        arguments = json.loads(next(lines))[0]
+    arguments, _ = read_tasks(tmp_path)[0]
     assert arguments[:2] == ["--model=a run", "--input=/data/*.tar"]
     values = flags.FlagValues()
     batch_predict.define_flags(values)
