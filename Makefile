@@ -10,7 +10,7 @@ PARALLEL := --numprocesses=2 --dist=worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all test-bazel test-wheel test-backends test-addons test-oracles docs lint format clean
+.PHONY: help quickstart test test-all test-bazel test-wheel test-backends test-addons test-oracles benchmark benchmark-all docs lint format clean
 
 # Prints each target with the text after ## in its line.
 help:
@@ -83,6 +83,16 @@ test-bazel: export PATH := $(CURDIR)/$(BIN):$(PATH)
 test-bazel: $(VENV)/.dev ## build everything with Bazel and run the fast tests
 	.ci/bazel build //...
 	.ci/bazel test --config=fast //...
+
+# PyTorch takes part if .venv-backends exists.
+TORCH = $(wildcard .venv-backends/bin/python)
+
+benchmark: $(VENV)/.dev ## measure batch prediction: speed, memory and time per image
+	$(BIN)/python -m benchmarks.batch.throughput $(TORCH:%=--torch_python=%)
+	$(BIN)/python -m benchmarks.batch.scaling
+
+benchmark-all: benchmark ## the same, and a million images
+	$(BIN)/python -m benchmarks.batch.scaling --images=1000000
 
 docs: $(VENV)/.dev ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -27,10 +27,10 @@ from PIL import Image
 
 from export.api import CALIBRATION_IMAGES, export_model
 from export.formats.registry import FORMATS
-from export.quiet import quiet_stderr
 from export.runtimes.base import TFLiteRunner
 from export.verify import VerificationError
 from keras_efficientnet import weights_info
+from keras_efficientnet.common.cli.quiet import quiet_stderr
 from keras_efficientnet.common.image_folders import list_images
 from keras_efficientnet.common.models import open_model
 from keras_efficientnet.preprocessing import EvalPreprocessing

@@ -10,6 +10,7 @@ continues after a stop: finished parts are skipped.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
         return ExitCode.WRONG_INPUT
     try:
         job = read_job(values)
-        job.output.mkdir(parents=True, exist_ok=True)
+        _make_folder(job.output)
         from .batch.job import run_job
 
         with _sigterm_interrupts():
@@ -160,6 +161,29 @@ def run() -> None:
     console.prepare_streams()
     define_flags(flags.FLAGS)
     run_app(main)
+
+
+def _make_folder(output: Path) -> None:
+    """Makes the output folder, before the work that takes time.
+
+    Raises:
+        ValueError: It cannot be made or written.
+        OSError: The disk is full or failing.
+    """
+    reason = ""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if exit_code(error) != ExitCode.WRONG_INPUT:
+            raise
+        reason = error.strerror
+    if not reason and not os.access(output, os.W_OK):
+        reason = "no permission, or a read-only file system"
+    if reason:
+        raise ValueError(
+            f"`output` must be a folder that can be written. Received: output={output} "
+            f"({reason})"
+        )
 
 
 def _absolute(name: str | None) -> Any:

@@ -60,18 +60,19 @@ def predict(
     """
     if top < 1:
         raise ValueError(f"`top` must be at least 1. Received: top={top}")
-    from keras_efficientnet.preprocessing.tf_files import BATCH_SIZE, read_image
-
+    from .batch.runtime import accelerate
     from .progress import progress_bar
+    from .read_ahead import read_ahead
 
     bar = progress_bar(len(paths), "prediction", "images")
-    for start in range(0, len(paths), BATCH_SIZE):
+    loaded = accelerate(loaded, paths)
+    for batch in read_ahead(paths, loaded.preprocessing, loaded.channels):
         read: dict[Path, np.ndarray] = {}
-        for path in paths[start : start + BATCH_SIZE]:
-            try:
-                read[path] = read_image(path, loaded.preprocessing, loaded.channels)
-            except ValueError as error:
-                bar.write(console.lines(f"skipped: {error}"), file=sys.stderr)
+        for path, found in batch:
+            if isinstance(found, ValueError):
+                bar.write(console.lines(f"skipped: {found}"), file=sys.stderr)
+            else:
+                read[path] = found
             bar.update()
         if read:
             scores = loaded.classify(np.stack(list(read.values())))

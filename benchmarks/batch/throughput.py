@@ -1,37 +1,34 @@
-"""Times batch prediction against Keras' `model.predict`, on the same JPEG files.
+"""Throughput of batch prediction, against Keras' `model.predict` and PyTorch.
 
-python -m benchmarks.batch.throughput [--images=5000] [--networks=Lite0,B0] [--kills=0]
-    [--torch_python=PATH]
+python -m benchmarks.batch.throughput [--images=5000] [--networks=Lite0,B0] [--rounds=1]
+    [--torch_python=PATH] [--only=float32,predict]
 
-Photos become JPEG files of 500 x 375 pixels. Contenders run in turn, each in its own
-process, and report images/s; those of batch prediction include the start of the
-workers, about 10 seconds, so use thousands of images:
+Photos become JPEG files of 500 x 375 pixels. The contenders take turns, each in its own
+process. Rates do not count the start: imports, tracing, and the first batch.
 
-- `predict`: `model.predict` over `image_dataset_from_directory`, as its users write it;
-- `torch`: DataLoader, channels_last, inference_mode; needs efficientnet-pytorch in the
-  environment of `--torch_python`;
+- `predict`: `benchmarks.peers.keras_predict`;
+- `torch`: `benchmarks.peers.torch_predict` with the interpreter of `--torch_python`;
 - `float32` and `int8`: `export.batch_predict` on all processors;
-- `shard` and `shards`: one pinned process, and two on a core each.
+- `shard` and `shards`: one task, and two tasks, with one worker and one core each.
 
-`--kills` also kills a job that many times with SIGKILL and compares the rows of the
-resumed job with those of an undisturbed one.
+The printed ratios are medians of the ratios per round.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import random
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.input_pipeline import PHOTOS, write_photos
+from benchmarks.workers import ROOT
 
 # Least ratio of images/s: contender -> other contender -> bar.
 BARS = {
@@ -39,42 +36,7 @@ BARS = {
     "int8": {"predict": 9.0},
     "shards": {"shard": 1.7},
 }
-_PREDICT = """
-import sys, time, keras, keras_efficientnet
-name, folder, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
-model = getattr(keras_efficientnet, name)(weights=None)
-images = keras.utils.image_dataset_from_directory(
-    folder, labels=None, shuffle=False, image_size=(size, size), verbose=False)
-model.predict(images.take(1), verbose=0)
-start = time.perf_counter()
-found = model.predict(images, verbose=0)
-print(f"{len(found) / (time.perf_counter() - start):.2f} images/s")
-"""
-_TORCH = """
-import pathlib, sys, time, torch
-from PIL import Image
-from torchvision import transforms
-from efficientnet_pytorch import EfficientNet
-class Photos(torch.utils.data.Dataset):
-    def __init__(self, folder):
-        self.paths = sorted(pathlib.Path(folder).rglob("*.jpg"))
-        self.prepare = transforms.Compose([
-            transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(),
-            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
-    def __len__(self):
-        return len(self.paths)
-    def __getitem__(self, i):
-        return self.prepare(Image.open(self.paths[i]).convert("RGB"))
-if __name__ == "__main__":
-    model = EfficientNet.from_name(sys.argv[1]).eval()
-    model = model.to(memory_format=torch.channels_last)
-    data = Photos(sys.argv[2])
-    start = time.perf_counter()
-    with torch.inference_mode():
-        for batch in torch.utils.data.DataLoader(data, batch_size=32, num_workers=2):
-            model(batch.to(memory_format=torch.channels_last))
-    print(f"{len(data) / (time.perf_counter() - start):.2f} images/s")
-"""
+CONTENDERS = ("predict", "torch", "float32", "int8", "shard", "shards")
 _RATE = re.compile(r"([\d.]+) images/s")
 
 
@@ -114,127 +76,139 @@ def export_network(name: str, folder: Path, photos: Path) -> int:
     return int(model.input_shape[1])
 
 
-def rate(command: Sequence[str], cores: set[int] | None = None) -> float:
-    """Runs a command; returns the last images/s that it prints."""
-    return rates([command], [cores])[0]
+def run_together(
+    commands: Sequence[Sequence[str]], cores: Sequence[int | None] = (None,)
+) -> float:
+    """Runs commands at the same time; returns the sum of their images/s.
 
+    Args:
+        commands: Command lines whose last printed rate counts.
+        cores: Core of each command; None: any.
 
-def rates(
-    commands: Sequence[Sequence[str]], cores: Sequence[set[int] | None]
-) -> list[float]:
-    """Runs commands at the same time; returns the images/s of each."""
+    Raises:
+        RuntimeError: A command fails; the message is its output.
+    """
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     started = []
-    for command, allowed in zip(commands, cores, strict=True):
-        pin = ["taskset", "-c", ",".join(map(str, allowed))] if allowed else []
+    for command, core in zip(commands, cores, strict=True):
+        pin = [] if core is None else ["taskset", "-c", str(core)]
         started.append(
             subprocess.Popen(
                 [*pin, *command],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+                env=environment,
+                cwd=ROOT,
             )
         )
     texts = [process.communicate()[0] for process in started]
     if any(process.returncode for process in started):
         raise RuntimeError("\n".join(texts))
-    return [float(_RATE.findall(text)[-1]) for text in texts]
+    return sum(float(_RATE.findall(text)[-1]) for text in texts)
 
 
-def batch_command(run: Path, photos: Path, output: Path, *more: str) -> list[str]:
-    """Returns the command line of `export.batch_predict`."""
-    return [
-        *(sys.executable, "-m", "export.batch_predict", f"--model={run}"),
-        *(f"--input={photos}", f"--output={output}", *more),
-    ]
+class Contenders:
+    """Contenders on one network.
 
+    Args:
+        network: Name after "EfficientNet".
+        folder: Folder for the run and the outputs, with the photos in `images`.
+        torch_python: Interpreter with timm; None: PyTorch does not take part.
+    """
 
-def measure(name: str, folder: Path, torch_python: str | None) -> dict[str, float]:
-    """Measures all contenders on one network; returns images/s."""
-    photos, run = folder / "images", folder / name
-    size = export_network(name, run, photos)
-    outputs = (folder / f"{name}-output{i}" for i in range(9))
-    found = {
-        "predict": rate([sys.executable, "-c", _PREDICT, name, str(photos), str(size)])
-    }
-    if torch_python and name.startswith("EfficientNetB"):
-        script = folder / "torch_predict.py"
-        script.write_text(_TORCH)
-        key = f"efficientnet-b{name[-1]}"
-        found["torch"] = rate([torch_python, str(script), key, str(photos)])
-    litert = "--runtime=litert"
-    found["float32"] = rate(batch_command(run, photos, next(outputs), litert))
-    int8 = "--precision=int8"
-    found["int8"] = rate(batch_command(run, photos, next(outputs), int8))
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    one = batch_command(run, photos, next(outputs), litert, "--workers=1")
-    found["shard"] = rate(one, {cores[0]})
-    if len(cores) == 2:
-        output = next(outputs)
-        pair = [
-            batch_command(
-                *(run, photos, output, litert, "--workers=1"),
-                *("--shards=2", f"--shard={i}"),
-            )
-            for i in range(2)
+    def __init__(self, network: str, folder: Path, torch_python: str | None) -> None:
+        self._network, self._torch_python = network, torch_python
+        self._photos, self._run = folder / "images", folder / network
+        self._size = export_network(f"EfficientNet{network}", self._run, self._photos)
+        self._output = folder / "output"
+
+    def rate(self, contender: str) -> float | None:
+        """Runs a contender; returns its images/s, or None if it does not take part."""
+        if contender == "predict":
+            name = f"EfficientNet{self._network}"
+            return run_together([self._peer(sys.executable, "keras_predict", name)])
+        if contender == "torch":
+            if not self._torch_python:
+                return None
+            name = f"efficientnet_{self._network.lower()}"
+            return run_together([self._peer(self._torch_python, "torch_predict", name)])
+        if contender == "float32":
+            return self._batch([["--runtime=litert"]], [None])
+        if contender == "int8":
+            return self._batch([["--precision=int8"]], [None])
+        cores = sorted(os.sched_getaffinity(0))[: 2 if contender == "shards" else 1]
+        if contender == "shards" and len(cores) < 2:
+            return None
+        tasks = [
+            [
+                "--runtime=litert",
+                "--workers=1",
+                f"--shards={len(cores)}",
+                f"--shard={i}",
+            ]
+            for i in range(len(cores))
         ]
-        found["shards"] = sum(rates(pair, [{core} for core in cores]))
-    return found
+        return self._batch(tasks, cores)
+
+    def _peer(self, python: str, module: str, name: str) -> list[str]:
+        arguments = [name, str(self._photos), str(self._size)]
+        return [python, "-m", f"benchmarks.peers.{module}", *arguments]
+
+    def _batch(
+        self, tasks: Sequence[Sequence[str]], cores: Sequence[int | None]
+    ) -> float:
+        """Runs tasks of `export.batch_predict` that share an output folder."""
+        shutil.rmtree(self._output, ignore_errors=True)
+        commands = [
+            [
+                *(sys.executable, "-m", "export.batch_predict"),
+                *(f"--model={self._run}", f"--input={self._photos}"),
+                *(f"--output={self._output}", *more),
+            ]
+            for more in tasks
+        ]
+        return run_together(commands, cores)
 
 
-def count_equal_after_kills(run: Path, photos: Path, folder: Path, kills: int) -> int:
-    """Kills jobs once each at a random moment; returns how many have equal rows."""
-    import pyarrow.parquet
+def verdict(rates: Mapping[str, Sequence[float]]) -> list[str]:
+    """Returns a line for each bar of contenders that ran.
 
-    def rows(output: Path) -> list[dict[str, object]]:
-        parts = sorted(output.glob("part-*.parquet"))
-        return [r for p in parts for r in pyarrow.parquet.read_table(p).to_pylist()]
-
-    options = ("--runtime=litert", "--part_size=20")
-    undisturbed = folder / "undisturbed"
-    begin = time.monotonic()
-    rate(batch_command(run, photos, undisturbed, *options))
-    seconds = time.monotonic() - begin
-    equal = 0
-    for kill in range(kills):
-        output = folder / f"killed{kill}"
-        command = batch_command(run, photos, output, *options)
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        time.sleep(random.uniform(0.3, 0.95) * seconds)
-        process.kill()
-        process.wait()
-        subprocess.run(command, check=True, capture_output=True)
-        equal += rows(output) == rows(undisturbed)
-    return equal
+    Args:
+        rates: Contender -> images/s in each round.
+    """
+    lines = []
+    for contender, others in BARS.items():
+        for other, bar in others.items():
+            if contender in rates and other in rates:
+                pairs = zip(rates[contender], rates[other], strict=True)
+                ratio = statistics.median(a / b for a, b in pairs)
+                mark = "ok" if ratio >= bar else "MISSED"
+                lines.append(f"{contender} / {other}: {ratio:.2f} (bar {bar}) {mark}")
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--networks", default="Lite0,B0")
-    parser.add_argument("--torch_python")
-    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--torch_python", help="interpreter with timm")
+    parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_images(folder / "images", args.images)
+        write_images(Path(name) / "images", args.images)
         for network in args.networks.split(","):
-            key = f"EfficientNet{network}"
-            found = measure(key, folder, args.torch_python)
-            for contender, speed in found.items():
-                print(f"{network} {contender}: {speed:.1f} images/s")
-            for contender, others in BARS.items():
-                for other, bar in others.items():
-                    if contender in found and other in found:
-                        ratio = found[contender] / found[other]
-                        mark = "ok" if ratio >= bar else "MISSED"
-                        text = f"{contender} / {other}: {ratio:.2f}"
-                        print(f"{network} {text} (bar {bar}) {mark}", flush=True)
-        if args.kills:
-            equal = count_equal_after_kills(
-                folder / key, folder / "images", folder, args.kills
-            )
-            print(f"rows equal after kill -9: {equal} of {args.kills}")
+            contenders = Contenders(network, Path(name), args.torch_python)
+            rates: dict[str, list[float]] = {}
+            for _ in range(args.rounds):
+                for contender in args.only.split(","):
+                    rate = contenders.rate(contender)
+                    if rate is not None:
+                        rates.setdefault(contender, []).append(rate)
+                        print(f"{network} {contender}: {rate:.1f} images/s", flush=True)
+            for line in verdict(rates):
+                print(f"{network} {line}", flush=True)
 
 
 if __name__ == "__main__":

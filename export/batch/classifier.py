@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -14,9 +13,9 @@ from keras_efficientnet.common.output_activation import to_probabilities
 from ..loading import Loaded, load
 from ..predict import rank_classes
 from ..runtimes.base import KerasRunner
-from .listing import ImageLocation, Listing
+from .listing import Listing
 from .options import ModelOptions
-from .reading import ImageReader
+from .reading import ImageReader, decode_locations
 from .rows import Rows
 
 
@@ -120,20 +119,6 @@ class Classifier:
 
     def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
         return to_probabilities(outputs[np.newaxis], self._loaded.output_activation)[0]
-
-
-def decode_locations(
-    read: ImageReader, locations: Sequence[ImageLocation]
-) -> tuple[list[np.ndarray], dict[int, str]]:
-    """Reads images; returns the good ones, and the reasons of others by position."""
-    images: list[np.ndarray] = []
-    errors: dict[int, str] = {}
-    for place, location in enumerate(locations):
-        try:
-            images.append(read(location))
-        except ValueError as error:
-            errors[place] = str(error)
-    return images, errors
 
 
 def open_model(options: ModelOptions) -> Loaded:

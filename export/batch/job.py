@@ -11,6 +11,7 @@ from typing import Any
 
 from keras_efficientnet.common.files import lock
 from keras_efficientnet.common.sidecars import LABELS_FILE, write_labels
+from keras_efficientnet.litert.interpreters import usable_processors
 
 from ..extras import require_package
 from ..loading import Loaded
@@ -25,7 +26,7 @@ from .manifest import (
     read_manifest,
     settle_manifest,
 )
-from .options import RUNTIMES, Job, usable_processors
+from .options import RUNTIMES, Job
 from .parts import Part, default_part_size, list_parts, split_part, write_part
 from .progress import Progress
 from .ray_engine import predict_on_ray

@@ -110,10 +110,3 @@ def find_shard(
             f"shards={shards}"
         )
     return shard
-
-
-def usable_processors() -> int:
-    """Returns the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -10,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.common.files import replacing
+from keras_efficientnet.litert.conversion import MAX_DIFFERENCE, MIN_IMAGES
+from keras_efficientnet.litert.interpreters import usable_processors
 
 from ..api import EXPORT_FOLDER
 from ..formats.export_inputs import ExportInputs
@@ -21,13 +25,10 @@ from ..runtimes.base import KerasRunner, SavedModelRunner, TFLiteRunner
 from ..runtimes.onnx import OnnxRunner, OpenVinoRunner
 from ..runtimes.web import WebRunner
 from ..transforms.inference_model import inference_model
-from .classifier import decode_locations
-from .listing import Listing
+from .listing import ImageLocation, Listing
 from .options import ModelOptions
-from .reading import ImageReader
+from .reading import ImageReader, decode_locations
 
-MAX_DIFFERENCE = 1e-4  # of a probability
-MIN_IMAGES = 500  # fewer are classified sooner than a model is converted
 _COMPARED = 16  # images
 _NAMES = {
     KerasRunner: "keras",
@@ -117,9 +118,12 @@ def choose_runtime(
         return Runtime(own, options)
     reason = "it was requested" if requested == "keras" else ""
     if requested == "auto":
-        reason = _reason_for_keras(options, len(listing))
+        reason = reason_for_keras(len(listing))
+        if options.embeddings:
+            reason = "embeddings are requested"
     if not reason:
-        reason = _convert(loaded, listing, copy, is_verified)
+        first = () if is_verified else listing.read(0, min(_COMPARED, len(listing)))
+        reason = convert_copy(loaded, copy, first)
     if not reason:
         return Runtime("litert", _of_copy(options, copy))
     if requested == "litert":
@@ -142,9 +146,39 @@ def digest_model(loaded: Loaded) -> str:
     return sha256(repr(facts).encode()).hexdigest()
 
 
-def _reason_for_keras(options: ModelOptions, images: int) -> str:
-    if options.embeddings:
-        return "embeddings are requested"
+def accelerate(loaded: Loaded, paths: Sequence[Path]) -> Loaded:
+    """Returns a model with the same answers that uses all processors.
+
+    Args:
+        loaded: Model.
+        paths: Images that it will classify; the first of them verify the copy.
+
+    Returns:
+        A model in LiteRT, with a thread per processor. `loaded` itself if there are
+        few images, it runs in another runtime, or LiteRT's answers differ.
+    """
+    threads = usable_processors()
+    if isinstance(loaded.runner, TFLiteRunner):
+        if threads == 1 or len(paths) < MIN_IMAGES:
+            return loaded
+        runner = TFLiteRunner(loaded.name, threads)
+        return dataclasses.replace(loaded, runner=runner)
+    if not isinstance(loaded.runner, KerasRunner) or reason_for_keras(len(paths)):
+        return loaded
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "model.tflite")
+        first = [ImageLocation(str(path)) for path in paths[:_COMPARED]]
+        if convert_copy(loaded, copy, first):
+            return loaded
+        return dataclasses.replace(loaded, runner=TFLiteRunner(copy, threads))
+
+
+def reason_for_keras(images: int) -> str:
+    """Returns why a Keras model should not be converted; empty if it should.
+
+    Args:
+        images: Number of images to classify.
+    """
     if keras.backend.backend() != "tensorflow":
         return f"the backend is {keras.backend.backend()}"
     if tf.config.list_physical_devices("GPU"):
@@ -154,8 +188,18 @@ def _reason_for_keras(options: ModelOptions, images: int) -> str:
     return ""
 
 
-def _convert(loaded: Loaded, listing: Listing, copy: Path, is_verified: bool) -> str:
-    """Writes a LiteRT copy and compares it; returns why it cannot be used."""
+def convert_copy(loaded: Loaded, copy: Path, first: Sequence[ImageLocation]) -> str:
+    """Writes a LiteRT copy of a Keras model and verifies it.
+
+    Args:
+        loaded: Keras model.
+        copy: Path of the copy; kept if it exists.
+        first: Images on which the answers are compared. Empty: the copy was verified
+            before.
+
+    Returns:
+        Reason why the copy cannot be used; empty if it can.
+    """
     if not isinstance(loaded.runner, KerasRunner):
         raise TypeError(f"Only Keras models are converted. Received: {loaded.runner}")
     if not copy.is_file():
@@ -166,18 +210,17 @@ def _convert(loaded: Loaded, listing: Listing, copy: Path, is_verified: bool) ->
                 write_float32(_export_inputs(loaded, network), unfinished)
         except ValueError as error:
             return str(error)
-    if is_verified:
-        return ""
-    found = _difference(loaded, TFLiteRunner(copy), listing)
+    found = _difference(loaded, TFLiteRunner(copy), first) if first else 0.0
     if found <= MAX_DIFFERENCE:
         return ""
     return f"LiteRT's probabilities differ by {found:.1e}, more than {MAX_DIFFERENCE}"
 
 
-def _difference(loaded: Loaded, runner: TFLiteRunner, listing: Listing) -> float:
+def _difference(
+    loaded: Loaded, runner: TFLiteRunner, first: Sequence[ImageLocation]
+) -> float:
     read = ImageReader(loaded.preprocessing, loaded.channels)
-    locations = listing.read(0, min(_COMPARED, len(listing)))
-    images, _ = decode_locations(read, locations)
+    images, _ = decode_locations(read, first)
     if not images:  # noise decides, which networks answer less clearly
         side, channels = loaded.preprocessing.image_size, loaded.channels
         noise = np.random.default_rng(0).uniform(0, 255, (4, side, side, channels))

@@ -8,8 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_efficientnet.common.cli.quiet import quiet_stderr
+
 from ..extras import require_package
-from ..quiet import quiet_stderr
 from ..runtimes.embedded import ONNX_LABELS, ONNX_PREPROCESSING
 from .export_inputs import ExportInputs
 

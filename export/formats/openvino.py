@@ -7,8 +7,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_efficientnet.common.cli.quiet import quiet_stderr
+
 from ..extras import require_openvino
-from ..quiet import quiet_stderr
 from ..runtimes.embedded import (
     OPENVINO_LABELS,
     OPENVINO_PREPROCESSING,

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_efficientnet.common.cli.quiet import quiet_stderr
 from keras_efficientnet.common.output_activation import LINEAR
 from keras_efficientnet.common.sidecars import (
     LABELS_FILE,
@@ -19,7 +20,6 @@ from keras_efficientnet.common.sidecars import (
 from keras_efficientnet.preprocessing.tf_files import LUMA
 from keras_efficientnet.transfer import feature_extractor
 
-from ..quiet import quiet_stderr
 from ..runtimes.embedded import EXTRA_ASSETS
 from ..serving.graph_decoding import MAX_PIXELS, read_images
 from .export_inputs import ExportInputs

@@ -14,11 +14,12 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
+from keras_efficientnet.common.cli.quiet import quiet_stderr
+
 from ..quantization.calibration import collect_activations
 from ..quantization.recipes import apply_recipe, dynamic_recipe
 from ..quantization.selective import quantize_int8, quantize_int16
 from ..quantization.tflite_graph import Graph
-from ..quiet import quiet_stderr
 from ..transforms.fold_normalization import classify_pixels
 from .export_inputs import ExportInputs
 from .metadata import pack_with_metadata

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from keras_efficientnet.common.cli.quiet import quiet_stderr
 from keras_efficientnet.common.output_activation import SOFTMAX, to_probabilities
 
 from ..progress import progress_bar
-from ..quiet import quiet_stderr
 from .im2col import Moments, find_patches
 from .tflite_graph import Graph, Kind
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from keras_efficientnet.common.cli.quiet import quiet_stderr
+
 from ..extras import require_package
-from ..quiet import quiet_stderr
 from .calibration import Ranges
 from .tflite_graph import Graph, Kind
 

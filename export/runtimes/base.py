@@ -12,13 +12,14 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from keras_efficientnet.common.cli.quiet import quiet_stderr
 from keras_efficientnet.common.files import read_regular
 from keras_efficientnet.common.models import check_classifier, check_shapes
 from keras_efficientnet.common.output_activation import output_activation
 from keras_efficientnet.common.plain_text import tf_reason
 from keras_efficientnet.common.sidecars import Sidecars
+from keras_efficientnet.litert.interpreters import InterpreterPool
 
-from ..quiet import quiet_stderr
 from . import embedded
 
 
@@ -106,31 +107,27 @@ def _load_saved_model(folder: str | Path) -> Any:
 
 
 class TFLiteRunner:
-    """Runs a .tflite file with LiteRT, one image at a time, on one thread."""
+    """Runs a .tflite file with LiteRT, one image at a time on each thread.
 
-    def __init__(self, path: str | Path):
+    Args:
+        path: Path of the file.
+        threads: Number of images that are classified in parallel.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1):
         content = read_regular(Path(path))
-        self._interpreter = open_tflite(content, str(path))
-        (self._input,) = self._interpreter.get_input_details()
-        (self._output,) = self._interpreter.get_output_details()
+        self._pool = InterpreterPool(lambda: open_tflite(content, str(path)), threads)
         self.input_shape: tuple[int | None, ...] = tuple(
-            int(n) for n in self._input["shape"][1:]
+            int(n) for n in self._pool.input["shape"][1:]
         )
-        self.outputs = int(self._output["shape"][-1])
+        self.outputs = int(self._pool.output["shape"][-1])
         self.embedded = embedded.of_tflite(content, str(path))
-        self._lock = threading.Lock()  # the interpreter has one set of tensors
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """See `Runner`."""
-        with self._lock:
-            return np.stack([self._classify(image) for image in images])
-
-    def _classify(self, image: np.ndarray) -> np.ndarray:
-        pixels = quantize(image[np.newaxis], self._input)
-        self._interpreter.set_tensor(self._input["index"], pixels)
-        self._interpreter.invoke()
-        scores = self._interpreter.get_tensor(self._output["index"])[0]
-        return dequantize(scores, self._output)
+        pixels = [quantize(image[np.newaxis], self._pool.input) for image in images]
+        scores = np.concatenate(self._pool(pixels))
+        return dequantize(scores, self._pool.output)
 
 
 def open_tflite(content: bytes, name: str) -> Interpreter:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from keras_efficientnet.common.cli.quiet import quiet_stderr
 from keras_efficientnet.common.files import read_regular
 
-from ..quiet import quiet_stderr
 from . import embedded
 
 MODEL_FILE = "model.tflite"

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..architecture import Variant, block_plan
 from ..common.files import cache_dir, write_text
+from ..litert.conversion import convert_to_litert
 
 WARM_UP = 3  # discarded runs
 MAX_RUNS = 50
@@ -122,11 +123,6 @@ def _measure_tflite(variant: Variant, classes: int) -> Latency:
 
 
 def _convert(variant: Variant, classes: int) -> bytes:
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
     from ..efficientnet import build
 
     if keras.backend.backend() != "tensorflow":
@@ -134,15 +130,7 @@ def _convert(variant: Variant, classes: int) -> bytes:
             "Latency can only be measured with Keras' TensorFlow backend. "
             f"Received: {keras.backend.backend()!r}"
         )
-    shape = (1, variant.resolution, variant.resolution, 3)
-    model = build(variant, classes=classes)
-    call = tf.function(lambda images: model(images, training=False), autograph=False)
-    function = call.get_concrete_function(tf.TensorSpec(shape, tf.float32))
-    # The converter would keep Keras' variables, which makes the model ten times slower.
-    frozen = convert_variables_to_constants_v2(function)
-    return tf.lite.TFLiteConverter.from_concrete_functions(
-        [frozen], tf.Module()
-    ).convert()
+    return convert_to_litert(build(variant, classes=classes), variant.resolution)
 
 
 def _key(variant: Variant, classes: int) -> str:

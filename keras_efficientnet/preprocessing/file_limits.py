@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ..common.files import open_regular
 
 MAX_PIXELS = 50_000_000  # 150 MB of RGB pixels
 MAX_BYTES = 256 << 20
+_warning_filters = threading.Lock()  # which belong to the process
 
 
 def read_image_file(path: Path) -> bytes:
@@ -37,6 +39,8 @@ def read_image_file(path: Path) -> bytes:
 def check_image(encoded: bytes) -> None:
     """Checks that decoding an image file does not take a lot of memory.
 
+    Threads may call it at the same time.
+
     Args:
         encoded: Content of the file.
 
@@ -50,6 +54,7 @@ def check_image(encoded: bytes) -> None:
         raise ValueError(f"it must have at most {MAX_BYTES >> 20} MiB")
     try:
         with (
+            _warning_filters,
             warnings.catch_warnings(action="ignore"),
             Image.open(io.BytesIO(encoded)) as image,
         ):

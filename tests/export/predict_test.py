@@ -11,6 +11,9 @@ from absl import flags
 from PIL import Image
 
 from export import loading, predict
+from export.batch import runtime
+from export.runtimes.base import TFLiteRunner
+from keras_efficientnet.common.image_folders import find_images
 from tests.support import export_run, malformed
 from tests.support.paths import ROOT
 
@@ -178,3 +181,36 @@ def test_top_must_be_at_least_1(photos):
     loaded = loading.load(export_run.run_folder())
     with pytest.raises(ValueError, match=r"at least 1. Received: top=0"):
         list(predict.predict(loaded, [photos / "dark.png"], top=0))
+
+
+def test_many_images_have_the_same_answers_in_litert(photos, monkeypatch):
+    loaded = loading.load(export_run.run_folder())
+    export_run.write_pictures(photos / "more", 9, seed=4)
+    paths = find_images([str(photos)])
+    wanted = list(predict.predict(loaded, paths))
+    monkeypatch.setattr(runtime, "MIN_IMAGES", 10)
+    assert isinstance(runtime.accelerate(loaded, paths).runner, TFLiteRunner)
+    found = list(predict.predict(loaded, paths))
+    assert len(found) == len(paths) - 1 == 38
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert (ours.path, ours.indices) == (theirs.path, theirs.indices)
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-4)
+
+
+def test_models_that_litert_computes_otherwise_stay_in_keras(photos, monkeypatch):
+    loaded = loading.load(export_run.run_folder())
+    monkeypatch.setattr(runtime, "MIN_IMAGES", 1)
+    monkeypatch.setattr(runtime, "MAX_DIFFERENCE", -1.0)
+    assert runtime.accelerate(loaded, [photos / "dark.png"]) is loaded
+
+
+def test_tflite_files_use_all_processors_for_many_images(photos, monkeypatch):
+    export_run.exported()
+    path = os.path.join(export_run.run_folder(), "export", "model_int8.tflite")
+    loaded = loading.load(path)
+    paths = [photos / "dark.png", photos / "deep" / "noise.png"] * 3
+    wanted = list(predict.predict(loaded, paths))
+    monkeypatch.setattr(runtime, "MIN_IMAGES", 2)
+    monkeypatch.setattr(runtime, "usable_processors", lambda: 3)
+    assert list(predict.predict(loaded, paths)) == wanted
+    assert runtime.accelerate(loaded, paths) is not loaded

@@ -43,7 +43,8 @@ LAZY_IMPORTS = {
     "model_flags.py": {"absl"},
     "gradients.py": {"tensorflow", "jax", "torch"},
     "rmsprop.py": {"tensorflow"},
-    "tflite_latency.py": {"tensorflow", "ai_edge_litert"},
+    "conversion.py": {"tensorflow"},
+    "tflite_latency.py": {"ai_edge_litert"},
     "reference_logits.py": {
         "efficientnet_pytorch",
         "timm",

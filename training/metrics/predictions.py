@@ -25,6 +25,7 @@ from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 from ..data import pipeline
 from ..data.sources import UNKNOWN, Split
 from ..engine import distribution
+from .fast_inference import accelerate
 
 TOP = 5  # predictions per image
 _WNID = re.compile(r"n\d{8}")
@@ -83,7 +84,7 @@ def predict(
             "`model` must take RGB images, (batch, height, width, 3). "
             f"Received: model {model.name!r} for {model.input_shape[-1]} channels"
         )
-    step = _make_step(model)
+    step = _make_step(model, accelerate(probability_model(model), split, spec))
     batches = pipeline.eval_batches(
         split,
         spec,
@@ -101,7 +102,9 @@ def predict(
     return Predictions(split.names, split.labels, answers, probabilities, losses)
 
 
-def _make_step(model: keras.Model) -> Callable[..., Any]:
+def _make_step(
+    model: keras.Model, find_probabilities: Callable[..., tf.Tensor]
+) -> Callable[..., Any]:
     is_independent = output_activation(model) == SIGMOID and model.output_shape[-1] > 1
     model = probability_model(model)
     top = min(TOP, model.output_shape[-1])
@@ -109,7 +112,7 @@ def _make_step(model: keras.Model) -> Callable[..., Any]:
 
     @tf.function(reduce_retracing=True)
     def step(images: Any, labels: Any) -> Any:
-        scores = tf.cast(model(images, training=False), tf.float32)
+        scores = tf.cast(find_probabilities(images, training=False), tf.float32)
         found = tf.math.top_k(scores, top)
         labels = tf.maximum(labels, 0)
         if is_independent:

@@ -7,17 +7,16 @@ import threading
 import time
 
 import pytest
-from absl import flags
 
-from export import batch_predict
-from tests.support import export_run
+from tests.export.batch import jobs
+from tests.export.batch.jobs import rows
 
-parquet = pytest.importorskip("pyarrow.parquet")
+pytest.importorskip("pyarrow.parquet")
 ray = pytest.importorskip("ray")
 
 pytestmark = [
     pytest.mark.slow,
-    # Of Ray and what it imports.
+    # Warnings of Ray and of what it imports.
     pytest.mark.filterwarnings("ignore"),
 ]
 
@@ -39,30 +38,11 @@ def cluster():
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """40 images of four classes, and one that is broken."""
-    folder = tmp_path_factory.mktemp("ray") / "photos"
-    export_run.write_pictures(folder, 10, seed=5)
-    (folder / "noise" / "05.png").write_bytes(b"broken")
-    return folder
+    return jobs.write_photos(tmp_path_factory.mktemp("ray") / "photos")
 
 
 def _run(photos, output, *arguments):
-    values = flags.FlagValues()
-    batch_predict.define_flags(values)
-    required = [
-        f"--model={export_run.run_folder()}",
-        f"--input={photos}",
-        f"--output={output}",
-    ]
-    argv = values(["batch_predict", *required, "--part_size=9", *arguments])
-    return batch_predict.main(argv, values)
-
-
-def _rows(output):
-    return [
-        row
-        for path in sorted(output.glob("part-*.parquet"))
-        for row in parquet.read_table(path).to_pylist()
-    ]
+    return jobs.run(photos, output, "--part_size=9", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +59,12 @@ def test_rows_equal_those_of_the_local_engine(cluster, photos, local, tmp_path, 
     out, err = capsys.readouterr()
     assert "runtime: litert, 2 Ray actors" in err
     assert "5 parts, 0 of them finished earlier; 40 images now, 1 of them" in out
-    assert _rows(tmp_path) == _rows(local)
+    assert rows(tmp_path) == rows(local)
 
 
 def test_keras_models_answer_alike_up_to_rounding(cluster, photos, local, tmp_path):
     assert _run(photos, tmp_path, "--engine=ray", "--workers=1") == 0
-    for found, wanted in zip(_rows(tmp_path), _rows(local), strict=True):
+    for found, wanted in zip(rows(tmp_path), rows(local), strict=True):
         assert found["path"] == wanted["path"]
         assert found["classes"] == wanted["classes"]
         assert found["scores"] == pytest.approx(wanted["scores"], abs=1e-4)
@@ -97,7 +77,7 @@ def test_job_of_one_engine_is_finished_by_the_other(
     (tmp_path / "out" / "part-00002.parquet").unlink()
     assert _run(photos, tmp_path / "out", "--engine=ray") == 0
     assert "5 parts, 4 of them finished earlier" in capsys.readouterr().out
-    assert _rows(tmp_path / "out") == _rows(local)
+    assert rows(tmp_path / "out") == rows(local)
 
 
 def test_parts_of_a_killed_actor_are_written_by_another(
@@ -121,4 +101,4 @@ def test_parts_of_a_killed_actor_are_written_by_another(
     assert _run(photos, tmp_path, *options) == 0
     thread.join(timeout=10)
     assert killed
-    assert _rows(tmp_path) == _rows(local)
+    assert rows(tmp_path) == rows(local)

@@ -8,7 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export.formats import tflite
 from export.quantization.tflite_graph import Graph
-from export.quiet import quiet_stderr
+from keras_efficientnet.common.cli.quiet import quiet_stderr
 from tests.support import export_run
 
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from export.quiet import quiet_stderr
+from keras_efficientnet.common.cli.quiet import quiet_stderr
 
 
 def test_native_output_is_discarded_and_restored(capfd):

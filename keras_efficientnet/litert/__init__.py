@@ -1,0 +1,1 @@
+"""LiteRT copies of Keras models: conversion, and inference in parallel threads."""
