@@ -12,7 +12,6 @@ finished files are kept. The files do not depend on the number of processes.
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 from absl import flags
@@ -20,8 +19,9 @@ from absl import flags
 from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.cli.exit_codes import ExitCode, end, end_with, run_app
 from keras_efficientnet.common.cli.lifetime import sigterm_interrupts
+from keras_efficientnet.common.image_folders import shorten
 
-from ..data.sources.shard_manifest import FORMATS
+from ..data.sources.shard_manifest import FORMATS, MANIFEST
 from .imagenet import open_imagenet
 from .images import Conversion, ImageList
 from .inputs import open_input
@@ -68,8 +68,8 @@ def define_flags(values: flags.FlagValues) -> None:
     integer(
         "resize",
         None,
-        "Length to which longer shorter sides are reduced, pixels. Default: no "
-        "resizing.",
+        "Maximum length of the shorter side, pixels; larger images are resized. "
+        "Default: no resizing.",
         1,
     )
     integer("quality", 95, "JPEG quality of resized images.", 1, 100)
@@ -149,8 +149,9 @@ def _main(argv: list[str]) -> None:
         )
     skipped = [name for shard in manifest.shards.values() for name in shard.skipped]
     if skipped:
-        warnings.warn(
-            f"{len(skipped)} images were left out: {'; '.join(skipped)}", stacklevel=1
+        console.report(
+            f"Warning: {len(skipped)} images were left out, which {MANIFEST} lists: "
+            f"{shorten(skipped)}"
         )
     counts = ", ".join(f"{n:,} {split}" for split, n in manifest.images.items())
     print(

@@ -1,4 +1,4 @@
-"""Images of a data set to prepare: where they lie, and what a record holds of them."""
+"""Images of a data set to prepare: location, conversion, record."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ class Conversion:
     """Conversion of the images.
 
     Attributes:
-        resize: Largest length of the shorter side, pixels. None: no resizing.
+        resize: Maximum length of the shorter side, pixels; larger images are resized.
+            None: no resizing.
         quality: JPEG quality of resized images, 1 to 100.
     """
 

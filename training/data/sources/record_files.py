@@ -12,7 +12,7 @@ from keras_efficientnet.preprocessing import imagenet_classes
 
 from .base import Source, Split, with_validation
 from .records import Layout, array_record_split, record_split
-from .shard_manifest import FORMATS, ShardManifest, read_shard_manifest
+from .shard_manifest import ShardManifest, read_shard_manifest
 
 # Source: tensorflow/tpu, imagenet_input.py: `ImageNetInput.dataset_parser`.
 _IMAGE, _LABEL, _FIRST_LABEL = "image/encoded", "image/class/label", 1
@@ -98,7 +98,7 @@ def _split(
 
 
 def _check_format(folder: str, manifest: ShardManifest, kind: str) -> None:
-    if manifest.format not in FORMATS or manifest.format != kind:
+    if manifest.format != kind:
         raise ValueError(
             f"`data` must name the files of {folder} as {manifest.format}:GLOB. "
             f"Received: {kind}:GLOB"
