@@ -231,8 +231,9 @@ def _write_pending(
         for task in pending:
             waiting[pool.submit(write_shard, task)] = task
             if len(waiting) >= 2 * workers:
-                yield from _collect(waiting, concurrent.futures.FIRST_COMPLETED)
-        yield from _collect(waiting, concurrent.futures.ALL_COMPLETED)
+                yield from _collect(waiting)
+        while waiting:
+            yield from _collect(waiting)
     except concurrent.futures.process.BrokenProcessPool as error:
         raise RuntimeError(
             "A worker process has ended unexpectedly, perhaps for lack of memory; "
@@ -243,9 +244,11 @@ def _write_pending(
 
 
 def _collect(
-    waiting: dict[concurrent.futures.Future[ShardFacts], ShardTask], until: str
+    waiting: dict[concurrent.futures.Future[ShardFacts], ShardTask],
 ) -> Iterator[tuple[ShardTask, ShardFacts]]:
-    done, _ = concurrent.futures.wait(waiting, return_when=until)
+    """Waits until a file is finished and yields those that are."""
+    first = concurrent.futures.FIRST_COMPLETED
+    done, _ = concurrent.futures.wait(waiting, return_when=first)
     for future in done:
         yield waiting.pop(future), future.result()
 
