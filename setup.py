@@ -111,11 +111,13 @@ EXTRAS = {
         "tensorflow-addons==0.23.*",
         *(line.replace(">=2.20", "==2.15.*") for line in CPU),
     ],
+    "records": ["array_record"],  # ArrayRecord files
     "safetensors": ["safetensors"],  # reads and writes .safetensors files
     # Source "tfds:NAME". TFDS 4.9.10 does not declare importlib_resources.
     "tfds": ["importlib_resources", "tensorflow-datasets"],
     "photos": ["scikit-image"],  # has photos that the quickstart classifies
     "test": [
+        "array_record",
         "build",
         "fsspec",
         "importlib_resources",  # an undeclared dependency of tensorflow-datasets
@@ -174,6 +176,7 @@ setup(
             "efficientnet-train=keras_efficientnet._commands:train",
             "efficientnet-evaluate=keras_efficientnet._commands:evaluate",
             "efficientnet-pseudo-label=keras_efficientnet._commands:pseudo_label",
+            "efficientnet-prepare=keras_efficientnet._commands:prepare",
             "efficientnet-export=keras_efficientnet._commands:export",
             "efficientnet-predict=keras_efficientnet._commands:predict",
             "efficientnet-batch-predict=keras_efficientnet._commands:batch_predict",

@@ -2,15 +2,17 @@
 
 python -m benchmarks.input_pipeline [--photos=DIR] [--repeats=5] [--no_peer]
 
-The input applies AutoAugment at 224 pixels. Photos are written to a temporary folder
-as JPEG files of 500 x 375 pixels, quality 90. The three contenders take turns in one
-process, so that changes in the machine's speed affect all of them; the printed ratios
-are medians of the ratios per turn.
+The input applies AutoAugment at 224 pixels, or --augment. Photos are written to a
+temporary folder as JPEG files of 500 x 375 pixels, quality 90. "prepared" and "resized"
+read the TFRecord files that training.prepare makes of them, the latter with
+--resize=256. The contenders take turns in one process, so that changes in the machine's
+speed affect all of them; the printed ratios are medians of the ratios per turn.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import pathlib
 import statistics
@@ -26,8 +28,10 @@ from benchmarks.peers import pillow_loader
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from training.augment import transforms
 from training.data import pipeline, sources
+from training.prepare import Conversion, PrepareOptions, open_images, prepare
 
 SIZE = (500, 375)  # width and height of the files, pixels
+RESIZED = 256  # shorter side of resized files, pixels
 PHOTOS = pathlib.Path(__file__).parents[1] / "examples" / "photos"
 
 
@@ -59,13 +63,15 @@ def write_photos(photos: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Pat
     return written
 
 
-def ours(folder: pathlib.Path, *, images: int, batch_size: int) -> Iterable[Any]:
-    """Returns the batches that training reads from a folder."""
-    source = sources.folder(str(folder))
+def ours(
+    data: str, *, images: int, batch_size: int, augment: str = "autoaugment"
+) -> Iterable[Any]:
+    """Returns the batches that training reads from a source."""
+    source = sources.load(data)
     return pipeline.train_batches(
         source.split("train"),
         EvalPreprocessing(224),
-        transforms.make_augmentation("autoaugment"),
+        transforms.make_augmentation(augment),
         classes=len(source.class_names),
         batch_size=batch_size,
         seed=0,
@@ -73,6 +79,21 @@ def ours(folder: pathlib.Path, *, images: int, batch_size: int) -> Iterable[Any]
         last_step=images // batch_size,
         strategy=tf.distribute.get_strategy(),
     )
+
+
+def prepare_files(
+    folder: pathlib.Path, output: pathlib.Path, resize: int | None
+) -> str:
+    """Writes a folder of images as TFRecord files and returns their source.
+
+    Args:
+        folder: Folder of the images.
+        output: Folder of the files.
+        resize: Largest shorter side, pixels, or None.
+    """
+    images = open_images(f"folder:{folder}", None, None, None)
+    prepare(images, output, PrepareOptions(conversion=Conversion(resize)))
+    return f"tfrecord:{output}"
 
 
 def decoding(
@@ -106,14 +127,23 @@ def main() -> None:
     parser.add_argument("--warm_up", type=int, default=8, help="untimed batches")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--augment", default="autoaugment")
     parser.add_argument("--no_peer", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
+        folder = pathlib.Path(name, "photos")
+        folder.mkdir()
         paths = write_photos(args.photos, folder)
+        prepared, resized = (
+            prepare_files(folder, pathlib.Path(name, f"files-{resize}"), resize)
+            for resize in (None, RESIZED)
+        )
         size = {"images": args.images, "batch_size": args.batch_size}
+        read = functools.partial(ours, augment=args.augment, **size)
         turns: dict[str, Callable[[], Iterable[Any]]] = {
-            "ours": lambda: ours(folder, **size),
+            "ours": lambda: read(f"folder:{folder}"),
+            "prepared": lambda: read(prepared),
+            "resized": lambda: read(resized),
             "decoding": lambda: decoding(paths, **size),
         }
         if not args.no_peer:

@@ -32,6 +32,11 @@ def pseudo_label() -> None:
     _run("training.pseudo_label")
 
 
+def prepare() -> None:
+    """Starts efficientnet-prepare."""
+    _run("training.prepare")
+
+
 def export() -> None:
     """Starts efficientnet-export."""
     _run("export.main")

@@ -2,7 +2,11 @@ r"""Creates pseudo labels with a teacher, for Noisy Student training.
 
 python -m training.pseudo_label --teacher=runs/b0 --data=/data/unlabelled \
     --output=pseudo.npz
+python -m training.pseudo_label --predictions=predictions/ --output=pseudo.npz
 python -m training.main --config=noisy_student --config.pseudo_labels=pseudo.npz ...
+
+The second form reads the folder of a finished batch prediction of the teacher, which
+may have run on many machines. Its memory does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -23,7 +27,10 @@ from keras_efficientnet.common.plain_text import tf_reason
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
 from .data import pipeline
+from .data.batch_predictions import check_file_names, find_positions, open_predictions
+from .data.selection import ImageSelection
 from .data.sources import Split, pseudo
+from .data.sources.label_file import NameArray
 from .engine import distribution
 
 
@@ -70,9 +77,7 @@ def choose_images(
 ) -> np.ndarray:
     """Chooses the images to train on, the same number for every class.
 
-    An image belongs to its most probable class. A class gets its most confident
-    images, repeated if it has too few: `per_class` images, but no more than the
-    largest class has.
+    See `ImageSelection` for the rule.
 
     Args:
         found: Probabilities, (images, classes).
@@ -83,24 +88,14 @@ def choose_images(
         Positions, (chosen,), int64, by class, with repetitions. A class that the
         teacher never predicts has none.
 
-    Source:
-        arXiv:1911.04252, section 3.1.
-
     Example:
         >>> found = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.2, 0.8]])
         >>> choose_images(found, min_confidence=0.3, per_class=2).tolist()
         [0, 2, 3, 3]
     """
-    confidence, answers = found.max(axis=1), found.argmax(axis=1)
-    sure = confidence > min_confidence
-    counts = np.bincount(answers[sure], minlength=found.shape[1])
-    target = min(per_class, counts.max(initial=0))
-    chosen = [np.zeros(0, np.int64)]
-    for label in np.flatnonzero(counts):
-        members = np.flatnonzero(sure & (answers == label))
-        members = members[np.argsort(-confidence[members], kind="stable")]
-        chosen.append(np.resize(members, target))
-    return np.concatenate(chosen)
+    selection = ImageSelection(min_confidence, per_class)
+    selection.add(found.argmax(axis=1), found.max(axis=1))
+    return selection.chosen()
 
 
 def label_images(
@@ -138,10 +133,7 @@ def label_images(
     bad_images.check(len(split))
     chosen = choose_images(found, min_confidence, per_class)
     if not len(chosen):
-        raise ValueError(
-            "`min_confidence` must be under the teacher's confidence in some image, "
-            f"at most {found.max():.3f}. Received: min_confidence={min_confidence}"
-        )
+        raise _no_confident_image(float(found.max()), min_confidence)
     kept, rows = np.unique(chosen, return_inverse=True)
     return pseudo.PseudoLabels(
         data=images,
@@ -154,6 +146,64 @@ def label_images(
     )
 
 
+def label_from_predictions(
+    folder: str,
+    images: str | None = None,
+    *,
+    data_dir: str | None = None,
+    min_confidence: float = 0.3,
+    per_class: int = 130_000,
+) -> pseudo.PseudoLabels:
+    """Chooses images to train on from a teacher's batch predictions.
+
+    Args:
+        folder: Folder written by export.batch_predict.
+        images: Source that contains the predicted images. None: they are files.
+        data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
+        min_confidence: Lower bound of the highest probability of an image, exclusive.
+        per_class: Maximum number of images per class.
+
+    Raises:
+        ValueError: The predictions are not usable, no prediction is confident enough,
+            or an image is not in the source.
+        ImportError: The predictions are Parquet files, and pyarrow is not installed.
+    """
+    predictions = open_predictions(folder)
+    selection = ImageSelection(min_confidence, per_class)
+    for batch in predictions.rows(names=False):
+        selection.add(batch.classes[:, 0], batch.scores[:, 0])
+    chosen = selection.chosen()
+    if not len(chosen):
+        raise _no_confident_image(selection.highest, min_confidence)
+    kept, rows = np.unique(chosen, return_inverse=True)
+    names, probabilities = predictions.take(kept)
+    if images is None:
+        check_file_names(names)
+        positions = np.arange(len(kept))
+    else:
+        if os.path.isdir(images):
+            images = os.path.abspath(images)  # as in `label_images`
+        split_names = pseudo.open_images(images, data_dir).names
+        positions = find_positions(names, split_names, images)
+        names = NameArray.from_names(split_names[i] for i in positions)
+    return pseudo.PseudoLabels(
+        data=images or "",
+        data_dir=data_dir or "",
+        names=names,
+        positions=positions,
+        probabilities=probabilities,
+        rows=rows.reshape(-1),
+        class_names=predictions.class_names,
+    )
+
+
+def _no_confident_image(highest: float, min_confidence: float) -> ValueError:
+    return ValueError(
+        "`min_confidence` must be under the teacher's confidence in some image, "
+        f"at most {highest:.3f}. Received: min_confidence={min_confidence}"
+    )
+
+
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the command's flags.
 
@@ -161,21 +211,21 @@ def define_flags(values: flags.FlagValues) -> None:
         values: Registry of the flags; `flags.FLAGS` for the command itself.
     """
 
-    def needed(name: str, text: str) -> None:
-        flags.DEFINE_string(name, None, text, flag_values=values, required=True)
+    def string(name: str, text: str, *, required: bool = False) -> None:
+        flags.DEFINE_string(name, None, text, flag_values=values, required=required)
 
     def count(name: str, default: int, text: str) -> None:
         flags.DEFINE_integer(name, default, text, flag_values=values, lower_bound=1)
 
-    needed("teacher", "Run folder or .keras file of the teacher.")
-    needed("data", "Folder of images, or a source as in --config.data.")
-    needed("output", "Path of the .npz file to write.")
-    flags.DEFINE_string(
-        "data_dir",
-        None,
-        "Folder in which TFDS keeps its data sets.",
-        flag_values=values,
+    string("teacher", "Run folder or .keras file of the teacher.")
+    string("predictions", "Folder of export.batch_predict, instead of --teacher.")
+    string(
+        "data",
+        "Folder of images, or a source as in --config.data. With --predictions of "
+        "image files, it can be left out.",
     )
+    string("output", "Path of the .npz file to write.", required=True)
+    string("data_dir", "Folder in which TFDS keeps its data sets.")
     flags.DEFINE_float(
         "min_confidence",
         0.3,
@@ -188,6 +238,38 @@ def define_flags(values: flags.FlagValues) -> None:
     count("batch_size", 64, "Images per step.")
 
 
+def _label(args: flags.FlagValues) -> pseudo.PseudoLabels:
+    """Labels images as the flags say."""
+    if (args.teacher is None) == (args.predictions is None):
+        raise ValueError(
+            "Either `teacher` or `predictions` must be given. Received: "
+            f"teacher={args.teacher!r}, predictions={args.predictions!r}"
+        )
+    options = {
+        "data_dir": args.data_dir,
+        "min_confidence": args.min_confidence,
+        "per_class": args.per_class,
+    }
+    if args.predictions is not None:
+        return label_from_predictions(args.predictions, args.data, **options)
+    if args.data is None:
+        raise ValueError("`data` must be given with `teacher`. Received: data=None")
+    teacher = open_model(args.teacher)
+    if teacher.output_activation == SIGMOID and teacher.classes > 2:
+        raise ValueError(
+            "`teacher` must have mutually exclusive classes, with softmax or "
+            f"logits. Received: teacher={args.teacher!r}, which ends in sigmoids"
+        )
+    return label_images(
+        probability_model(teacher.model),
+        teacher.preprocessing,
+        args.data,
+        batch_size=args.batch_size,
+        class_names=teacher.class_names or (),
+        **options,
+    )
+
+
 def _main(argv: list[str]) -> None:
     if len(argv) > 1:
         end(ExitCode.WRONG_INPUT, f"Error: unknown arguments: {' '.join(argv[1:])}")
@@ -197,29 +279,14 @@ def _main(argv: list[str]) -> None:
             raise ValueError(
                 f"`output` must end in .npz. Received: output={args.output!r}"
             )
-        teacher = open_model(args.teacher)
-        if teacher.output_activation == SIGMOID and teacher.classes > 2:
-            raise ValueError(
-                "`teacher` must have mutually exclusive classes, with softmax or "
-                f"logits. Received: teacher={args.teacher!r}, which ends in sigmoids"
-            )
-        found = label_images(
-            probability_model(teacher.model),
-            teacher.preprocessing,
-            args.data,
-            data_dir=args.data_dir,
-            min_confidence=args.min_confidence,
-            per_class=args.per_class,
-            batch_size=args.batch_size,
-            class_names=teacher.class_names or (),
-        )
+        found = _label(args)
         found.save(args.output)
     except (ValueError, OSError, ImportError) as error:
         end_with(error)
     except tf.errors.OpError as error:
         text = f"Error: TensorFlow failed: {tf_reason(error)}"
         end(ExitCode.FAILURE, text)
-    used = np.unique(found.probabilities.argmax(axis=1))
+    used = np.unique(found.answers)
     print(
         f"{args.output}: {len(found.rows)} images, {len(found.positions)} of them "
         f"distinct, in {len(used)} of {found.probabilities.shape[1]} classes"

@@ -4,10 +4,12 @@ import builtins
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from benchmarks import input_pipeline
 from benchmarks.peers import pillow_loader
+from training.data import sources
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,8 @@ def test_photos_are_written_as_two_classes(photos):
 def test_measures_training_input_and_decoding(photos):
     folder, paths = photos
     size = {"images": 12, "batch_size": 4}
-    images, labels, mask = next(iter(input_pipeline.ours(folder, **size)))
+    data = f"folder:{folder}"
+    images, labels, mask = next(iter(input_pipeline.ours(data, **size)))
     assert images.shape == (4, 224, 224, 3)
     assert labels.shape == mask.shape == (4,)
     decoded = list(input_pipeline.decoding(paths, **size))
@@ -37,6 +40,15 @@ def test_measures_training_input_and_decoding(photos):
         input_pipeline.decoding(paths, **size), batch_size=4, warm_up=1
     )
     assert rate > 0
+
+
+def test_resized_files_hold_the_images_of_the_folder(photos, tmp_path):
+    folder, paths = photos
+    data = input_pipeline.prepare_files(folder, tmp_path / "files", 32)
+    found = sources.load(data)
+    assert sum(len(split) for split in found.splits.values()) == len(paths)
+    image = tf.io.decode_jpeg(found.split("train").read(tf.constant(0, tf.int64)))
+    assert image.shape == (32, 43, 3)
 
 
 def test_peer_augments_to_the_same_size(photos):

@@ -60,6 +60,7 @@ def test_help_of_training_lists_flags_recipes_and_fields():
         ("efficientnet-train", "train", "--workdir"),
         ("efficientnet-evaluate", "evaluate", "--split"),
         ("efficientnet-pseudo-label", "pseudo_label", "--teacher"),
+        ("efficientnet-prepare", "prepare", "--train_tar"),
         ("efficientnet-export", "export", "--formats"),
         ("efficientnet-predict", "predict", "--top"),
     ],

@@ -9,8 +9,8 @@ class DataFields:
 
     Attributes:
         data: Data source: "digits", "fashion_mnist", "idx:DIR", "folder:DIR",
-            "csv:FILE", "tfds:NAME", with ":VERSION" or "+download" after it, or
-            "tfrecord:GLOB". Required.
+            "csv:FILE", "tfds:NAME", with ":VERSION" or "+download" after it,
+            "tfrecord:GLOB" or "arrayrecord:GLOB". Required.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
         image_size: Side of the network's input in pixels. None: the variant's.
         crop_ratio: Side of the central crop in evaluation as a ratio to the image's

@@ -12,8 +12,9 @@ B6 86.4, B7 86.9, L2 88.4 (tensorflow/tpu README), with 300 million images that 
 public.
 Measured here: not run.
 
-Source: arXiv:1911.04252, section 3; its code was never published. Not included: the
-last 1.5 epochs at a higher resolution without augmentation.
+Source: arXiv:1911.04252, section 3; its code was never published. The last 1.5 epochs,
+at a higher resolution and without augmentation, are a run of their own; docs/recipes.md
+has it.
 """
 
 import dataclasses

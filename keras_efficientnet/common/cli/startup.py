@@ -11,6 +11,7 @@ PROGRAMS = {
     "efficientnet-train": "training.main",
     "efficientnet-evaluate": "training.evaluate",
     "efficientnet-pseudo-label": "training.pseudo_label",
+    "efficientnet-prepare": "training.prepare",
     "efficientnet-export": "export.main",
     "efficientnet-predict": "export.predict",
     "efficientnet-batch-predict": "export.batch_predict",

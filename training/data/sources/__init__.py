@@ -6,9 +6,9 @@ from .csv_file import csv_file
 from .folders import folder, folders, unlabelled
 from .mnist import FASHION_MNIST, fashion_mnist, idx
 from .pseudo import with_pseudo_labels
+from .record_files import arrayrecord, tfrecord
 from .registry import KINDS, load
 from .tfds import tfds
-from .tfrecord import tfrecord
 
 __all__ = [
     "DIGIT_SIZE",
@@ -19,6 +19,7 @@ __all__ = [
     "UNKNOWN",
     "Source",
     "Split",
+    "arrayrecord",
     "arrays",
     "csv_file",
     "digits",

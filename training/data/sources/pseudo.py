@@ -4,82 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
-from collections.abc import Sequence
-from zipfile import BadZipFile
 
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientnet.common.files import open_regular, replacing
+from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.preprocessing import tf_ops
 
-from .base import Source, Split
-from .folders import unlabelled
+from .base import UNKNOWN, Source, Split
+from .folders import file_split, unlabelled
+from .label_file import PseudoLabels, dense_rows
 from .registry import KINDS, load
 
-
-@dataclasses.dataclass(frozen=True)
-class PseudoLabels:
-    """Predictions of a teacher for the images of a split.
-
-    Attributes:
-        data: Source or folder of the images, as on the command line.
-        data_dir: Folder in which TFDS keeps its data sets; empty: its default.
-        names: Names of the images that were kept.
-        positions: Positions of these images in the split, (kept,), int64.
-        probabilities: Predicted probabilities, (kept, classes), float16.
-        rows: Rows of the arrays above to train on, which repeat images of rare
-            classes, (images,), int64.
-        class_names: Names of the teacher's classes, in index order; empty: not known.
-    """
-
-    data: str
-    data_dir: str
-    names: Sequence[str]
-    positions: np.ndarray
-    probabilities: np.ndarray
-    rows: np.ndarray
-    class_names: Sequence[str] = ()
-
-    def save(self, path: str) -> None:
-        """Writes the file, atomically.
-
-        Args:
-            path: Path of the .npz file.
-        """
-        target = pathlib.Path(path).expanduser()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        with (
-            replacing(target, shared=True) as unfinished,
-            unfinished.open("wb") as stream,
-        ):
-            np.savez(stream, **values)
-
-    @classmethod
-    def open(cls, path: str) -> PseudoLabels:
-        """Reads a file written by `save`.
-
-        Raises:
-            ValueError: It is not such a file.
-        """
-        names = [f.name for f in dataclasses.fields(cls) if f.name != "class_names"]
-        try:
-            with open_regular(pathlib.Path(path).expanduser()) as stream:
-                archive = np.load(stream)
-                values = {name: archive[name] for name in names}
-                if "class_names" in archive:
-                    values["class_names"] = tuple(archive["class_names"].tolist())
-        except (OSError, ValueError, LookupError, EOFError, BadZipFile) as error:
-            raise ValueError(
-                "`pseudo_labels` must be a file written by training.pseudo_label. "
-                f"Received: pseudo_labels={path!r} ({error})"
-            ) from error
-        for name in ("data", "data_dir"):
-            values[name] = str(values[name])
-        values["names"] = values["names"].tolist()
-        return cls(**values)
+_CHECKED = 100  # files whose existence is checked
 
 
 def with_pseudo_labels(source: Source, path: str, classes: int) -> Source:
@@ -109,7 +46,7 @@ def with_pseudo_labels(source: Source, path: str, classes: int) -> Source:
             f"{', '.join(found.class_names[:5])} ..., for data with the classes "
             f"{', '.join(source.class_names[:5])} ..."
         )
-    images = open_images(found.data, found.data_dir or None)
+    images = _open_labelled(found)
     places = found.positions
     moved = len(places) and (
         places.max() >= len(images)
@@ -120,7 +57,7 @@ def with_pseudo_labels(source: Source, path: str, classes: int) -> Source:
             "The images of `pseudo_labels` must not change after it was written, but "
             f"{found.data} has other images now. Received: pseudo_labels={path!r}"
         )
-    probabilities = found.probabilities[found.rows]
+    probabilities = dense_rows(found.probabilities, found.rows)
     taught = dataclasses.replace(
         images.take(places[found.rows]),
         labels=probabilities.argmax(axis=1).astype(np.int32),
@@ -145,6 +82,21 @@ def open_images(data: str, data_dir: str | None = None) -> Split:
     if is_source:
         return load(data, data_dir=data_dir).split("train")
     return unlabelled(data)
+
+
+def _open_labelled(found: PseudoLabels) -> Split:
+    """Opens the images of a file: of its source, or the listed files."""
+    if found.data:
+        return open_images(found.data, found.data_dir or None)
+    paths = list(found.names)
+    some = dict.fromkeys(np.linspace(0, len(paths) - 1, _CHECKED, dtype=int).tolist())
+    missing = next((paths[i] for i in some if not os.path.isfile(paths[i])), None)
+    if missing is not None:
+        raise ValueError(
+            "The images of `pseudo_labels` must not move after it was written. "
+            f"Received: {printable(missing)}, which does not exist"
+        )
+    return file_split(paths, np.full(len(paths), UNKNOWN, np.int32))
 
 
 def _join(train: Split, taught: Split, classes: int) -> Split:

@@ -7,14 +7,10 @@ image, and the index is cached.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import json
 import os
-import pathlib
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,15 +19,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientnet.common.files import cache_dir, open_regular, replacing
 from keras_efficientnet.common.plain_text import tf_reason
 
 from ..autotuning import without_autotuning
+from . import index_cache
 from .base import Split
 
-_FORMAT = 2  # version of the cached index; older files are ignored
 _AT_ONCE = 8  # files indexed in parallel
 _BATCH = 1024  # records
+_BLOCK = 8 << 20  # bytes read at once for a checksum
 _MOST_OPEN = 256  # open files; systems often allow 1024 per process
 
 
@@ -54,6 +50,11 @@ class Layout:
     label: str
     first_label: int
     classes: int
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """Values that tell indexes of different layouts apart."""
+        return dataclasses.astuple(self)
 
     def parse(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the encoded image and the label of a serialized record."""
@@ -105,34 +106,41 @@ class RecordNames(Sequence[str]):
         return f"{self._stems[file]}#{at - int(self._first[file])}"
 
 
-def record_split(paths: Sequence[str], layout: Layout) -> Split:
+def record_split(
+    paths: Sequence[str], layout: Layout, checksums: Sequence[str | None] | None = None
+) -> Split:
     """Opens TFRecord files as a split.
 
     Args:
         paths: Paths of uncompressed TFRecord files, local or any that tf.io.gfile
             reads.
         layout: Layout of their records.
+        checksums: SHA-256 of each file, or None for a file without one. Files are
+            checked when they are indexed. None: no checksums.
 
     Raises:
         ValueError: A file is damaged, lacks a feature or has a label out of range.
     """
-    index = find_index(paths, layout, _index_tfrecord)
+    index = find_index(paths, layout, _index_tfrecord, checksums)
     read = _Reader(index).read
     return _split(index, _by_python(read))
 
 
-def array_record_split(paths: Sequence[str], layout: Layout) -> Split:
+def array_record_split(
+    paths: Sequence[str], layout: Layout, checksums: Sequence[str | None] | None = None
+) -> Split:
     """Opens ArrayRecord files as a split.
 
     Args:
         paths: Paths of the files.
         layout: Layout of their records.
+        checksums: See `record_split`.
 
     Raises:
         ValueError: A file is damaged, lacks a feature or has a label out of range.
         ImportError: The package array_record is not installed.
     """
-    index = find_index(paths, layout, _index_array_record)
+    index = find_index(paths, layout, _index_array_record, checksums)
     source, lock = _open_array_record(paths), threading.Lock()
 
     def read_record(position: np.ndarray) -> bytes:
@@ -152,6 +160,7 @@ def find_index(
     paths: Sequence[str],
     layout: Layout,
     index_file: Callable[[str, Layout], np.ndarray],
+    checksums: Sequence[str | None] | None = None,
 ) -> RecordIndex:
     """Reads the index of record files from the cache, or makes it.
 
@@ -160,24 +169,49 @@ def find_index(
         layout: Layout of their records.
         index_file: Function from a path and a layout to (images, 3) int64: place,
             length and label of each image.
+        checksums: See `record_split`.
 
     Raises:
         ValueError: A file is damaged, lacks a feature or has a label out of range.
     """
+    expected = checksums or [None] * len(paths)
+
+    def index_checked(path: str, checksum: str | None) -> np.ndarray:
+        if checksum is not None:
+            _check_checksum(path, checksum)
+        return index_file(path, layout)
+
     stats = _stat(paths)
-    cached = _cache_path(paths, layout, stats)
-    found = _read_cache(cached, layout, [s.length for s in stats])
+    cached = index_cache.cache_path(paths, layout.key, stats, checksums)
+    found = index_cache.read_cache(cached, layout.classes, [s.length for s in stats])
     if found is None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            parts = list(pool.map(lambda path: index_file(path, layout), paths))
+            parts = list(pool.map(index_checked, paths, expected))
         file = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         rows = np.concatenate(parts)
         found = np.concatenate([file[:, np.newaxis], rows], axis=1)
-        _write_cache(cached, found)
+        index_cache.write_cache(cached, found)
     file, place, length, label = found.T
     return RecordIndex(
         tuple(paths), file.astype(np.int32), place, length, label.astype(np.int32)
     )
+
+
+def _check_checksum(path: str, expected: str) -> None:
+    digest = hashlib.sha256()
+    try:
+        with tf.io.gfile.GFile(path, "rb") as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"A record file must be readable. Received: {path} ({tf_reason(error)})"
+        ) from error
+    if digest.hexdigest() != expected:
+        raise ValueError(
+            "Record files must not change after they were prepared. "
+            f"Received: {path}, whose checksum differs from the manifest's"
+        )
 
 
 def _index_tfrecord(path: str, layout: Layout) -> np.ndarray:
@@ -312,9 +346,14 @@ def _open_array_record(paths: Sequence[str]) -> Any:
     except ImportError as error:
         raise ImportError(
             "ArrayRecord files need array_record: "
-            "pip install 'efficientnet-keras[tfds]'"
+            "pip install 'efficientnet-keras[records]'"
         ) from error
-    return array_record_data_source.ArrayRecordDataSource(list(paths))
+    try:
+        return array_record_data_source.ArrayRecordDataSource(list(paths))
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"ArrayRecord files must be complete. Received: {paths[0]} ({error})"
+        ) from error
 
 
 def _stat(paths: Sequence[str]) -> list[Any]:
@@ -324,53 +363,3 @@ def _stat(paths: Sequence[str]) -> list[Any]:
         if found.is_directory:
             raise ValueError(f"A record file must not be a folder. Received: {path}")
     return stats
-
-
-def _cache_path(
-    paths: Sequence[str], layout: Layout, stats: Sequence[Any]
-) -> pathlib.Path:
-    files = [(p, s.length, s.mtime_nsec) for p, s in zip(paths, stats, strict=True)]
-    key = json.dumps([_FORMAT, dataclasses.astuple(layout), files])
-    name = f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
-    return cache_dir() / "indexes" / name
-
-
-def _read_cache(
-    path: pathlib.Path, layout: Layout, sizes: Sequence[int]
-) -> np.ndarray | None:
-    """Returns the cached index, or None; warns if it is damaged."""
-    try:
-        with open_regular(path) as stream:
-            found = np.load(stream)
-            is_whole = stream.read() == hashlib.sha256(found.tobytes()).digest()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, EOFError, MemoryError):
-        is_whole = False
-    if is_whole and _fits(found, layout, sizes):
-        return found
-    warnings.warn(f"{path} is damaged; indexing the files again", stacklevel=3)
-    return None
-
-
-def _fits(found: np.ndarray, layout: Layout, sizes: Sequence[int]) -> bool:
-    """Returns whether an index fits files of the given sizes."""
-    if found.dtype != np.int64 or found.ndim != 2 or found.shape[1] != 4:
-        return False
-    if not len(found) or found.min() < 0:
-        return False
-    file, place, length, label = found.T
-    if file.max() >= len(sizes) or label.max() >= layout.classes:
-        return False
-    # The sum could overflow. In an ArrayRecord, the place is a record number.
-    room = np.array(sizes, np.int64)[file]
-    return bool((place <= room).all() and (length <= room - place).all())
-
-
-def _write_cache(path: pathlib.Path, found: np.ndarray) -> None:
-    """Writes the index if possible; otherwise the files are indexed again."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, shared=True) as unfinished, unfinished.open("wb") as file:
-            np.save(file, found)
-            file.write(hashlib.sha256(found.tobytes()).digest())

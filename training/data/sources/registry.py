@@ -12,8 +12,8 @@ from .base import Source
 from .csv_file import csv_file
 from .folders import folder
 from .mnist import fashion_mnist, idx
+from .record_files import arrayrecord, tfrecord
 from .tfds import tfds
-from .tfrecord import tfrecord
 
 # Kind -> syntax.
 KINDS = {
@@ -24,6 +24,7 @@ KINDS = {
     "csv": "csv:FILE",
     "tfds": "tfds:NAME[:VERSION][+download]",
     "tfrecord": "tfrecord:GLOB",
+    "arrayrecord": "arrayrecord:GLOB",
 }
 
 
@@ -53,5 +54,11 @@ def load(name: str, *, data_dir: str | None = None) -> Source:
         return tfds(argument, data_dir)
     if not argument:
         return digits() if kind == "digits" else fashion_mnist()
-    openers = {"csv": csv_file, "folder": folder, "idx": idx, "tfrecord": tfrecord}
+    openers = {
+        "arrayrecord": arrayrecord,
+        "csv": csv_file,
+        "folder": folder,
+        "idx": idx,
+        "tfrecord": tfrecord,
+    }
     return openers[kind](argument)

@@ -17,6 +17,7 @@ EXTRAS = {
     "research.main": "cpu,train,export,research",
     "training.evaluate": "cpu,train",
     "training.main": "cpu,train",
+    "training.prepare": "cpu,train",
     "training.pseudo_label": "cpu,train",
 }
 # Runs at the start of Python and hides a package, as if it were not installed.

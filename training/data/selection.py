@@ -1,0 +1,81 @@
+"""Choice of the most confident images of each class from a stream of predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_LEAST_WAITING = 1 << 20  # rows that are collected before the weakest are dropped
+
+
+class ImageSelection:
+    """Chooses the images to train on, the same number for every class.
+
+    An image belongs to its most probable class. A class gets its most confident
+    images, repeated if it has too few: `per_class` images, but no more than the
+    largest class has. Memory is bounded by the number of classes times `per_class`,
+    not by the number of images.
+
+    Args:
+        min_confidence: Lower bound of the highest probability of an image, exclusive.
+        per_class: Number of images per class.
+
+    Source:
+        arXiv:1911.04252, section 3.1.
+    """
+
+    def __init__(self, min_confidence: float, per_class: int) -> None:
+        self.highest = 0.0  # confidence of all images so far
+        self._min_confidence = min_confidence
+        self._per_class = per_class
+        self._seen = 0
+        empty = (np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+        self._parts = [empty]  # class, confidence and position of each candidate
+        self._kept = self._waiting = 0
+
+    def add(self, answers: np.ndarray, confidence: np.ndarray) -> None:
+        """Adds the next images.
+
+        Args:
+            answers: Index of the most probable class of each image, (images,).
+            confidence: Its probability, (images,), float; 0 for images that could not
+                be read.
+        """
+        confidence = confidence.astype(np.float32)
+        self.highest = max(self.highest, float(confidence.max(initial=0)))
+        sure = np.flatnonzero(confidence > self._min_confidence)
+        part = answers[sure].astype(np.int32), confidence[sure], self._seen + sure
+        self._parts.append(part)
+        self._seen += len(answers)
+        self._waiting += len(sure)
+        if self._waiting > max(_LEAST_WAITING, self._kept):
+            self._drop_weakest()
+
+    def chosen(self) -> np.ndarray:
+        """Returns the chosen images.
+
+        Returns:
+            Positions in the stream, (chosen,), int64, by class and confidence, with
+            repetitions. A class that is never predicted has none.
+        """
+        answers, positions = self._drop_weakest()
+        starts = np.flatnonzero(np.diff(answers, prepend=-1))
+        counts = np.diff(np.append(starts, len(answers)))
+        target = counts.max(initial=0)  # at most `per_class`
+        repeated = starts[:, np.newaxis] + np.arange(target) % counts[:, np.newaxis]
+        return positions[repeated.reshape(-1)]
+
+    def _drop_weakest(self) -> tuple[np.ndarray, np.ndarray]:
+        """Keeps the best of each class; returns their classes and positions, sorted."""
+        columns = zip(*self._parts, strict=True)
+        answers, confidence, positions = (np.concatenate(found) for found in columns)
+        # Of equally confident images, the first ones are kept.
+        order = np.lexsort((positions, -confidence, answers))
+        answers = answers[order]
+        is_first = np.diff(answers, prepend=-1) != 0
+        places = np.arange(len(order))
+        starts = np.maximum.accumulate(np.where(is_first, places, 0))
+        is_kept = places - starts < self._per_class
+        order, answers = order[is_kept], answers[is_kept]
+        self._parts = [(answers, confidence[order], positions[order])]
+        self._kept, self._waiting = len(order), 0
+        return answers, positions[order]
