@@ -8,7 +8,7 @@ class RunFields:
     """Config fields of devices, checkpoints and the run folder.
 
     Attributes:
-        strategy: Distribution strategy. "auto" chooses by the devices.
+        strategy: Distribution strategy. "auto" chooses by the workers and devices.
         start_timeout: Seconds that workers wait for each other at the start.
         heartbeat_timeout: Seconds of silence after which a worker counts as lost.
         precision: Keras dtype policy of training and validation. The final model is
