@@ -129,6 +129,7 @@ def main() -> int:
     ray.init()
     bundle = {"CPU": args.cpus, **({"GPU": args.gpus} if args.gpus else {})}
     group = placement_group([bundle] * args.nodes, strategy="STRICT_SPREAD")
+    print(f"Waiting for {args.nodes} nodes with {bundle}", file=sys.stderr)
     try:
         ray.get(group.ready())
         return run_until_done(group, args.command, args.restarts)

@@ -19,17 +19,14 @@ attempt = len(list(folder.glob(f"{index}-*")))
 sys.exit([75, 69 if index else 0, int(sys.argv[2])][attempt])
 """
 CLUSTER = """
-import runpy, sys
+import os, subprocess, sys
 from ray import cluster_utils
-cluster = cluster_utils.Cluster(head_node_args={"num_cpus": 2})
+cluster = cluster_utils.Cluster(True, head_node_args={"num_cpus": 2})
 cluster.add_node(num_cpus=2)
-import os
-os.environ["RAY_ADDRESS"] = cluster.address
-sys.argv = sys.argv[1:]
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-finally:
-    cluster.shutdown()
+environment = os.environ | {"RAY_ADDRESS": cluster.address}
+code = subprocess.call([sys.executable, *sys.argv[1:]], env=environment)
+cluster.shutdown()
+sys.exit(code)
 """
 
 
