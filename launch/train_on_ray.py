@@ -125,8 +125,8 @@ def main() -> int:
     parser.add_argument("--restarts", type=int, default=10, help="after exit code 69")
     parser.add_argument("command", nargs="+", help="training command, after --")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
     ray.init()
+    signal.signal(signal.SIGTERM, _interrupt)  # in place of Ray's own handler
     bundle = {"CPU": args.cpus, **({"GPU": args.gpus} if args.gpus else {})}
     group = placement_group([bundle] * args.nodes, strategy="STRICT_SPREAD")
     print(f"Waiting for {args.nodes} nodes with {bundle}", file=sys.stderr)
