@@ -1,6 +1,7 @@
 """Web page: its folder, and its scripts run in Node."""
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -42,10 +43,9 @@ def average():
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def fake_runtime(tmp_path_factory):
-    """Fake packages in the layout of LiteRT.js."""
-    folder = tmp_path_factory.mktemp("runtime")
+@contextlib.contextmanager
+def fake_packages(folder):
+    """Fake packages in the layout of LiteRT.js, inside a block."""
     code = b'import {x} from "@litertjs/wasm-utils";\n//# sourceMappingURL=index.js.map'
     members = {f"wasm/{name}": name.encode() for name in web._BUILDS}
     with pytest.MonkeyPatch.context() as patch:
@@ -63,11 +63,19 @@ def fake_runtime(tmp_path_factory):
         yield
 
 
+@pytest.fixture
+def fake_runtime(tmp_path):
+    with fake_packages(tmp_path):
+        yield
+
+
 @pytest.fixture(scope="module")
-def page(tmp_path_factory, fake_runtime):
+def page(tmp_path_factory):
     """The folder of the network with class activation maps, and its remarks."""
-    folder = tmp_path_factory.mktemp("page") / "web"
-    return folder, web.write(export_run.source(average()), folder)
+    folder = tmp_path_factory.mktemp("page")
+    with fake_packages(folder):
+        remarks = web.write(export_run.source(average()), folder / "web")
+    return folder / "web", remarks
 
 
 def test_the_folder_has_the_page_the_runtime_and_the_model(page):
