@@ -203,7 +203,7 @@ def _write_all(tasks: Sequence[ShardTask], workers: int) -> dict[str, ShardFacts
     pending = [task for task in tasks if task.name not in facts]
     progress = JobProgress(sum(len(task.entries) for task in pending))
     finished = f", {len(facts)} files are finished" if facts else ""
-    progress.start(f" in {len(pending)} files{finished}; {workers} processes")
+    progress.start(f" in {len(pending)} files{finished}; workers: {workers}")
     for task, found in _write_pending(pending, workers):
         facts[task.name] = found
         progress.add(len(task.entries))
