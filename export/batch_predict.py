@@ -9,11 +9,8 @@ continues after a stop: finished parts are skipped.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from absl import flags
 
 from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.cli.exit_codes import ExitCode, exit_code, run_app
+from keras_efficientnet.common.cli.processes import sigterm_interrupts
 
 from .batch.options import (
     ENGINES,
@@ -103,7 +101,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
         _make_folder(job.output)
         from .batch.job import run_job
 
-        with _sigterm_interrupts():
+        with sigterm_interrupts():
             result = run_job(job)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         console.report(f"Error: {error}")
@@ -191,19 +189,6 @@ def _absolute(name: str | None) -> Any:
     if name is None or not Path(name).expanduser().exists():
         return name
     return str(Path(name).expanduser().absolute())
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Lets SIGTERM, which schedulers send, stop the job as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

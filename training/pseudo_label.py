@@ -172,10 +172,13 @@ def label_from_predictions(
     selection = ImageSelection(min_confidence, per_class)
     for batch in predictions.rows(names=False):
         selection.add(batch.classes[:, 0], batch.scores[:, 0])
-    chosen = selection.chosen()
+    chosen, highest = selection.chosen(), selection.highest
+    del selection  # millions of candidates
     if not len(chosen):
-        raise _no_confident_image(selection.highest, min_confidence)
-    kept, rows = np.unique(chosen, return_inverse=True)
+        raise _no_confident_image(highest, min_confidence)
+    kept = np.unique(chosen)
+    rows = np.searchsorted(kept, chosen).astype(np.int32)
+    del chosen
     names, probabilities = predictions.take(kept)
     if images is None:
         check_file_names(names)
@@ -192,7 +195,7 @@ def label_from_predictions(
         names=names,
         positions=positions,
         probabilities=probabilities,
-        rows=rows.reshape(-1),
+        rows=rows,
         class_names=predictions.class_names,
     )
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import multiprocessing
-import multiprocessing.connection
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from keras_efficientnet.common.cli import console
+from keras_efficientnet.common.cli.processes import start_worker
 
 from .options import ModelOptions
 from .parts import Range
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _AHEAD = 4  # ranges per worker that are submitted before the first is finished
-_ONE_THREAD = {
-    "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "CUDA_VISIBLE_DEVICES": "-1",
-}
 _state: dict[str, Classifier] = {}  # of a worker process
 
 
@@ -109,22 +102,13 @@ def _in_order(
 
 
 def _start_worker(options: ModelOptions, listing_folder: Path) -> None:
-    os.environ.update(_ONE_THREAD)  # before TensorFlow is imported
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    start_worker()  # before TensorFlow is imported
     from .classifier import open_classifier
 
     try:
         _state["classifier"] = open_classifier(options, listing_folder)
     except (ValueError, OSError, ImportError) as error:
         console.report(f"Error: {error}")
-        os._exit(1)
-
-
-def _end_with_parent() -> None:
-    # A worker would wait for ever for work from a parent that was killed.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 
-from keras_efficientnet.common.cli import console
+from keras_efficientnet.common.cli.job_progress import JobProgress
 
 from .parts import Part
 
-_SECONDS = 10.0  # between two lines
 
-
-class Progress:
+class Progress(JobProgress):
     """Prints a line on standard error at intervals, and one at the end.
 
     Args:
@@ -22,62 +18,14 @@ class Progress:
     """
 
     def __init__(self, parts: Sequence[Part], pending: Sequence[Part]) -> None:
-        self._total = sum(part.stop - part.start for part in pending)
+        super().__init__(sum(part.stop - part.start for part in pending))
         self._finished = len(parts) - len(pending)
-        self._done = 0
-        # Time and images of the first result: what precedes it, mostly the start of
-        # the workers, would distort the rate.
-        self._first: tuple[float, int] | None = None
-        self._start = self._reported = time.monotonic()
 
-    def start(self, runtime: str) -> None:
+    def start(self, text: str) -> None:
         """Prints what the job runs on.
 
         Args:
-            runtime: Runtime and its number of workers.
+            text: Runtime and its number of workers.
         """
         skipped = f", {self._finished} parts are finished" if self._finished else ""
-        console.report(f"{self._total:,} images{skipped}; runtime: {runtime}")
-        self._start = self._reported = time.monotonic()
-
-    def add(self, images: int) -> None:
-        """Counts finished images.
-
-        Args:
-            images: Number of images.
-        """
-        self._done += images
-        now = time.monotonic()
-        self._first = self._first or (now, images)
-        if now - self._reported < _SECONDS or self._done >= self._total:
-            return
-        self._reported = now
-        rate = self._rate(now)
-        left = _duration((self._total - self._done) / rate)
-        console.report(
-            f"{self._done:,} of {self._total:,} images, {rate:.1f} images/s, "
-            f"{left} left"
-        )
-
-    def close(self) -> None:
-        """Prints the duration and the rate."""
-        if self._done:
-            now = time.monotonic()
-            console.report(
-                f"{self._done:,} images in {_duration(now - self._start)}, "
-                f"{self._rate(now):.1f} images/s"
-            )
-        sys.stderr.flush()
-
-    def _rate(self, now: float) -> float:
-        """Returns the images/s since the first result, if there are later ones."""
-        start, before = self._first or (self._start, 0)
-        if self._done == before:
-            start, before = self._start, 0
-        return (self._done - before) / max(now - start, 1e-9)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+        super().start(f"{skipped}; runtime: {text}")

@@ -90,20 +90,29 @@ class BatchPredictions:
         Raises:
             ValueError: See `rows`.
         """
-        start, names, classes, scores = 0, [], [], []
+        # Filled in place: lists of parts would need twice the memory at the end.
+        classes = np.empty((len(positions), self.top), self._index_type)
+        scores = np.empty((len(positions), self.top), np.float16)
+        sizes = np.empty(len(positions), np.int64)
+        text, start = bytearray(), 0
         for batch in self.rows(names=True):
             stop = start + len(batch.classes)
             first, last = np.searchsorted(positions, [start, stop])
             at = positions[first:last] - start
+            classes[first:last] = batch.classes[at]
+            scores[first:last] = batch.scores[at]
             if batch.names is not None:
-                names.append(batch.names.take(at))
-            classes.append(batch.classes[at])
-            scores.append(batch.scores[at].astype(np.float16))
+                names = batch.names.take(at)
+                sizes[first:last] = np.diff(names.ends, prepend=0)
+                text += names.text.tobytes()
             start = stop
-        top = TopProbabilities(
-            np.concatenate(classes), np.concatenate(scores), len(self.class_names)
-        )
-        return NameArray.join(names), top
+        found = NameArray(np.frombuffer(text, np.uint8), np.cumsum(sizes, out=sizes))
+        return found, TopProbabilities(classes, scores, len(self.class_names))
+
+    @property
+    def _index_type(self) -> type[np.integer[Any]]:
+        fits = len(self.class_names) <= np.iinfo(np.int16).max
+        return np.int16 if fits else np.int32
 
     def _check(self, found: PredictionRows, part: Path) -> None:
         highest = int(found.classes.max(initial=0))

@@ -58,24 +58,32 @@ class ImageSelection:
             repetitions. A class that is never predicted has none.
         """
         answers, positions = self._drop_weakest()
-        starts = np.flatnonzero(np.diff(answers, prepend=-1))
-        counts = np.diff(np.append(starts, len(answers)))
+        counts = np.bincount(answers)
+        counts = counts[counts > 0]
+        starts = np.cumsum(counts) - counts
         target = counts.max(initial=0)  # at most `per_class`
-        repeated = starts[:, np.newaxis] + np.arange(target) % counts[:, np.newaxis]
-        return positions[repeated.reshape(-1)]
+        parts = [
+            positions[start + np.arange(target) % count]
+            for start, count in zip(starts, counts, strict=True)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
 
     def _drop_weakest(self) -> tuple[np.ndarray, np.ndarray]:
         """Keeps the best of each class; returns their classes and positions, sorted."""
         columns = zip(*self._parts, strict=True)
         answers, confidence, positions = (np.concatenate(found) for found in columns)
-        # Of equally confident images, the first ones are kept.
-        order = np.lexsort((positions, -confidence, answers))
-        answers = answers[order]
-        is_first = np.diff(answers, prepend=-1) != 0
-        places = np.arange(len(order))
-        starts = np.maximum.accumulate(np.where(is_first, places, 0))
-        is_kept = places - starts < self._per_class
-        order, answers = order[is_kept], answers[is_kept]
-        self._parts = [(answers, confidence[order], positions[order])]
+        self._parts = []
+        # Stable, so of equally confident images the first ones are kept.
+        order = np.lexsort((-confidence, answers))
+        counts = np.bincount(answers)
+        # The best `per_class` of each class, which are contiguous now.
+        kept = np.minimum(counts, self._per_class)
+        is_kept = np.repeat(
+            np.tile([True, False], len(counts)),
+            np.stack([kept, counts - kept], axis=1).ravel(),
+        )
+        order = order[is_kept]
+        answers, positions = answers[order], positions[order]
+        self._parts = [(answers, confidence[order], positions)]
         self._kept, self._waiting = len(order), 0
-        return answers, positions[order]
+        return answers, positions

@@ -18,14 +18,15 @@ from absl import flags
 
 from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.cli.exit_codes import ExitCode, end, end_with, run_app
-from keras_efficientnet.common.cli.lifetime import sigterm_interrupts
+from keras_efficientnet.common.cli.processes import sigterm_interrupts
 from keras_efficientnet.common.image_folders import shorten
+from keras_efficientnet.litert.interpreters import usable_processors
 
 from ..data.sources.shard_manifest import FORMATS, MANIFEST
 from .imagenet import open_imagenet
 from .images import Conversion, ImageList
 from .inputs import open_input
-from .job import PrepareOptions, prepare, usable_processors
+from .job import PrepareOptions, prepare
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import math
 import multiprocessing
-import os
 import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from keras_efficientnet.common.cli.job_progress import JobProgress
-from keras_efficientnet.common.cli.lifetime import end_with_parent
+from keras_efficientnet.common.cli.processes import start_worker
 from keras_efficientnet.common.files import lock, write_text
 from keras_efficientnet.common.image_folders import shorten
 
@@ -34,7 +33,6 @@ from .images import BadImageError, Conversion, ImageEntry, ImageList
 from .shards import (
     ShardTask,
     find_finished,
-    limit_threads,
     require_array_record,
     write_shard,
 )
@@ -205,7 +203,7 @@ def _write_all(tasks: Sequence[ShardTask], workers: int) -> dict[str, ShardFacts
     pending = [task for task in tasks if task.name not in facts]
     progress = JobProgress(sum(len(task.entries) for task in pending))
     finished = f", {len(facts)} files are finished" if facts else ""
-    progress.start(f"in {len(pending)} files{finished}; {workers} processes")
+    progress.start(f" in {len(pending)} files{finished}; workers: {workers}")
     for task, found in _write_pending(pending, workers):
         facts[task.name] = found
         progress.add(len(task.entries))
@@ -256,8 +254,7 @@ def _collect(
 def _start_worker() -> None:
     # A terminal sends Ctrl-C to all processes; the parent ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    limit_threads()
-    end_with_parent()
+    start_worker()
 
 
 def _make_manifest(
@@ -302,10 +299,3 @@ def _check_classes(names: Sequence[str], shards: Sequence[ShardFacts]) -> None:
             "Each class must have training images that can be decoded. "
             f"Received: none of {shorten(empty)}"
         )
-
-
-def usable_processors() -> int:
-    """Returns the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -8,7 +8,6 @@ import dataclasses
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -155,13 +154,3 @@ def require_array_record() -> Any:
 def _checksum(path: Path) -> str:
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def limit_threads() -> None:
-    """Restricts TensorFlow to one thread and no GPU, in a worker process."""
-    os.environ.update(
-        TF_NUM_INTRAOP_THREADS="1",
-        TF_NUM_INTEROP_THREADS="1",
-        OMP_NUM_THREADS="1",
-        CUDA_VISIBLE_DEVICES="-1",
-    )

@@ -20,6 +20,9 @@ class JobProgress:
     def __init__(self, total: int) -> None:
         self._total = total
         self._done = 0
+        # Time and images of the first result: what precedes it, mostly the start of
+        # the workers, would distort the rate.
+        self._first: tuple[float, int] | None = None
         self._start = self._reported = time.monotonic()
 
     def start(self, text: str) -> None:
@@ -28,7 +31,7 @@ class JobProgress:
         Args:
             text: Text after "N images".
         """
-        console.report(f"{self._total:,} images {text}")
+        console.report(f"{self._total:,} images{text}")
         self._start = self._reported = time.monotonic()
 
     def add(self, images: int) -> None:
@@ -39,10 +42,11 @@ class JobProgress:
         """
         self._done += images
         now = time.monotonic()
+        self._first = self._first or (now, images)
         if now - self._reported < _SECONDS or self._done >= self._total:
             return
         self._reported = now
-        rate = self._done / (now - self._start)
+        rate = self._rate(now)
         left = _duration((self._total - self._done) / rate)
         console.report(
             f"{self._done:,} of {self._total:,} images, {rate:.1f} images/s, "
@@ -50,14 +54,21 @@ class JobProgress:
         )
 
     def close(self) -> None:
-        """Prints the mean rate."""
+        """Prints the duration and the rate."""
         if self._done:
-            seconds = max(time.monotonic() - self._start, 1e-9)
+            now = time.monotonic()
             console.report(
-                f"{self._done:,} images in {_duration(seconds)}, "
-                f"{self._done / seconds:.1f} images/s"
+                f"{self._done:,} images in {_duration(now - self._start)}, "
+                f"{self._rate(now):.1f} images/s"
             )
         sys.stderr.flush()
+
+    def _rate(self, now: float) -> float:
+        """Returns the images/s since the first result, if there are later ones."""
+        start, before = self._first or (self._start, 0)
+        if self._done == before:
+            start, before = self._start, 0
+        return (self._done - before) / max(now - start, 1e-9)
 
 
 def _duration(seconds: float) -> str:

@@ -32,13 +32,6 @@ class NameArray(Sequence[str]):
         text = np.frombuffer(b"".join(encoded), np.uint8)
         return cls(text, np.cumsum([len(name) for name in encoded], dtype=np.int64))
 
-    @classmethod
-    def join(cls, parts: Sequence[NameArray]) -> NameArray:
-        """Concatenates names."""
-        text = np.concatenate([part.text for part in parts])
-        sizes = np.concatenate([np.diff(part.ends, prepend=0) for part in parts])
-        return cls(text, np.cumsum(sizes))
-
     def take(self, positions: np.ndarray) -> NameArray:
         """Returns the names at some positions.
 
@@ -133,7 +126,7 @@ class PseudoLabels:
         probabilities: Predicted probabilities, (kept, classes), float16, or those of
             the most probable classes.
         rows: Rows of the arrays above to train on, which repeat images of rare
-            classes, (images,), int64.
+            classes, (images,), integers.
         class_names: Names of the teacher's classes, in index order; empty: not known.
     """
 

@@ -1,4 +1,4 @@
-"""Lifetime of a command's processes: SIGTERM, and the end of the parent process."""
+"""Processes of a command: SIGTERM, and worker processes with one thread each."""
 
 from __future__ import annotations
 
@@ -24,11 +24,18 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def end_with_parent() -> None:
-    """Ends this worker process when its parent ends, even if that is killed.
+def start_worker() -> None:
+    """Prepares a worker process: one thread, no GPU, and its end with its parent.
 
-    The worker would otherwise wait for work for ever.
+    Call it before TensorFlow starts its threads. Without it, a worker whose parent was
+    killed would wait for work for ever.
     """
+    os.environ.update(
+        TF_NUM_INTRAOP_THREADS="1",
+        TF_NUM_INTEROP_THREADS="1",
+        OMP_NUM_THREADS="1",
+        CUDA_VISIBLE_DEVICES="-1",
+    )
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
