@@ -37,14 +37,15 @@ def test_an_int8_export_shows_each_step(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(api.latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
     monkeypatch.setattr(sys, "stderr", Terminal())
     inputs = keras.Input((export_run.SIZE, export_run.SIZE, 3))
-    samples = export_run.run_folder() / "samples"
+    export_run.write_pictures(tmp_path / "calibration", 8, seed=2)
+    export_run.write_pictures(tmp_path / "verification", 12, seed=3)
     export.export_model(
         keras.Model(inputs, export_run.small_classifier(inputs)),
         ["tflite", "tflite_int8"],
         labels=list(export_run.LABELS),
-        calibration=samples / "calibration",
-        verify=samples / "verification",
-        output_dir=tmp_path,
+        calibration=tmp_path / "calibration",
+        verify=tmp_path / "verification",
+        output_dir=tmp_path / "out",
     )
     text = sys.stderr.getvalue()
     for step in (
