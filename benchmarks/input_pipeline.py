@@ -12,7 +12,6 @@ speed affect all of them; the printed ratios are medians of the ratios per turn.
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import pathlib
 import statistics
@@ -139,7 +138,10 @@ def main() -> None:
             for resize in (None, RESIZED)
         )
         size = {"images": args.images, "batch_size": args.batch_size}
-        read = functools.partial(ours, augment=args.augment, **size)
+
+        def read(data: str) -> Iterable[Any]:
+            return ours(data, augment=args.augment, **size)
+
         turns: dict[str, Callable[[], Iterable[Any]]] = {
             "ours": lambda: read(f"folder:{folder}"),
             "prepared": lambda: read(prepared),

@@ -174,7 +174,7 @@ def _make_folder(output: Path) -> None:
     except OSError as error:
         if exit_code(error) != ExitCode.WRONG_INPUT:
             raise
-        reason = str(error.strerror)
+        reason = error.strerror or str(error)
     if not reason and not os.access(output, os.W_OK):
         reason = "no permission, or a read-only file system"
     if reason:

@@ -188,7 +188,7 @@ def label_from_predictions(
             images = os.path.abspath(images)  # as in `label_images`
         split_names = pseudo.open_images(images, data_dir).names
         positions = find_positions(names, split_names, images)
-        names = NameArray.from_names(split_names[i] for i in positions)
+        names = NameArray.from_names(split_names[int(i)] for i in positions)
     return pseudo.PseudoLabels(
         data=images or "",
         data_dir=data_dir or "",
