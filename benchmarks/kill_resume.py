@@ -1,6 +1,7 @@
 """Stress test of resuming: kills training at random moments and compares the bits.
 
 python -m benchmarks.kill_resume [--trials=20] [--epochs=1] [--seed=0] [--workers=2]
+    [--case=progressive]
 
 The training command runs once without interruption, on the digits, with random
 augmentation, MixUp, dropout and a checkpoint after every step. Each trial starts the
@@ -10,6 +11,9 @@ counters, the best weights and the metrics. It also evaluates the saved model ag
 compares the result with the reported score. The trials alternate between four kinds of
 moments: any time after the start of the process; while a randomly chosen checkpoint is
 written; at the end of an epoch; in the final phase.
+
+In the case "progressive", the image size (with odd sizes), RandAugment, MixUp, CutMix
+and dropout change after half of the steps.
 
 With several workers, one of them, chosen at random, is killed, and the others must exit
 on their own. The exit code is 1 unless all trials are bit-identical.
@@ -54,14 +58,22 @@ FIELDS = {
     "checkpoint_every_steps": 1,
     "keep_checkpoints": 3,
 }
+CASES: dict[str, dict[str, object]] = {
+    "plain": {},
+    "progressive": {
+        "progressive_schedule": "paper",
+        "progressive_sizes": "33,45",
+        "cutmix_alpha": 1.0,
+        "mixing": "half_and_half",
+    },
+}
 CLOCKS = {"seconds", "seconds_to_first_step"}  # the only values that may differ
 
 
 def start(
-    workdir: pathlib.Path, epochs: float, workers: int
+    workdir: pathlib.Path, fields: dict[str, object], workers: int
 ) -> list[subprocess.Popen[bytes]]:
     """Starts the training command, once for each worker."""
-    fields = {**FIELDS, "epochs": epochs}
     options = [f"--config.{name}={value}" for name, value in fields.items()]
     command = [sys.executable, "-m", "training.main", "--config=digits", *options]
     environment = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
@@ -101,14 +113,14 @@ def wait(processes: list[subprocess.Popen[bytes]]) -> list[tuple[int, str]]:
     ]
 
 
-def run(workdir: pathlib.Path, epochs: float, workers: int) -> float:
+def run(workdir: pathlib.Path, fields: dict[str, object], workers: int) -> float:
     """Trains to the end and returns the seconds it took.
 
     Raises:
         RuntimeError: The command failed; the message ends with its stderr.
     """
     began = time.monotonic()
-    for code, error in wait(start(workdir, epochs, workers)):
+    for code, error in wait(start(workdir, fields, workers)):
         if code:
             raise RuntimeError(f"Training failed with {code}: {error}")
     return time.monotonic() - began
@@ -146,7 +158,11 @@ def choose_moment(kind: int, rng: random.Random, seconds: float, steps: int) -> 
 
 
 def kill(
-    workdir: pathlib.Path, epochs: float, workers: int, victim: int, moment: Moment
+    workdir: pathlib.Path,
+    fields: dict[str, object],
+    workers: int,
+    victim: int,
+    moment: Moment,
 ) -> bool:
     """Kills one worker of a run; returns whether it was still running.
 
@@ -154,7 +170,7 @@ def kill(
         RuntimeError: Another worker ended with an exit code other than success or
             `WORKER_LOST`.
     """
-    processes = start(workdir, epochs, workers)
+    processes = start(workdir, fields, workers)
     readers = futures.ThreadPoolExecutor(1).submit(wait, processes)
     killed = processes[victim]
     deadline = time.monotonic() + moment.after_s
@@ -230,12 +246,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--case", choices=CASES, default="plain")
     args = parser.parse_args()
+    fields = {**FIELDS, **CASES[args.case], "epochs": args.epochs}
     rng = random.Random(args.seed)
     equal = 0
     with tempfile.TemporaryDirectory() as name:
         root = pathlib.Path(name)
-        seconds = run(root / "straight", args.epochs, args.workers)
+        seconds = run(root / "straight", fields, args.workers)
         straight = contents(root / "straight")
         steps = json.loads(RunFolder(root / "straight").summary.read_text())["steps"]
         print(f"{steps} steps, {seconds:.0f} s without interruption", flush=True)
@@ -244,11 +262,11 @@ def main() -> None:
             moment = choose_moment(i % 4, rng, seconds, steps)
             victim = rng.randrange(args.workers)
             began = time.monotonic()
-            hit = kill(workdir, args.epochs, args.workers, victim, moment)
+            hit = kill(workdir, fields, args.workers, victim, moment)
             ended = time.monotonic() - began
             kept = RunFolder(workdir).checkpoints.glob("step-*.npz")
             latest = max((path.stem for path in kept), default="no checkpoint")
-            run(workdir, args.epochs, args.workers)
+            run(workdir, fields, args.workers)
             wrong = differences(straight, contents(workdir))
             if not saved_model_has_reported_score(workdir):
                 wrong.append("score of the saved model")

@@ -77,7 +77,7 @@ def fine_tune(
         workdir: Folder of the run.
         class_names: Class names for arrays, in index order. None: "class 0" and so on.
         config: Training configuration, whose `model` and `data` are filled in. None:
-            the recipe "finetune".
+            the recipe "finetune" for a few hundred images, with any variant.
         show: Whether to show progress on standard error.
 
     Raises:

@@ -13,12 +13,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_efficientnet import VARIANTS, plan_cost
+from keras_efficientnet import plan_cost
 from keras_efficientnet.architecture import NORMALIZATION_LAYER, Variant
 from keras_efficientnet.cost import Cost, LayerCost
 from keras_efficientnet.transfer import stage_of
 
-from .config import ANY_SCALING, TrainConfig
+from .config import TrainConfig
 from .engine import phases
 from .run_checks import shares_statistics
 
@@ -35,14 +35,7 @@ _CGROUP_LIMIT = pathlib.Path("/sys/fs/cgroup/memory.max")  # of a container
 
 def variant_of(config: TrainConfig) -> Variant:
     """Returns the variant that a run trains, with its dropout."""
-    if config.variant == ANY_SCALING:
-        scaled = (config.width, config.depth, config.resolution, 0.2, config.lite)
-        base = (config.stage_table, config.stem_filters, config.head_filters)
-        row = Variant(*scaled, *base)
-    else:
-        row = VARIANTS[config.variant]
-    dropout = row.dropout if config.dropout is None else config.dropout
-    return dataclasses.replace(row, dropout=dropout)
+    return config.architecture
 
 
 def memory_bytes(

@@ -71,6 +71,10 @@ class SummingOptimizer(keras.optimizers.Optimizer):
         )
         super().build(variables)
 
+    def exclude_biases_from_decay(self) -> None:
+        """Leaves biases out of weight decay; call it before `build`."""
+        self.exclude_from_weight_decay(var_names=["bias"])
+
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Updates the variables once.
 

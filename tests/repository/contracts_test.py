@@ -38,7 +38,7 @@ PROGRAMS = {
 }
 RECIPES = {
     *("advprop", "digits", "finetune", "imagenet", "imagenet_randaugment"),
-    *("noisy_student", "transfer"),
+    *("imagenet_v2", "imagenet21k_v2", "noisy_student", "transfer"),
 }
 ARTEFACTS = {
     "saved_model": "saved_model",

@@ -44,6 +44,20 @@ def test_plan_lists_phases():
     assert "steps 68 to 134: stages from 5, 224 pixels" in text
 
 
+def test_plan_lists_what_grows_from_phase_to_phase():
+    text = dry_run.describe_run(config.load("imagenet_v2:m"), replicas=8)
+    # 1,256,167 images at 4096 a step; phases start at epochs 0, 87, 175 and 262.
+    for line in (
+        "steps 1 to 26,681: all weights, 192 pixels, RandAugment 5, MixUp 0, CutMix 0",
+        "steps 26,682 to 53,669: all weights, 256 pixels, RandAugment 8.33, "
+        "MixUp 0.0667, CutMix 0.0667",
+        "steps 80,351 to 107,338: all weights, 384 pixels, RandAugment 15, MixUp 0.2, ",
+    ):
+        assert line in text
+    assert "EfficientNetV2M at 480 pixels" in text
+    assert "BatchNorm over groups of 8 replicas" in text
+
+
 def test_rejects_unknown_data():
     recipe = TrainConfig(data="folder:nowhere")
     with pytest.raises(ValueError, match="folder"):

@@ -13,13 +13,17 @@ from keras_efficientnet.augmentation import CutMix, MixUp
 Mix = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-def make_mix(mixup_alpha: float, cutmix_alpha: float) -> Mix | None:
+def make_mix(
+    mixup_alpha: float, cutmix_alpha: float, mixing: str = "per_batch"
+) -> Mix | None:
     """Creates the function that mixes batches.
 
     Args:
         mixup_alpha: Parameter of MixUp's Beta distribution; 0 turns MixUp off.
-        cutmix_alpha: Parameter of CutMix's Beta distribution; 0 turns CutMix off. With
-            both, each batch uses one of them, with equal probability.
+        cutmix_alpha: Parameter of CutMix's Beta distribution; 0 turns CutMix off.
+        mixing: Use of the two where both are on: "per_batch" applies one of them to
+            each batch, with equal probability, "half_and_half" MixUp to the first half
+            of each batch and CutMix to the second.
 
     Returns:
         The function, or None when both are 0.
@@ -33,7 +37,31 @@ def make_mix(mixup_alpha: float, cutmix_alpha: float) -> Mix | None:
     # The pipeline passes every seed, so that the objects' own seeds are never used.
     mixup = MixUp(mixup_alpha, seed=0).mix_batch if mixup_alpha else None
     cutmix = CutMix(cutmix_alpha, seed=0).mix_batch if cutmix_alpha else None
-    return _either(mixup, cutmix) if mixup and cutmix else mixup or cutmix
+    if not (mixup and cutmix):
+        return mixup or cutmix
+    return MIXING[mixing](mixup, cutmix)
+
+
+def _halves(mixup: Mix, cutmix: Mix) -> Mix:
+    """Creates a function that applies MixUp to the first half and CutMix to the rest.
+
+    Images are mixed within their half only.
+
+    Source:
+        google/automl, efficientnetv2/datasets.py: `mixing`.
+    """
+
+    def mix(
+        images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        half = tf.shape(images)[0] // 2
+        mixup_seed, cutmix_seed = tf.unstack(tf.random.split(seed, 2))
+        first = mixup(images[:half], targets[:half], mixup_seed)
+        second = cutmix(images[half:], targets[half:], cutmix_seed)
+        mixed = [tf.concat(pair, axis=0) for pair in zip(first, second, strict=True)]
+        return tf.ensure_shape(mixed[0], images.shape), mixed[1]
+
+    return mix
 
 
 def _either(mixup: Mix, cutmix: Mix) -> Mix:
@@ -50,3 +78,10 @@ def _either(mixup: Mix, cutmix: Mix) -> Mix:
         )
 
     return mix
+
+
+# Name -> function that combines MixUp and CutMix.
+MIXING: dict[str, Callable[[Mix, Mix], Mix]] = {
+    "per_batch": _either,
+    "half_and_half": _halves,
+}

@@ -17,7 +17,7 @@ from keras_efficientnet.augmentation import (
 from keras_efficientnet.augmentation.image_augmentations import COMPAT as COMPAT
 from keras_efficientnet.augmentation.image_augmentations import check_choice
 from keras_efficientnet.augmentation.layers import ImageAugmentation
-from keras_efficientnet.preprocessing import EvalPreprocessing
+from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 # From an image, a preprocessing and a seed. The image is pixels, (height, width, 3)
 # uint8, or an encoded file, a string scalar; the seed is (2,), integer, and the same
@@ -87,11 +87,46 @@ def shift(image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor) -> tf.Tens
     return tf.gather(tf.gather(image, places[:, 0]), places[:, 1], axis=1)
 
 
+def flip_cutout(
+    image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor
+) -> tf.Tensor:
+    """Squashes an image to a square, flips it at random and erases a square of it.
+
+    The erased square has half of the image's side, its centre anywhere in the image,
+    and is filled with noise. The noise is bright, 127.5 to 255, as in the original,
+    which draws it from 0 to 1 where images range from -1 to 1.
+
+    Args:
+        image: (height, width, 3), uint8, or an encoded file, a string scalar.
+        spec: Image size and resize method.
+        seed: (2,), integer; the same seed gives the same result.
+
+    Returns:
+        (image_size, image_size, 3), float32, 0 to 255.
+
+    Source:
+        google/automl, efficientnetv2/preprocessing.py: `preprocess_for_finetune`.
+    """
+    size = spec.image_size
+    flip_seed, place_seed, noise_seed = tf.unstack(tf.random.split(seed, 3))
+    image = tf_ops.resize(tf_ops.pixels(image), size, spec.interpolation)
+    is_flipped = tf.random.stateless_uniform((), flip_seed) < 0.5
+    image = tf.where(is_flipped, tf.reverse(image, [1]), image)
+    half = size // 4
+    centre = tf.random.stateless_uniform((2,), place_seed, 0, size, tf.int32)
+    offsets = tf.range(size)[:, tf.newaxis] - centre
+    inside = (offsets >= -half) & (offsets < half)
+    erased = inside[:, tf.newaxis, 0] & inside[tf.newaxis, :, 1]
+    noise = tf.random.stateless_uniform((size, size, 3), noise_seed, 127.5, 255.0)
+    return tf.where(erased[..., tf.newaxis], noise, image)
+
+
 # Name -> crop. Policies start from the random crop.
 CROPS: dict[str, Augmentation] = {
     "none": eval_image,
     "crop_flip": train_image,
     "shift": shift,
+    "flip_cutout": flip_cutout,
 }
 POLICIES = ("autoaugment", "randaugment", "augmix")
 AUGMENTATIONS = (*CROPS, *POLICIES)

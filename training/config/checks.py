@@ -7,11 +7,14 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from keras_efficientnet.architecture import checked_family
 from keras_efficientnet.common.choices import check_choice
+from keras_efficientnet.networks.families import FAMILIES
 from keras_efficientnet.preprocessing import NORMALIZATIONS, RESIZE_METHODS
 from keras_efficientnet.stages import smallest_image
 
 from ..data.class_balance import SAMPLING_POWERS, check_class_weights
+from . import progressive
 
 # The modules that implement these import TensorFlow, so the names are repeated here; a
 # test checks that they agree.
@@ -19,11 +22,13 @@ AUGMENTATIONS = (
     "none",
     "crop_flip",
     "shift",
+    "flip_cutout",
     "autoaugment",
     "randaugment",
     "augmix",
 )
 COMPAT = ("exact", "fixed")
+MIXING = ("per_batch", "half_and_half")
 OPTIMIZERS = ("rmsprop", "sgd", "adamw", "lamb", "lars")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("exponential", "cosine", "constant", "poly")
@@ -33,13 +38,16 @@ STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 CHOICES: dict[str, Iterable[str]] = {
     "augment": AUGMENTATIONS,
     "augment_compat": COMPAT,
+    "family": tuple(FAMILIES),
     "interpolation": RESIZE_METHODS,
     "loss": ("cross_entropy", "focal"),
+    "mixing": MIXING,
     "normalization": NORMALIZATIONS,
     "on_bad_image": ("raise", "skip"),
     "optimizer": OPTIMIZERS,
     "padding": ("same", "symmetric"),
     "precision": PRECISIONS,
+    "progressive_schedule": tuple(progressive.SCHEDULES),
     "sampling": tuple(SAMPLING_POWERS),
     "schedule": SCHEDULES,
     "strategy": STRATEGIES,
@@ -48,6 +56,7 @@ _ANY_SCALING_ONLY = (
     "width",
     "depth",
     "lite",
+    "family",
     "stages",
     "stem_filters",
     "head_filters",
@@ -59,6 +68,7 @@ _AT_LEAST_ONE = (
     "checkpoint_every_steps",
     "grad_accum_steps",
     "keep_checkpoints",
+    "progressive_stages",
     "randaugment_layers",
 )
 _ABOVE_ZERO = (
@@ -78,14 +88,23 @@ _NOT_NEGATIVE = (
     "focal_gamma",
     "head_only_epochs",
     "logit_adjustment",
+    "min_steps",
     "minival",
     "mixup_alpha",
+    "progressive_start_magnitude",
     "randaugment_magnitude",
     "seed",
     "warmup_epochs",
     "weight_decay",
 )
-_UNDER_ONE = ("label_smoothing", "ema_decay", "drop_connect", "bn_momentum", "dropout")
+_UNDER_ONE = (
+    "label_smoothing",
+    "ema_decay",
+    "drop_connect",
+    "bn_momentum",
+    "dropout",
+    "progressive_start_dropout",
+)
 
 
 def check(config: Any, *, is_general: bool) -> None:
@@ -98,8 +117,11 @@ def check(config: Any, *, is_general: bool) -> None:
     Raises:
         ValueError: A field is out of its range; the message names the field.
     """
+    if is_general:
+        checked_family(config.family, config.lite)
     least = smallest_image(config.stage_table)
     _check_model(config, is_general, least)
+    _check_train_size(config, least)
     for name, choices in CHOICES.items():
         if getattr(config, name) is not None:
             check_choice(name, getattr(config, name), choices)
@@ -165,6 +187,17 @@ def _check_model(config: Any, is_general: bool, least: int) -> None:
         _check(value == neutral, rule, **{name: value})
     rule = f"be None (the variant's) or at least {least} pixels"
     _check(size is None or size >= least, rule, image_size=size)
+
+
+def _check_train_size(config: Any, least: int) -> None:
+    size = config.train_size
+    rule = f"be None (see --help) or at least {least} pixels"
+    _check(size is None or size >= least, rule, train_size=size)
+    if not config.progressive_schedule or config.progressive_sizes:
+        return
+    start, end = config.progressive_start_size, config.final_train_size
+    rule = f"be {least} to {end} pixels, the training size at the end"
+    _check(least <= start <= end, rule, progressive_start_size=start)
 
 
 def _check_lists(config: Any, least: int) -> None:

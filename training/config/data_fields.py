@@ -13,10 +13,14 @@ class DataFields:
             "tfrecord:GLOB" or "arrayrecord:GLOB". Required.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
         image_size: Side of the network's input in pixels. None: the variant's.
+        train_size: Side of the training images in pixels; with progressive learning,
+            of the last phase. None: `image_size`; for V2 variants with neither
+            `image_size` nor `weights`, the published training size, which is smaller.
         crop_ratio: Side of the central crop in evaluation as a ratio to the image's
             shorter side. None: that of the published weights, or
             `default_crop_ratio`.
-        interpolation: Resize method.
+        interpolation: Resize method. None: that of the variant's published weights, or
+            "bicubic_legacy".
         minival: Number of training images held out by a fixed rule. Every epoch is
             validated on them, and the real validation images are scored once, at the
             end.
@@ -35,8 +39,10 @@ class DataFields:
             10 is the nominal maximum.
         random_erasing: Probability of erasing a rectangle of an image.
         mixup_alpha: Alpha of MixUp's Beta distribution. 0 turns MixUp off.
-        cutmix_alpha: Alpha of CutMix's Beta distribution. 0 turns CutMix off. With
-            both, each batch uses one of them.
+        cutmix_alpha: Alpha of CutMix's Beta distribution. 0 turns CutMix off.
+        mixing: Use of MixUp and CutMix where both are on: "per_batch" applies one of
+            them to each batch at random, "half_and_half" MixUp to the first half of
+            each batch and CutMix to the second.
         adversarial_epsilon: Maximum perturbation of AdvProp's attacker in pixel
             values. 0 turns AdvProp off.
         adversarial_steps: Number of steps of AdvProp's attacker.
@@ -46,8 +52,9 @@ class DataFields:
     data: str | None = None
     data_dir: str | None = None
     image_size: int | None = None
+    train_size: int | None = None
     crop_ratio: float | None = None
-    interpolation: str = "bicubic_legacy"
+    interpolation: str | None = None
     minival: int = 0
     pseudo_labels: str | None = None
     on_bad_image: str = "raise"
@@ -61,5 +68,6 @@ class DataFields:
     random_erasing: float = 0.0
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
+    mixing: str = "per_batch"
     adversarial_epsilon: float = 0.0
     adversarial_steps: int = 1

@@ -12,12 +12,15 @@ class ModelFields:
     Attributes:
         recipe: Recipe that the configuration was loaded from; set by --config.
         model: Variant ("EfficientNetB0", "lite0"), or "EfficientNet" together with
-            `width`, `depth` and `lite`.
+            `width`, `depth` and `family`.
         width: Width multiplier of the channels (B0: 1.0); with "EfficientNet" only.
         depth: Depth multiplier of the blocks (B0: 1.0); with "EfficientNet" only.
-        lite: Whether to use ReLU6 and no squeeze-excite; with "EfficientNet" only.
+        lite: Whether to use ReLU6 and no squeeze-excite, the same as `family="lite"`;
+            with "EfficientNet" only.
+        family: Family to scale, with "EfficientNet" only: "v1" (B0 is 1.0), "lite",
+            "v2" (V2-B0) or "edgetpu" (EdgeTPU-S).
         stages: Stage table, as JSON text or the path of a file; with "EfficientNet"
-            only. None: B0's.
+            only. None: the family's.
         stem_filters: Channels of the stem before width scaling; with "EfficientNet"
             only.
         head_filters: Channels of the last convolution before width scaling; with
@@ -25,8 +28,9 @@ class ModelFields:
         normalization: Pixel normalisation. None: the variant's.
         padding: Padding of strided convolutions, "same" (TensorFlow's) or "symmetric"
             (PyTorch's). None: that of the published weights, or "same".
-        bn_momentum: Momentum of BatchNorm's moving statistics. In a run of a few
-            hundred steps, 0.99 is too slow for them to catch up.
+        bn_momentum: Momentum of BatchNorm's moving statistics. None: the family's, 0.9
+            for V2 and 0.99 for the others. In a run of a few hundred steps, 0.99 is too
+            slow for them to catch up.
         bn_epsilon: Epsilon of BatchNorm. None: that of the published weights, or
             0.001.
         weights: Initial weights, a published family or a path. None: random.
@@ -45,12 +49,13 @@ class ModelFields:
     width: float = 1.0
     depth: float = 1.0
     lite: bool = False
+    family: str = "v1"
     stages: str | None = None
     stem_filters: int = STEM_FILTERS
     head_filters: int = HEAD_FILTERS
     normalization: str | None = None
     padding: str | None = None
-    bn_momentum: float = 0.99
+    bn_momentum: float | None = None
     bn_epsilon: float | None = None
 
     # Weights

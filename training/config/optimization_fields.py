@@ -16,13 +16,23 @@ class OptimizationFields:
             the batch size.
         clip_norm: Maximum global norm of the gradients. None: no clipping.
         epochs: Number of passes over the training images; may be fractional.
+        min_steps: Least number of steps, which adds epochs where there are few images.
         schedule: Learning-rate schedule.
         warmup_epochs: Epochs of linear warmup, part of `epochs`.
         decay_epochs: Epochs between two decays of the "exponential" schedule.
         patience_epochs: Epochs without improvement on validation before the run stops
             early. None: no early stopping.
         progressive_sizes: Image sizes of progressive resizing, each for an equal share
-            of the epochs, such as "128,176,224". None: `image_size` throughout.
+            of the epochs, such as "128,176,224". None: those of `progressive_schedule`,
+            or `train_size` throughout.
+        progressive_schedule: Schedule of progressive learning, in which image size,
+            RandAugment's magnitude, MixUp's and CutMix's alpha and dropout grow from
+            phase to phase: "automl" as in the code of EfficientNetV2, where dropout
+            stays, or "paper". None: these settings stay constant.
+        progressive_stages: Number of phases, if `progressive_sizes` does not list them.
+        progressive_start_size: Image size from which the schedule grows, in pixels.
+        progressive_start_magnitude: Magnitude of RandAugment in the first phase.
+        progressive_start_dropout: Dropout rate in the first phase of "paper".
         loss: Training loss.
         focal_gamma: Exponent of the focal loss.
         class_weights: Class weights in the training loss: "balanced",
@@ -32,6 +42,7 @@ class OptimizationFields:
         weight_decay: Weight decay; not applied to BatchNorm. Coupled with "rmsprop" and
             "sgd" (weight_decay * sum of 0.5 * w**2 joins the loss), decoupled with
             "adamw".
+        decay_biases: Whether weight decay applies to biases.
         label_smoothing: Share of each label that is spread evenly over all classes.
         dropout: Dropout rate before the classifier. None: the variant's, or 0.2.
         drop_connect: Final rate of stochastic depth; it rises linearly with depth.
@@ -47,11 +58,17 @@ class OptimizationFields:
 
     # Schedule
     epochs: float = 350.0
+    min_steps: int = 0
     schedule: str = "exponential"
     warmup_epochs: float = 5.0
     decay_epochs: float = 2.4
     patience_epochs: float | None = None
     progressive_sizes: str | None = None
+    progressive_schedule: str | None = None
+    progressive_stages: int = 4
+    progressive_start_size: int = 128
+    progressive_start_magnitude: float = 5.0
+    progressive_start_dropout: float = 0.1
 
     # Loss
     loss: str = "cross_entropy"
@@ -61,6 +78,7 @@ class OptimizationFields:
 
     # Regularisation
     weight_decay: float = 1e-5
+    decay_biases: bool = True
     label_smoothing: float = 0.1
     dropout: float | None = None
     drop_connect: float = 0.2

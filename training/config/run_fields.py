@@ -16,7 +16,8 @@ class RunFields:
         sync_batch_norm: Whether BatchNorm computes its statistics over all replicas.
         bn_group_size: Number of replicas that share BatchNorm's statistics; with 1,
             each has its own. None: the original's rule, 1 for up to 8 replicas, else
-            groups of 8, or of an eighth of the replicas if that is more.
+            groups of 8, or of an eighth of the replicas if that is more; for V2, all
+            replicas up to 8, else groups of 8.
         remat: Stages whose activations are recomputed in the backward pass to save
             memory (gradient checkpointing), such as "1,2,3", or "all". None: none.
         seed: Seed of weights, data order, augmentation and dropout.

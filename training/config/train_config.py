@@ -5,19 +5,29 @@ import json
 from typing import Self
 
 from keras_efficientnet import VARIANTS, weights_info
-from keras_efficientnet.architecture import find_variant
+from keras_efficientnet.architecture import (
+    Variant,
+    checked_family,
+    find_variant,
+    scaled_variant,
+)
 from keras_efficientnet.preprocessing import EvalPreprocessing, default_crop_ratio
-from keras_efficientnet.stages import STAGES, Stage, format_stages, read_stages
+from keras_efficientnet.stages import Stage, format_stages, read_stages
 from keras_efficientnet.weights.registry.table import known_families
 
 from ..data import class_balance
-from . import checks, names
+from . import checks, names, progressive
 from .data_fields import DataFields
 from .model_fields import ModelFields
 from .optimization_fields import OptimizationFields
 from .run_fields import RunFields
 
 ANY_SCALING = "EfficientNet"
+DEFAULT_DROPOUT = 0.2  # of networks with custom scaling
+# V2-S to XL have their own preprocessing: bilinear, and no crop from this size on, in
+# pixels. Source: google/automl, efficientnetv2/preprocessing.py.
+AUTOML_NORMALIZATION = "inception128"
+AUTOML_UNCROPPED_SIZE = 320
 
 
 @dataclasses.dataclass
@@ -60,7 +70,31 @@ class TrainConfig(RunFields, OptimizationFields, DataFields, ModelFields):
         Raises:
             ValueError: `stages` is not a stage table.
         """
-        return read_stages(self.stages) if self.stages else STAGES
+        if self.stages:
+            return read_stages(self.stages)
+        if self.variant != ANY_SCALING:
+            return VARIANTS[self.variant].stages
+        return self._scaled().stages
+
+    @property
+    def architecture(self) -> Variant:
+        """Architecture of the network, with the run's dropout."""
+        if self.variant == ANY_SCALING:
+            row = dataclasses.replace(
+                self._scaled(),
+                stages=self.stage_table,
+                base_stem=self.stem_filters,
+                base_head=self.head_filters,
+            )
+        else:
+            row = VARIANTS[self.variant]
+        dropout = row.dropout if self.dropout is None else self.dropout
+        return dataclasses.replace(row, dropout=dropout)
+
+    def _scaled(self) -> Variant:
+        family = checked_family(self.family, self.lite)
+        size = self.image_size or 0  # `validate` requires it
+        return scaled_variant(family, self.width, self.depth, size, DEFAULT_DROPOUT)
 
     @property
     def resolution(self) -> int:
@@ -70,10 +104,28 @@ class TrainConfig(RunFields, OptimizationFields, DataFields, ModelFields):
         return VARIANTS[self.variant].resolution
 
     @property
+    def final_train_size(self) -> int:
+        """Side of the training images at the end of the run in pixels."""
+        if self.train_size is not None:
+            return self.train_size
+        if self.image_size is None and self.weights is None:
+            return progressive.TRAIN_SIZES.get(self.variant, self.resolution)
+        return self.resolution
+
+    @property
     def sizes(self) -> tuple[int, ...]:
-        """Sides of the training images in pixels, each for an equal share of epochs."""
+        """Sides of the training images of each phase in pixels."""
         listed = checks.items(self.progressive_sizes)
-        return tuple(int(size) for size in listed) or (self.resolution,)
+        if listed:
+            return tuple(int(size) for size in listed)
+        if not self.progressive_schedule:
+            return (self.final_train_size,)
+        return progressive.image_sizes(
+            self.progressive_schedule,
+            self.progressive_stages,
+            self.progressive_start_size,
+            self.final_train_size,
+        )
 
     @property
     def remat_stages(self) -> tuple[int, ...]:
@@ -85,13 +137,23 @@ class TrainConfig(RunFields, OptimizationFields, DataFields, ModelFields):
     @property
     def preprocessing(self) -> EvalPreprocessing:
         """Preprocessing of evaluation images."""
-        ratio = self.crop_ratio
-        if ratio is None and self.weights in known_families():
-            record = weights_info(self.variant, str(self.weights))
-            ratio = record.preprocessing.crop_ratio
-        if ratio is None:
-            ratio = default_crop_ratio(self.resolution)
-        return EvalPreprocessing(self.resolution, ratio, self.interpolation)
+        published = self._published_preprocessing
+        return EvalPreprocessing(
+            self.resolution,
+            published.crop_ratio if self.crop_ratio is None else self.crop_ratio,
+            self.interpolation or published.interpolation,
+        )
+
+    @property
+    def _published_preprocessing(self) -> EvalPreprocessing:
+        """Preprocessing of the initial weights or, without any, of the variant."""
+        if self.weights in known_families() and self.variant != ANY_SCALING:
+            return weights_info(self.variant, self.weights).preprocessing
+        size = self.resolution
+        if self.architecture.normalization != AUTOML_NORMALIZATION:
+            return EvalPreprocessing(size)
+        ratio = 1.0 if size >= AUTOML_UNCROPPED_SIZE else default_crop_ratio(size)
+        return EvalPreprocessing(size, ratio, "bilinear")
 
     @property
     def peak_lr(self) -> float:
@@ -104,7 +166,12 @@ class TrainConfig(RunFields, OptimizationFields, DataFields, ModelFields):
 
     def total_steps(self, images: int) -> int:
         """Returns the number of steps of the run, at least 1."""
-        return max(1, int(self.epochs * self.steps_per_epoch(images)))
+        steps = int(self.epochs * self.steps_per_epoch(images))
+        return max(1, self.min_steps, steps)
+
+    def epochs_over(self, images: int) -> float:
+        """Returns the number of passes over `images`, which `min_steps` may add to."""
+        return max(self.epochs, self.min_steps / self.steps_per_epoch(images))
 
     def validate(self) -> None:
         """Checks each field, and that the fields fit together.

@@ -29,7 +29,6 @@ def get_config(variant: str = "b0") -> TrainConfig:
         # The README held out 25,022, the first 20 of 1024 files.
         minival=25_000,
         on_bad_image="raise",
-        interpolation="bicubic_legacy",
         batch_size=2048,
         epochs=350,
         lr_per_256=0.016,
@@ -43,7 +42,6 @@ def get_config(variant: str = "b0") -> TrainConfig:
         augment="autoaugment",
         augment_compat="exact",
         drop_connect=0.2,
-        bn_momentum=0.99,
         precision="mixed_bfloat16",
         checkpoint_every_steps=1251,
     )

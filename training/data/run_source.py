@@ -77,7 +77,7 @@ def train_batches(
         dataclasses.replace(config.preprocessing, image_size=image_size),
         augmentation,
         classes=len(source.class_names),
-        mix=mixup.make_mix(config.mixup_alpha, config.cutmix_alpha),
+        mix=mixup.make_mix(config.mixup_alpha, config.cutmix_alpha, config.mixing),
         batch_size=config.batch_size,
         seed=config.seed,
         first_step=first_step,

@@ -53,11 +53,15 @@ def bn_group_size(config: TrainConfig, replicas: int) -> int:
         ValueError: The groups do not divide the replicas evenly.
 
     Source:
-        tensorflow/tpu, models/official/efficientnet, utils.py: the rule for None.
+        tensorflow/tpu, models/official/efficientnet, utils.py, and google/automl,
+        efficientnetv2/utils.py, for V2: the rules for None.
     """
     if config.sync_batch_norm or config.freeze_batch_norm:
         return 1
-    by_rule = 1 if replicas <= 8 else max(8, replicas // 8)
+    if config.architecture.family == "v2":
+        by_rule = min(8, replicas)
+    else:
+        by_rule = 1 if replicas <= 8 else max(8, replicas // 8)
     size = config.bn_group_size or by_rule
     if replicas % size:
         divisors = [str(n) for n in range(1, replicas + 1) if replicas % n == 0]
@@ -68,6 +72,20 @@ def bn_group_size(config: TrainConfig, replicas: int) -> int:
             f"Received: bn_group_size={config.bn_group_size}{meaning}"
         )
     return size
+
+
+def set_dropout(net: keras.Model, rate: float) -> None:
+    """Changes the dropout rate before the classifier; no weight changes.
+
+    Functions that were traced before keep the old rate.
+
+    Args:
+        net: Result of `build`; without a dropout layer, it has no dropout.
+        rate: Dropout rate, at least 0 and under 1.
+    """
+    for layer in net.layers:
+        if layer.name == "top_dropout":
+            layer.rate = rate
 
 
 def with_softmax(config: TrainConfig, model: keras.Model) -> keras.Model:
@@ -105,7 +123,8 @@ def _build(
             classes=classes,
             classifier_activation=activation,
             lite=config.lite,
-            dropout=_dropout(config),
+            family=config.family,
+            dropout=config.architecture.dropout,
             drop_connect=config.drop_connect,
             bn_momentum=config.bn_momentum,
             **_chosen(config),
@@ -122,7 +141,7 @@ def _build(
             input_shape=(size, size, 3),
             classes=classes,
             classifier_activation=activation,
-            dropout=_dropout(config),
+            dropout=config.architecture.dropout,
             drop_connect=config.drop_connect,
             bn_momentum=config.bn_momentum,
             **options,
@@ -136,7 +155,10 @@ def _build(
         **options,
     )
     return keras_efficientnet.reset_classifier(
-        features, classes, dropout=_dropout(config), classifier_activation=activation
+        features,
+        classes,
+        dropout=config.architecture.dropout,
+        classifier_activation=activation,
     )
 
 
@@ -145,13 +167,6 @@ def _chosen(config: TrainConfig) -> dict[str, Any]:
     names = ("normalization", "padding", "bn_epsilon")
     values = {name: getattr(config, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _dropout(config: TrainConfig) -> float:
-    if config.dropout is not None:
-        return config.dropout
-    variant = keras_efficientnet.VARIANTS.get(config.variant)
-    return variant.dropout if variant else 0.2
 
 
 @contextlib.contextmanager

@@ -1,17 +1,19 @@
-"""Phases of a run: image size and trained parts by step."""
+"""Phases of a run: image size, regularisation and trained parts by step."""
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import itertools
 import math
 
-from ..config import TrainConfig
+from ..config import TrainConfig, progressive
+from ..config.progressive import GROWING
 
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """Consecutive steps with the same image size and the same trained weights.
+    """Consecutive steps with the same settings.
 
     Attributes:
         first_step: First step of the phase, counted from 0.
@@ -19,15 +21,26 @@ class Phase:
         image_size: Side of the training images in pixels.
         frozen: Last frozen part of the network, as for `keras_efficientnet.freeze`:
             0 (the stem) to 7, or "top". None: all parts are trained.
+        strengths: Config fields that differ from phase to phase, with their values:
+            magnitude, alphas and dropout of progressive learning.
     """
 
     first_step: int
     last_step: int
     image_size: int
     frozen: int | str | None
+    strengths: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def applied(self, config: TrainConfig) -> TrainConfig:
+        """Returns the configuration of a run with the strengths of this phase.
+
+        Args:
+            config: Configuration of the run.
+        """
+        return dataclasses.replace(config, **self.strengths)  # type: ignore[arg-type]
 
     def describe(self) -> str:
-        """Describes the trained parts and the image size."""
+        """Describes the trained parts, the image size and the strengths."""
         whole = {None: "all weights", "top": "the classifier", 0: "all but the stem"}
         if self.frozen in whole:
             trained = whole[self.frozen]
@@ -35,7 +48,8 @@ class Phase:
             trained = "the head"
         else:
             trained = f"stages from {int(self.frozen or 0) + 1}"
-        return f"{trained}, {self.image_size} pixels"
+        values = (f"{GROWING[name]} {v:.3g}" for name, v in self.strengths.items())
+        return ", ".join([trained, f"{self.image_size} pixels", *values])
 
 
 def plan_phases(config: TrainConfig, images: int) -> list[Phase]:
@@ -53,17 +67,21 @@ def plan_phases(config: TrainConfig, images: int) -> list[Phase]:
     """
     total = config.total_steps(images)
     head_end = min(total, int(config.head_only_epochs * config.steps_per_epoch(images)))
-    sizes = {total * i // len(config.sizes): s for i, s in enumerate(config.sizes)}
-    edges = sorted({*sizes, head_end, total})
-    return [
-        Phase(
+    starts = _first_steps(config, images, total)
+    edges = sorted({*starts, head_end, total})
+    growth = _strengths(config)
+    found = []
+    for first, last in itertools.pairwise(edges):
+        part = bisect.bisect_right(starts, first) - 1
+        phase = Phase(
             first_step=first,
             last_step=last,
-            image_size=sizes[max(begin for begin in sizes if begin <= first)],
+            image_size=config.sizes[part],
             frozen="top" if first < head_end else _frozen(config),
+            strengths={name: values[part] for name, values in growth.items()},
         )
-        for first, last in itertools.pairwise(edges)
-    ]
+        found.append(phase)
+    return found
 
 
 def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:
@@ -78,10 +96,42 @@ def epoch_ends(config: TrainConfig, images: int) -> dict[int, float]:
         epochs shorter than a step are left out.
     """
     total, per_epoch = config.total_steps(images), config.steps_per_epoch(images)
-    whole = range(1, math.ceil(config.epochs))
+    epochs = config.epochs_over(images)
+    whole = range(1, math.ceil(epochs))
     ends = {int(epoch * per_epoch): float(epoch) for epoch in whole}
-    ends[total] = config.epochs
+    ends[total] = epochs
     return {step: epoch for step, epoch in ends.items() if 0 < step <= total}
+
+
+def _first_steps(config: TrainConfig, images: int, total: int) -> list[int]:
+    """Returns the first step of the images of each size, in order."""
+    parts = len(config.sizes)
+    growth = progressive.SCHEDULES.get(config.progressive_schedule or "")
+    epochs, per_epoch = config.epochs_over(images), config.steps_per_epoch(images)
+    if not (growth and growth.at_whole_epochs and epochs >= parts):
+        return [total * i // parts for i in range(parts)]
+    return [int(int(epochs * i / parts) * per_epoch) for i in range(parts)]
+
+
+def _strengths(config: TrainConfig) -> dict[str, tuple[float, ...]]:
+    """Returns the fields that grow, with the values of each for all image sizes."""
+    if not config.progressive_schedule:
+        return {}
+    ends = {name: getattr(config, name) for name in progressive.GROWING}
+    ends["dropout"] = config.architecture.dropout
+    starts = {
+        "randaugment_magnitude": config.progressive_start_magnitude,
+        "dropout": config.progressive_start_dropout,
+    }
+    if config.augment != "randaugment":
+        del ends["randaugment_magnitude"]
+    if not progressive.SCHEDULES[config.progressive_schedule].dropout:
+        del ends["dropout"]
+    return {
+        name: progressive.ramp(starts.get(name, 0.0), end, len(config.sizes))
+        for name, end in ends.items()
+        if end > 0  # what is off stays off
+    }
 
 
 def _frozen(config: TrainConfig) -> int | None:

@@ -229,6 +229,7 @@ def _optimizer(config: TrainConfig, images: int) -> Any:
         rate,
         config.weight_decay,
         config.clip_norm,
+        config.decay_biases,
     )
     if config.precision == "mixed_float16":
         optim = keras.optimizers.LossScaleOptimizer(optim)
@@ -274,10 +275,12 @@ def _steps(run: Run) -> Iterator[int]:
         if first >= phase.last_step:
             continue  # an earlier session finished this phase
         _freeze(run, phase)
-        loss = run_source.training_loss(run.config, run.source)
-        train_step = make_train_step(run.state, run.strategy, run.config, loss)
+        config = phase.applied(run.config)
+        model.set_dropout(run.state.model, config.architecture.dropout)
+        loss = run_source.training_loss(config, run.source)
+        train_step = make_train_step(run.state, run.strategy, config, loss)
         batches = run_source.train_batches(
-            run.config,
+            config,
             run.source,
             image_size=phase.image_size,
             first_step=first,

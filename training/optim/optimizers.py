@@ -33,6 +33,7 @@ def make_optimizer(
     learning_rate: Any,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
+    decay_biases: bool = True,
 ) -> Any:
     """Creates an optimizer by name.
 
@@ -44,12 +45,16 @@ def make_optimizer(
         weight_decay: Weight decay: part of the loss with "rmsprop" and "sgd",
             decoupled with "adamw", inside the trust ratio with "lamb" and "lars".
         clip_norm: Maximum global norm of the gradients, or None for no clipping.
+        decay_biases: Whether weight decay applies to biases; "lamb" and "lars" never
+            decay them.
 
     Returns:
         A Keras optimizer, not built yet.
     """
     optimizer = OPTIMIZERS[name](learning_rate, weight_decay)
     optimizer.global_clipnorm = clip_norm
+    if not decay_biases:
+        optimizer.exclude_biases_from_decay()
     return optimizer
 
 

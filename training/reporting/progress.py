@@ -33,14 +33,14 @@ class ProgressBar:
     def __init__(
         self, config: TrainConfig, images: int, first_step: int, show: bool
     ) -> None:
-        self._epochs = config.epochs
+        self._epochs = config.epochs_over(images)
         self._chosen_on = "minival" if config.minival else "validation"
         self._show = show
         self._shown_at = time.monotonic()
         self._bar = _Bar(
             batch_size=config.batch_size,
             steps_per_epoch=config.steps_per_epoch(images),
-            epochs=config.epochs,
+            epochs=self._epochs,
             total=config.total_steps(images),
             initial=first_step,
             dynamic_ncols=True,
@@ -147,7 +147,7 @@ def describe_start(
         f"images   {splits}",
         f"devices  {describe_devices(strategy)}, {config.precision}{launched}",
         f"steps    {config.total_steps(images):,} of {config.batch_size} images in "
-        f"{config.epochs:g} epochs{resumed}",
+        f"{config.epochs_over(images):.4g} epochs{resumed}",
     ]
 
 

@@ -44,7 +44,7 @@ def write_report(
         f"images of {split}": f"{summary['final_images']:,}",
         f"loss on {split}, without label smoothing": f"{summary['final_loss']:.4f}",
         f"best {chosen_on} top-1": f"{summary['best_validation_top1']:.2%}",
-        "at epoch": f"{summary['best_epoch']:g} of {config.epochs:g}",
+        "at epoch": f"{summary['best_epoch']:g}" + _of_epochs(config),
         "trainable parameters": f"{summary['trainable_parameters']:,}",
         "steps": f"{summary['steps']:,}",
         "training time, s": summary["seconds"],
@@ -172,3 +172,8 @@ def _on_bad_images(names: Sequence[str]) -> list[str]:
 
 def _table(left: str, right: str, rows: dict[str, Any]) -> str:
     return markdown.table([{left: key, right: cell} for key, cell in rows.items()])
+
+
+def _of_epochs(config: TrainConfig) -> str:
+    # With `min_steps` there may be more epochs than the field says.
+    return "" if config.min_steps else f" of {config.epochs:g}"

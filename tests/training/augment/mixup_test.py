@@ -84,3 +84,34 @@ def test_rejects_a_negative_alpha(name):
     alphas = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, name: -0.1}
     with pytest.raises(ValueError, match=f"`{name}` must .* Received: {name}=-0.1"):
         mixup.make_mix(**alphas)
+
+
+def test_half_and_half_mixes_up_the_first_half_and_cut_mixes_the_second():
+    half = BATCH // 2
+    function = mixup.make_mix(0.4, 1.0, "half_and_half")
+    for mixed, labels in in_data(function, range(20)):
+        # Images are mixed with the mirror of their own half.
+        partners = [half - 1 - i for i in range(half)]
+        partners += [BATCH - 1 - i for i in range(half)]
+        for i, partner in enumerate(partners):
+            assert labels[i].sum() == pytest.approx(1, abs=1e-6)
+            assert labels[i, i] + labels[i, partner] * (i != partner) == pytest.approx(
+                1
+            )
+            if i < half:
+                assert labels[i, i] >= 0.5
+                expected = labels[i, i] * i + labels[i, partner] * partner * (
+                    i != partner
+                )
+                np.testing.assert_allclose(mixed[i], expected, atol=1e-5)
+            else:
+                assert set(np.unique(mixed[i])) <= {i, partner}
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_half_and_half_takes_odd_batches(batch):
+    images, targets = numbered(batch)
+    function = mixup.make_mix(0.4, 1.0, "half_and_half")
+    mixed, labels = function(images, targets, tf.constant([7, 2]))
+    assert mixed.shape == images.shape
+    np.testing.assert_allclose(np.sum(labels, axis=1), 1, rtol=1e-6)

@@ -179,3 +179,24 @@ def test_only_the_crop_is_decoded(monkeypatch):
     encoded = tf.constant(jpeg(photo()))
     out = tf_ops.train_image(encoded, SPEC, tf.constant([1, 2]))
     assert out.shape == (32, 32, 3)
+
+
+def test_flip_cutout_squashes_the_image_and_erases_a_bright_square():
+    pixels = np.zeros((70, 90, 3), np.uint8)
+    pixels[:, 45:] = 100  # the right half
+    augmentation = transforms.make_augmentation("flip_cutout")
+    sides, flips = set(), 0
+    for image in in_data(augmentation, pixels, range(40)):
+        erased = image.min(axis=2) >= 127.5
+        rows, columns = erased.any(axis=1), erased.any(axis=0)
+        np.testing.assert_array_equal(erased, np.outer(rows, columns))
+        sides |= {rows.sum(), columns.sum()}
+        is_right = image[~rows][:, 24:30].mean() > 50
+        flips += not is_right
+        # Squashed, not cropped: each half has half of the columns.
+        bright = image[~rows][0, :, 0] > 50
+        assert 15 <= bright.sum() <= 17
+    # Half of the side, less where the square crosses the border.
+    assert max(sides) == 16
+    assert min(sides) >= 8
+    assert 10 <= flips <= 30

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from keras_efficientnet import EvalPreprocessing
 from training import config
 from training.config import TrainConfig, checks
 
@@ -50,6 +51,24 @@ def test_stage_table_allows_smaller_images(tmp_path):
         ({"model": "EfficientNet"}, "at least 32 pixels with 'EfficientNet'"),
         ({"width": 0.5}, "`width` must stay 1.0 unless .* Received: width=0.5"),
         ({"lite": True}, "`lite` must stay False unless"),
+        ({"family": "v2"}, "`family` must stay 'v1' unless `model` is 'EfficientNet'"),
+        (
+            {"model": "EfficientNet", "image_size": 32, "family": "v3"},
+            "one of 'v1', 'lite', 'v2', 'edgetpu'",
+        ),
+        (
+            {"model": "EfficientNet", "image_size": 32, "family": "v2", "lite": True},
+            "`lite` must be False unless `family` is 'v1' or 'lite'",
+        ),
+        ({"train_size": 16}, "`train_size` must be None .* Received: train_size=16"),
+        ({"mixing": "half"}, "`mixing` must be one of 'per_batch', 'half_and_half'"),
+        ({"min_steps": -1}, "`min_steps` must be at least 0"),
+        ({"progressive_schedule": "papper"}, "Did you mean 'paper'"),
+        ({"progressive_stages": 0}, "`progressive_stages` must be at least 1"),
+        (
+            {"progressive_schedule": "paper", "image_size": 96},
+            "`progressive_start_size` must be 32 to 96 pixels, the training size at",
+        ),
         ({"model": "EfficientNet", "image_size": 32, "depth": 0}, "`depth` must be ab"),
         ({"model": "EfficientNet", "image_size": 32, "width": -1}, "`width` must be a"),
         ({"image_size": 16}, "`image_size` must be None .* Received: image_size=16"),
@@ -161,12 +180,13 @@ def test_lists_are_read_from_text():
 
 def test_choices_are_the_keys_of_the_tables():
     """The names stand apart, so that reading a config does not import TensorFlow."""
-    from training.augment import transforms
+    from training.augment import mixup, transforms
     from training.engine import distribution
     from training.optim import optimizers, schedules
 
     assert tuple(transforms.AUGMENTATIONS) == checks.AUGMENTATIONS
     assert checks.COMPAT == transforms.COMPAT
+    assert tuple(mixup.MIXING) == checks.MIXING
     assert tuple(optimizers.OPTIMIZERS) == checks.OPTIMIZERS
     assert tuple(schedules.SCHEDULES) == checks.SCHEDULES
     assert tuple(distribution.STRATEGIES) == checks.STRATEGIES
@@ -175,3 +195,50 @@ def test_choices_are_the_keys_of_the_tables():
 def test_suggests_the_new_name_of_renamed_fields():
     with pytest.raises(ValueError, match="Did you mean 'grad_accum_steps'"):
         TrainConfig.from_json('{"accumulate": 2}')
+
+
+# Source: google/automl, efficientnetv2/effnetv2_configs.py; (train, evaluation) pixels.
+V2_SIZES = {
+    "v2b0": (192, 224),
+    "v2b1": (192, 240),
+    "v2b2": (208, 260),
+    "v2b3": (240, 300),
+    "v2s": (300, 384),
+    "v2m": (384, 480),
+    "v2l": (384, 480),
+    "v2xl": (384, 512),
+}
+
+
+@pytest.mark.parametrize(("name", "sizes"), V2_SIZES.items())
+def test_v2_trains_and_evaluates_at_the_published_sizes(name, sizes):
+    run = valid(model=name)
+    run.validate()
+    assert (*run.sizes, run.resolution) == sizes
+    # A chosen size, and weights to start from, mean the same size for both.
+    assert valid(model=name, image_size=64).sizes == (64,)
+    assert valid(model=name, weights="imagenet21k").sizes == (run.resolution,)
+    assert valid(model=name, image_size=64, train_size=40).sizes == (40,)
+
+
+# Source: google/automl, efficientnetv2/preprocessing.py.
+def test_evaluation_is_that_of_the_family():
+    found = {name: valid(model=name).preprocessing for name in ("b0", "v2b0", "v2s")}
+    assert found["b0"] == found["v2b0"] == EvalPreprocessing(224)
+    assert found["v2s"] == EvalPreprocessing(384, 1.0, "bilinear")
+    # Below 320 pixels, the original crops.
+    small = valid(model="v2s", image_size=224).preprocessing
+    assert small == EvalPreprocessing(224, 224 / 256, "bilinear")
+    chosen = valid(model="v2s", crop_ratio=0.5, interpolation="bicubic")
+    assert chosen.preprocessing == EvalPreprocessing(384, 0.5, "bicubic")
+
+
+def test_families_have_their_own_stages():
+    general = dict(model="EfficientNet", image_size=32)
+    run = valid(family="v2", remat="all", **general)
+    run.validate()
+    assert run.remat_stages == valid(model="v2b0", remat="all").remat_stages
+    assert run.remat_stages == (1, 2, 3, 4, 5, 6)
+    assert valid(family="lite", **general).architecture == (
+        valid(lite=True, **general).architecture
+    )

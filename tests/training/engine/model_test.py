@@ -42,9 +42,9 @@ def test_final_model_of_half_precision_is_float32():
 
 def test_named_variant_has_its_own_dropout_unless_overridden():
     b2 = TrainConfig(model="b2", image_size=32)
-    assert model._dropout(b2) == 0.3
-    assert model._dropout(dataclasses.replace(b2, dropout=0.0)) == 0.0
-    assert model._dropout(SMALL) == 0.2
+    assert b2.architecture.dropout == 0.3
+    assert dataclasses.replace(b2, dropout=0.0).architecture.dropout == 0.0
+    assert SMALL.architecture.dropout == 0.2
 
 
 def test_pretrained_features_get_a_new_classifier(tmp_path):
@@ -116,3 +116,46 @@ def test_rejects_groups_that_do_not_divide_the_replicas(size, received):
     config = dataclasses.replace(SMALL, bn_group_size=size)
     with pytest.raises(ValueError, match=rf"1, 2, 3, 4, 6, 12 do for 12.*{received}"):
         model.bn_group_size(config, 12)
+
+
+# Source: google/automl, efficientnetv2/utils.py: min(8, replicas).
+@pytest.mark.parametrize(("replicas", "size"), [(1, 1), (2, 2), (8, 8), (64, 8)])
+def test_batch_norm_groups_of_v2_follow_its_code(replicas, size):
+    v2 = TrainConfig(model="v2s")
+    assert model.bn_group_size(v2, replicas) == size
+
+
+@pytest.mark.parametrize(
+    ("family", "activation", "momentum", "last"),
+    [
+        ("v1", "silu", 0.99, "block7a_project_conv"),
+        ("lite", "relu6", 0.99, "block7a_project_conv"),
+        ("v2", "silu", 0.9, "block6b_project_conv"),
+        ("edgetpu", "relu", 0.99, "block6a_project_conv"),
+    ],
+)
+def test_general_network_has_the_conventions_of_its_family(
+    family, activation, momentum, last
+):
+    config = dataclasses.replace(SMALL, lite=False, family=family)
+    config.validate()
+    net = model.build(config, 3)
+    assert net.get_layer("stem_activation").activation.__name__ == activation
+    assert net.get_layer("stem_bn").momentum == momentum
+    assert [la.name for la in net.layers if la.name.endswith("project_conv")][-1] == (
+        last
+    )
+    cost = keras_efficientnet.plan_cost(config.architecture, 3)
+    assert cost.params == net.count_params()
+
+
+def test_dropout_changes_without_new_weights():
+    net = model.build(dataclasses.replace(SMALL, dropout=0.5), 3)
+    before = list(net.variables)
+    model.set_dropout(net, 0.1)
+    assert net.get_layer("top_dropout").rate == 0.1
+    assert all(a is b for a, b in zip(before, net.variables, strict=True))
+    x = np.ones((2000, net.get_layer("top_dropout").input.shape[-1]), np.float32)
+    dropped = np.mean(net.get_layer("top_dropout")(x, training=True) == 0)
+    assert dropped == pytest.approx(0.1, abs=0.01)
+    model.set_dropout(model.build(dataclasses.replace(SMALL, dropout=0.0), 3), 0.1)

@@ -131,3 +131,15 @@ def test_replicas_stay_equal_under_keras_fit():
         assert row["between_replicas"] == 0, (name, row)
         # Clipping and decay too are those of the summed gradients.
         assert row["from_one_device"] < 1e-4, (name, row)
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "sgd", "adamw"])
+@pytest.mark.parametrize("decay_biases", [True, False])
+def test_decay_may_leave_out_biases(name, decay_biases):
+    layer = keras.layers.Dense(2, kernel_initializer="ones", bias_initializer="ones")
+    layer.build((None, 2))
+    optim = optimizers.make_optimizer(name, 0.1, 0.5, decay_biases=decay_biases)
+    optim.apply([tf.zeros(v.shape) for v in layer.weights], layer.weights)
+    factor = DECAYED[name]
+    np.testing.assert_allclose(layer.kernel, np.full((2, 2), factor), rtol=1e-6)
+    np.testing.assert_allclose(layer.bias, 2 * [factor if decay_biases else 1.0])

@@ -1,7 +1,7 @@
 """Compares the remedies for imbalanced classes on a long-tailed Fashion-MNIST.
 
-python -m benchmarks.imbalance [--ratio=100] [--images=5400] [--epochs=4] [--seeds=3]
-    [--methods=plain,logit_adjustment] [--data=idx:DIR]
+python -m benchmarks.studies.imbalance [--ratio=100] [--images=5400] [--epochs=4]
+    [--seeds=3] [--methods=plain,logit_adjustment] [--data=idx:DIR]
 
 The numbers of training images fall exponentially from `--images` of the first class to
 that divided by `--ratio` of the last; validation and test images stay balanced, so that

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import imbalance
+from benchmarks.studies import imbalance
 from training import config
 from training.data import sources
 

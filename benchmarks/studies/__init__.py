@@ -1,0 +1,1 @@
+"""Small training studies with several seeds, each a command."""
