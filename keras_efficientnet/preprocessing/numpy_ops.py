@@ -50,13 +50,13 @@ def eval_image(image: np.ndarray, spec: EvalPreprocessing) -> np.ndarray:
 
     Args:
         image: (height, width, 3), uint8 or float, 0 to 255.
-        spec: Crop, size and resize method.
+        spec: Crop, image size and interpolation.
 
     Returns:
         (image_size, image_size, 3), float32, 0 to 255.
     """
-    top, left, side = eval_crop(image.shape[0], image.shape[1], spec)
-    cropped = image[top : top + side, left : left + side]
+    top, left, rows, columns = eval_crop(image.shape[0], image.shape[1], spec)
+    cropped = image[top : top + rows, left : left + columns]
     return resize(cropped, spec.image_size, spec.interpolation)
 
 

@@ -54,6 +54,7 @@ def test_flags_are_passed_to_the_python_function(monkeypatch):
         "image_size": 64,
         "crop_ratio": 1.0,
         "interpolation": "bilinear",
+        "crop_mode": "center",
         "title": "Birds",
     }
     assert calls == [("EfficientNetB0", ["tflite", "saved_model"], options)]

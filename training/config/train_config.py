@@ -8,7 +8,7 @@ from keras_efficientnet import VARIANTS, weights_info
 from keras_efficientnet.architecture import find_variant
 from keras_efficientnet.preprocessing import EvalPreprocessing, default_crop_ratio
 from keras_efficientnet.stages import STAGES, Stage, format_stages, read_stages
-from keras_efficientnet.weights.registry.table import known_families
+from keras_efficientnet.weights.registry.table import is_published
 
 from ..data import class_balance
 from . import checks, names
@@ -85,13 +85,13 @@ class TrainConfig(RunFields, OptimizationFields, DataFields, ModelFields):
     @property
     def preprocessing(self) -> EvalPreprocessing:
         """Preprocessing of evaluation images."""
-        ratio = self.crop_ratio
-        if ratio is None and self.weights in known_families():
-            record = weights_info(self.variant, str(self.weights))
-            ratio = record.preprocessing.crop_ratio
+        ratio, mode = self.crop_ratio, "center"
+        if ratio is None and is_published(self.weights):
+            crop = weights_info(self.variant, str(self.weights)).preprocessing
+            ratio, mode = crop.crop_ratio, crop.crop_mode
         if ratio is None:
             ratio = default_crop_ratio(self.resolution)
-        return EvalPreprocessing(self.resolution, ratio, self.interpolation)
+        return EvalPreprocessing(self.resolution, ratio, self.interpolation, mode)
 
     @property
     def peak_lr(self) -> float:
