@@ -14,7 +14,7 @@ class DataFields:
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
         image_size: Side of the network's input in pixels. None: the variant's.
         crop_ratio: Side of the central crop in evaluation as a ratio to the image's
-            shorter side. None: that of the published weights, or
+            shorter side. None: that of the published weights, with their crop mode, or
             `default_crop_ratio`.
         interpolation: Resize method.
         minival: Number of training images held out by a fixed rule. Every epoch is
