@@ -37,7 +37,7 @@ IMAGE_SUFFIXES = (
     *(".tif", ".tiff", ".avif"),
 )
 
-RESIZE_METHODS = ("bicubic_legacy", "bicubic", "bilinear")
+RESIZE_METHODS = ("bicubic_legacy", "bicubic", "bilinear", "bilinear_no_antialias")
 CROP_MODES = ("center", "squash")
 
 
@@ -52,8 +52,8 @@ class EvalPreprocessing:
             With `crop_mode="squash"`, the ratio of the crop's height and width to those
             of the image.
         interpolation: "bicubic_legacy" (TensorFlow 1's bicubic without antialiasing,
-            which published accuracies were measured with), "bicubic" (antialiased) or
-            "bilinear" (antialiased).
+            which published accuracies were measured with), "bicubic" (antialiased),
+            "bilinear" (antialiased) or "bilinear_no_antialias" (as in google/automl).
         crop_mode: Shape of the crop: "center", a square, or "squash", which has the
             aspect ratio of the image and is resized to a square. The larger networks of
             EfficientNetV2 were evaluated on squashed images.

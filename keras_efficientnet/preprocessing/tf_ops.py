@@ -39,7 +39,8 @@ def resize(image: tf.Tensor, size: int, method: str) -> tf.Tensor:
             half_pixel_centers=False,
         )[0]
     image = tf.cast(image, tf.float32)
-    return tf.image.resize(image, (size, size), method=method, antialias=True)
+    method, _, other = method.partition("_")
+    return tf.image.resize(image, (size, size), method=method, antialias=not other)
 
 
 def eval_crop(

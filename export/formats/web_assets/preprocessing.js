@@ -75,6 +75,9 @@ export function findTaps(side, size, method) {
   if (method === "bilinear") {
     return Array.from({ length: size }, (_, i) => taps(i, side, size, triangle, 1));
   }
+  if (method === "bilinear_no_antialias") {
+    return Array.from({ length: size }, (_, i) => taps(i, side, size, triangle, 1, 1));
+  }
   throw new Error(`Unknown resize method: ${method}`);
 }
 
@@ -103,11 +106,10 @@ function outer(x) {
   return Math.fround(((-0.75 * y + 3.75) * y - 6) * y + 3);
 }
 
-// TensorFlow's ScaleAndTranslate with antialiasing: pixel i is at i + 0.5, the kernel as
-// wide as a target pixel, and its weights sum to 1.
-function taps(i, side, size, kernel, radius) {
+// TensorFlow's ScaleAndTranslate: pixel i is at i + 0.5, the kernel's weights sum to 1,
+// and with antialiasing, the default, it is as wide as a target pixel.
+function taps(i, side, size, kernel, radius, width = Math.max(side / size, 1)) {
   const scale = side / size;
-  const width = Math.max(scale, 1);
   const center = (i + 0.5) * scale;
   const first = Math.max(0, Math.ceil(center - radius * width - 0.5));
   const last = Math.min(side - 1, Math.floor(center + radius * width - 0.5));

@@ -137,7 +137,7 @@ def _automl(family: str, short: str) -> WeightFile:
         source="google/automl, the original checkpoints",
         classes=CLASSES_21K if is_pretraining else 1000,
         crop_ratio=1.0 if is_squashed else None,
-        interpolation="bicubic_legacy" if is_like_v1 else "bilinear",
+        interpolation="bicubic_legacy" if is_like_v1 else "bilinear_no_antialias",
         crop_mode="squash" if is_squashed else "center",
     )
 
@@ -159,7 +159,7 @@ def _keras(short: str, include_top: bool) -> WeightFile:
         top1_source="google/automl, of the same checkpoint",
         source="keras.applications, from google/automl's checkpoints",
         crop_ratio=None if is_small else 1.0,
-        interpolation="bicubic_legacy" if is_small else "bilinear",
+        interpolation="bicubic_legacy" if is_small else "bilinear_no_antialias",
         crop_mode="center" if is_small else "squash",
     )
 
