@@ -31,10 +31,13 @@ FAMILIES = {
     "EdgeTPU": ("imagenet@tpu", tuple(f"EfficientNetEdgeTPU{i}" for i in "SML")),
 }
 NETWORKS = tuple(name for _, names in FAMILIES.values() for name in names)
-# Labels that would overlap others at the default place: points to the right and up,
-# and the horizontal alignment.
+# Place of a label: points to the right and up, and the horizontal alignment. V2 crosses
+# V1, so the labels of either are above where its line is.
 _ABOVE, _BELOW = (-5, 6, "right"), (6, -11, "left")
-_PLACES = {"EfficientNet": _ABOVE, "Lite": _BELOW, "V2": _ABOVE, "EdgeTPU": _BELOW}
+_LABELS_ABOVE = (
+    *(f"EfficientNetB{i}" for i in range(5)),
+    *(f"EfficientNetV2{i}" for i in "SML"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +123,7 @@ def draw(rows: Sequence[FamilyMember], folder: pathlib.Path) -> dict[str, str]:
     Returns:
         File name -> caption.
     """
+    rows = _in_order(rows)
     pictures = {MULTIPLY_ADDS_PICTURE: "Four families: accuracy by multiply-adds"}
     _draw(
         [(row, row.multiply_adds_G) for row in rows],
@@ -154,7 +158,7 @@ def section(rows: Sequence[FamilyMember]) -> list[str]:
             "multiply-adds, G": f"{row.multiply_adds_G:.2f}",
             "ms": "" if row.latency_ms is None else f"{row.latency_ms:.1f}",
         }
-        for row in rows
+        for row in _in_order(rows)
     ]
     return ["## Four families", _INTRODUCTION, table(cells)]
 
@@ -165,6 +169,11 @@ _INTRODUCTION = (
     "Multiply-adds are computed. Milliseconds are measured on this machine, for "
     "networks in `--measure`."
 )
+
+
+def _in_order(rows: Sequence[FamilyMember]) -> list[FamilyMember]:
+    """Sorts networks as in `NETWORKS`; a network measured later was added last."""
+    return sorted(rows, key=lambda row: NETWORKS.index(row.model))
 
 
 def _draw(
@@ -198,8 +207,8 @@ def _draw_family(
     costs, rows = zip(*points, strict=True)
     accuracies = [row.top1 for row in rows]
     axes.plot(costs, accuracies, marker=marker, color=color, label=family)
-    right, up, side = _PLACES[family]
     for cost, row in points:
+        right, up, side = _ABOVE if row.model in _LABELS_ABOVE else _BELOW
         text = row.model.removeprefix("EfficientNet").removeprefix(family)
         axes.annotate(
             text,
