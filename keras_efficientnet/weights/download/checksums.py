@@ -32,7 +32,7 @@ def verify(path: Path, checksum: str, cure: str = "") -> None:
         )
 
 
-def verify_first_download(path: Path, note: Path) -> None:
+def verify_first_download(path: Path, note: Path, cure: str = "") -> None:
     """Verifies that a file without a published checksum is the one downloaded first.
 
     The first call writes the SHA-256 of the file to `note`, in the format of the
@@ -41,14 +41,16 @@ def verify_first_download(path: Path, note: Path) -> None:
     Args:
         path: Path of the file.
         note: Path of the note, which outlives the file.
+        cure: Sentence with advice for the error message. Defaults to how to accept a
+            file that the publisher has changed.
 
     Raises:
         ValueError: The file differs from the first download.
     """
     if note.is_file():
         expected = (note.read_text(encoding="utf-8").split() or [""])[0]
-        cure = f"The first download had it; delete {note} to accept the new file."
-        verify(path, f"sha256:{expected}", cure)
+        cure = cure or f"Delete {note} to accept a file that has changed."
+        verify(path, f"sha256:{expected}", f"The first download had it. {cure}")
         return
     # A cache that is shared read-only is fine, too.
     with contextlib.suppress(OSError):

@@ -156,7 +156,7 @@ def _verify(record: WeightFile, file: Path, target: Path, cure: str = "") -> Non
         checksums.verify(file, record.checksum, cure)
     else:
         note = checksums.first_download_note(target)
-        checksums.verify_first_download(file, note)
+        checksums.verify_first_download(file, note, cure)
 
 
 def _take_out(member: str, archive: Path, target: Path) -> None:

@@ -82,14 +82,14 @@ def fetch(record: WeightFile) -> Path:
     name = parse_reference(record.family).name
     path = _download(record.family, name, WEIGHTS_NAME, record.revision)
     stored = path.resolve()
+    cure = f"Delete {stored} to download it again."
     # The library names large files in its cache by their SHA-256.
     if re.fullmatch("[0-9a-f]{64}", stored.name):
-        cure = f"Delete {stored} to download it again."
         checksums.verify(path, f"sha256:{stored.name}", cure)
         return path
     note = f"{name.replace('/', '--')}--{record.revision}.safetensors"
     target = files.cache_dir() / "huggingface" / note
-    checksums.verify_first_download(path, checksums.first_download_note(target))
+    checksums.verify_first_download(path, checksums.first_download_note(target), cure)
     return path
 
 
