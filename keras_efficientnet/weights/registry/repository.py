@@ -25,8 +25,9 @@ _ARCHITECTURES = re.compile(
     r"|v2_(?P<v2>b[0-3]|s|m|l|xl)"
     r"|_e(?P<edgetpu>[sml])(?:_pruned)?)"
 )
-# Arguments of timm's factories that do not change the network of three channels.
-_HARMLESS = {"num_classes", "in_chans", "global_pool", "drop_rate", "drop_path_rate"}
+# Arguments of timm's factories that do not change the network, and values of others.
+_HARMLESS = {"num_classes", "drop_rate", "drop_path_rate"}
+_SAME = {"in_chans": (3,), "global_pool": ("avg", "")}
 _INTERPOLATIONS = ("bicubic", "bilinear")  # as timm resizes: with antialiasing
 
 
@@ -147,11 +148,15 @@ def _variant(match: re.Match[str]) -> str:
 
 
 def _check_arguments(arguments: Mapping[str, Any], origin: str) -> None:
-    others = sorted(set(arguments) - _HARMLESS)
+    others = [
+        f"{name}={value!r}"
+        for name, value in arguments.items()
+        if name not in _HARMLESS and value not in _SAME.get(name, ())
+    ]
     if others:
         raise ValueError(
-            "`model_args` of a repository must not change the network. Received: "
-            f"{', '.join(f'{k}={arguments[k]!r}' for k in others)} in {origin}"
+            "`model_args` of a repository must not change the network. "
+            f"Received: {', '.join(others)} in {origin}"
         )
 
 

@@ -10,6 +10,10 @@ import http.server
 import re
 import threading
 
+import huggingface_hub.constants
+
+from keras_efficientnet.weights.download import hub
+
 BRANCH = "main"
 
 
@@ -129,3 +133,19 @@ def serving():
         finally:
             httpd.shutdown()
             thread.join()
+
+
+def use(server, monkeypatch, folder):
+    """Lets the library use a server, with an empty cache and without a token."""
+    constants = huggingface_hub.constants
+    template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    for name, value in {
+        "ENDPOINT": server.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": template,
+        "HF_HUB_CACHE": str(folder / "hub"),
+        "HF_TOKEN_PATH": str(folder / "token"),
+    }.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setenv("KERAS_HOME", str(folder / "keras"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    hub.find_record.cache_clear()

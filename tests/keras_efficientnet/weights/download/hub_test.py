@@ -24,7 +24,7 @@ from keras_efficientnet.weights.download import fetch, hub
 from keras_efficientnet.weights.formats import pytorch
 from keras_efficientnet.weights.registry import table
 from tests.support.paths import DATA, ROOT
-from tests.support.weight_files.hub_server import serving
+from tests.support.weight_files.hub_server import serving, use
 
 # As timm publishes it. Source: https://huggingface.co/timm/tf_efficientnet_lite0.in1k;
 # mean and standard deviation are those of the original Lite networks, 127 and 128.
@@ -71,16 +71,8 @@ def config(**changes):
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     """Empty local hub, which the library uses with an empty cache."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
     with serving() as running:
-        constants = huggingface_hub.constants
-        monkeypatch.setattr(constants, "ENDPOINT", running.url)
-        template = f"{running.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        hub.find_record.cache_clear()
+        use(running, monkeypatch, tmp_path)
         yield running
     hub.find_record.cache_clear()
 
@@ -186,6 +178,7 @@ def test_architecture_decides_the_network(
         ({"crop_mode": "border"}, "one of center, squash. .*='border'"),
         ({"input_size": [1, 224, 224]}, r"must be \(3, side, side\)"),
         ({"model_args": {"bn_eps": 0.1}}, "must not change .*bn_eps=0.1"),
+        ({"model_args": {"global_pool": "avgmax"}}, "global_pool='avgmax' in"),
         ({"std": None}, "must be timm's. Received: hf://timm/.*KeyError: 'std'"),
     ],
 )
