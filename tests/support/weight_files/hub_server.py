@@ -37,6 +37,12 @@ class FakeHub:
         return f"http://127.0.0.1:{self._httpd.server_port}"
 
     @property
+    def downloads(self):
+        """Paths of the files that were downloaded."""
+        gets = [line for line in self.requests if line.startswith("GET ")]
+        return [line.removeprefix("GET ") for line in gets]
+
+    @property
     def storage_url(self):
         # The library treats a redirect to the same host as another page of the hub.
         return f"http://localhost:{self._httpd.server_port}"
