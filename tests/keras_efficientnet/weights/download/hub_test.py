@@ -187,7 +187,7 @@ def test_config_of_another_network_is_rejected(server, changes, message):
     server.commit(NAME, {"config.json": config(**changes)})
     with pytest.raises(ValueError, match=message):
         EfficientNetLite0(weights=WEIGHTS)
-    assert not [line for line in server.downloads if "safetensors" in line]
+    assert not [line for line in server.requests if "safetensors" in line]
 
 
 def test_config_that_is_not_timms_is_rejected(server):
