@@ -153,7 +153,7 @@ def test_a_network_with_another_head_has_no_class_maps(tmp_path, fake_runtime):
 
 def test_a_missing_runtime_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setenv(npm.FOLDER_VARIABLE, str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="litertjs-core-2.5.3.tgz"):
+    with pytest.raises(FileNotFoundError, match=web.CORE.tarball):
         web.write(export_run.source(average()), tmp_path / "web")
     assert not (tmp_path / "web").exists()
 
