@@ -103,7 +103,7 @@ PEERS := torch torchvision timm geffnet efficientnet-pytorch transformers effici
 
 $(ORACLES)/.peers: setup.py
 	test -x $(ORACLES)/bin/python || $(PYTHON) -m venv $(ORACLES)
-	$(ORACLES)/bin/python -m pip install $(QUIET) -e ".[cpu,safetensors]" pytest $(PEERS)
+	$(ORACLES)/bin/python -m pip install $(QUIET) -e ".[cpu,hub]" pytest $(PEERS)
 	@touch $@
 
 # timm is imported first: after TensorFlow, PyTorch's compiler crashes the process.

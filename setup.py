@@ -112,6 +112,8 @@ EXTRAS = {
         *(line.replace(">=2.20", "==2.15.*") for line in CPU),
     ],
     "records": ["array_record"],  # ArrayRecord files
+    # Weights "hf://OWNER/NAME", from repositories on the Hugging Face Hub.
+    "hub": ["huggingface_hub>=0.25", "safetensors"],
     "safetensors": ["safetensors"],  # reads and writes .safetensors files
     # Source "tfds:NAME". TFDS 4.9.10 does not declare importlib_resources.
     "tfds": ["importlib_resources", "tensorflow-datasets"],
@@ -120,6 +122,7 @@ EXTRAS = {
         "array_record",
         "build",
         "fsspec",
+        "huggingface_hub",
         "importlib_resources",  # an undeclared dependency of tensorflow-datasets
         "jsonschema",  # checks the manifests in launch/
         "mediapipe>=1.2",  # opens artefacts for phones

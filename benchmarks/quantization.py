@@ -1,25 +1,31 @@
-"""Accuracy of every quantised TFLite format on crops of labelled photos.
+"""Accuracy of every quantised TFLite format: photos, or networks trained on digits.
 
-python -m benchmarks.quantization [--model=EfficientNetLite0] [--weights=imagenet]
+python -m benchmarks.quantization [--models=EfficientNetLite0] [--weights=imagenet]
     [--photos=examples/photos] [--crops=10] [--formats=...] [--output_dir=DIR]
+python -m benchmarks.quantization --digits --models=EfficientNetV2B0,... [--epochs=20]
 
 For comparison, TensorFlow's converter and litert-quantizer write int8 files of the
 same network from the same images, the latter starting from our float32 file.
 
-The formats are calibrated on crops of eight photos that come with scikit-image,
-scikit-learn and Matplotlib, and verified on crops of the photos in a folder with a
-labels.csv, whose columns are `file` and `imagenet_classes`, the indices of the correct
-classes. Photos without a correct class count for agreement only.
+The formats of networks with published weights are calibrated on crops of eight photos
+that come with scikit-image, scikit-learn and Matplotlib, and verified on crops of the
+photos in a folder with a labels.csv, whose columns are `file` and `imagenet_classes`,
+the indices of the correct classes. Photos without a correct class count for agreement
+only. With --digits, each network is trained on the quickstart's digits, calibrated on
+the images that the run sets aside, and compared on the test split.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import importlib.util
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import keras
 import litert_quantizer
 import numpy as np
 import tensorflow as tf
@@ -27,14 +33,17 @@ from PIL import Image
 
 from export.api import CALIBRATION_IMAGES, export_model
 from export.formats.registry import FORMATS
+from export.loading import CALIBRATION_SAMPLES
 from export.runtimes.base import TFLiteRunner
 from export.verify import VerificationError
-from keras_efficientnet import weights_info
 from keras_efficientnet.common.cli.quiet import quiet_stderr
 from keras_efficientnet.common.image_folders import list_images
-from keras_efficientnet.common.models import open_model
-from keras_efficientnet.preprocessing import EvalPreprocessing
+from keras_efficientnet.common.models import OpenedModel, open_model
+from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 from keras_efficientnet.preprocessing.tf_files import read_batches
+from training.configs import digits
+from training.data import sources
+from training.engine import trainer
 
 # Package, and path of a photo in it.
 CALIBRATION_PHOTOS = (
@@ -95,59 +104,33 @@ def read_correct_classes(photos: Path) -> dict[str, set[int]]:
     }
 
 
-def top1_accuracy(
-    names: list[str], predicted: np.ndarray, correct: dict[str, set[int]]
-) -> float:
-    """Returns the top-1 accuracy over the images that have a correct class.
-
-    Args:
-        names: Name of each crop's photo.
-        predicted: Most probable class of each crop.
-        correct: Correct classes of each photo.
-    """
-    pairs = zip(names, predicted, strict=True)
-    hits = [int(i) in correct[name] for name, i in pairs if correct[name]]
-    return float(np.mean(hits))
-
-
-def export(
-    model: str,
-    weights: str,
-    formats: list[str],
-    calibration: Path,
-    crops: Path,
-    output_dir: Path,
-) -> None:
+def export(model: str, formats: list[str], **options: Any) -> None:
     """Exports a model; keeps files that miss a threshold, to compare them too."""
     try:
-        export_model(
-            model,
-            formats,
-            weights=weights,
-            calibration=calibration,
-            calibration_images=CALIBRATION_IMAGES,
-            verify=crops,
-            output_dir=output_dir,
-        )
+        export_model(model, formats, calibration_images=CALIBRATION_IMAGES, **options)
     except VerificationError as error:
         print(f"missed: {error}")
 
 
 def write_peers(
-    model: str, weights: str, calibration: Path, float32: Path, folder: Path
+    model: keras.Model, images: np.ndarray, float32: Path, folder: Path
 ) -> dict[str, Path]:
     """Writes int8 files of the same network with other quantisers.
+
+    Args:
+        model: The network.
+        images: Calibration images, preprocessed.
+        float32: Our float32 file of the network.
+        folder: Folder to write into.
 
     Returns:
         Name of the quantiser -> its file.
     """
-    opened = open_model(model, weights)
-    images = read_all(calibration, opened.preprocessing)[1]
     files = {
         "TFLiteConverter": folder / "converter.tflite",
         "litert-quantizer": folder / "quantizer.tflite",
     }
-    converter = tf.lite.TFLiteConverter.from_keras_model(opened.model)
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[None]] for image in images)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -175,50 +158,124 @@ def read_all(folder: Path, spec: EvalPreprocessing) -> tuple[list[Path], np.ndar
     return paths, np.concatenate(list(read_batches(paths, spec)))
 
 
-def compare(files: dict[str, Path], model: str, crops: Path, photos: Path) -> None:
-    """Prints each file's agreement with the first one, and its top-1 accuracy."""
-    paths, images = read_all(crops, weights_info(model).preprocessing)
-    names = [path.stem.rsplit("-", 1)[0] for path in paths]
-    correct = read_correct_classes(photos)
+def compare(
+    files: dict[str, Path], images: np.ndarray, correct: list[set[int]]
+) -> None:
+    """Prints each file's agreement with the first one, and its top-1 accuracy.
+
+    Args:
+        files: Name -> TFLite file.
+        images: Preprocessed images.
+        correct: Correct classes of each image; images without any count for agreement
+            only.
+    """
     reference = None
-    labelled = sum(bool(correct[name]) for name in names)
-    print(f"{len(paths)} crops; {labelled} with a correct class")
+    print(f"{len(images)} images; {sum(map(bool, correct))} with a correct class")
     for name, path in files.items():
         predicted = TFLiteRunner(path)(images).argmax(axis=1)
         reference = predicted if reference is None else reference
+        pairs = zip(predicted, correct, strict=True)
+        hits = [int(i) in classes for i, classes in pairs if classes]
         print(
             f"{name:<17} agreement {np.mean(predicted == reference):6.1%}  "
-            f"top-1 {top1_accuracy(names, predicted, correct):6.1%}"
+            f"top-1 {np.mean(hits):6.1%}",
+            flush=True,
         )
+
+
+def compare_with_peers(
+    opened: OpenedModel,
+    calibration: Path,
+    made: Path,
+    formats: list[str],
+    images: np.ndarray,
+    correct: list[set[int]],
+) -> None:
+    """Compares our files with those of the other quantisers.
+
+    Args:
+        opened: The exported network.
+        calibration: Folder of calibration images.
+        made: Folder of our files.
+        formats: Formats to compare; the first is the float32 file.
+        images: Preprocessed images.
+        correct: Correct classes of each image.
+    """
+    # Files that missed a threshold end in ".failed".
+    files = {key: next(made.glob(f"{FORMATS[key].artefact}*")) for key in formats}
+    calibrated = read_all(calibration, opened.preprocessing)[1]
+    with tempfile.TemporaryDirectory() as folder:
+        files |= write_peers(opened.model, calibrated, files["tflite"], Path(folder))
+        compare(files, images, correct)
+
+
+def on_photos(
+    model: str, formats: list[str], folder: Path, args: argparse.Namespace
+) -> None:
+    """Compares the formats of a network with published weights on crops of photos."""
+    photos = calibration_photos()
+    calibration, crops = folder / "calibration", folder / "crops"
+    write_crops(photos, CALIBRATION_IMAGES // len(photos), calibration)
+    classes = read_correct_classes(args.photos)
+    write_crops([args.photos / f"{name}.jpg" for name in classes], args.crops, crops)
+    options = {"calibration": calibration, "verify": crops}
+    export(model, formats, weights=args.weights, output_dir=folder / "out", **options)
+    opened = open_model(model, args.weights)
+    paths, images = read_all(crops, opened.preprocessing)
+    correct = [classes[path.stem.rsplit("-", 1)[0]] for path in paths]
+    made = folder / "out"
+    compare_with_peers(opened, calibration, made, formats, images, correct)
+
+
+def on_digits(model: str, formats: list[str], folder: Path, epochs: float) -> None:
+    """Trains a network on digits, and compares its formats on the test split."""
+    config = dataclasses.replace(
+        digits.get_config(),
+        model=model,
+        width=1.0,
+        depth=1.0,
+        lite=False,
+        epochs=epochs,
+    )
+    run, made = folder / "run", folder / "out"
+    trainer.train(config, run)
+    export(str(run), formats, output_dir=made)
+    opened = open_model(run)
+    split = sources.digits().splits["test"]
+    images = np.stack(
+        [
+            tf_ops.eval_image(
+                split.read(tf.constant(i, tf.int64)), config.preprocessing
+            )
+            for i in range(len(split))
+        ]
+    )
+    correct = [{int(label)} for label in split.labels]
+    calibration = run / CALIBRATION_SAMPLES
+    compare_with_peers(opened, calibration, made, formats, images, correct)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="EfficientNetLite0")
+    parser.add_argument("--models", default="EfficientNetLite0")
     parser.add_argument("--weights", default="imagenet")
     parser.add_argument("--photos", type=Path, default=Path("examples/photos"))
     parser.add_argument("--crops", type=int, default=10)
+    parser.add_argument("--digits", action="store_true")
+    parser.add_argument("--epochs", type=float, default=20)
     parser.add_argument("--formats", default=",".join(TFLITE))
     parser.add_argument("--output_dir", type=Path)
     args = parser.parse_args()
     formats = list(dict.fromkeys(["tflite", *args.formats.split(",")]))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        made = args.output_dir or folder / "export"
-        photos = calibration_photos()
-        write_crops(photos, CALIBRATION_IMAGES // len(photos), folder / "calibration")
-        listed = [
-            args.photos / f"{name}.jpg" for name in read_correct_classes(args.photos)
-        ]
-        write_crops(listed, args.crops, folder / "crops")
-        calibration, crops = folder / "calibration", folder / "crops"
-        export(args.model, args.weights, formats, calibration, crops, made)
-        # Files that missed a threshold end in ".failed".
-        files = {key: next(made.glob(f"{FORMATS[key].artefact}*")) for key in formats}
-        files |= write_peers(
-            args.model, args.weights, calibration, files["tflite"], folder
-        )
-        compare(files, args.model, crops, args.photos)
+        for model in args.models.split(","):
+            folder = (args.output_dir or Path(name)) / model
+            folder.mkdir(parents=True)
+            print(model)
+            if args.digits:
+                on_digits(model, formats, folder, args.epochs)
+            else:
+                on_photos(model, formats, folder, args)
 
 
 if __name__ == "__main__":

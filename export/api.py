@@ -57,6 +57,7 @@ def export_model(
     image_size: int | None = None,
     crop_ratio: float | None = None,
     interpolation: str | None = None,
+    crop_mode: str | None = None,
     title: str | None = None,
 ) -> list[Result]:
     """Exports a model to several formats and verifies each artefact on real images.
@@ -85,6 +86,7 @@ def export_model(
         image_size: Side of the network's input, pixels. Same default as in `load`.
         crop_ratio: See `EvalPreprocessing`. Same default as in `load`.
         interpolation: See `EvalPreprocessing`. Same default as in `load`.
+        crop_mode: See `EvalPreprocessing`. Same default as in `load`.
         title: Title of the web page. Defaults to the model's name.
 
     Returns:
@@ -108,6 +110,7 @@ def export_model(
         image_size=image_size,
         crop_ratio=crop_ratio,
         interpolation=interpolation,
+        crop_mode=crop_mode,
     )
     spec = loaded.preprocessing
     network = inference_model(_keras_model(loaded), spec.image_size)

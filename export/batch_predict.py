@@ -135,6 +135,7 @@ def read_job(values: flags.FlagValues) -> Job:
         image_size=values.image_size,
         crop_ratio=values.crop_ratio,
         interpolation=values.interpolation,
+        crop_mode=values.crop_mode,
         top=values.top,
         probabilities=values.probabilities,
         embeddings=values.embeddings,

@@ -98,6 +98,7 @@ def load(
     image_size: int | None = None,
     crop_ratio: float | None = None,
     interpolation: str | None = None,
+    crop_mode: str | None = None,
 ) -> Loaded:
     """Loads a model and finds its class names and preprocessing.
 
@@ -117,6 +118,7 @@ def load(
             "bicubic_legacy".
         crop_ratio: See `EvalPreprocessing`.
         interpolation: See `EvalPreprocessing`.
+        crop_mode: See `EvalPreprocessing`.
 
     Raises:
         ValueError: `model` is none of these or cannot be opened, or an argument
@@ -126,6 +128,7 @@ def load(
         "image_size": image_size,
         "crop_ratio": crop_ratio,
         "interpolation": interpolation,
+        "crop_mode": crop_mode,
     }
     runner = None if isinstance(model, keras.Model) else _open_artefact(Path(model))
     if runner is not None:
@@ -143,6 +146,7 @@ def load(
         image_size=image_size,
         crop_ratio=crop_ratio,
         interpolation=interpolation,
+        crop_mode=crop_mode,
     )
     return Loaded(
         name=opened.name,

@@ -86,6 +86,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             image_size=values.image_size,
             crop_ratio=values.crop_ratio,
             interpolation=values.interpolation,
+            crop_mode=values.crop_mode,
             title=values.title,
         )
     except VerificationError as error:

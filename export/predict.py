@@ -175,6 +175,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             image_size=values.image_size,
             crop_ratio=values.crop_ratio,
             interpolation=values.interpolation,
+            crop_mode=values.crop_mode,
         )
         paths = find_images(argv[2:])
         predictions = list(predict(loaded, paths, values.top))

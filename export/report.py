@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from keras_efficientnet.common import markdown
 from keras_efficientnet.common.files import replacing, write_text
 from keras_efficientnet.common.image_classes import choose_balanced
+from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import read_image
 
 from .contact_sheet import Line, write_sheet
@@ -228,6 +229,12 @@ def _as_json(
     }
 
 
+def _crop(spec: EvalPreprocessing) -> str:
+    if spec.crop_mode == "squash":
+        return f"central {spec.crop_ratio:.4g} of each side, squashed to a square"
+    return f"central crop of {spec.crop_ratio:.4g} of the shorter side"
+
+
 def _markdown(
     loaded: Loaded,
     reference: Reference,
@@ -245,11 +252,11 @@ def _markdown(
         f"# Export of {markdown.escape(loaded.name)}",
         "",
         f"{len(loaded.labels)} classes, images of {spec.image_size} x "
-        f"{spec.image_size} pixels, central crop of {spec.crop_ratio:.4g} of the "
-        f"shorter side, {spec.interpolation} interpolation. Compared with the Keras "
-        f"model on {len(reference.paths)} images. Agreement is the share of images "
-        f"with the same top-1 class, with its 95% interval.{overlap} Milliseconds "
-        "are the median and the 95th percentile for one image on one thread.",
+        f"{spec.image_size} pixels, {_crop(spec)}, {spec.interpolation} "
+        f"interpolation. Compared with the Keras model on {len(reference.paths)} "
+        "images. Agreement is the share of images with the same top-1 class, with its "
+        f"95% interval.{overlap} Milliseconds are the median and the 95th percentile "
+        "for one image on one thread.",
         "",
         _table(results),
         "",

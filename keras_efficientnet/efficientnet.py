@@ -59,8 +59,8 @@ def EfficientNet(
         resolution: Image side, pixels; at least 32 with the families' stages, which
             halve it five times. `Scaling(...).image_size()` turns a ratio into one.
         include_top: As in `build`.
-        weights: Path of a weight file of exactly this architecture, or None for
-            random weights.
+        weights: Path of a weight file of exactly this architecture, repository of one
+            ("hf://OWNER/NAME"), or None for random weights.
         input_tensor: As in `build`.
         input_shape: As in `build`.
         pooling: As in `build`.

@@ -34,7 +34,9 @@ STUDIES = {
         "Table 4: latency of B0 to B7 and ResNet-152 on one core", "latency_study"
     ),
     "tables": Study(
-        "Tables 1, 2, 3 and 7, Figures 1 and 5: paper against computed", "tables.study"
+        "Tables 1, 2, 3 and 7, Figures 1 and 5: paper against computed; V1, Lite, V2 "
+        "and EdgeTPU compared",
+        "tables.study",
     ),
     "scaling": Study(
         "Figures 3, 4 and 8: scaling width, depth, resolution or all three",

@@ -106,6 +106,12 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         f"Resize method. Default: the model's, or {default.interpolation}.",
     )
+    string(
+        "crop_mode",
+        None,
+        f"Shape of the crop: center or squash. Default: the model's, or "
+        f"{default.crop_mode}.",
+    )
     string("output_dir", None, "Folder for tables and pictures.")
     string(
         "server_file",
@@ -153,6 +159,7 @@ def _run(args: Any) -> None:
         image_size=args.image_size,
         crop_ratio=args.crop_ratio,
         interpolation=args.interpolation,
+        crop_mode=args.crop_mode,
     )
     if args.images:
         names, split = opened.class_names, _unlabelled(args.images)

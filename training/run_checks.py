@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from keras_efficientnet.common import sidecars
 from keras_efficientnet.weights import published_options
 from keras_efficientnet.weights.load import existing_file
-from keras_efficientnet.weights.registry.table import known_families
+from keras_efficientnet.weights.registry.table import is_published
 
 from .config import ANY_SCALING, TrainConfig
 from .config.checks import check_batch_size
@@ -94,7 +94,7 @@ def shares_statistics(config: TrainConfig, replicas: int) -> bool:
 def _check_weights(config: TrainConfig) -> None:
     if config.weights is None:
         return
-    if config.weights not in known_families():
+    if not is_published(config.weights):
         existing_file(config.weights)
     elif config.variant == ANY_SCALING:
         raise ValueError(

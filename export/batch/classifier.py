@@ -130,6 +130,7 @@ def open_model(options: ModelOptions) -> Loaded:
         image_size=options.image_size,
         crop_ratio=options.crop_ratio,
         interpolation=options.interpolation,
+        crop_mode=options.crop_mode,
     )
 
 

@@ -21,11 +21,12 @@ class ModelOptions:
 
     Attributes:
         model: Path or name of the model, as `loading.load` takes it.
-        weights: See `loading.load`; so are the following up to `interpolation`.
+        weights: See `loading.load`; so are the following up to `crop_mode`.
         labels: Path of a file of class names, or None.
         image_size: Side of the input, pixels, or None.
         crop_ratio: Side of the central crop as a ratio to the shorter side, or None.
         interpolation: Resize method, or None.
+        crop_mode: Shape of the crop, "center" or "squash", or None.
         top: Number of classes per image, at least 1.
         probabilities: Whether to write the probabilities of all classes.
         embeddings: Whether to write the input of the classifier.
@@ -37,6 +38,7 @@ class ModelOptions:
     image_size: int | None = None
     crop_ratio: float | None = None
     interpolation: str | None = None
+    crop_mode: str | None = None
     top: int = 5
     probabilities: bool = False
     embeddings: bool = False

@@ -22,6 +22,7 @@ class _Crop(ImageAugmentation):
         image_size: int,
         crop_ratio: float | None,
         interpolation: str,
+        crop_mode: str,
         seed: int | None,
     ) -> None:
         super().__init__(seed)
@@ -29,6 +30,7 @@ class _Crop(ImageAugmentation):
             image_size,
             crop_ratio,  # type: ignore[arg-type] # None: the default ratio
             interpolation,
+            crop_mode,
         )
 
     def output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -47,6 +49,7 @@ class _Crop(ImageAugmentation):
             "image_size": self.preprocessing.image_size,
             "crop_ratio": self.preprocessing.crop_ratio,
             "interpolation": self.preprocessing.interpolation,
+            "crop_mode": self.preprocessing.crop_mode,
         }
 
 
@@ -66,6 +69,7 @@ class TrainCrop(_Crop):
         image_size: Side of the square result in pixels.
         crop_ratio: Ratio of the central crop, see `EvalPreprocessing`.
         interpolation: Resize method, one of `preprocessing.RESIZE_METHODS`.
+        crop_mode: Shape of the central crop, see `EvalPreprocessing`.
         seed: Seed, see `RandomTransform`; None: a random one.
 
     Source:
@@ -80,9 +84,10 @@ class TrainCrop(_Crop):
         *,
         crop_ratio: float | None = None,
         interpolation: str = "bicubic_legacy",
+        crop_mode: str = "center",
         seed: int | None = None,
     ) -> None:
-        super().__init__(image_size, crop_ratio, interpolation, seed)
+        super().__init__(image_size, crop_ratio, interpolation, crop_mode, seed)
 
     def augment_image(self, image: Any, seed: Any) -> Any:
         """Crops, resizes and flips one image or encoded file at random."""
@@ -113,6 +118,8 @@ class EvalCrop(_Crop):
         crop_ratio: Side of the central crop as a ratio to the image's shorter side.
             None: `preprocessing.default_crop_ratio` of `image_size`.
         interpolation: Resize method, one of `preprocessing.RESIZE_METHODS`.
+        crop_mode: Shape of the crop: "center", a square, or "squash", which has the
+            aspect ratio of the image.
 
     Source:
         tensorflow/tpu, preprocessing.py: `_decode_and_center_crop`.
@@ -130,8 +137,9 @@ class EvalCrop(_Crop):
         *,
         crop_ratio: float | None = None,
         interpolation: str = "bicubic_legacy",
+        crop_mode: str = "center",
     ) -> None:
-        super().__init__(image_size, crop_ratio, interpolation, seed=0)
+        super().__init__(image_size, crop_ratio, interpolation, crop_mode, seed=0)
 
     def __call__(self, images: Any, *others: Any, seed: Any = None) -> Any:
         """Crops and resizes images.

@@ -13,7 +13,7 @@ from .. import efficientnet
 from ..architecture import VARIANTS, find_variant
 from ..preprocessing import EvalPreprocessing, imagenet_classes
 from ..weights import weights_info
-from ..weights.registry.table import default_family, known_families
+from ..weights.registry.table import default_family, is_published
 from .choices import did_you_mean
 from .output_activation import class_count, output_activation
 from .recursion_limit import raised_recursion_limit
@@ -23,8 +23,9 @@ KERAS_FILE = "model.keras"  # in a run folder
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 # Help text of the flag `weights`, which the commands pass to `open_model`.
 WEIGHTS_HELP = (
-    "Weights of a variant: a published family or a weight file. Default: the family "
-    "that its factory loads, imagenet for most variants."
+    "Weights of a variant: a published family, a weight file, or a repository of a "
+    "timm model on the Hugging Face Hub, hf://OWNER/NAME[@REVISION]. Default: the "
+    "family that its factory loads, imagenet for most variants."
 )
 
 
@@ -65,15 +66,17 @@ def open_model(
     image_size: int | None = None,
     crop_ratio: float | None = None,
     interpolation: str | None = None,
+    crop_mode: str | None = None,
 ) -> OpenedModel:
     """Opens a run folder, a Keras file, or a variant with weights.
 
     Args:
         model: A run folder, a .keras or .h5 file with a complete model, a variant name
             ("EfficientNetB0"), or a Keras model.
-        weights: Family of published weights or path of a weight file, for a variant
-            name only. None or "" stands for the family that the variant's factory
-            loads by default: "imagenet", for B8 "randaugment", for L2 "noisy-student".
+        weights: Family of published weights, repository or path of a weight file, as in
+            `load_weights`, for a variant name only. None or "" stands for the family
+            that the variant's factory loads by default: "imagenet", for B8
+            "randaugment", for L2 "noisy-student".
         labels: Class names in index order, or a text file with one per line. Defaults
             to the labels.txt next to the model, or to ImageNet's for 1000 classes.
         image_size: Side of the network's input, pixels. This and the following
@@ -81,6 +84,7 @@ def open_model(
             to the model's input size, its `default_crop_ratio` and "bicubic_legacy".
         crop_ratio: See `EvalPreprocessing`.
         interpolation: See `EvalPreprocessing`.
+        crop_mode: See `EvalPreprocessing`.
 
     Raises:
         ValueError: `model` is not one of these, cannot be opened, or is not an image
@@ -94,6 +98,7 @@ def open_model(
         "image_size": image_size,
         "crop_ratio": crop_ratio,
         "interpolation": interpolation,
+        "crop_mode": crop_mode,
     }
     return OpenedModel(
         name=name,
@@ -273,11 +278,13 @@ def _open_variant(
         raise ValueError(describe_choices(name))
     key = find_variant(name)
     weights = weights or default_family(key)
-    model = getattr(efficientnet, key)(weights=weights)
-    fields: dict[str, Any] = {"image_size": VARIANTS[key].resolution}
-    if weights in known_families():
-        fields = dataclasses.asdict(weights_info(key, weights).preprocessing)
-    return key, model, Sidecars(preprocessing=fields), None
+    factory = getattr(efficientnet, key)
+    if not is_published(weights):
+        fields: dict[str, Any] = {"image_size": VARIANTS[key].resolution}
+        return key, factory(weights=weights), Sidecars(preprocessing=fields), None
+    record = weights_info(key, weights)
+    beside = Sidecars(record.class_names, dataclasses.asdict(record.preprocessing))
+    return key, factory(weights=weights, classes=record.classes), beside, None
 
 
 def _beside(file: Path) -> Sidecars:

@@ -18,9 +18,10 @@ _DOC = """Builds {name}, whose default resolution is {size} x {size} pixels.
     Args:
         include_top: Whether the network ends in a classifier.
         weights: Family of published weights (`list_weights` lists them all), path of
-            a weight file, or None for random weights. Defaults to "{family}". A
-            family sets `normalization`, `padding`, `bn_epsilon` and the image size
-            unless you pass them.
+            a weight file, repository of a timm model on the Hugging Face Hub
+            ("hf://OWNER/NAME"), or None for random weights. Defaults to "{family}". A
+            family or repository sets `normalization`, `padding`, `bn_epsilon` and the
+            image size unless you pass them.
         input_tensor: Keras tensor to build on, (batch, height, width, channels).
         input_shape: (height, width, channels); height and width may be None.
         pooling: Pooling of a network without top, "avg", "max" or None.

@@ -3,6 +3,7 @@
 from .geometry import (
     AREA_RANGE,
     ASPECT_RANGE,
+    CROP_MODES,
     IMAGE_SUFFIXES,
     MIN_COVERED,
     NORMALIZATIONS,
@@ -19,6 +20,7 @@ from .labels import decode_predictions, imagenet_classes
 __all__ = [
     "AREA_RANGE",
     "ASPECT_RANGE",
+    "CROP_MODES",
     "IMAGE_SUFFIXES",
     "MIN_COVERED",
     "NORMALIZATIONS",

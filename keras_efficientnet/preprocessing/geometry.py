@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..common.choices import check_choice
+
 # Mean and standard deviation per RGB channel, for pixels 0 to 255. Source:
 # tensorflow/tpu, efficientnet_builder.py, efficientnet_lite_builder.py and main.py
 # (--advprop_preprocessing, here "inception"); "inception128": google/automl,
@@ -35,7 +37,8 @@ IMAGE_SUFFIXES = (
     *(".tif", ".tiff", ".avif"),
 )
 
-RESIZE_METHODS = ("bicubic_legacy", "bicubic", "bilinear")
+RESIZE_METHODS = ("bicubic_legacy", "bicubic", "bilinear", "bilinear_no_antialias")
+CROP_MODES = ("center", "squash")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,17 +49,25 @@ class EvalPreprocessing:
         image_size: Side of the square result, pixels.
         crop_ratio: Side of the central crop as a ratio to the shorter side of the
             image, above 0 and at most 1. Defaults to `default_crop_ratio(image_size)`.
+            With `crop_mode="squash"`, the ratio of the crop's height and width to those
+            of the image.
         interpolation: "bicubic_legacy" (TensorFlow 1's bicubic without antialiasing,
-            which published accuracies were measured with), "bicubic" (antialiased) or
-            "bilinear" (antialiased).
+            which published accuracies were measured with), "bicubic" (antialiased),
+            "bilinear" (antialiased) or "bilinear_no_antialias" (as in google/automl).
+        crop_mode: Shape of the crop: "center", a square, or "squash", which has the
+            aspect ratio of the image and is resized to a square. The larger networks of
+            EfficientNetV2 were evaluated on squashed images.
 
     Source:
-        tensorflow/tpu, preprocessing.py: `_decode_and_center_crop`.
+        tensorflow/tpu, preprocessing.py: `_decode_and_center_crop`; "squash",
+        google/automl, efficientnetv2/preprocessing.py: `preprocess_for_eval`, and timm,
+        data/transforms_factory.py.
     """
 
     image_size: int
     crop_ratio: float = None  # type: ignore[assignment] # a float after __post_init__
     interpolation: str = "bicubic_legacy"
+    crop_mode: str = "center"
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
@@ -77,6 +88,7 @@ class EvalPreprocessing:
                 f"`interpolation` must be one of {', '.join(RESIZE_METHODS)}. "
                 f"Received: interpolation={self.interpolation!r}"
             )
+        check_choice("crop_mode", self.crop_mode, CROP_MODES)
 
 
 def default_crop_ratio(image_size: int) -> float:
@@ -130,16 +142,18 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
     return x
 
 
-def eval_crop(height: int, width: int, spec: EvalPreprocessing) -> tuple[int, int, int]:
-    """Computes the central square crop of evaluation.
+def eval_crop(
+    height: int, width: int, spec: EvalPreprocessing
+) -> tuple[int, int, int, int]:
+    """Computes the central crop of evaluation.
 
     Args:
         height: Height of the image, pixels.
         width: Width of the image, pixels.
-        spec: Preprocessing, of which the crop ratio is used.
+        spec: Preprocessing, of which the crop ratio and mode are used.
 
     Returns:
-        (top, left, side), pixels.
+        (top, left, crop height, crop width), pixels.
 
     Source:
         tensorflow/tpu, preprocessing.py: `_decode_and_center_crop`. As there, the
@@ -147,10 +161,16 @@ def eval_crop(height: int, width: int, spec: EvalPreprocessing) -> tuple[int, in
 
     Example:
         >>> eval_crop(375, 500, EvalPreprocessing(224))
-        (24, 86, 328)
+        (24, 86, 328, 328)
+        >>> eval_crop(375, 500, EvalPreprocessing(480, 1.0, crop_mode="squash"))
+        (0, 0, 375, 500)
     """
-    side = max(1, int(np.float32(spec.crop_ratio) * np.float32(min(height, width))))
-    return (height - side + 1) // 2, (width - side + 1) // 2, side
+    whole = (height, width)
+    if spec.crop_mode == "center":
+        whole = (min(whole), min(whole))
+    ratio = np.float32(spec.crop_ratio)
+    rows, columns = (max(1, int(ratio * np.float32(length))) for length in whole)
+    return (height - rows + 1) // 2, (width - columns + 1) // 2, rows, columns
 
 
 def train_crop(height: int, width: int, uniforms: Any) -> tuple[int, int, int, int]:

@@ -50,13 +50,13 @@ def eval_image(image: np.ndarray, spec: EvalPreprocessing) -> np.ndarray:
 
     Args:
         image: (height, width, 3), uint8 or float, 0 to 255.
-        spec: Crop, size and resize method.
+        spec: Crop, image size and interpolation.
 
     Returns:
         (image_size, image_size, 3), float32, 0 to 255.
     """
-    top, left, side = eval_crop(image.shape[0], image.shape[1], spec)
-    cropped = image[top : top + side, left : left + side]
+    top, left, rows, columns = eval_crop(image.shape[0], image.shape[1], spec)
+    cropped = image[top : top + rows, left : left + columns]
     return resize(cropped, spec.image_size, spec.interpolation)
 
 
@@ -82,6 +82,7 @@ def resize(image: np.ndarray, size: int, method: str) -> np.ndarray:
         "bicubic_legacy": _legacy_taps,
         "bicubic": functools.partial(_antialiased_taps, kernel=_keys_cubic, radius=2.0),
         "bilinear": functools.partial(_antialiased_taps, kernel=_triangle, radius=1.0),
+        "bilinear_no_antialias": _bilinear_taps,
     }
     rows = _weighted_sum(image, *taps[method](image.shape[0], size))
     columns = _weighted_sum(rows.swapaxes(0, 1), *taps[method](image.shape[1], size))
@@ -120,8 +121,24 @@ def _antialiased_taps(
     Source:
         tensorflow, scale_and_translate_op.cc: `ComputeSpansCore`.
     """
+    stretch = max(length / size, 1.0)
+    return _centred_taps(length, size, kernel, radius, stretch)
+
+
+def _bilinear_taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the taps of `tf.image.resize` with "bilinear", without antialiasing."""
+    return _centred_taps(length, size, _triangle, radius=1.0, stretch=1.0)
+
+
+def _centred_taps(
+    length: int,
+    size: int,
+    kernel: Callable[[np.ndarray], np.ndarray],
+    radius: float,
+    stretch: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the taps of a kernel at half-pixel centres, stretched by a ratio."""
     scale = length / size
-    stretch = max(scale, 1.0)
     centre = (np.arange(size)[:, np.newaxis] + 0.5) * scale
     taps = math.ceil(2 * radius * stretch) + 1
     places = np.ceil(centre - radius * stretch - 0.5).astype(int) + np.arange(taps)

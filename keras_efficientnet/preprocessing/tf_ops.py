@@ -39,25 +39,30 @@ def resize(image: tf.Tensor, size: int, method: str) -> tf.Tensor:
             half_pixel_centers=False,
         )[0]
     image = tf.cast(image, tf.float32)
-    return tf.image.resize(image, (size, size), method=method, antialias=True)
+    method, _, other = method.partition("_")
+    return tf.image.resize(image, (size, size), method=method, antialias=not other)
 
 
 def eval_crop(
     height: tf.Tensor, width: tf.Tensor, spec: EvalPreprocessing
 ) -> tf.Tensor:
-    """Computes the central square crop, like `preprocessing.eval_crop`.
+    """Computes the central crop, like `preprocessing.eval_crop`.
 
     Args:
         height: Height of the image, pixels, an int32 scalar.
         width: Width of the image, pixels, an int32 scalar.
-        spec: Preprocessing, of which the crop ratio is used.
+        spec: Preprocessing, of which the crop ratio and mode are used.
 
     Returns:
         (top, left, height, width) of the crop, pixels, int32.
     """
-    shorter = tf.cast(tf.minimum(height, width), tf.float32)
-    side = tf.maximum(1, tf.cast(np.float32(spec.crop_ratio) * shorter, tf.int32))
-    return tf.stack([(height - side + 1) // 2, (width - side + 1) // 2, side, side])
+    image = tf.stack([height, width])
+    whole = image
+    if spec.crop_mode == "center":
+        whole = tf.repeat(tf.reduce_min(image), 2)
+    scaled = np.float32(spec.crop_ratio) * tf.cast(whole, tf.float32)
+    crop = tf.maximum(1, tf.cast(scaled, tf.int32))
+    return tf.concat([(image - crop + 1) // 2, crop], axis=0)
 
 
 def train_crop(height: tf.Tensor, width: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
@@ -110,7 +115,7 @@ def eval_image(image: tf.Tensor, spec: EvalPreprocessing) -> tf.Tensor:
     Args:
         image: Pixels, (height, width, 3), uint8 or float, 0 to 255; or the content of a
             file, a string scalar.
-        spec: Image size, crop ratio and interpolation.
+        spec: Image size, crop and interpolation.
 
     Returns:
         (image_size, image_size, 3), float32, 0 to 255.

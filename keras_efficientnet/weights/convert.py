@@ -26,10 +26,11 @@ from ..common.files import replacing
 from ..common.recursion_limit import raised_recursion_limit
 from ..preprocessing import NORMALIZATIONS
 from . import assign, name_mapping, naming_schemes, reference_logits
-from .download import fetch
+from .download import fetch, hub
 from .formats import reading, safetensors_file
 from .formats.base import Arrays, layer_order
 from .load import network_options, normalization_layer
+from .registry.repository import HUB_PREFIX
 from .registry.table import find, find_published_file, known_families
 from .registry.weight_file import WeightFile
 
@@ -70,8 +71,9 @@ def convert(
     """Converts a weight file, and reads the result back to compare.
 
     Args:
-        source: Path of a weight file, or published weights as listed by `list_weights`:
-            "EfficientNetB0/noisy-student".
+        source: Path of a weight file; published weights as listed by `list_weights`,
+            "EfficientNetB0/noisy-student"; or a repository of a timm model on the
+            Hugging Face Hub, "hf://OWNER/NAME[@REVISION]".
         target: Path of the result: `.weights.h5`, `.keras` or `.safetensors`.
         names: Naming scheme of the result: "ours", or "timm" for `.safetensors`.
         variant: Variant that the weights belong to. Defaults to the one with their
@@ -141,11 +143,9 @@ def _read(
     ema: bool,
     ignore: str | Sequence[str],
 ) -> OpenedWeights:
-    head, _, family = str(source).partition("/")
-    record: WeightFile | None
+    record = _published(str(source))
     is_verified = False
-    if family in known_families() and not Path(source).exists():
-        record = find(family, head)
+    if record:
         path = fetch.fetch(record)
         is_verified = bool(record.checksum)
     else:
@@ -157,6 +157,14 @@ def _read(
     arrays = reading.read(path, order, ema, is_verified)
     mapped = name_mapping.to_model_names(arrays, ema=ema, ignore=ignore)
     return OpenedWeights(path, arrays, mapped, record)
+
+
+def _published(source: str) -> WeightFile | None:
+    if source.startswith(HUB_PREFIX):
+        return hub.find_record(source)
+    head, _, family = source.partition("/")
+    is_listed = family in known_families() and not Path(source).exists()
+    return find(family, head) if is_listed else None
 
 
 def _build(key: str, read: OpenedWeights, options: dict[str, Any]) -> keras.Model:
@@ -286,7 +294,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="efficientnet-convert", description="Converts a weight file."
     )
     parser.add_argument(
-        "source", help="path of a weight file, or published weights: VARIANT/FAMILY"
+        "source",
+        help="path of a weight file, published weights VARIANT/FAMILY, or a repository "
+        "hf://OWNER/NAME[@REVISION]",
     )
     parser.add_argument("target", help=f"path that ends in {', '.join(_SUFFIXES)}")
     parser.add_argument("--names", default="ours", help=" or ".join(_NAMES))

@@ -13,7 +13,14 @@ import numpy as np
 from ..architecture import NORMALIZATION_LAYER
 from ..common.choices import did_you_mean
 from ..preprocessing import NORMALIZATIONS, channel_statistics
-from .registry.table import families_listed, find, find_published_file, known_families
+from .registry.repository import HUB_PREFIX
+from .registry.table import (
+    families_listed,
+    find,
+    find_published_file,
+    is_published,
+    known_families,
+)
 from .registry.weight_file import WeightFile
 
 # Name in `.keras` files of earlier versions, and Keras' default name of such a layer.
@@ -54,10 +61,12 @@ def load_weights(
 
     Args:
         model: Model built by a factory of this package.
-        weights: Family of published weights, such as "imagenet", or path of a file. For
-            a file with the name of a family, pass "./imagenet".
+        weights: Family of published weights, such as "imagenet"; a repository of a
+            timm model on the Hugging Face Hub, "hf://OWNER/NAME" or
+            "hf://OWNER/NAME@REVISION"; or path of a file. For a file with the name of a
+            family, pass "./imagenet".
         variant: Variant of `model`, such as "EfficientNetB0"; required for published
-            weights.
+            families.
         checksum: Expected checksum of the file, "md5:..." or "sha256:...".
         ema: Whether to prefer moving averages of the weights, if the file has them.
         skip_head: Whether to keep the current classifier, for a model with other
@@ -84,12 +93,12 @@ def load_weights(
     from . import assign
 
     assign.check_network(model)
-    if not isinstance(weights, str) or weights not in known_families():
+    if not isinstance(weights, str) or not is_published(weights):
         path = existing_file(weights)
         if checksum is not None:
-            from .download import fetch
+            from .download import checksums
 
-            fetch.verify(path, checksum)
+            checksums.verify(path, checksum)
         checked = checksum is not None
         _load_file(model, path, checked, ema, skip_head, ignore, check_normalization)
         return
@@ -98,6 +107,17 @@ def load_weights(
             "`checksum` must be None for published weights, whose checksum is "
             f"always verified. Received: checksum={checksum!r}"
         )
+    record = _record_for(model, weights, variant, skip_head)
+    load_published(model, record, ema, skip_head, ignore, check_normalization)
+
+
+def _record_for(
+    model: Any, weights: str, variant: str | None, skip_head: bool
+) -> WeightFile:
+    if variant is None and weights.startswith(HUB_PREFIX):
+        from .download import hub
+
+        return hub.find_record(weights)
     if variant is None:
         raise ValueError(
             f"`variant` must name the network to load weights {weights!r} for, "
@@ -106,8 +126,7 @@ def load_weights(
         )
     names = {layer.name for layer in model.layers}
     has_head = "predictions" in names and not skip_head
-    record = find(weights, variant, include_top=has_head)
-    load_published(model, record, ema, skip_head, ignore, check_normalization)
+    return find(weights, variant, include_top=has_head)
 
 
 def load_published(
@@ -172,14 +191,15 @@ def published(
     """Returns the record of published weights; None for paths and `weights=None`.
 
     Args:
-        weights: Family or path, as in `load_weights`, or None.
+        weights: Family, repository or path, as in `load_weights`, or None.
         variant: Name of the variant, such as "EfficientNetB0".
         include_top: Whether the model has a classifier to load.
 
     Raises:
+        OSError: The repository could not be reached.
         ValueError: The family has no weights for the variant.
     """
-    if not isinstance(weights, str) or weights not in known_families():
+    if not isinstance(weights, str) or not is_published(weights):
         return None
     return find(weights, variant, include_top)
 
@@ -190,11 +210,11 @@ def published_options(
     """Returns the factory arguments that published weights were trained with.
 
     Args:
-        weights: Family or path, as in `load_weights`, or None.
+        weights: Family, repository or path, as in `load_weights`, or None.
         variant: Name of the variant, such as "EfficientNetB0".
 
     Returns:
-        `normalization`, `padding` and `bn_epsilon`; empty if `weights` is not a family.
+        `normalization`, `padding` and `bn_epsilon`; empty for a path and for None.
 
     Raises:
         ValueError: The family has no weights for the variant.
@@ -355,6 +375,7 @@ def existing_file(weights: str | os.PathLike[str]) -> Path:
             "does not exist"
         )
     raise ValueError(
-        f"`weights` must be one of {families_listed()}, the path of a file, or None."
+        f"`weights` must be one of {families_listed()}, the path of a file, a "
+        "repository 'hf://OWNER/NAME', or None."
         f"{did_you_mean(text, known_families())} Received: weights={text!r}"
     )

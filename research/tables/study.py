@@ -1,4 +1,7 @@
-"""Tables 1, 2, 3 and 7 and Figures 1 and 5 of the paper, printed and computed."""
+"""Tables 1, 2, 3 and 7 and Figures 1 and 5 of the paper, and four families compared.
+
+The numbers of the paper are compared with computed ones.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ from keras_efficientnet.baselines import MobileNetV1, MobileNetV2, ResNet
 from keras_efficientnet.common.markdown import table
 
 from .. import paper_data
+from ..options import option
 from ..reporting.folder import ResultsTable, open_folder
 from ..reporting.page import picture, write_page
-from . import figures
+from . import families, figures
 
 TITLE = "The paper's tables, printed and computed"
 PARAMETERS, MULTIPLY_ADDS = "parameters, M", "multiply-adds, G"
@@ -32,7 +36,14 @@ _BUILDERS: dict[str, Callable[[Scaling], keras.Model]] = {
 
 @dataclasses.dataclass(frozen=True)
 class TablesOptions:
-    """No options: the study is arithmetic."""
+    """Options of the tables; without any, the study is arithmetic."""
+
+    measure: tuple[str, ...] = option(
+        (),
+        "Variants to measure on one TFLite thread, for the figure of accuracy by "
+        "latency; all: every variant in it.",
+        is_setting=False,
+    )
 
 
 OPTIONS = TablesOptions
@@ -80,17 +91,29 @@ def run(options: TablesOptions, output_dir: pathlib.Path) -> None:
     """Compares all numbers, draws the figures and writes the report.
 
     Args:
-        options: Empty options.
+        options: Options of the study.
         output_dir: Folder to write into.
+
+    Raises:
+        ValueError: There is no such network to measure.
     """
+    families.check_networks(options.measure)
     with open_folder(output_dir, "tables", options) as folder:
         rows = folder.rows(TableComparison, ("table", "model", "quantity"))
         for row in _all_rows():
             _compare(row, rows)
-        pictures = figures.draw(folder.root)
+        members = folder.rows(families.FamilyMember, ("model",), "families")
+        families.add_members(members, options.measure)
         blocks = [_INTRODUCTION, *_sections(rows.rows)]
-        blocks += [picture(name, about) for name, about in pictures.items()]
-        write_page(folder, TITLE, blocks, {rows.path.name: "all numbers"})
+        blocks += _pictures(figures.draw(folder.root))
+        blocks += families.section(members.rows)
+        blocks += _pictures(families.draw(members.rows, folder.root))
+        files = {rows.path.name: "all numbers", members.path.name: "the families"}
+        write_page(folder, TITLE, blocks, files)
+
+
+def _pictures(captions: dict[str, str]) -> list[str]:
+    return [picture(name, about) for name, about in captions.items()]
 
 
 def compare(

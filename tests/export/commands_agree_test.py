@@ -178,7 +178,7 @@ def test_all_load_the_same_weights_of_a_variant(
 ):
     loaded = []
 
-    def factory(weights):
+    def factory(weights, classes=1000):
         loaded.append(weights)
         inputs = keras.Input((None, None, 3))
         x = keras.layers.GlobalAveragePooling2D()(inputs)

@@ -74,7 +74,7 @@ def test_thousand_classes_get_imagenet_names():
 def test_variant_takes_its_published_preprocessing(monkeypatch):
     asked = []
 
-    def factory(weights):
+    def factory(weights, classes=1000):
         asked.append(weights)
         return any_size_network(1000)
 

@@ -41,6 +41,7 @@ def test_flags_are_passed_to_the_python_function(monkeypatch):
         "--image_size=64",
         "--crop_ratio=1",
         "--interpolation=bilinear",
+        "--crop_mode=squash",
         "--title=Birds",
     )
     assert code == 0
@@ -54,6 +55,7 @@ def test_flags_are_passed_to_the_python_function(monkeypatch):
         "image_size": 64,
         "crop_ratio": 1.0,
         "interpolation": "bilinear",
+        "crop_mode": "squash",
         "title": "Birds",
     }
     assert calls == [("EfficientNetB0", ["tflite", "saved_model"], options)]

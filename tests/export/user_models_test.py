@@ -1,8 +1,6 @@
 """Exports of users' Keras models in every format."""
 
-import base64
 import dataclasses
-import hashlib
 
 import keras
 import numpy as np
@@ -11,14 +9,13 @@ from PIL import Image
 
 import export
 from export import api, loading, output_folder
-from export.formats import npm, web
 from export.formats.registry import FORMATS
 from export.runtimes import embedded
 from keras_efficientnet import EfficientNet, Stage
 from keras_efficientnet.common.sidecars import Sidecars
 from keras_efficientnet.cost.tflite_latency import Latency
 from tests.support import export_run
-from tests.support.npm_packages import tarball
+from tests.support.npm_packages import fake_litert
 
 SIZE = export_run.SIZE
 LABELS = [*export_run.LABELS]
@@ -33,19 +30,7 @@ def no_latency(monkeypatch):
 
 @pytest.fixture
 def fake_runtime(tmp_path, monkeypatch):
-    """Fake packages in the layout of LiteRT.js."""
-    code = b'import {x} from "@litertjs/wasm-utils";\n//# sourceMappingURL=index.js.map'
-    members = {f"wasm/{name}": name.encode() for name in web._BUILDS}
-    for key, files in {
-        "CORE": {"dist/index.js": code} | members,
-        "WASM_UTILS": {"dist/index.js": b"export let x;"},
-    }.items():
-        content = tarball(files)
-        digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
-        package = npm.Package(getattr(web, key).name, "0.0.1", f"sha512-{digest}")
-        monkeypatch.setattr(web, key, package)
-        (tmp_path / package.tarball).write_bytes(content)
-    monkeypatch.setenv(npm.FOLDER_VARIABLE, str(tmp_path))
+    fake_litert(tmp_path, monkeypatch)
 
 
 network = export_run.small_classifier

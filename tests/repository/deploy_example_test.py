@@ -50,8 +50,8 @@ def test_the_python_example_answers_as_predict_does(file, tmp_path, monkeypatch)
     found = [classify(image, top=4) for image in images]
     monkeypatch.undo()
     for (width, height), box in boxes:
-        top, left, side = eval_crop(height, width, loaded.preprocessing)
-        assert box == (left, top, left + side, top + side)
+        top, left, rows, columns = eval_crop(height, width, loaded.preprocessing)
+        assert box == (left, top, left + columns, top + rows)
     assert len(boxes) == len(images)
     wanted = list(predict.predict(loaded, images, top=4))
     same = [f[0][0] == w.labels[0] for f, w in zip(found, wanted, strict=True)]

@@ -42,6 +42,7 @@ LAZY_IMPORTS = {
     "exit_codes.py": {"absl"},
     "model_flags.py": {"absl"},
     "gradients.py": {"tensorflow", "jax", "torch"},
+    "hub.py": {"huggingface_hub"},
     "rmsprop.py": {"tensorflow"},
     "conversion.py": {"tensorflow"},
     "tflite_latency.py": {"ai_edge_litert"},

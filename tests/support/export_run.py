@@ -15,6 +15,7 @@ from export.formats.export_inputs import ExportInputs
 from export.formats.registry import FORMATS
 from keras_efficientnet.efficientnet import EfficientNet
 from keras_efficientnet.preprocessing import EvalPreprocessing
+from keras_efficientnet.preprocessing.numpy_ops import eval_image
 from tests.support.shared import shared
 
 LABELS = ("sky", "flower", "noise", "darkness")
@@ -80,13 +81,19 @@ def tiny_network(seed, **options):
         bn_momentum=0.0,  # one training step adopts the batch's statistics
         **options,
     )
+    average_in_space(model)
+    return model
+
+
+def average_in_space(model):
+    """Makes all spatial kernels of a network compute averages."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             layer.set_weights([np.abs(np.array(layer.kernel.numpy()))])
-    stem = model.get_layer("stem_conv")
-    kernel = stem.kernel.numpy()
-    stem.set_weights([kernel.mean((0, 1), keepdims=True) + 0 * kernel])
-    return model
+        elif isinstance(layer, keras.layers.Conv2D) and layer.kernel_size != (1, 1):
+            kernel = layer.kernel.numpy()
+            kernel = kernel.mean((0, 1), keepdims=True) + 0 * kernel
+            layer.set_weights([kernel, *layer.get_weights()[1:]])
 
 
 @functools.cache
@@ -97,18 +104,26 @@ def fitted_network(seed=2):
     seconds. Tests must not change it.
     """
     model = tiny_network(seed, dropout=0.0, drop_connect=0.0)
-    images = np.concatenate([pictures(label, 48, seed=1) for label in LABELS])
-    images = images[:, 4:36, 8:40].astype(np.float32)
+    fit(model, EvalPreprocessing(SIZE, 0.8), count=48)
+    return model
+
+
+def fit(model, spec, count):
+    """Fits the statistics and the classifier of a network to `count` images per class.
+
+    Its batch normalisation must have a momentum of 0.
+    """
+    images = [image for label in LABELS for image in pictures(label, count, seed=1)]
+    images = np.stack([eval_image(image, spec) for image in images])
     model(images, training=True)
     pooled = keras.Model(model.input, model.get_layer("avg_pool").output)
     features = pooled(images, training=False).numpy()
     mean = features.mean(axis=0)
     features -= mean
-    scores = np.repeat(8 * np.eye(len(LABELS)) - 2, 48, axis=0)
+    scores = np.repeat(8 * np.eye(len(LABELS)) - 2, count, axis=0)
     gram = features.T @ features + 1000 * np.eye(len(mean))
     kernel = np.linalg.solve(gram, features.T @ scores)
     model.get_layer("predictions").set_weights([kernel, 2 - mean @ kernel])
-    return model
 
 
 def write_pictures(folder, count, seed):

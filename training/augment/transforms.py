@@ -41,7 +41,10 @@ def eval_image(image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor) -> tf
         (image_size, image_size, 3), float32, 0 to 255.
     """
     crop = EvalCrop(
-        spec.image_size, crop_ratio=spec.crop_ratio, interpolation=spec.interpolation
+        spec.image_size,
+        crop_ratio=spec.crop_ratio,
+        interpolation=spec.interpolation,
+        crop_mode=spec.crop_mode,
     )
     return crop.augment_image(image, seed)
 
@@ -60,7 +63,10 @@ def train_image(
         (image_size, image_size, 3), float32, 0 to 255.
     """
     crop = TrainCrop(
-        spec.image_size, crop_ratio=spec.crop_ratio, interpolation=spec.interpolation
+        spec.image_size,
+        crop_ratio=spec.crop_ratio,
+        interpolation=spec.interpolation,
+        crop_mode=spec.crop_mode,
     )
     return crop.augment_image(image, seed)
 

@@ -17,7 +17,7 @@ class DataFields:
             of the last phase. None: `image_size`; for V2 variants with neither
             `image_size` nor `weights`, the published training size, which is smaller.
         crop_ratio: Side of the central crop in evaluation as a ratio to the image's
-            shorter side. None: that of the published weights, or
+            shorter side. None: that of the published weights, with their crop mode, or
             `default_crop_ratio`.
         interpolation: Resize method. None: that of the variant's published weights, or
             "bicubic_legacy".

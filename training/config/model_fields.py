@@ -33,7 +33,8 @@ class ModelFields:
             slow for them to catch up.
         bn_epsilon: Epsilon of BatchNorm. None: that of the published weights, or
             0.001.
-        weights: Initial weights, a published family or a path. None: random.
+        weights: Initial weights, a published family, a path, or a repository on the
+            Hugging Face Hub, "hf://OWNER/NAME[@REVISION]". None: random.
         head_only_epochs: Number of epochs at the start that train the new classifier
             only.
         unfreeze_from_stage: First stage to train after those epochs, 1 to 7. None: the

@@ -13,7 +13,7 @@ from keras_efficientnet.architecture import (
 )
 from keras_efficientnet.preprocessing import EvalPreprocessing, default_crop_ratio
 from keras_efficientnet.stages import Stage, format_stages, read_stages
-from keras_efficientnet.weights.registry.table import known_families
+from keras_efficientnet.weights.registry.table import is_published
 
 from ..data import class_balance
 from . import checks, names, progressive
@@ -138,17 +138,18 @@ class TrainConfig(RunFields, OptimizationFields, DataFields, ModelFields):
     def preprocessing(self) -> EvalPreprocessing:
         """Preprocessing of evaluation images."""
         published = self._published_preprocessing
-        return EvalPreprocessing(
-            self.resolution,
-            published.crop_ratio if self.crop_ratio is None else self.crop_ratio,
-            self.interpolation or published.interpolation,
-        )
+        if self.crop_ratio is None:
+            ratio, mode = published.crop_ratio, published.crop_mode
+        else:
+            ratio, mode = self.crop_ratio, "center"
+        interpolation = self.interpolation or published.interpolation
+        return EvalPreprocessing(self.resolution, ratio, interpolation, mode)
 
     @property
     def _published_preprocessing(self) -> EvalPreprocessing:
         """Preprocessing of the initial weights or, without any, of the variant."""
-        if self.weights in known_families() and self.variant != ANY_SCALING:
-            return weights_info(self.variant, self.weights).preprocessing
+        if is_published(self.weights) and self.variant != ANY_SCALING:
+            return weights_info(self.variant, str(self.weights)).preprocessing
         size = self.resolution
         if self.architecture.normalization != AUTOML_NORMALIZATION:
             return EvalPreprocessing(size)

@@ -21,6 +21,7 @@ from keras_efficientnet.common.files import write_text
 from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.common.image_folders import shorten
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
+from keras_efficientnet.weights import published
 
 from ..config import TrainConfig
 from ..config.checks import settings
@@ -132,7 +133,8 @@ class RunFolder:
         _write_json(self.images, images)
         spec = dataclasses.asdict(config.preprocessing)
         _write_json(self.preprocessing, spec)
-        write_text(self.environment, describe_environment())
+        text = describe_environment() + _describe_weights(config)
+        write_text(self.environment, text)
         # Last, because it marks the folder as used.
         write_text(self.config, config.to_json())
 
@@ -241,6 +243,12 @@ def describe_environment() -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     return "\n".join(lines) + "\n"
+
+
+def _describe_weights(config: TrainConfig) -> str:
+    """Returns the repository of the initial weights, pinned to its commit, or ""."""
+    record = published(config.weights, config.variant)
+    return f"weights {record.name}\n" if record and record.revision else ""
 
 
 def _describe_images(source: Source) -> dict[str, list[int | str]]:

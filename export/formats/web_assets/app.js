@@ -174,12 +174,15 @@ function preview(file, bitmap) {
   at("frame").hidden = false;
   at("photo").classList.add("filled");
   const { width, height } = bitmap;
-  const side = spec.crop_ratio * Math.min(width, height);
+  const shorter = Math.min(width, height);
+  const isSquashed = spec.crop_mode === "squash";
+  const columns = spec.crop_ratio * (isSquashed ? width : shorter);
+  const rows = spec.crop_ratio * (isSquashed ? height : shorter);
   const style = at("crop").style;
-  style.width = `${(100 * side) / width}%`;
-  style.height = `${(100 * side) / height}%`;
-  style.left = `${(50 * (width - side)) / width}%`;
-  style.top = `${(50 * (height - side)) / height}%`;
+  style.width = `${(100 * columns) / width}%`;
+  style.height = `${(100 * rows) / height}%`;
+  style.left = `${(50 * (width - columns)) / width}%`;
+  style.top = `${(50 * (height - rows)) / height}%`;
 }
 
 function send({ id, bitmap }) {

@@ -9,44 +9,50 @@ const BAND_PIXELS = 1 << 20; // read at once; some phones limit a canvas' size
  *
  * @param {number} height Height of the image, pixels.
  * @param {number} width Width of the image, pixels.
- * @param {{image_size: number, crop_ratio: number}} spec
- * @return {{top: number, left: number, side: number}} In pixels.
+ * @param {{crop_ratio: number, crop_mode: (string|undefined)}} spec
+ * @return {{top: number, left: number, height: number, width: number}} In pixels.
  */
 export function evalCrop(height, width, spec) {
-  const share = Math.fround(spec.crop_ratio);
+  const ratio = Math.fround(spec.crop_ratio);
+  const scaled = (length) =>
+    Math.max(1, Math.floor(Math.fround(ratio * Math.fround(length))));
+  const isSquashed = spec.crop_mode === "squash";
   const shorter = Math.min(height, width);
-  const side = Math.max(1, Math.floor(Math.fround(share * Math.fround(shorter))));
+  const rows = scaled(isSquashed ? height : shorter);
+  const columns = scaled(isSquashed ? width : shorter);
   return {
-    top: Math.floor((height - side + 1) / 2),
-    left: Math.floor((width - side + 1) / 2),
-    side,
+    top: Math.floor((height - rows + 1) / 2),
+    left: Math.floor((width - columns + 1) / 2),
+    height: rows,
+    width: columns,
   };
 }
 
 /**
- * Resizes a square.
+ * Resizes a crop to a square.
  *
  * @param {function(number, number): Uint8ClampedArray} readRows Takes the first row and
  *     a number of rows; returns their RGBA pixels.
- * @param {number} side Side of the square, pixels.
+ * @param {{height: number, width: number}} crop In pixels.
  * @param {{image_size: number, interpolation: string}} spec
  * @return {Float32Array} RGB, (image_size, image_size, 3), about 0 to 255.
  */
-export function resizeSquare(readRows, side, spec) {
+export function resizeCrop(readRows, { height, width }, spec) {
   const size = spec.image_size;
-  const taps = findTaps(side, size, spec.interpolation);
-  const narrow = new Float32Array(side * size * 3);
-  const band = Math.max(1, Math.floor(BAND_PIXELS / side));
-  for (let top = 0; top < side; top += band) {
-    const rows = Math.min(band, side - top);
+  const across = findTaps(width, size, spec.interpolation);
+  const down = findTaps(height, size, spec.interpolation);
+  const narrow = new Float32Array(height * size * 3);
+  const band = Math.max(1, Math.floor(BAND_PIXELS / width));
+  for (let top = 0; top < height; top += band) {
+    const rows = Math.min(band, height - top);
     const pixels = readRows(top, rows);
     for (let row = 0; row < rows; row++) {
-      narrowRow(pixels, row * side * 4, taps, narrow, (top + row) * size * 3);
+      narrowRow(pixels, row * width * 4, across, narrow, (top + row) * size * 3);
     }
   }
   const result = new Float32Array(size * size * 3);
   for (let row = 0; row < size; row++) {
-    mixRows(narrow, taps[row], size * 3, result, row * size * 3);
+    mixRows(narrow, down[row], size * 3, result, row * size * 3);
   }
   return result;
 }
@@ -68,6 +74,9 @@ export function findTaps(side, size, method) {
   }
   if (method === "bilinear") {
     return Array.from({ length: size }, (_, i) => taps(i, side, size, triangle, 1));
+  }
+  if (method === "bilinear_no_antialias") {
+    return Array.from({ length: size }, (_, i) => taps(i, side, size, triangle, 1, 1));
   }
   throw new Error(`Unknown resize method: ${method}`);
 }
@@ -97,11 +106,10 @@ function outer(x) {
   return Math.fround(((-0.75 * y + 3.75) * y - 6) * y + 3);
 }
 
-// TensorFlow's ScaleAndTranslate with antialiasing: pixel i is at i + 0.5, the kernel as
-// wide as a target pixel, and its weights sum to 1.
-function taps(i, side, size, kernel, radius) {
+// TensorFlow's ScaleAndTranslate: pixel i is at i + 0.5, the kernel's weights sum to 1,
+// and with antialiasing, the default, it is as wide as a target pixel.
+function taps(i, side, size, kernel, radius, width = Math.max(side / size, 1)) {
   const scale = side / size;
-  const width = Math.max(scale, 1);
   const center = (i + 0.5) * scale;
   const first = Math.max(0, Math.ceil(center - radius * width - 0.5));
   const last = Math.min(side - 1, Math.floor(center + radius * width - 0.5));

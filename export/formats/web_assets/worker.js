@@ -70,7 +70,7 @@ async function classify(network, bitmap) {
   const begin = performance.now();
   const crop = preprocessing.evalCrop(bitmap.height, bitmap.width, spec);
   const readRows = rowReader(bitmap, crop);
-  const pixels = preprocessing.resizeSquare(readRows, crop.side, spec);
+  const pixels = preprocessing.resizeCrop(readRows, crop, spec);
   bitmap.close();
   const prepared = performance.now();
   const { probabilities, features } = await infer(network, pixels);
@@ -89,13 +89,13 @@ function mapOf({ spec, weights, classMap }, features, index) {
   return classMap(features, weights, spec.maps.channels, index);
 }
 
-function rowReader(bitmap, { top, left, side }) {
-  const canvas = new OffscreenCanvas(side, 1);
+function rowReader(bitmap, { top, left, width }) {
+  const canvas = new OffscreenCanvas(width, 1);
   const context = canvas.getContext("2d", { alpha: true, willReadFrequently: true });
   return (first, rows) => {
     canvas.height = rows; // this clears it too
-    context.drawImage(bitmap, left, top + first, side, rows, 0, 0, side, rows);
-    return context.getImageData(0, 0, side, rows).data;
+    context.drawImage(bitmap, left, top + first, width, rows, 0, 0, width, rows);
+    return context.getImageData(0, 0, width, rows).data;
   };
 }
 

@@ -37,3 +37,4 @@ def define_model_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     string("interpolation", "Resize method. Default: the model's.")
+    string("crop_mode", "Shape of the crop: center or squash. Default: the model's.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -16,18 +15,18 @@ from pathlib import Path
 from ...common import files
 from ..formats import reading
 from ..registry.weight_file import PYPI, WeightFile
-from . import http_client
+from . import checksums, http_client, hub
 
 MIRROR_VARIABLE = "KERAS_EFFICIENTNET_MIRROR"
-_LEAST_DIGITS = 8  # minimum length of a checksum
 
 
 def fetch(record: WeightFile) -> Path:
     """Returns the path of a published file, downloading it if necessary.
 
     The PyPI package that contains the file is tried first, then the cache. In either
-    case the checksum is verified, if one is published. Processes that need the same
-    file at the same time download it only once.
+    case the checksum is verified: the published one or, where there is none, that of
+    the first download. Processes that need the same file at the same time download it
+    only once. Repositories on the Hugging Face Hub have the Hub's own cache.
 
     Args:
         record: Record of the published file.
@@ -37,14 +36,15 @@ def fetch(record: WeightFile) -> Path:
             left in the cache under that name.
         ValueError: The existing file has another checksum.
     """
+    if record.revision:
+        return hub.fetch(record)
     target = cache_path(record)
     for path, cure in (
         (_in_package(record), f"Reinstall the package {record.package}"),
         (target, "Delete it to download it again"),
     ):
         if path and path.is_file():
-            if record.checksum:
-                verify(path, record.checksum, f"{cure}.")
+            _verify(record, path, target, f"{cure}.")
             return path
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,28 +95,6 @@ def cache_path(record: WeightFile) -> Path:
     return files.cache_dir() / record.family / record.filename
 
 
-def verify(path: Path, checksum: str, cure: str = "") -> None:
-    """Verifies the checksum of a file.
-
-    Args:
-        path: Path of the file.
-        checksum: Checksum "md5:..." or "sha256:...", or the beginning of one, as
-            PyTorch hubs publish it.
-        cure: Sentence with advice for the error message.
-
-    Raises:
-        ValueError: `checksum` is malformed, or the file has another checksum.
-    """
-    algorithm, expected = _parse(checksum)
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, lambda: _new_hash(algorithm)).hexdigest()
-    if not digest.startswith(expected):
-        raise ValueError(
-            f"{path} must have the checksum {algorithm}:{expected}. "
-            f"{cure}{' ' if cure else ''}Received: {algorithm}:{digest}"
-        )
-
-
 def _in_package(record: WeightFile) -> Path | None:
     if not record.package or not record.member:
         return None
@@ -164,14 +142,21 @@ def _finish(record: WeightFile, part: Path, target: Path) -> None:
     try:
         if record.member:
             _take_out(record.member, part, file)
-        if record.checksum:
-            verify(file, record.checksum)
-        else:
+        if not record.checksum:
             reading.check_format(file)
+        _verify(record, file, target)
         files.publish(file, target)
     finally:
         file.unlink(missing_ok=True)
         http_client.forget(part)
+
+
+def _verify(record: WeightFile, file: Path, target: Path, cure: str = "") -> None:
+    if record.checksum:
+        checksums.verify(file, record.checksum, cure)
+    else:
+        note = checksums.first_download_note(target)
+        checksums.verify_first_download(file, note, cure)
 
 
 def _take_out(member: str, archive: Path, target: Path) -> None:
@@ -210,19 +195,3 @@ def _by_hand(record: WeightFile, target: Path, error: Exception) -> str:
         f"{url} ({reason}). Download the file manually, {member}save it as {target} "
         f"(checksum {checksum}){package}."
     )
-
-
-def _parse(checksum: str) -> tuple[str, str]:
-    algorithm, _, digest = checksum.partition(":")
-    if algorithm not in ("md5", "sha256") or len(digest) < _LEAST_DIGITS:
-        raise ValueError(
-            "`checksum` must be 'md5:...' or 'sha256:...', with at least "
-            f"{_LEAST_DIGITS} digits. "
-            f"Received: checksum={checksum!r}"
-        )
-    return algorithm, digest.lower()
-
-
-def _new_hash(algorithm: str) -> hashlib._Hash:
-    # MD5 detects damage here, not attacks, which must be declared in FIPS mode.
-    return hashlib.new(algorithm, usedforsecurity=False)

@@ -49,10 +49,11 @@ def _row(name: str, row: WeightFile) -> dict[str, str]:
     if row.checksum:
         algorithm, _, digest = row.checksum.partition(":")
         kind = f"{algorithm}, 8 digits" if len(digest) == 8 else algorithm
+    squashed = ", squashed" if row.crop_mode == "squash" else ""
     return {
         "name": name.removeprefix("EfficientNet"),
         "top-1": "unknown" if row.top1 is None else f"{row.top1:g} ({row.top1_source})",
-        "pixels": str(row.resolution),
+        "pixels": f"{row.resolution}{squashed}",
         "normalisation": row.normalization,
         "padding, epsilon": f"{row.padding}, {row.bn_epsilon:g}",
         "checksum": kind,

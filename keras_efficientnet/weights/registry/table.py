@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...architecture import find_variant
 from ...common.choices import did_you_mean
+from .repository import HUB_PREFIX
 from .table_keras import KERAS_FILES, QUBVEL_FILES, TPU_FILES
 from .table_torch import (
     LITE_WHEELS,
@@ -38,15 +39,19 @@ def find(family: str, variant: str, include_top: bool = True) -> WeightFile:
 
     Args:
         family: Family such as "noisy-student"; with a publisher, "noisy-student@tpu".
+            Or a repository on the Hugging Face Hub, "hf://OWNER/NAME".
         variant: Variant, in any spelling that `architecture.find_variant` accepts.
         include_top: Whether the network has the classifier. If not, a file without
             it is preferred, where one is published.
 
     Raises:
+        OSError: The repository could not be reached.
         ValueError: The family or the variant is unknown, or the family has no file of
             the variant.
     """
     key = find_variant(variant)
+    if family.startswith(HUB_PREFIX):
+        return _find_in_repository(family, key)
     of_family = [row for row in WEIGHT_FILES if family in (row.family, row.name)]
     if not of_family:
         raise ValueError(
@@ -65,6 +70,29 @@ def find(family: str, variant: str, include_top: bool = True) -> WeightFile:
     rows = [row for row in rows if row.publisher == rows[0].publisher]
     exact = [row for row in rows if row.include_top == include_top]
     return exact[0] if exact else rows[0]
+
+
+def is_published(weights: object) -> bool:
+    """Returns whether `weights` names published weights, not the path of a file.
+
+    Args:
+        weights: Value of the argument `weights` of a factory.
+    """
+    if not isinstance(weights, str):
+        return False
+    return weights.startswith(HUB_PREFIX) or weights in known_families()
+
+
+def _find_in_repository(weights: str, key: str) -> WeightFile:
+    from ..download import hub
+
+    record = hub.find_record(weights)
+    if record.variant != key:
+        raise ValueError(
+            f"`weights` must be a repository of {key}; this one holds "
+            f"{record.variant}. Received: weights={weights!r}"
+        )
+    return record
 
 
 def find_published_file(path: Path) -> WeightFile | None:
@@ -106,8 +134,9 @@ def weights_info(variant: str, family: str | None = None) -> WeightFile:
 
     Args:
         variant: Variant such as "EfficientNetB0" or "lite0".
-        family: Family as in `weights=`, such as "imagenet" or "noisy-student@tpu"; None
-            takes the default of the variant's factory.
+        family: Family as in `weights=`, such as "imagenet" or "noisy-student@tpu", or
+            a repository, "hf://OWNER/NAME"; None takes the default of the variant's
+            factory. The `revision` of a repository's record is its commit.
 
     Raises:
         ValueError: The family or the variant is unknown, or the family has no file of

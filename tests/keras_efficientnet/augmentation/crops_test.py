@@ -111,5 +111,5 @@ def test_rejects_arrays_that_are_not_rgb():
 
 
 def test_resize_rejects_an_unknown_method():
-    with pytest.raises(ValueError, match="bilinear. Received: method='nearest'"):
+    with pytest.raises(ValueError, match="antialias. Received: method='nearest'"):
         numpy_ops.resize(np.zeros((8, 8, 3)), 4, "nearest")

@@ -17,7 +17,7 @@ def requested(monkeypatch):
     """Weights that EfficientNetB1 was called with."""
     received = []
 
-    def factory(weights):
+    def factory(weights, classes=1000):
         received.append(weights)
         return network(1000)
 
@@ -115,3 +115,15 @@ class Subclassed(keras.Model):
 def test_rejects_models_that_are_not_image_classifiers(model, message):
     with pytest.raises(ValueError, match=message):
         open_model(model)
+
+
+def test_variant_has_the_classes_of_its_published_weights(monkeypatch):
+    received = []
+
+    def factory(weights, classes):
+        received.append((weights, classes))
+        return network(5)
+
+    monkeypatch.setattr(efficientnet, "EfficientNetV2S", factory)
+    open_model("v2s", "imagenet21k")
+    assert received == [("imagenet21k", 21_843)]

@@ -5,7 +5,7 @@ from PIL import Image
 
 import keras_efficientnet
 from keras_efficientnet import VARIANTS, preprocessing
-from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
+from keras_efficientnet.preprocessing import EvalPreprocessing, numpy_ops, tf_ops
 
 
 def test_imagenet_classes_are_in_the_standard_order():
@@ -50,11 +50,11 @@ def test_preprocess_input_returns_its_input():
     [
         # Computed by hand from the original's formula: s / (s + 32) of the shorter
         # side, truncated; an odd pixel is cut before the crop.
-        (375, 500, 224, (24, 86, 328)),
-        (500, 375, 224, (86, 24, 328)),
-        (256, 256, 224, (16, 16, 224)),
-        (1, 1, 224, (0, 0, 1)),
-        (600, 600, 600, (16, 16, 569)),
+        (375, 500, 224, (24, 86, 328, 328)),
+        (500, 375, 224, (86, 24, 328, 328)),
+        (256, 256, 224, (16, 16, 224, 224)),
+        (1, 1, 224, (0, 0, 1, 1)),
+        (600, 600, 600, (16, 16, 569, 569)),
     ],
 )
 def test_eval_crop(height, width, size, box):
@@ -78,25 +78,64 @@ def test_default_crop_equals_the_original_at_every_published_size(size):
 
 def test_crop_ratio_of_small_images_is_seven_eighths():
     assert EvalPreprocessing(96).crop_ratio == 0.875
-    assert preprocessing.eval_crop(96, 96, EvalPreprocessing(96)) == (6, 6, 84)
+    assert preprocessing.eval_crop(96, 96, EvalPreprocessing(96)) == (6, 6, 84, 84)
 
 
 def test_eval_crop_with_ratio_1_is_the_largest_square():
     spec = EvalPreprocessing(32, crop_ratio=1.0)
-    assert preprocessing.eval_crop(32, 32, spec) == (0, 0, 32)
+    assert preprocessing.eval_crop(32, 32, spec) == (0, 0, 32, 32)
 
 
 def test_eval_crop_equals_its_tensorflow_version():
     rng = np.random.default_rng(0)
     crop = tf.function(tf_ops.eval_crop, autograph=False)
-    for size, ratio in ((224, None), (380, 380 / 434)):
-        spec = EvalPreprocessing(size, crop_ratio=ratio)
+    for size, ratio, mode in (
+        (224, None, "center"),
+        (380, 380 / 434, "center"),
+        (300, 0.9, "squash"),
+    ):
+        spec = EvalPreprocessing(size, ratio, crop_mode=mode)
         for height, width in rng.integers(1, 2000, (100, 2)):
-            top, left, side = preprocessing.eval_crop(int(height), int(width), spec)
+            expected = preprocessing.eval_crop(int(height), int(width), spec)
             box = crop(
                 tf.constant(height, tf.int32), tf.constant(width, tf.int32), spec
             )
-            assert box.numpy().tolist() == [top, left, side, side]
+            assert tuple(box.numpy()) == expected
+
+
+@pytest.mark.parametrize("size", [(61, 90), (90, 61), (33, 33)])
+def test_squashing_resizes_the_whole_image_without_its_aspect_ratio(size):
+    """Golden: Pillow, which timm's `crop_mode="squash"` uses."""
+    # Pillow clips and rounds between its two passes.
+    pixels = np.random.default_rng(0).integers(64, 192, (*size, 3), "uint8")
+    spec = EvalPreprocessing(48, 1.0, "bicubic", "squash")
+    golden = np.asarray(Image.fromarray(pixels).resize((48, 48), Image.BICUBIC))
+    for eval_image in (tf_ops.eval_image, numpy_ops.eval_image):
+        ours = np.clip(eval_image(pixels, spec), 0, 255)
+        np.testing.assert_allclose(ours, golden, atol=1.5)
+
+
+def test_squashing_with_a_ratio_crops_after_the_resize():
+    """Golden: Pillow in timm's order, data/transforms_factory.py: resize to 320, crop
+    the central 288."""
+    rows, columns = np.mgrid[:640, :960]
+    pixels = np.stack([rows / 4, columns / 6, (rows + columns) / 10], -1).astype(
+        "uint8"
+    )
+    resized = Image.fromarray(pixels).resize((320, 320), Image.BILINEAR)
+    golden = np.asarray(resized.crop((16, 16, 304, 304)))
+    spec = EvalPreprocessing(288, 0.9, "bilinear", "squash")
+    np.testing.assert_allclose(tf_ops.eval_image(pixels, spec), golden, atol=1.01)
+
+
+def test_squashed_jpeg_files_equal_their_pixels():
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 71, 3), "uint8")
+    encoded = tf.io.encode_jpeg(pixels)
+    spec = EvalPreprocessing(32, 0.9, "bilinear", "squash")
+    decoded = tf.io.decode_jpeg(encoded)
+    np.testing.assert_array_equal(
+        tf_ops.eval_image(encoded, spec), tf_ops.eval_image(decoded, spec)
+    )
 
 
 def test_train_crop_equals_its_tensorflow_version():
@@ -239,6 +278,10 @@ def test_decode_image_returns_rgb(tmp_path):
         (
             {"image_size": 9, "interpolation": "cubic"},
             "`interpolation` must .*='cubic'",
+        ),
+        (
+            {"image_size": 9, "crop_mode": "squach"},
+            "`crop_mode` must .* Did you mean 'squash'.*='squach'",
         ),
     ],
 )

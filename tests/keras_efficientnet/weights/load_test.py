@@ -317,6 +317,7 @@ def test_importing_the_package_imports_no_reader():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     ours = {m for m in result.stdout.split() if m.startswith("keras_efficientnet.w")}
-    tables = ("table", "table_keras", "table_torch", "table_v2", "weight_file")
-    names = ("", ".load", ".registry", *(f".registry.{name}" for name in tables))
+    tables = ("table", "table_keras", "table_torch", "table_v2")
+    modules = (*tables, "repository", "weight_file")
+    names = ("", ".load", ".registry", *(f".registry.{name}" for name in modules))
     assert ours == {f"keras_efficientnet.weights{name}" for name in names}

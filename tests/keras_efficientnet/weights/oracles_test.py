@@ -179,6 +179,25 @@ def test_loads_safetensors_of_timm(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["tf_efficientnetv2_b0", "efficientnet_es"])
+def test_repositories_that_timm_writes_give_its_logits(name, tmp_path, monkeypatch):
+    """timm's own config.json and model.safetensors, from a local server."""
+    peer = pytest.importorskip("timm")
+    hub_server = pytest.importorskip("tests.support.weight_files.hub_server")
+    network = randomise(peer.create_model(name, num_classes=7))
+    peer.models.save_for_hf(network, tmp_path / "repository", safe_serialization=True)
+    files = {path.name: path.read_bytes() for path in tmp_path.glob("repository/*")}
+    short = {"tf_efficientnetv2_b0": "v2b0", "efficientnet_es": "edgetpus"}[name]
+    with hub_server.serving() as server:
+        hub_server.use(server, monkeypatch, tmp_path)
+        server.commit("me/mine", files)
+        factory = getattr(efficientnet, architecture.find_variant(short))
+        model = factory(weights="hf://me/mine", classes=7, classifier_activation=None)
+    images = photos(model.input_shape[1])
+    theirs = torch_logits(network, images, network_options(model)["normalization"])
+    assert_close(keras.ops.convert_to_numpy(model(images)), theirs)
+
+
 @pytest.mark.parametrize("peer", [lukemelas, timm_tf])
 def test_names_and_shapes_of_l2_match_its_plan(peer):
     torch = pytest.importorskip("torch")

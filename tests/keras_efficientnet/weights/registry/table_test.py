@@ -219,3 +219,21 @@ def test_licences_are_those_that_publishers_state():
             "autoaugment@qubvel"
         )
         assert row.licence == ("unknown" if is_unknown else "Apache-2.0"), row.url
+
+
+@pytest.mark.parametrize(
+    ("variant", "family", "fields"),
+    [
+        ("v2b0", "imagenet@keras", (224, 0.875, "bicubic_legacy", "center")),
+        ("v2s", "imagenet@keras", (384, 1.0, "bilinear_no_antialias", "squash")),
+        ("v2l", "imagenet@automl", (480, 1.0, "bilinear_no_antialias", "squash")),
+        ("v2s", "imagenet@timm", (384, 1.0, "bicubic", "center")),
+        ("v2m", "imagenet@timm", (480, 1.0, "bicubic", "squash")),
+        ("v2b3", "imagenet21k-ft1k", (300, 300 / 333, "bicubic", "squash")),
+        ("v2m", "torchvision", (480, 1.0, "bilinear", "center")),
+    ],
+)
+def test_images_are_prepared_as_for_the_published_accuracy(variant, family, fields):
+    """Source: google/automl, efficientnetv2/preprocessing.py: `preprocess_for_eval`;
+    timm and torchvision, models/efficientnet.py."""
+    assert dataclasses.astuple(table.find(family, variant).preprocessing) == fields
