@@ -54,6 +54,7 @@ _ELSEWHERE = {
     "seed": ("random_seed",),
     "strategy": ("device", "devices", "distribution_strategy"),
     "sync_batch_norm": ("sync_bn", "syncbn"),
+    "task": ("multi_label", "multilabel", "problem_type"),
     "warmup_epochs": ("lr_warmup_epochs", "warmup"),
     "weight_decay": ("wd",),
     "weights": ("initial_checkpoint", "pretrained"),

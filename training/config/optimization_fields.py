@@ -23,10 +23,12 @@ class OptimizationFields:
             early. None: no early stopping.
         progressive_sizes: Image sizes of progressive resizing, each for an equal share
             of the epochs, such as "128,176,224". None: `image_size` throughout.
-        loss: Training loss.
+        loss: Training loss. With several labels per image, both are binary.
         focal_gamma: Exponent of the focal loss.
         class_weights: Class weights in the training loss: "balanced",
-            "effective_number[:BETA]" or the path of a JSON file. None: 1.
+            "effective_number[:BETA]" or the path of a JSON file. With several labels
+            per image, they multiply the loss of the labels that an image has.
+            None: 1.
         logit_adjustment: Factor of the logarithms of the class priors, which are added
             to the logits in training; 1 is the paper's. 0: no adjustment.
         weight_decay: Weight decay; not applied to BatchNorm. Coupled with "rmsprop" and

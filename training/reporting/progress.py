@@ -80,7 +80,7 @@ class ProgressBar:
                 f"loss {row['train_loss']:.4f}  "
                 f"top-1 {row['train_top1']:.2%}  "
                 f"{self._chosen_on} loss {row['validation_loss']:.4f}  "
-                f"top-1 {row['validation_top1']:.2%}  "
+                f"{_headline(row)}  "
                 f"{row['seconds']:.0f} s"
             )
 
@@ -88,6 +88,12 @@ class ProgressBar:
         # Clears the bar, prints above it and draws it again.
         self._bar.write(text, file=sys.stderr)
         sys.stderr.flush()
+
+
+def _headline(row: dict[str, float]) -> str:
+    if "validation_map" in row:
+        return f"mAP {row['validation_map']:.2%}"
+    return f"top-1 {row['validation_top1']:.2%}"
 
 
 class _Bar(tqdm.tqdm):
