@@ -60,7 +60,12 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     string("output", "Folder of the predictions.", required=True)
     choice("format", FORMATS, f"Format of the parts: {' or '.join(FORMATS)}.")
-    integer("top", 5, "Classes per image.", least=1)
+    integer(
+        "top",
+        5,
+        "Classes per image. A multi-label model lists all that reach their threshold.",
+        least=1,
+    )
     switch("probabilities", "Write the probabilities of all classes, float16.")
     switch("embeddings", "Write the input of the classifier, float32.")
     integer("part_size", None, "Images per part; default: by their number.", least=1)
