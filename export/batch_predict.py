@@ -54,8 +54,8 @@ def define_flags(values: flags.FlagValues) -> None:
     string("model", "Model, as export.predict takes it.", required=True)
     string(
         "input",
-        "Images: a folder, a glob pattern, a .txt, .csv or .parquet file of paths, "
-        ".tar, .tfrecord or .array_record files; local, or a URL of fsspec.",
+        "Images: a folder, a glob pattern, a .txt, .csv, .tsv or .parquet file of "
+        "paths, .tar, .tfrecord or .array_record files; local, or a URL of fsspec.",
         required=True,
     )
     string("output", "Folder of the predictions.", required=True)

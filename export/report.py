@@ -268,7 +268,8 @@ def _markdown(
         f"{spec.image_size} pixels, central crop of {spec.crop_ratio:.4g} of the "
         f"shorter side, {spec.interpolation} interpolation. Compared with the Keras "
         f"model on {len(reference.paths)} images. {_on_agreement(reference)}, with "
-        f"its 95% interval.{overlap} Milliseconds are the median and the 95th percentile for one image on one thread.",
+        f"its 95% interval.{overlap} Milliseconds are the median and the 95th "
+        "percentile for one image on one thread.",
         "",
         _table(results),
         "",
