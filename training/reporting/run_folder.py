@@ -249,7 +249,8 @@ class RunFolder:
                     if not skip_bad_images:
                         raise UnreadableImagesError([split.names[i]]) from error
             if split.label_sets is not None and rows:
-                write_csv(self.samples / name / sidecars.SAMPLES_FILE, rows)
+                listed = self.samples / name / sidecars.SAMPLES_FILE
+                write_csv(listed, rows, escaped=False)
 
 
 def describe_environment() -> str:
