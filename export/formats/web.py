@@ -195,7 +195,8 @@ def _manifest(title: str) -> bytes:
 
 
 def _spec(source: ExportInputs, model_bytes: int, maps: dict[str, int] | None) -> bytes:
-    is_independent = source.output_activation == SIGMOID and len(source.labels) > 2
+    outputs = int(source.model.outputs[0].shape[-1])
+    is_independent = source.output_activation == SIGMOID and outputs > 1
     fields = {
         "name": _model_name(source),
         "model": MODEL_FILE,

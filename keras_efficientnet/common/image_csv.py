@@ -258,9 +258,9 @@ def _read_path(place: str, folder: Path, text: str) -> str:
 def _read_labels(place: str, text: str, multi_label: bool) -> tuple[str, ...]:
     if multi_label and not text:
         return ()
-    if "|" in text and not multi_label:
+    if not multi_label and (not text or "|" in text):
         raise ValueError(
-            f"{place} must have a single label; several labels per image, separated "
+            f"{place} must have a single label; images with none or several, separated "
             "by '|', need a multi-label model (task='multi_label'). "
             f"Received: label={text!r}"
         )

@@ -146,10 +146,11 @@ def describe_start(
     smoothing = config.label_smoothing
     smoothed = f", label smoothing {smoothing:g} in the loss" if smoothing else ""
     launched = f", {workers}" if workers else ""
+    several = ", any number of labels per image" if config.is_multi_label else ""
     resumed = f", resumed after step {first_step:,}" if first_step else ""
     return [
         f"model    {config.variant} at {config.resolution} pixels, "
-        f"{len(source.class_names)} classes{smoothed}",
+        f"{len(source.class_names)} classes{several}{smoothed}",
         f"images   {splits}",
         f"devices  {describe_devices(strategy)}, {config.precision}{launched}",
         f"steps    {config.total_steps(images):,} of {config.batch_size} images in "

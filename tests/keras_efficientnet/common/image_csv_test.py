@@ -94,7 +94,7 @@ def test_rejects_unusable_labels_of_several(write, label, message):
         ("path,label\n,x\n", "line 2 .* in the folder of the file"),
         ("path,label\nsub,x\n", "line 2 must have the path of a file that exists"),
         ("path,label\na.heic,x\n", "line 2 must have an image that can be decoded"),
-        ("path,label\na.jpg,\n", "line 2 must have a label that fits"),
+        ("path,label\na.jpg,\n", "line 2 must have a single label.* label=''"),
         ("path,label\na.jpg,x/y\n", "line 2 must have a label that fits"),
         ("path,label\na.jpg,x|y\n", "line 2 .* single label.* label='x|y'"),
         (
