@@ -53,7 +53,8 @@ def evaluate(
     Raises:
         ValueError: An image cannot be read; the message names it.
     """
-    return Evaluator(model)(split, spec, batch_size)
+    multi_label = split.label_sets is not None
+    return Evaluator(model, multi_label=multi_label)(split, spec, batch_size)
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -123,7 +123,7 @@ def per_class_rows(
     counts = (targets > 0).sum(axis=0)
     return [
         {
-            "class": class_names[i],
+            "class": class_names[int(i)],
             "images": int(counts[i]),
             "average_precision": float(precisions[i]),
             "threshold": float(limits[i]),

@@ -20,7 +20,7 @@ from keras_efficientnet.common.output_activation import (
     probability_model,
 )
 from keras_efficientnet.common.plain_text import printable
-from keras_efficientnet.common.scoring.multi_label import thresholds_of
+from keras_efficientnet.common.scoring.multi_label import label_names, thresholds_of
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 
 from ..data import pipeline
@@ -63,7 +63,8 @@ class Predictions:
     def is_top1(self) -> np.ndarray:
         """Whether the top prediction is correct, (images,)."""
         if self.label_sets is not None:
-            return np.take_along_axis(self.label_sets, self.answers[:, :1], 1)[:, 0] > 0
+            hits = np.take_along_axis(self.label_sets, self.answers[:, :1], 1)
+            return hits.any(axis=1)
         return self.answers[:, 0] == self.labels
 
     @property
@@ -274,7 +275,7 @@ def _label_texts(
         return right, []
 
     def join(sets: np.ndarray) -> list[str]:
-        return ["|".join(class_names[i] for i in np.flatnonzero(s)) for s in sets]
+        return ["|".join(label_names(row, class_names)) for row in sets]
 
     limits = thresholds_of(found.thresholds, found.scores.shape[1])
     known: np.ndarray = np.zeros(found.scores.shape)

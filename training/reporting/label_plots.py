@@ -12,6 +12,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from keras_efficientnet.common.files import replacing
+from keras_efficientnet.common.scoring.multi_label import label_names
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..data.sources import Split
@@ -114,7 +115,7 @@ def _caption(found: np.ndarray, wanted: np.ndarray, names: Sequence[str]) -> str
         ("\u2212 ", wanted & ~found),
     )
     lines = [
-        short(mark + ", ".join(names[i] for i in np.flatnonzero(which)), TITLE_LENGTH)
+        short(mark + ", ".join(label_names(which, names)), TITLE_LENGTH)
         for mark, which in parts
         if which.any()
     ]

@@ -14,13 +14,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.common import sidecars
 from keras_efficientnet.common.files import write_csv, write_text
 from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.common.image_folders import shorten
+from keras_efficientnet.common.scoring.multi_label import label_names
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..config import TrainConfig
@@ -286,10 +286,9 @@ def _describe_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 
 def _labels_of(split: Split, index: int, class_names: Sequence[str]) -> list[str]:
-    found = [split.labels[index]]
     if split.label_sets is not None:
-        found = np.flatnonzero(split.label_sets[index])
-    return [class_names[label] for label in found]
+        return label_names(split.label_sets[index], class_names)
+    return [class_names[split.labels[index]]]
 
 
 def _write_png(path: pathlib.Path, split: Split, index: int) -> None:

@@ -91,6 +91,20 @@ def precision_recall_f1(
     return precision, recall, f1
 
 
+def label_names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Returns the names of an image's labels.
+
+    Args:
+        labels: (classes,), above 0 for each label.
+        class_names: Names of the classes.
+
+    Example:
+        >>> label_names(np.array([1, 0, 1]), ["cat", "dog", "sofa"])
+        ['cat', 'sofa']
+    """
+    return [class_names[int(i)] for i in np.flatnonzero(labels)]
+
+
 def mean_over_classes(values: np.ndarray) -> float:
     """Returns the mean over the classes that have images; NaN if none has."""
     with warnings.catch_warnings():
