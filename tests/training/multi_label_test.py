@@ -151,7 +151,7 @@ def test_evaluation_prints_the_scores_of_the_run(
 @pytest.mark.slow
 def test_interrupted_run_ends_bit_identical(tmp_path, run, data):
     config = dataclasses.replace(CONFIG, data=f"csv:{data}")
-    assert trainer.train(config, tmp_path, stop_at_step=2, show=False) is None
+    assert trainer.train(config, tmp_path, stop_at_step=1, show=False) is None
     summary = trainer.train(config, tmp_path, show=False)
     workdir, straight = run
     expected, found = read_checkpoint(workdir), read_checkpoint(tmp_path)
