@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet.common.image_folders import shorten
+
 from ..augment import mixup, transforms
 from ..config import TrainConfig
 from ..metrics.losses import Loss, make_binary_loss, make_weighted_loss
@@ -32,9 +34,9 @@ def open_source(config: TrainConfig, source: Source | None = None) -> Source:
         data_dir=config.data_dir,
         multi_label=config.is_multi_label,
     )
-    _check_task(config, source)
     if config.minival:
         source = sources.hold_out(source, config.minival)
+    _check_task(config, source)
     if config.pseudo_labels:
         classes = len(source.class_names)
         source = sources.with_pseudo_labels(source, config.pseudo_labels, classes)
@@ -175,12 +177,8 @@ def multi_label_loss(config: TrainConfig, source: Source) -> Loss:
 def _check_task(config: TrainConfig, source: Source) -> None:
     sets = {name: split.label_sets for name, split in source.splits.items()}
     if any(found is not None for found in sets.values()) == config.is_multi_label:
-        for name, found in sets.items():
-            if found is not None and not found.any():
-                raise ValueError(
-                    f"`data` must have images with a label in its split {name!r}. "
-                    f"Received: {len(found)} images without labels"
-                )
+        if config.is_multi_label:
+            _check_label_sets(source)
         return
     if config.is_multi_label:
         rule = (
@@ -192,6 +190,24 @@ def _check_task(config: TrainConfig, source: Source) -> None:
     raise ValueError(
         f"`data` must {rule}. Received: data={config.data!r}, task={config.task!r}"
     )
+
+
+def _check_label_sets(source: Source) -> None:
+    """Checks that each split has labels, and that each label has training images."""
+    for name, split in source.splits.items():
+        sets = np.asarray(split.label_sets)
+        if not sets.any():
+            raise ValueError(
+                f"`data` must have images with a label in its split {name!r}. "
+                f"Received: {len(sets)} images without labels"
+            )
+    counts = np.asarray(source.split("train").label_sets).any(axis=0)
+    missing = [n for n, ok in zip(source.class_names, counts, strict=True) if not ok]
+    if missing:
+        raise ValueError(
+            "Each label must have training images. "
+            f"Received: none of {shorten(missing)}"
+        )
 
 
 def _sampler(config: TrainConfig, source: Source) -> Sampler | None:

@@ -70,6 +70,11 @@ MULTI = TrainConfig(data="csv:x.csv", task="multi_label")
             "a label in its split 'validation'. Received: 1 images without labels",
         ),
         (
+            MULTI,
+            source_of_sets([[1, 0]], validation=[[0, 1]]),
+            "Each label must have training images. Received: none of b",
+        ),
+        (
             dataclasses.replace(MULTI, class_weights='{"a": 1, "c": 2}'),
             source_of_sets([[1, 1], [0, 0]]),
             "unknown c",
