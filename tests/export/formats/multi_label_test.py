@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import pathlib
 
 import keras
 import numpy as np
@@ -123,26 +124,28 @@ def test_predict_and_batch_predict_list_all_labels_above_their_threshold(
     tmp_path, capsys
 ):
     (result,), _ = multi_label_export()
+    expected = [list(labels) for labels in result.comparison.labels.predictions]
+    assert {len(labels) for labels in expected} >= {0, 1}
     listed = multi_label_run() / "samples" / "verification" / "labels.csv"
     with listed.open(newline="") as file:
-        names = [row["path"] for row in csv.DictReader(file)]
-    images = [listed.parent / name for name in names]
-    answers = []
-    for model in (multi_label_run(), result.path):
-        assert run(predict, model, *images, "--json", "--top=1") == 0
-        found = json.loads(capsys.readouterr().out)
-        answers.append([[c["index"] for c in entry["classes"]] for entry in found])
-    assert answers[0] == answers[1]
-    assert {len(labels) for labels in answers[0]} >= {0, 1}
+        images = [listed.parent / row["path"] for row in csv.DictReader(file)]
+    assert run(predict, result.path, *images, "--json", "--top=1") == 0
+    found = json.loads(capsys.readouterr().out)
+    for image, labels in zip(found, expected, strict=True):
+        assert sorted(entry["index"] for entry in image["classes"]) == labels
+        for entry in image["classes"]:
+            assert entry["threshold"] == THRESHOLDS[entry["index"]]
+            assert entry["probability"] >= entry["threshold"] - 1e-6
     output = tmp_path / "rows"
     arguments = (f"--model={result.path}", f"--input=csv:{listed}")
     assert run(batch_predict, *arguments, f"--output={output}", "--format=jsonl") == 0
     lines = (output / "part-00000.jsonl").read_text().splitlines()
-    assert [json.loads(line)["classes"] for line in lines] == answers[0]
-    capsys.readouterr()
-    unsure = images[answers[0].index([])]
-    assert run(predict, result.path, unsure) == 0
-    assert "no label" in capsys.readouterr().out
+    assert [sorted(json.loads(line)["classes"]) for line in lines] == expected
+
+
+def test_images_without_labels_are_listed():
+    nothing = predict.Prediction(pathlib.Path("a.png"), (), (), (), ())
+    assert predict.format_text([nothing]) == "a.png\n  no label"
 
 
 @pytest.mark.slow
