@@ -201,8 +201,8 @@ def _check_label_sets(source: Source) -> None:
                 f"`data` must have images with a label in its split {name!r}. "
                 f"Received: {len(sets)} images without labels"
             )
-    counts = np.asarray(source.split("train").label_sets).any(axis=0)
-    missing = [n for n, ok in zip(source.class_names, counts, strict=True) if not ok]
+    counts = np.asarray(source.split("train").label_sets).sum(axis=0, dtype=np.int64)
+    missing = [source.class_names[int(i)] for i in np.flatnonzero(counts == 0)]
     if missing:
         raise ValueError(
             "Each label must have training images. "

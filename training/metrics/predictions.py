@@ -63,16 +63,20 @@ class Predictions:
     def is_top1(self) -> np.ndarray:
         """Whether the top prediction is correct, (images,)."""
         if self.label_sets is not None:
-            hits = np.take_along_axis(self.label_sets, self.answers[:, :1], 1)
-            return hits.any(axis=1)
+            return self._has_label_among(1)
         return self.answers[:, 0] == self.labels
 
     @property
     def is_top5(self) -> np.ndarray:
         """Whether a true class is among the predictions, (images,)."""
         if self.label_sets is not None:
-            return np.take_along_axis(self.label_sets, self.answers, 1).any(axis=1)
+            return self._has_label_among(TOP)
         return (self.answers == self.labels[:, np.newaxis]).any(axis=1)
+
+    def _has_label_among(self, top: int) -> np.ndarray:
+        sets = np.asarray(self.label_sets)
+        hits: np.ndarray = np.take_along_axis(sets, self.answers[:, :top], 1)
+        return hits.max(axis=1) > 0
 
 
 def predict(
