@@ -115,15 +115,24 @@ def export_model(
     spec = loaded.preprocessing
     network = inference_model(_keras_model(loaded), spec.image_size)
     path = _output_dir(output_dir, loaded)
-    examples = _verification(verify or loaded.verification)
+    multi_label = loaded.thresholds is not None
+    examples = _verification(verify or loaded.verification, multi_label)
     calibration_set = _calibration(
-        rows, calibration or loaded.calibration, calibration_images
+        rows, calibration or loaded.calibration, calibration_images, multi_label
     )
     warnings = find_warnings(examples.paths, calibration_set)
     for warning in warnings:
         console.report(f"warning: {warning}")
     batches = _Batches(calibration_set, spec, loaded.channels)
-    source = ExportInputs(network, spec.image_size, loaded.labels, spec, batches, title)
+    source = ExportInputs(
+        network,
+        spec.image_size,
+        loaded.labels,
+        spec,
+        batches,
+        title,
+        thresholds=loaded.thresholds,
+    )
     folder = OutputFolder(path, source, [row.artefact for row in rows.values()])
     reference = _ask(loaded, network, examples)
     results = _make_all(rows, source, reference, spec, folder)
@@ -156,7 +165,9 @@ def _ask(loaded: Loaded, network: keras.Model, examples: ImageFolder) -> Referen
         first = examples.paths[:BATCH_SIZE]
         for images in _Batches(first, loaded.preprocessing, loaded.channels):
             check_copy(loaded.runner, runner, images)
-    return reference_predictions(runner, examples, loaded.labels, loaded.preprocessing)
+    return reference_predictions(
+        runner, examples, loaded.labels, loaded.preprocessing, loaded.thresholds
+    )
 
 
 def _check_title(title: str | None, rows: Mapping[str, Format]) -> None:
@@ -196,23 +207,30 @@ def _output_dir(given: str | Path | None, loaded: Loaded) -> Path:
     )
 
 
-def _verification(folder: str | Path | None) -> ImageFolder:
+def _verification(folder: str | Path | None, multi_label: bool) -> ImageFolder:
     if folder is None:
         raise ValueError(
             "`verify` must be a folder of real images; every artefact is compared with "
             "the Keras model on them. Received: verify=None"
         )
-    return _open_images(folder)
+    return _open_images(folder, multi_label)
 
 
-def _open_images(name: str | Path) -> ImageFolder:
+def _open_images(name: str | Path, multi_label: bool) -> ImageFolder:
     """Opens a folder of images or all images of a CSV file, whatever their split."""
-    is_csv = is_image_csv(name) and not Path(name).expanduser().is_dir()
-    return open_image_csv(name).images if is_csv else open_image_folder(name)
+    kind, _, rest = str(name).partition(":")
+    if kind in ("csv", "folder") and rest:  # as the trainer names them
+        name = rest
+    if is_image_csv(name) and not Path(name).expanduser().is_dir():
+        return open_image_csv(name, multi_label=multi_label).images
+    return open_image_folder(name)
 
 
 def _calibration(
-    rows: dict[str, Format], folder: str | Path | None, count: int
+    rows: dict[str, Format],
+    folder: str | Path | None,
+    count: int,
+    multi_label: bool,
 ) -> Sequence[str]:
     in_need = [name for name, row in rows.items() if row.needs_calibration]
     if not in_need:
@@ -228,10 +246,10 @@ def _calibration(
             "`calibration_images` must be at least 1. "
             f"Received: calibration_images={count}"
         )
-    found = _open_images(folder)
+    found = _open_images(folder, multi_label)
     chosen = found.take(choose_balanced(found.labels, count))
     by_class = ""
-    if chosen.class_names:
+    if chosen.class_names and not multi_label:
         counts = np.unique(chosen.labels, return_counts=True)[1]
         low, high = counts.min(), counts.max()
         each = f"{low}" if low == high else f"{low} to {high}"

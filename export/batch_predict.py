@@ -54,13 +54,18 @@ def define_flags(values: flags.FlagValues) -> None:
     string("model", "Model, as export.predict takes it.", required=True)
     string(
         "input",
-        "Images: a folder, a glob pattern, a .txt, .csv or .parquet file of paths, "
-        ".tar, .tfrecord or .array_record files; local, or a URL of fsspec.",
+        "Images: a folder, a glob pattern, a .txt, .csv, .tsv or .parquet file of "
+        "paths, .tar, .tfrecord or .array_record files; local, or a URL of fsspec.",
         required=True,
     )
     string("output", "Folder of the predictions.", required=True)
     choice("format", FORMATS, f"Format of the parts: {' or '.join(FORMATS)}.")
-    integer("top", 5, "Classes per image.", least=1)
+    integer(
+        "top",
+        5,
+        "Classes per image. A multi-label model lists all that reach their threshold.",
+        least=1,
+    )
     switch("probabilities", "Write the probabilities of all classes, float16.")
     switch("embeddings", "Write the input of the classifier, float32.")
     integer("part_size", None, "Images per part; default: by their number.", least=1)

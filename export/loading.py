@@ -21,6 +21,7 @@ from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 from keras_efficientnet.common.sidecars import (
     LABELS_FILE,
     PREPROCESSING_FILE,
+    SAMPLES_FILE,
     Sidecars,
     read_sidecars,
 )
@@ -46,6 +47,8 @@ class Loaded:
         labels: Class names in index order.
         preprocessing: Crop, size and resize method of evaluation.
         run_folder: Folder of the training run, if the model is one.
+        thresholds: Threshold of each class of a multi-label model; None: one label per
+            image.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Loaded:
     labels: tuple[str, ...]
     preprocessing: EvalPreprocessing
     run_folder: Path | None = None
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def channels(self) -> int:
@@ -62,12 +66,12 @@ class Loaded:
 
     @property
     def calibration(self) -> Path | None:
-        """Folder of calibration images that training has set aside."""
+        """Folder or list of calibration images that training has set aside."""
         return self._samples(CALIBRATION_SAMPLES)
 
     @property
     def verification(self) -> Path | None:
-        """Folder of verification images that training has set aside."""
+        """Folder or list of verification images that training has set aside."""
         return self._samples(VERIFICATION_SAMPLES)
 
     def classify(self, images: np.ndarray) -> np.ndarray:
@@ -86,7 +90,8 @@ class Loaded:
     def _samples(self, place: Path) -> Path | None:
         if self.run_folder is None or not (self.run_folder / place).is_dir():
             return None
-        return self.run_folder / place
+        listed = self.run_folder / place / SAMPLES_FILE
+        return listed if listed.is_file() else listed.parent
 
 
 @raised_recursion_limit()
@@ -155,6 +160,7 @@ def load(
         labels=_readable(opened.class_names, opened.classes),
         preprocessing=opened.preprocessing,
         run_folder=opened.run_folder,
+        thresholds=opened.thresholds,
     )
 
 
@@ -198,6 +204,7 @@ def _complete(
     names = own.labels if own.labels is not None else beside.labels
     height, width, _ = runner.input_shape
     found = own.preprocessing or beside.preprocessing
+    thresholds = own.thresholds if own.preprocessing else beside.thresholds
     return Loaded(
         name=str(path),
         runner=runner,
@@ -207,6 +214,9 @@ def _complete(
         ),
         preprocessing=models.resolve_preprocessing(
             given, found, (height, width), str(path)
+        ),
+        thresholds=models.resolve_thresholds(
+            thresholds, classes, activation, str(path)
         ),
     )
 

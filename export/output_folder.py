@@ -83,7 +83,11 @@ class OutputFolder:
                 names[file.name] = digest(file)
         write_labels(loaded.labels, self.path / LABELS_FILE)
         text = sidecars.format_preprocessing(
-            loaded.preprocessing, self._source.output_activation, names, self._model
+            loaded.preprocessing,
+            self._source.output_activation,
+            names,
+            self._model,
+            thresholds=self._source.thresholds,
         )
         write_text(self.path / PREPROCESSING_FILE, text)
 

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
@@ -23,6 +23,8 @@ from keras_efficientnet.common.plain_text import printable
 if TYPE_CHECKING:
     from .loading import Loaded
 
+NO_LABEL = "no label"  # shown for an image without any, of a multi-label model
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
@@ -33,12 +35,15 @@ class Prediction:
         indices: Class indices, the most probable class first.
         labels: Names of these classes.
         probabilities: Probabilities of these classes, 0 to 1.
+        thresholds: Thresholds of these classes, which they reach; None for a model
+            with one label per image.
     """
 
     path: Path
     indices: tuple[int, ...]
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+    thresholds: tuple[float, ...] | None = None
 
 
 def predict(
@@ -50,7 +55,8 @@ def predict(
         loaded: Model or artefact.
         paths: Paths of the images.
         top: Number of classes per image, at least 1; fewer are returned if fewer have
-            a probability above 0.
+            a probability above 0. Of a multi-label model, all classes are returned
+            whose probability reaches their threshold, however many.
 
     Yields:
         One prediction per readable image, in the order of `paths`.
@@ -77,22 +83,32 @@ def predict(
         if read:
             scores = loaded.classify(np.stack(list(read.values())))
             for path, row in zip(read, scores, strict=True):
-                yield _best(path, row, loaded.labels, top)
+                yield _best(path, row, loaded, top)
     bar.close()
 
 
-def rank_classes(scores: np.ndarray, top: int) -> list[int]:
+def rank_classes(
+    scores: np.ndarray, top: int, thresholds: Sequence[float] | None = None
+) -> list[int]:
     """Returns the most probable classes, the most probable first.
 
     Args:
         scores: Probabilities of an image, (classes,).
         top: Number of classes; fewer where the others have probability 0.
+        thresholds: Threshold of each class of a multi-label model; all classes that
+            reach theirs are returned. None: one label per image.
 
     Example:
         >>> rank_classes(np.array([0.0, 0.25, 0.0, 0.75]), top=3)
         [3, 1]
+        >>> rank_classes(np.array([0.4, 0.25, 0.9]), top=1, thresholds=[0.3] * 3)
+        [2, 0]
     """
-    ranking = np.argsort(-scores, kind="stable")[:top]
+    ranking = np.argsort(-scores, kind="stable")
+    if thresholds is not None:
+        limits = np.array(thresholds, np.float64)
+        return [int(i) for i in ranking if scores[i] >= limits[i]]
+    ranking = ranking[:top]
     # Integer models round most probabilities to 0, and the order of these is arbitrary.
     return [int(i) for i in ranking if scores[i] > 0]
 
@@ -105,6 +121,7 @@ def format_text(predictions: Sequence[Prediction]) -> str:
         "\n".join(
             [
                 printable(p.path),
+                *([] if p.labels or p.thresholds is None else [f"  {NO_LABEL}"]),
                 *(
                     f"  {printable(label):<{width}}  {share:>6.1%}"
                     for label, share in zip(p.labels, p.probabilities, strict=True)
@@ -121,17 +138,23 @@ def format_json(predictions: Sequence[Prediction]) -> str:
     objects = [
         {
             "image": str(p.path),
-            "classes": [
-                {"index": index, "label": label, "probability": round(share, 6)}
-                for index, label, share in zip(
-                    p.indices, p.labels, p.probabilities, strict=True
-                )
-            ],
+            "classes": [_as_json(p, place) for place in range(len(p.labels))],
         }
         for p in predictions
     ]
     # ASCII, because any encoding can print it, and no terminal acts on its escapes.
     return json.dumps(objects, indent=2)
+
+
+def _as_json(prediction: Prediction, place: int) -> dict[str, Any]:
+    found = {
+        "index": prediction.indices[place],
+        "label": prediction.labels[place],
+        "probability": round(prediction.probabilities[place], 6),
+    }
+    if prediction.thresholds is not None:
+        found["threshold"] = round(prediction.thresholds[place], 6)
+    return found
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -144,7 +167,12 @@ def define_flags(values: flags.FlagValues) -> None:
 
     define_model_flags(values)
     flags.DEFINE_integer(
-        "top", 5, "Number of classes per image.", flag_values=values, lower_bound=0
+        "top",
+        5,
+        "Number of classes per image. A multi-label model lists all that reach their "
+        "threshold.",
+        flag_values=values,
+        lower_bound=0,
     )
     flags.DEFINE_bool("json", False, "Print JSON.", flag_values=values)
     flags.DEFINE_string(
@@ -216,6 +244,7 @@ def write_contact_sheet(
             Line(f"{share:.0%} {label}")
             for label, share in zip(p.labels[:2], p.probabilities, strict=False)
         ]
+        or [Line(NO_LABEL)]
         for p in predictions
     ]
     images = [read_image(p.path, loaded.preprocessing) for p in predictions]
@@ -229,15 +258,15 @@ def run() -> None:
     run_app(main)
 
 
-def _best(
-    path: Path, scores: np.ndarray, labels: Sequence[str], top: int
-) -> Prediction:
-    order = rank_classes(scores, top)
+def _best(path: Path, scores: np.ndarray, loaded: Loaded, top: int) -> Prediction:
+    limits = loaded.thresholds
+    order = rank_classes(scores, top, limits)
     return Prediction(
         path,
         tuple(order),
-        tuple(labels[i] for i in order),
+        tuple(loaded.labels[i] for i in order),
         tuple(float(scores[i]) for i in order),
+        None if limits is None else tuple(limits[i] for i in order),
     )
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from keras_efficientnet.common import markdown
 from keras_efficientnet.common.files import replacing, write_text
 from keras_efficientnet.common.image_classes import choose_balanced
+from keras_efficientnet.common.image_csv import rarest_labels
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import read_image
 
@@ -30,6 +31,7 @@ BARS = "artefacts.png"
 MAX_PICTURES = 20  # images on the contact sheet
 MIN_OVERLAP_CLASSES = 20  # with fewer classes, top-5 overlap says little
 _BAR = "#005ab5"
+_OTHER_CLASS = "top-1 class differs"
 _RUN_SECTION = "\n## Artefacts\n"  # last section of a run's report
 
 
@@ -180,13 +182,24 @@ def _cells(result: Result) -> dict[str, str]:
         "seconds": f"{result.seconds:.1f}",
         "MB": f"{result.megabytes:.2f}",
         "max difference": f"{found.max_difference:.1e}",
-        "top-1 Keras": _percent(found.keras_top1),
-        "top-1": _percent(found.top1),
+        **_accuracy(found),
         "agreement": _with_interval(found),
         **overlap,
         "ms": f"{result.latency.median_ms:.2f}",
         "p95": f"{result.latency.p95_ms:.2f}",
         "verdict": "FAILED" if result.problems else "ok",
+    }
+
+
+def _accuracy(found: Comparison) -> dict[str, str]:
+    if found.labels is None:
+        return {
+            "top-1 Keras": _percent(found.keras_top1),
+            "top-1": _percent(found.top1),
+        }
+    return {
+        "mAP Keras": _percent(found.labels.keras_map),
+        "mAP": _percent(found.labels.map),
     }
 
 
@@ -213,14 +226,15 @@ def _as_json(
         "max_difference": found.max_difference,
         "keras_top1": found.keras_top1,
         "top1": found.top1,
+        **_map_fields(found),
         "agreement": found.agreement,
         "agreement_interval": found.agreement_interval,
         "top5_agreement": found.top5_agreement,
         "disagreements": [
             {
                 "image": str(reference.paths[i]),
-                "keras": _keras_label(reference, labels, i),
-                "artefact": labels[found.predictions[i]],
+                "keras": _listed(reference.answer(i), labels),
+                "artefact": _listed(found.answer(i), labels),
             }
             for i in found.disagreements
         ],
@@ -233,6 +247,12 @@ def _crop(spec: EvalPreprocessing) -> str:
     if spec.crop_mode == "squash":
         return f"central {spec.crop_ratio:.4g} of each side, squashed to a square"
     return f"central crop of {spec.crop_ratio:.4g} of the shorter side"
+
+
+def _map_fields(found: Comparison) -> dict[str, float | None]:
+    if found.labels is None:
+        return {}
+    return {"keras_map": found.labels.keras_map, "map": found.labels.map}
 
 
 def _markdown(
@@ -254,9 +274,9 @@ def _markdown(
         f"{len(loaded.labels)} classes, images of {spec.image_size} x "
         f"{spec.image_size} pixels, {_crop(spec)}, {spec.interpolation} "
         f"interpolation. Compared with the Keras model on {len(reference.paths)} "
-        "images. Agreement is the share of images with the same top-1 class, with its "
-        f"95% interval.{overlap} Milliseconds are the median and the 95th percentile "
-        "for one image on one thread.",
+        f"images. {_on_agreement(reference)}, with its 95% interval.{overlap} "
+        "Milliseconds are the median and the 95th percentile for one image on one "
+        "thread.",
         "",
         _table(results),
         "",
@@ -270,23 +290,35 @@ def _markdown(
         {
             "artefact": result.path.name,
             "image": markdown.escape(reference.paths[i]),
-            "Keras' class": markdown.escape(_keras_label(reference, loaded.labels, i)),
+            "Keras' class": markdown.escape(
+                _listed(reference.answer(i), loaded.labels)
+            ),
             "artefact's class": markdown.escape(
-                loaded.labels[result.comparison.predictions[i]]
+                _listed(result.comparison.answer(i), loaded.labels)
             ),
         }
         for result in results
         for i in result.comparison.disagreements
     ]
     if disagreements:
-        lines += ["", "Images whose top-1 class differs from the Keras model's:", ""]
+        fault = "labels differ" if reference.thresholds is not None else _OTHER_CLASS
+        lines += ["", f"Images whose {fault} from the Keras model's:", ""]
         lines.append(markdown.table(disagreements))
-    lines += ["", f"![Verification images and top-1 classes]({PICTURE})", ""]
+    lines += ["", f"![Verification images and predicted classes]({PICTURE})", ""]
     return "\n".join(lines)
 
 
-def _keras_label(reference: Reference, labels: Sequence[str], index: int) -> str:
-    return labels[int(reference.probabilities[index].argmax())]
+def _on_agreement(reference: Reference) -> str:
+    if reference.thresholds is None:
+        return "Agreement is the share of images with the same top-1 class"
+    return (
+        "Agreement is 1 minus the number of labels that differ, divided by the number "
+        "of labels that Keras predicts"
+    )
+
+
+def _listed(classes: Sequence[int], labels: Sequence[str]) -> str:
+    return "|".join(labels[i] for i in classes)
 
 
 def _write_contact_sheet(
@@ -306,6 +338,8 @@ def _choose_images(reference: Reference, results: Sequence[Result]) -> list[int]
     differing = sorted({i for r in results for i in r.comparison.disagreements})
     candidates = np.array(differing or range(len(reference.paths)))
     classes = reference.labels
+    if reference.label_sets is not None:
+        classes = rarest_labels(reference.label_sets)
     if classes is None:
         classes = reference.probabilities.argmax(axis=1)
     chosen = candidates[choose_balanced(classes[candidates], MAX_PICTURES)]
@@ -316,14 +350,21 @@ def _caption(
     labels: Sequence[str], reference: Reference, results: Sequence[Result], index: int
 ) -> list[Line]:
     """Lists Keras' class, classes that differ from it, and the true one if needed."""
-    true = None if reference.labels is None else int(reference.labels[index])
-    answers = [("Keras", int(reference.probabilities[index].argmax()))]
+    true: tuple[int, ...] | None = None
+    if reference.labels is not None:
+        true = (int(reference.labels[index]),)
+    elif reference.label_sets is not None:
+        true = tuple(int(i) for i in np.flatnonzero(reference.label_sets[index]))
+    answers = [("Keras", reference.answer(index))]
     answers += [
-        (result.format, result.comparison.predictions[index])
+        (result.format, result.comparison.answer(index))
         for result in results
         if index in result.comparison.disagreements
     ]
-    lines = [Line(f"{n}: {labels[i]}", true not in (None, i)) for n, i in answers]
+    lines = [
+        Line(f"{name}: {_listed(found, labels)}", true not in (None, found))
+        for name, found in answers
+    ]
     if any(line.is_wrong for line in lines) and true is not None:
-        lines.append(Line(f"true: {labels[true]}"))
+        lines.append(Line(f"true: {_listed(true, labels)}"))
     return lines

@@ -17,6 +17,12 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import read_batches
 
 from .formats.registry import Format
+from .label_agreement import (
+    LabelComparison,
+    compare_labels,
+    find_label_problems,
+    predicted_labels,
+)
 from .progress import progress_bar
 from .runtimes.base import Runner
 
@@ -36,12 +42,29 @@ class Reference:
     Attributes:
         paths: Paths of the images.
         probabilities: (images, classes), float32.
-        labels: True classes, (images,), int64; None if unknown.
+        labels: True classes, (images,), int64; None if unknown, or with several.
+        label_sets: All labels of each image, (images, classes), 1 or 0, for a
+            multi-label model; None if unknown.
+        thresholds: Threshold of each class of a multi-label model, (classes,),
+            float64; None: one label per image.
     """
 
     paths: tuple[Path, ...]
     probabilities: np.ndarray
     labels: np.ndarray | None
+    label_sets: np.ndarray | None = None
+    thresholds: np.ndarray | None = None
+
+    def answer(self, index: int) -> tuple[int, ...]:
+        """Returns the classes that the Keras model predicts for an image.
+
+        Args:
+            index: Index of the image.
+        """
+        scores = self.probabilities[index]
+        if self.thresholds is None:
+            return (int(scores.argmax()),)
+        return predicted_labels(scores[np.newaxis], self.thresholds)[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +76,15 @@ class Comparison:
         classes: Number of classes.
         max_difference: Largest absolute difference of a probability.
         agreement: Share of images with the same top-1 class, 0 to 1. If the allowed
-            difference can close the margin between two classes, either one counts.
+            difference can close the margin between two classes, either one counts. Of
+            a multi-label model, see `LabelComparison`.
         top5_agreement: Top-5 overlap: share of Keras' five most probable classes that
             are among the artefact's five, mean over the images, 0 to 1.
-        disagreements: Indices of the images whose top-1 classes differ.
+        disagreements: Indices of the images whose top-1 classes, or labels, differ.
         predictions: Artefact's top-1 class for each image.
         top1: Top-1 accuracy of the artefact, 0 to 1; None without labels.
         keras_top1: Top-1 accuracy of the Keras model, 0 to 1; None without labels.
+        labels: Comparison of the labels of a multi-label model, or None.
     """
 
     images: int
@@ -71,10 +96,24 @@ class Comparison:
     predictions: tuple[int, ...]
     top1: float | None
     keras_top1: float | None
+    labels: LabelComparison | None = None
+
+    def answer(self, index: int) -> tuple[int, ...]:
+        """Returns the classes that the artefact predicts for an image.
+
+        Args:
+            index: Index of the image.
+        """
+        if self.labels is None:
+            return (self.predictions[index],)
+        return self.labels.predictions[index]
 
     @property
     def agreement_interval(self) -> tuple[float, float]:
         """95% interval of `agreement`, ratios."""
+        if self.labels is not None:
+            total = max(self.labels.keras_labels, 1)
+            return wilson_interval(max(0, total - self.labels.differing), total)
         same = self.images - len(self.disagreements)
         return wilson_interval(same, self.images)
 
@@ -84,6 +123,7 @@ def reference_predictions(
     examples: ImageFolder,
     labels: Sequence[str],
     spec: EvalPreprocessing,
+    thresholds: Sequence[float] | None = None,
 ) -> Reference:
     """Runs the Keras model on the verification images.
 
@@ -92,19 +132,32 @@ def reference_predictions(
         examples: Verification images, with or without class folders.
         labels: Class names in index order.
         spec: Crop, size and resize method of evaluation.
+        thresholds: Threshold of each class of a multi-label model; None: one label
+            per image.
 
     Raises:
         ValueError: An image cannot be read, the name of a class folder is not a class
             name, or outputs are not finite.
     """
     paths = tuple(map(Path, examples.paths))
-    indices = None
+    indices = sets = None
     if examples.class_names:
         places = match_classes(examples.class_names, labels, len(labels))
-        indices = places[examples.labels].astype(np.int64)
+        if thresholds is None:
+            indices = places[examples.labels].astype(np.int64)
+        else:
+            sets = np.zeros((len(paths), len(labels)), np.uint8)
+            sets[:, places] = _label_sets(examples)
     probabilities = _run(runner, paths, spec)
     check_finite(probabilities)
-    return Reference(paths, probabilities, indices)
+    limits = None if thresholds is None else np.array(thresholds, np.float64)
+    return Reference(paths, probabilities, indices, sets, limits)
+
+
+def _label_sets(examples: ImageFolder) -> np.ndarray:
+    if examples.label_sets is not None:
+        return examples.label_sets
+    return np.eye(len(examples.class_names), dtype=np.uint8)[examples.labels]
 
 
 def check_copy(model: Runner, copy: Runner, images: np.ndarray) -> None:
@@ -182,16 +235,29 @@ def compare_with_reference(
     # Each of the two probabilities may change by the allowed difference.
     tie = 2 * (row.max_difference or 0)
     (differing,) = np.nonzero((keras_first != first) & (margin > tie))
+    found_labels = None
+    if reference.thresholds is not None:
+        found_labels = compare_labels(
+            wanted,
+            found,
+            reference.thresholds,
+            reference.label_sets,
+            row.max_difference or 0,
+        )
+        differing = np.array(found_labels.disagreements, np.int64)
     return Comparison(
         images=len(rows),
         classes=wanted.shape[1],
         max_difference=float(np.abs(found - wanted).max()),
-        agreement=1 - len(differing) / len(rows),
+        agreement=found_labels.agreement
+        if found_labels
+        else 1 - len(differing) / len(rows),
         top5_agreement=_share_of_firsts(wanted, found, 5),
         disagreements=tuple(int(i) for i in differing),
         predictions=tuple(int(i) for i in first),
         top1=_share_right(first, reference.labels),
         keras_top1=_share_right(keras_first, reference.labels),
+        labels=found_labels,
     )
 
 
@@ -214,6 +280,10 @@ def find_problems(found: Comparison, wanted: Format) -> list[str]:
         problems.append(
             f"probabilities differ by {found.max_difference:.2g}, "
             f"but may differ by at most {limit:.0e}"
+        )
+    if found.labels is not None:
+        return problems + find_label_problems(
+            found.labels, found.images, wanted.min_agreement, wanted.max_top1_loss
         )
     differing = len(found.disagreements)
     allowed = _whole_images(1 - wanted.min_agreement, found.images)

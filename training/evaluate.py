@@ -1,4 +1,4 @@
-r"""Evaluates a model: top-1 and top-5 accuracy, each image counted once.
+r"""Evaluates a model: top-1 and top-5 accuracy or mAP, each image counted once.
 
 python -m training.evaluate --model=runs/digits --data=digits --split=test
 """
@@ -12,6 +12,7 @@ import pathlib
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
@@ -28,7 +29,8 @@ from .data import sources
 from .metrics import predictions
 from .metrics.evaluator import Evaluator
 from .metrics.metrics import Scores
-from .reporting import plots
+from .metrics.multi_label import score_labels
+from .reporting import label_plots, plots
 
 # Split -> the split to score if a source does not have it.
 _FALLBACKS = {"test": "validation", "validation": "test"}
@@ -51,7 +53,8 @@ def evaluate(
     Raises:
         ValueError: An image cannot be read; the message names it.
     """
-    return Evaluator(model)(split, spec, batch_size)
+    multi_label = split.label_sets is not None
+    return Evaluator(model, multi_label=multi_label)(split, spec, batch_size)
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -168,7 +171,7 @@ def _run(args: Any) -> None:
     if names is None:
         names = tuple(f"class {i}" for i in range(opened.classes))
     found = predictions.predict(
-        opened.model, split, opened.preprocessing, args.batch_size
+        opened.model, split, opened.preprocessing, args.batch_size, opened.thresholds
     )
     shown = readable_names(names)
     if args.images:
@@ -200,11 +203,21 @@ def _unlabelled(directory: str) -> sources.Split:
 
 def _labelled(opened: OpenedModel, args: Any) -> tuple[tuple[str, ...], sources.Split]:
     """Returns the model's classes and a split whose labels are their indices."""
-    source = sources.load(args.data, data_dir=args.data_dir)
+    source = sources.load(
+        args.data,
+        data_dir=args.data_dir,
+        multi_label=opened.thresholds is not None,
+    )
     split, names = _find_split(source, args.split), opened.class_names
     places = match_classes(source.class_names, names, opened.classes)
-    labels = places[split.labels]
-    return names or source.class_names, dataclasses.replace(split, labels=labels)
+    sets = None
+    if split.label_sets is not None:
+        sets = np.zeros((len(split), opened.classes), np.uint8)
+        sets[:, places] = split.label_sets
+    labels, known = split.labels.copy(), split.labels != sources.UNKNOWN
+    labels[known] = places[labels[known]]
+    split = dataclasses.replace(split, labels=labels, label_sets=sets)
+    return names or source.class_names, split
 
 
 def _find_split(source: sources.Source, name: str) -> sources.Split:
@@ -219,12 +232,15 @@ def _find_split(source: sources.Source, name: str) -> sources.Split:
 
 def scores_of(found: predictions.Predictions) -> Scores:
     """Returns the scores of predictions for images with labels."""
-    return Scores(
+    scores = Scores(
         images=len(found.labels),
         loss=float(found.losses.mean()),
         top1=float(found.is_top1.mean()),
         top5=float(found.is_top5.mean()),
     )
+    if found.scores is None or found.label_sets is None:
+        return scores
+    return score_labels(scores, found.label_sets, found.scores, found.thresholds)
 
 
 def _write(
@@ -243,6 +259,10 @@ def _write(
     text = json.dumps(values, indent=2)
     write_text(folder / "scores.json", text + "\n")
     predictions.write_per_class(found, class_names, folder / "per_class.csv")
+    if found.label_sets is not None:
+        rows = predictions.per_class_scores(found, class_names)
+        label_plots.draw_per_class(rows, folder / "per_class.png")
+        return
     plots.draw_confusion(
         found.labels, found.answers[:, 0], class_names, folder / "confusion.png"
     )

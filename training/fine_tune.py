@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_efficientnet.architecture import find_variant
-from keras_efficientnet.common.image_csv import is_image_csv
+from keras_efficientnet.common.image_csv import is_image_csv, rarest_labels
 from keras_efficientnet.common.image_folders import shorten
 from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 from keras_efficientnet.preprocessing import EvalPreprocessing
@@ -23,6 +23,7 @@ from .configs import finetune
 from .data import sources
 from .engine import trainer
 from .metrics.metrics import Scores
+from .metrics.multi_label import MultiLabelScores
 from .reporting.run_folder import RunFolder
 
 HELD_OUT = 0.2  # share of the images for validation, if none are given
@@ -70,14 +71,16 @@ def fine_tune(
             `config`; or a trained model of this package, which starts from its own.
         train: Folder with one subfolder per class, such as "photos"; a CSV file of
             images, such as "photos.csv", for which see docs/data.md; images and labels:
-            (images, height, width, 3) uint8, 0 to 255, and (images,) integers from 0;
-            or a `sources.Source`, which has its own validation.
+            (images, height, width, 3) uint8, 0 to 255, and (images,) integers from 0,
+            or (images, classes), 1 and 0, with several labels per image; or a
+            `sources.Source`, which has its own validation.
         validation: Validation images in the same form. None: a part of `train` is held
             out by a fixed rule.
         workdir: Folder of the run.
         class_names: Class names for arrays, in index order. None: "class 0" and so on.
         config: Training configuration, whose `model` and `data` are filled in. None:
-            the recipe "finetune" for a few hundred images, with any variant.
+            the recipe "finetune" for a few hundred images, with any variant. With
+            several labels per image, its `task` must be "multi_label".
         show: Whether to show progress on standard error.
 
     Raises:
@@ -86,9 +89,10 @@ def fine_tune(
             holds another run.
         RuntimeError: Training was interrupted; call again to resume.
     """
-    source = _source(train, validation, class_names)
+    config = config or finetune.get_config()
+    source = _source(train, validation, class_names, config.is_multi_label)
     folder = RunFolder(pathlib.Path(workdir))
-    run_config = _config(model, config or finetune.get_config(), folder)
+    run_config = _config(model, config, folder)
     summary = trainer.train(run_config, folder.root, source, show=show)
     if summary is None:
         raise RuntimeError(
@@ -97,16 +101,17 @@ def fine_tune(
     return FineTuned(
         model=keras.saving.load_model(folder.model),
         class_names=folder.read_labels(),
-        scores=Scores(
-            images=summary["final_images"],
-            loss=summary["final_loss"],
-            top1=summary["final_top1"],
-            top5=summary["final_top5"],
-        ),
+        scores=_scores(summary),
         split=summary["final_split"],
         preprocessing=folder.read_preprocessing(),
         workdir=folder.root,
     )
+
+
+def _scores(summary: dict[str, Any]) -> Scores:
+    kind = MultiLabelScores if "final_map" in summary else Scores
+    names = [field.name for field in dataclasses.fields(kind)]
+    return kind(**{name: summary[f"final_{name}"] for name in names})
 
 
 def _config(
@@ -143,9 +148,12 @@ def _config(
 
 
 def _source(
-    train: Any, validation: Any, class_names: Sequence[str] | None
+    train: Any,
+    validation: Any,
+    class_names: Sequence[str] | None,
+    multi_label: bool = False,
 ) -> sources.Source:
-    source = _open(train, validation, class_names)
+    source = _open(train, validation, class_names, multi_label)
     if class_names is not None and source.class_names != _strings(class_names):
         raise ValueError(
             "`class_names` must match those of `train`: "
@@ -156,7 +164,7 @@ def _source(
 
 
 def _open(
-    train: Any, validation: Any, class_names: Sequence[str] | None
+    train: Any, validation: Any, class_names: Sequence[str] | None, multi_label: bool
 ) -> sources.Source:
     if isinstance(train, sources.Source):
         if validation is not None:
@@ -171,28 +179,32 @@ def _open(
             )
         if validation is None:
             kind = "csv" if is_csv else "folder"
-            return sources.load(f"{kind}:{os.fspath(train)}")
+            return sources.load(f"{kind}:{os.fspath(train)}", multi_label=multi_label)
         if not isinstance(validation, str | os.PathLike):
             raise TypeError(
                 "`validation` must be a folder or None where `train` is a folder. "
                 f"Received: validation of type {type(validation).__name__}"
             )
         return sources.folders({"train": train, "validation": validation})
-    images, labels = _images_and_labels("train", train)
+    images, labels = _images_and_labels("train", train, multi_label)
     if validation is None:
         keys = [str(i) for i in range(len(labels))]
         shares = {"train": 1 - HELD_OUT, "validation": HELD_OUT}
-        parts = sources.stratify(keys, labels, shares)
+        strata = rarest_labels(labels) if multi_label else labels
+        parts = sources.stratify(keys, strata, shares, keep_small=multi_label)
         splits = {name: (images[at], labels[at]) for name, at in parts.items()}
     else:
-        pair = _images_and_labels("validation", validation)
+        pair = _images_and_labels("validation", validation, multi_label)
         splits = {"train": (images, labels), "validation": pair}
     if class_names is None:
-        class_names = [f"class {i}" for i in range(int(labels.max()) + 1)]
+        classes = labels.shape[1] if multi_label else int(labels.max()) + 1
+        class_names = [f"class {i}" for i in range(classes)]
     return sources.arrays(splits, _strings(class_names))
 
 
-def _images_and_labels(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
+def _images_and_labels(
+    name: str, value: Any, multi_label: bool
+) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError(
             f"`{name}` must be a folder, a CSV file, a Source, or two arrays, images "
@@ -201,6 +213,14 @@ def _images_and_labels(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
             f"Received: {name} of type {type(value).__name__}"
         )
     images, labels = (np.asarray(part) for part in value)
+    if multi_label:
+        if labels.ndim != 2 or len(labels) != len(images):
+            raise ValueError(
+                f"`{name}` must have a row of 1 and 0 per image as its labels, "
+                "(images, classes), with task='multi_label'. Received: images of shape "
+                f"{images.shape}, labels of shape {labels.shape}"
+            )
+        return images, labels
     if labels.shape == (len(images), 1):  # as keras.datasets have them
         labels = labels[:, 0]
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":

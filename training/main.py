@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 from absl import flags, logging
@@ -102,10 +103,16 @@ def _main(argv: list[str]) -> None:
         end_with(error)
     if summary:
         print(
-            f"{summary['final_split']} top-1 {summary['final_top1']:.2%}, "
+            f"{summary['final_split']} {_headline(summary)}, "
             f"n={summary['final_images']}, {summary['seconds']:.0f} s of training; "
             f"see {args.workdir}/report.md"
         )
+
+
+def _headline(summary: dict[str, Any]) -> str:
+    if "final_map" in summary:
+        return f"mAP {summary['final_map']:.2%}"
+    return f"top-1 {summary['final_top1']:.2%}"
 
 
 def run() -> None:

@@ -258,7 +258,8 @@ def _label(args: flags.FlagValues) -> pseudo.PseudoLabels:
     if args.data is None:
         raise ValueError("`data` must be given with `teacher`. Received: data=None")
     teacher = open_model(args.teacher)
-    if teacher.output_activation == SIGMOID and teacher.classes > 2:
+    outputs = int(teacher.model.outputs[0].shape[-1])
+    if teacher.output_activation == SIGMOID and outputs > 1:
         raise ValueError(
             "`teacher` must have mutually exclusive classes, with softmax or "
             f"logits. Received: teacher={args.teacher!r}, which ends in sigmoids"

@@ -90,7 +90,10 @@ class Classifier:
             if at is not None and not np.isfinite(outputs[at]).all():
                 at, reason = None, "the model's answer is not finite"
             scores = None if at is None else self._probabilities(outputs[at])
-            best = None if scores is None else rank_classes(scores, self._options.top)
+            best = None
+            if scores is not None:
+                limits = self._loaded.thresholds
+                best = rank_classes(scores, self._options.top, limits)
             rows.path.append(path)
             rows.error.append(reason)
             rows.classes.append(best)

@@ -10,8 +10,10 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import parse_qsl
 
 from keras_efficientnet.common.files import open_regular
+from keras_efficientnet.common.image_csv import DELIMITERS, is_image_csv
 from keras_efficientnet.common.image_folders import (
     is_hidden,
     list_images,
@@ -24,7 +26,9 @@ from .listing import ImageLocation
 
 COLUMN = "path"  # of CSV and Parquet files
 _RECORD_FRAME = 16  # bytes of a TFRecord's length and its two checksums
-_PREFIXES = ("tfrecord:", "arrayrecord:")  # as the trainer's data sources
+# As the trainer's data sources; the others need no prefix here.
+_PREFIXES = ("tfrecord:", "arrayrecord:")
+_PLAIN_PREFIXES = ("csv:", "folder:")
 
 
 def list_locations(given: str) -> Iterator[ImageLocation]:
@@ -33,15 +37,24 @@ def list_locations(given: str) -> Iterator[ImageLocation]:
     Args:
         given: A folder, a file or a glob pattern, local or a URL of fsspec. Files are
             images, .tar, .tfrecord and .array_record files, .txt files with a path per
-            line, .csv and .parquet files with a column `path`; relative paths start at
-            the folder of their list. "tfrecord:PATTERN" and "arrayrecord:PATTERN"
-            name record files without a suffix.
+            line, .csv, .tsv and .parquet files with a column `path`; relative paths
+            start at the folder of their list. "FILE.csv?path=HEADER" names another
+            column of a .csv or .tsv file. "tfrecord:PATTERN" and "arrayrecord:PATTERN"
+            name record files without a suffix; "csv:" and "folder:" may precede the
+            others.
 
     Raises:
         ValueError: There are no such files, or one cannot be read.
         ImportError: fsspec, pyarrow or array_record is needed and not installed.
     """
     pattern, kind = given, ""
+    for prefix in _PLAIN_PREFIXES:
+        if not os.path.lexists(given):
+            pattern = pattern.removeprefix(prefix)
+    column = COLUMN
+    if is_image_csv(pattern) and not os.path.lexists(pattern):
+        pattern, _, query = pattern.partition("?")
+        column = dict(parse_qsl(query)).get("path", COLUMN)
     for prefix in _PREFIXES:
         if given.startswith(prefix):
             pattern, kind = given.removeprefix(prefix), "." + prefix.removesuffix(":")
@@ -49,12 +62,14 @@ def list_locations(given: str) -> Iterator[ImageLocation]:
         suffix = kind or os.path.splitext(file)[1].lower()
         if suffix in readable_suffixes():
             yield ImageLocation(file)
+        elif suffix in DELIMITERS:
+            yield from _read_csv(file, column)
         elif suffix in _READERS:
             yield from _READERS[suffix](file)
         else:
             raise ValueError(
                 "`input` must name images, or .tar (not compressed), .tfrecord, "
-                f".array_record, .txt, .csv or .parquet files. Received: "
+                f".array_record, .txt, .csv, .tsv or .parquet files. Received: "
                 f"input={printable(given)!r} with {printable(file)}"
             )
 
@@ -132,16 +147,18 @@ def _read_list(path: str) -> Iterator[ImageLocation]:
                 yield _relative_to(path, name)
 
 
-def _read_csv(path: str) -> Iterator[ImageLocation]:
+def _read_csv(path: str, column: str) -> Iterator[ImageLocation]:
     with open_stream(path) as file:
-        rows = csv.DictReader(
+        lines = (
             line.decode("utf-8-sig" if i == 0 else "utf-8")
             for i, line in enumerate(file)
         )
+        suffix = os.path.splitext(path)[1].lower()
+        rows = csv.DictReader(lines, delimiter=DELIMITERS[suffix])
         try:
-            _check_column(path, rows.fieldnames or ())
+            _check_column(path, rows.fieldnames or (), column)
             for row in rows:
-                yield _relative_to(path, row[COLUMN] or "")
+                yield _relative_to(path, row[column] or "")
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(
                 f"A CSV file must be text in UTF-8. Received: {path} ({error})"
@@ -153,7 +170,7 @@ def _read_parquet(path: str) -> Iterator[ImageLocation]:
     with open_stream(path) as file:
         try:
             table = parquet.ParquetFile(file)
-            _check_column(path, table.schema_arrow.names)
+            _check_column(path, table.schema_arrow.names, COLUMN)
             for batch in table.iter_batches(columns=[COLUMN]):
                 for name in batch.column(0).to_pylist():
                     yield _relative_to(path, str(name or ""))
@@ -163,10 +180,10 @@ def _read_parquet(path: str) -> Iterator[ImageLocation]:
             ) from error
 
 
-def _check_column(path: str, names: Any) -> None:
-    if COLUMN not in names:
+def _check_column(path: str, names: Any, column: str) -> None:
+    if column not in names:
         raise ValueError(
-            f"A table of images must have a column {COLUMN!r}. "
+            f"A table of images must have a column {column!r}. "
             f"Received: {path} with {', '.join(map(str, names))}"
         )
 
@@ -242,7 +259,6 @@ def open_array_record(path: str) -> Any:
 
 _READERS: dict[str, Callable[[str], Iterator[ImageLocation]]] = {
     ".txt": _read_list,
-    ".csv": _read_csv,
     ".parquet": _read_parquet,
     ".tar": _read_tar,
     ".tfrecord": _read_tfrecord,

@@ -25,6 +25,8 @@ class ExportInputs:
             float32, 0 to 255, that can be iterated over repeatedly; empty if there are
             none.
         title: Title of the web page; None for the model's name.
+        thresholds: Threshold of each class of a multi-label model; None: one label per
+            image.
     """
 
     model: keras.Model
@@ -33,6 +35,7 @@ class ExportInputs:
     preprocessing: EvalPreprocessing
     calibration: Iterable[np.ndarray] = ()
     title: str | None = None
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def channels(self) -> int:
@@ -58,4 +61,6 @@ class ExportInputs:
     @property
     def preprocessing_text(self) -> str:
         """Content of an artefact's preprocessing.json."""
-        return sidecars.format_preprocessing(self.preprocessing, self.output_activation)
+        return sidecars.format_preprocessing(
+            self.preprocessing, self.output_activation, thresholds=self.thresholds
+        )

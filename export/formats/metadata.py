@@ -32,7 +32,7 @@ _MIN_PARSER_VERSION = "1.0.0"
 _COLOURS = {1: 2, 3: 1, 4: 0}  # by channels: greyscale, RGB, unknown
 _TEXT = {1: "Grey", 3: "RGB", 4: "RGBA"}
 _IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1
-_NORMALIZATION_OPTIONS = 1
+_NORMALIZATION_OPTIONS, _SCORE_THRESHOLDING_OPTIONS = 1, 3
 _TENSOR_AXIS_LABELS = 2
 
 # Adds a table or vector to a builder and returns its offset.
@@ -95,7 +95,7 @@ def _metadata(is_float: bool, source: ExportInputs) -> bytes:
         _text("Logit of each class." if is_linear else "Probability of each class."),
         None,
         _table(_Byte(_FEATURE_PROPERTIES), _table()),
-        None,
+        _score_threshold(source),
         None if is_linear else _table(_floats(1), _floats(0)),
         _vector(
             _table(
@@ -120,11 +120,30 @@ def _metadata(is_float: bool, source: ExportInputs) -> bytes:
     return bytes(builder.Output())
 
 
+def _score_threshold(source: ExportInputs) -> Part | None:
+    """Makes MediaPipe return only classes that may reach their threshold.
+
+    The schema has one threshold for all classes, so it is the lowest; the others are in
+    the preprocessing.json.
+    """
+    if source.thresholds is None:
+        return None
+    options = _table(_Float(min(source.thresholds)))
+    return _vector(_table(_Byte(_SCORE_THRESHOLDING_OPTIONS), options))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Byte:
     """A field of one byte, stored in the table itself."""
 
     value: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Float:
+    """A field of four bytes, stored in the table itself."""
+
+    value: float
 
 
 def _text(text: str) -> Part:
@@ -152,7 +171,7 @@ def _vector(*tables: Part) -> Part:
     return build
 
 
-def _table(*fields: Part | _Byte | None) -> Part:
+def _table(*fields: Part | _Byte | _Float | None) -> Part:
     """Makes a table of fields in the order of the schema; None omits a field."""
 
     def build(builder: flatbuffers.Builder) -> int:
@@ -164,6 +183,8 @@ def _table(*fields: Part | _Byte | None) -> Part:
         for slot, value in enumerate(values):
             if isinstance(value, _Byte):
                 builder.PrependInt8Slot(slot, value.value, 0)
+            elif isinstance(value, _Float):
+                builder.PrependFloat32Slot(slot, value.value, 0.0)
             elif value is not None:
                 builder.PrependUOffsetTRelativeSlot(slot, value, 0)
         return builder.EndObject()

@@ -139,7 +139,7 @@ def _model(source: ExportInputs) -> tuple[bytes, dict[str, int] | None]:
     """Returns the network's file and the offset of the class maps' weights in it."""
     # The page shows probabilities, and its photos are RGB.
     model = of_rgb(probability_model(source.model))
-    found = explain.with_features(model)
+    found = explain.with_features(model, (SOFTMAX, SIGMOID))
     network = model if found is None else found[0]
     content = tflite.convert(network, source.image_size, float16_weights=True)
     if found is None:
@@ -195,7 +195,8 @@ def _manifest(title: str) -> bytes:
 
 
 def _spec(source: ExportInputs, model_bytes: int, maps: dict[str, int] | None) -> bytes:
-    is_independent = source.output_activation == SIGMOID and len(source.labels) > 2
+    outputs = int(source.model.outputs[0].shape[-1])
+    is_independent = source.output_activation == SIGMOID and outputs > 1
     fields = {
         "name": _model_name(source),
         "model": MODEL_FILE,
@@ -204,6 +205,7 @@ def _spec(source: ExportInputs, model_bytes: int, maps: dict[str, int] | None) -
         **dataclasses.asdict(source.preprocessing),
         # Logits and single sigmoids have been converted to probabilities.
         "output_activation": SIGMOID if is_independent else SOFTMAX,
+        **({} if source.thresholds is None else {"thresholds": source.thresholds}),
         "labels": source.labels,
     }
     return (json.dumps(fields, indent=1, ensure_ascii=False) + "\n").encode()

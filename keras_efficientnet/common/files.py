@@ -128,13 +128,17 @@ def write_text(path: Path, text: str, *, shared: bool = False) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+def write_csv(
+    path: Path, rows: Sequence[Mapping[str, object]], *, escaped: bool = True
+) -> None:
     """Writes a CSV file atomically, in UTF-8.
 
     Args:
         path: Path of the file.
         rows: Dicts of column name to cell, with the same columns in each row; at least
-            one. Text that looks like a formula is escaped by `csv_cell`.
+            one.
+        escaped: Whether text that looks like a formula is escaped by `csv_cell`, for
+            files that people open in a spreadsheet.
 
     Raises:
         OSError: The file cannot be written.
@@ -145,7 +149,9 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     ):
         writer = csv.writer(file)
         for cells in (list(rows[0]), *(row.values() for row in rows)):
-            writer.writerow([csv_cell(c) if isinstance(c, str) else c for c in cells])
+            writer.writerow(
+                [csv_cell(c) if escaped and isinstance(c, str) else c for c in cells]
+            )
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -37,6 +37,8 @@ class ImageTable:
 
     Attributes:
         images: Images in the order of the file; `root` is the folder of the file.
+            With several labels per image, `labels` holds the rarest label of each,
+            -1 for an image without any.
         splits: Split of each image, "train", "validation" or "test". None: the file
             has no such column.
         weights: Weight of each image, (images,), float32. None: the file has no such
@@ -54,7 +56,7 @@ class _Row:
 
     place: str  # file and line, for messages
     path: str  # absolute
-    label: str
+    labels: tuple[str, ...]
     split: str | None
     weight: float | None
 
@@ -72,7 +74,9 @@ def is_image_csv(name: str | os.PathLike[str]) -> bool:
     return os.path.splitext(os.fspath(name).partition("?")[0])[1].lower() in DELIMITERS
 
 
-def open_image_csv(name: str | os.PathLike[str]) -> ImageTable:
+def open_image_csv(
+    name: str | os.PathLike[str], *, multi_label: bool = False
+) -> ImageTable:
     """Opens a CSV or TSV file with a header line and one image per line.
 
     Args:
@@ -80,26 +84,55 @@ def open_image_csv(name: str | os.PathLike[str]) -> ImageTable:
             "split" and "weight". Other headers are given as in
             "FILE.csv?path=image&label=class". Paths of images are relative to the
             folder of the file and must stay inside it.
+        multi_label: Whether an image may have any number of labels, separated by "|".
 
     Raises:
         ValueError: The file or a line of it is not usable; the message names the line.
     """
     file, headers = _parse_name(os.fspath(name))
-    rows = list(_read_rows(file, headers))
+    rows = list(_read_rows(file, headers, multi_label))
     if not rows:
         raise ValueError(f"{printable(file)} must list images. It lists none.")
     _check_distinct(rows)
     _check_files(rows)
-    names = class_order({row.label for row in rows})
-    index = {label: i for i, label in enumerate(names)}
-    labels = np.array([index[row.label] for row in rows], np.int32)
-    images = ImageFolder(file.parent, tuple(row.path for row in rows), labels, names)
+    names = class_order({label for row in rows for label in row.labels})
+    paths = tuple(row.path for row in rows)
+    if multi_label:
+        sets = _label_sets(rows, names)
+        images = ImageFolder(file.parent, paths, rarest_labels(sets), names, sets)
+    else:
+        index = {label: i for i, label in enumerate(names)}
+        labels = np.array([index[row.labels[0]] for row in rows], np.int32)
+        images = ImageFolder(file.parent, paths, labels, names)
     has_split, has_weight = rows[0].split is not None, rows[0].weight is not None
     return ImageTable(
         images,
         tuple(str(row.split) for row in rows) if has_split else None,
         np.array([row.weight for row in rows], np.float32) if has_weight else None,
     )
+
+
+def rarest_labels(sets: np.ndarray) -> np.ndarray:
+    """Returns the rarest label of each image, (images,), int32; -1 without labels.
+
+    Args:
+        sets: Labels of the images, (images, classes), 1 or 0.
+
+    Example:
+        >>> rarest_labels(np.array([[1, 1], [1, 0], [0, 0]]))
+        array([ 1,  0, -1], dtype=int32)
+    """
+    counts = np.where(sets > 0, sets.sum(axis=0, dtype=np.int64), len(sets) + 1)
+    rarest = counts.argmin(axis=1) if sets.shape[1] else 0
+    return np.where(sets.any(axis=1), rarest, -1).astype(np.int32)
+
+
+def _label_sets(rows: Sequence[_Row], names: Sequence[str]) -> np.ndarray:
+    index = {label: i for i, label in enumerate(names)}
+    sets = np.zeros((len(rows), len(names)), np.uint8)
+    for place, row in enumerate(rows):
+        sets[place, [index[label] for label in row.labels]] = 1
+    return sets
 
 
 def _parse_name(name: str) -> tuple[Path, dict[str, str]]:
@@ -129,7 +162,9 @@ def _parse_name(name: str) -> tuple[Path, dict[str, str]]:
     return file, headers
 
 
-def _read_rows(file: Path, headers: Mapping[str, str]) -> Iterator[_Row]:
+def _read_rows(
+    file: Path, headers: Mapping[str, str], multi_label: bool
+) -> Iterator[_Row]:
     delimiter = DELIMITERS[file.suffix.lower()]
     line = 0
     try:
@@ -142,7 +177,8 @@ def _read_rows(file: Path, headers: Mapping[str, str]) -> Iterator[_Row]:
                 line = reader.line_num
                 if values:  # blank lines are empty lists
                     place = f"{printable(file)}, line {line}"
-                    yield _read_row(place, file.parent, found, places, values)
+                    cells = _read_cells(place, found, places, values)
+                    yield _read_row(place, file.parent, cells, multi_label)
     except csv.Error as error:
         raise ValueError(
             f"{printable(file)} must be a valid CSV file. Received, after line {line}: "
@@ -174,23 +210,28 @@ def _find_columns(
     return places
 
 
-def _read_row(
+def _read_cells(
     place: str,
-    folder: Path,
     found: Sequence[str],
     places: Mapping[str, int],
     values: Sequence[str],
-) -> _Row:
+) -> dict[str, str]:
+    """Returns the text of each column in a line."""
     if len(values) != len(found):
         raise ValueError(
             f"{place} must have {len(found)} values, as the first line has. "
             f"Received: {len(values)}"
         )
-    cells = {column: values[at].strip() for column, at in places.items()}
+    return {column: values[at].strip() for column, at in places.items()}
+
+
+def _read_row(
+    place: str, folder: Path, cells: Mapping[str, str], multi_label: bool
+) -> _Row:
     return _Row(
         place,
         _read_path(place, folder, cells["path"]),
-        _read_label(place, cells["label"]),
+        _read_labels(place, cells["label"], multi_label),
         _read_split(place, cells["split"]) if "split" in cells else None,
         _read_weight(place, cells["weight"]) if "weight" in cells else None,
     )
@@ -214,18 +255,25 @@ def _read_path(place: str, folder: Path, text: str) -> str:
     return path
 
 
-def _read_label(place: str, text: str) -> str:
-    if "|" in text:
+def _read_labels(place: str, text: str, multi_label: bool) -> tuple[str, ...]:
+    if multi_label and not text:
+        return ()
+    if not multi_label and (not text or "|" in text):
         raise ValueError(
-            f"{place} must have a single label: several labels per image, separated by "
-            f"'|', are not supported. Received: label={text!r}"
-        )
-    if not text.strip(". ") or set(text) & set("/\\\n\r"):
-        raise ValueError(
-            f"{place} must have a label that fits as the name of a folder. "
+            f"{place} must have a single label; images with none or several, separated "
+            "by '|', need a multi-label model (task='multi_label'). "
             f"Received: label={text!r}"
         )
-    return text
+    labels = [part.strip() for part in text.split("|")] if multi_label else [text]
+    for label in labels:
+        if not label.strip(". ") or set(label) & set("/\\\n\r"):
+            raise ValueError(
+                f"{place} must have a label that fits as the name of a folder. "
+                f"Received: label={text!r}"
+            )
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"{place} must have each label once. Received: label={text!r}")
+    return tuple(labels)
 
 
 def _read_split(place: str, text: str) -> str:
@@ -259,8 +307,8 @@ def _check_distinct(rows: Sequence[_Row]) -> None:
             continue
         line = first.place.rpartition(" ")[2]
         same = "the same label"
-        if first.label != row.label:
-            same = f"labels {first.label!r} and {row.label!r}"
+        if set(first.labels) != set(row.labels):
+            same = f"labels {'|'.join(first.labels)!r} and {'|'.join(row.labels)!r}"
         raise ValueError(
             f"{row.place} must have an image that no other line lists. Received: "
             f"{printable(row.path)}, which line {line} lists too, with {same}"

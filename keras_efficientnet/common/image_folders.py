@@ -47,12 +47,15 @@ class ImageFolder:
             images without class folders.
         class_names: Names of the class folders, in index order; empty without class
             folders.
+        label_sets: All labels of each image, (images, classes), uint8, 1 or 0. None:
+            each image has one.
     """
 
     root: Path
     paths: tuple[str, ...]
     labels: np.ndarray
     class_names: tuple[str, ...] = ()
+    label_sets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -65,7 +68,10 @@ class ImageFolder:
         """
         at = np.asarray(positions, np.int64)
         paths = tuple(self.paths[i] for i in at)
-        return dataclasses.replace(self, paths=paths, labels=self.labels[at])
+        sets = None if self.label_sets is None else self.label_sets[at]
+        return dataclasses.replace(
+            self, paths=paths, labels=self.labels[at], label_sets=sets
+        )
 
 
 class Remarks:

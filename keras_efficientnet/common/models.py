@@ -15,8 +15,9 @@ from ..preprocessing import EvalPreprocessing, imagenet_classes
 from ..weights import weights_info
 from ..weights.registry.table import default_family, is_published
 from .choices import did_you_mean
-from .output_activation import class_count, output_activation
+from .output_activation import SIGMOID, class_count, output_activation
 from .recursion_limit import raised_recursion_limit
+from .scoring.multi_label import check_thresholds
 from .sidecars import Sidecars, check_labels, read_labels, read_sidecars
 
 KERAS_FILE = "model.keras"  # in a run folder
@@ -41,6 +42,8 @@ class OpenedModel:
             unknown.
         preprocessing: Preprocessing of images for evaluation.
         run_folder: Folder of the training run, if the model was opened from one.
+        thresholds: Threshold of each class of a multi-label model; None: one label per
+            image.
     """
 
     name: str
@@ -49,6 +52,7 @@ class OpenedModel:
     class_names: tuple[str, ...] | None
     preprocessing: EvalPreprocessing
     run_folder: Path | None = None
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def classes(self) -> int:
@@ -109,6 +113,7 @@ def open_model(
             given, beside.preprocessing, network.inputs[0].shape[1:3], name
         ),
         run_folder=run_folder,
+        thresholds=resolve_thresholds(beside.thresholds, classes, activation, name),
     )
 
 
@@ -176,6 +181,37 @@ def resolve_preprocessing(
             f"Received: image_size={size}, {name} with input {height} x {width}"
         )
     return spec
+
+
+def resolve_thresholds(
+    found: tuple[float, ...] | None, classes: int, activation: str, name: str
+) -> tuple[float, ...] | None:
+    """Checks the thresholds of a multi-label model.
+
+    Args:
+        found: Thresholds stored with the model; None without any.
+        classes: Number of the model's classes.
+        activation: Activation of the outputs; see `output_activation`.
+        name: Name of the model, for error messages.
+
+    Returns:
+        The thresholds.
+
+    Raises:
+        ValueError: The model does not end in sigmoids, or has another number of
+            classes.
+    """
+    if found is None:
+        return None
+    if activation != SIGMOID:
+        raise ValueError(
+            "A model with thresholds must end in sigmoids, one per class. "
+            f"Received: {name}, which ends in {activation}"
+        )
+    try:
+        return check_thresholds(found, classes)
+    except ValueError as error:
+        raise ValueError(f"{error}, {name}") from error
 
 
 def check_classifier(name: str, model: keras.Model) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 from ..preprocessing import EvalPreprocessing
 from .files import read_regular, write_text
 from .output_activation import OUTPUT_ACTIVATIONS
+from .scoring.multi_label import check_thresholds
 
 LABELS_FILE = "labels.txt"  # one class name per line, in index order
 PREPROCESSING_FILE = "preprocessing.json"
+SAMPLES_FILE = "labels.csv"  # labels of a run's sample images, where there are several
 _SHOWN = 5  # names in an error
 
 
@@ -31,6 +33,8 @@ class Sidecars:
         artefacts: File or folder name -> digest of each artefact that these sidecars
             belong to; None if they belong to any model in the folder.
         model: Digest of the model that the artefacts were exported from, or None.
+        thresholds: Threshold of each class of a multi-label model, 0 to 1: an image has
+            all labels whose probability reaches theirs. None: one label per image.
     """
 
     labels: tuple[str, ...] | None = None
@@ -38,6 +42,7 @@ class Sidecars:
     output_activation: str | None = None
     artefacts: Mapping[str, str] | None = None
     model: str | None = None
+    thresholds: tuple[float, ...] | None = None
 
     def belong_to(self, path: Path) -> bool:
         """Returns whether these sidecars were written for a file or folder."""
@@ -184,6 +189,9 @@ def parse_preprocessing(text: str, origin: str) -> Sidecars:
         fields = dict(values)
         activation = fields.pop("output_activation", None)
         artefacts, model = fields.pop("artefacts", None), fields.pop("model", None)
+        thresholds = fields.pop("thresholds", None)
+        if thresholds is not None:
+            thresholds = check_thresholds(thresholds)
         fields = _current_names(fields)
         EvalPreprocessing(**{"image_size": 1, **fields})
         if activation not in (None, *OUTPUT_ACTIVATIONS):
@@ -194,10 +202,10 @@ def parse_preprocessing(text: str, origin: str) -> Sidecars:
         raise ValueError(
             "A preprocessing.json must be a JSON object with the fields of "
             "EvalPreprocessing, and perhaps output_activation "
-            f"({', '.join(OUTPUT_ACTIVATIONS)}), artefacts and model. "
+            f"({', '.join(OUTPUT_ACTIVATIONS)}), thresholds, artefacts and model. "
             f"Received: {origin} ({error})"
         ) from error
-    return Sidecars(None, fields, activation, artefacts, model)
+    return Sidecars(None, fields, activation, artefacts, model, thresholds=thresholds)
 
 
 def _current_names(fields: dict[str, Any]) -> dict[str, Any]:
@@ -216,10 +224,14 @@ def format_preprocessing(
     output_activation: str,
     artefacts: Mapping[str, str] | None = None,
     model: str | None = None,
+    *,
+    thresholds: Sequence[float] | None = None,
 ) -> str:
     """Formats the text of a preprocessing.json; `Sidecars` explains the arguments."""
     fields = dataclasses.asdict(preprocessing)
     fields["output_activation"] = output_activation
+    if thresholds is not None:
+        fields["thresholds"] = list(thresholds)
     if artefacts is not None:
         fields |= {"artefacts": dict(artefacts), "model": model}
     return json.dumps(fields, indent=2) + "\n"

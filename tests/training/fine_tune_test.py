@@ -98,7 +98,7 @@ def test_keeps_the_options_of_a_given_model(tmp_path):
     expected = keras_efficientnet.feature_extractor(b0).predict(images, verbose=0)
     found = features.predict(images, verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-    twin = model.with_softmax(config, model.build(config, classes=3))
+    twin = model.with_probabilities(config, model.build(config, classes=3))
     assert twin.get_layer("stem_bn").epsilon == 1e-5
     # A second attempt with a better model must not start from the first one's weights.
     kernel = b0.get_layer("stem_conv").kernel

@@ -32,6 +32,7 @@ MIXING = ("per_batch", "half_and_half")
 OPTIMIZERS = ("rmsprop", "sgd", "adamw", "lamb", "lars")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("exponential", "cosine", "constant", "poly")
+SINGLE_LABEL, MULTI_LABEL = "single_label", "multi_label"
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
 # Field -> allowed values.
@@ -51,6 +52,7 @@ CHOICES: dict[str, Iterable[str]] = {
     "sampling": tuple(SAMPLING_POWERS),
     "schedule": SCHEDULES,
     "strategy": STRATEGIES,
+    "task": (SINGLE_LABEL, MULTI_LABEL),
 }
 _ANY_SCALING_ONLY = (
     "width",
@@ -61,6 +63,8 @@ _ANY_SCALING_ONLY = (
     "stem_filters",
     "head_filters",
 )
+# Fields that need exactly one label per image.
+_SINGLE_LABEL_ONLY = ("logit_adjustment", "pseudo_labels", "sampling")
 _AT_LEAST_ONE = (
     "adversarial_steps",
     "batch_size",
@@ -143,6 +147,8 @@ def check(config: Any, *, is_general: bool) -> None:
     if config.class_weights is not None:
         check_class_weights(config.class_weights)
     _check_lists(config, least)
+    if config.task == MULTI_LABEL:
+        _check_defaults(config, _SINGLE_LABEL_ONLY, f"with task={MULTI_LABEL!r}")
 
 
 def check_batch_size(batch_size: int, replicas: int) -> None:
@@ -180,11 +186,7 @@ def _check_model(config: Any, is_general: bool, least: int) -> None:
         rule = f"be at least {least} pixels with 'EfficientNet'"
         _check(size is not None and size >= least, rule, image_size=size)
         return
-    defaults = {f.name: f.default for f in dataclasses.fields(config)}
-    for name in _ANY_SCALING_ONLY:
-        value, neutral = getattr(config, name), defaults[name]
-        rule = f"stay {neutral!r} unless `model` is 'EfficientNet'"
-        _check(value == neutral, rule, **{name: value})
+    _check_defaults(config, _ANY_SCALING_ONLY, "unless `model` is 'EfficientNet'")
     rule = f"be None (the variant's) or at least {least} pixels"
     _check(size is None or size >= least, rule, image_size=size)
 
@@ -198,6 +200,14 @@ def _check_train_size(config: Any, least: int) -> None:
     start, end = config.progressive_start_size, config.final_train_size
     rule = f"be {least} to {end} pixels, the training size at the end"
     _check(least <= start <= end, rule, progressive_start_size=start)
+
+
+def _check_defaults(config: Any, names: Iterable[str], condition: str) -> None:
+    defaults = {f.name: f.default for f in dataclasses.fields(config)}
+    for name in names:
+        value, neutral = getattr(config, name), defaults[name]
+        rule = f"stay {neutral!r} {condition}"
+        _check(value == neutral, rule, **{name: value})
 
 
 def _check_lists(config: Any, least: int) -> None:

@@ -11,6 +11,8 @@ class DataFields:
         data: Data source: "digits", "fashion_mnist", "idx:DIR", "folder:DIR",
             "csv:FILE", "tfds:NAME", with ":VERSION" or "+download" after it,
             "tfrecord:GLOB" or "arrayrecord:GLOB". Required.
+        task: Number of labels per image: "single_label" for exactly one,
+            "multi_label" for any number, as a CSV file lists them.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
         image_size: Side of the network's input in pixels. None: the variant's.
         train_size: Side of the training images in pixels; with progressive learning,
@@ -50,6 +52,7 @@ class DataFields:
 
     # Data
     data: str | None = None
+    task: str = "single_label"
     data_dir: str | None = None
     image_size: int | None = None
     train_size: int | None = None

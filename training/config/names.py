@@ -55,6 +55,7 @@ _ELSEWHERE = {
     "seed": ("random_seed",),
     "strategy": ("device", "devices", "distribution_strategy"),
     "sync_batch_norm": ("sync_bn", "syncbn"),
+    "task": ("multi_label", "multilabel", "problem_type"),
     "train_size": ("train_crop_size",),
     "warmup_epochs": ("lr_warmup_epochs", "warmup"),
     "weight_decay": ("wd",),

@@ -33,10 +33,12 @@ class OptimizationFields:
         progressive_start_size: Image size from which the schedule grows, in pixels.
         progressive_start_magnitude: Magnitude of RandAugment in the first phase.
         progressive_start_dropout: Dropout rate in the first phase of "paper".
-        loss: Training loss.
+        loss: Training loss. With several labels per image, both are binary.
         focal_gamma: Exponent of the focal loss.
         class_weights: Class weights in the training loss: "balanced",
-            "effective_number[:BETA]" or the path of a JSON file. None: 1.
+            "effective_number[:BETA]" or the path of a JSON file. With several labels
+            per image, they multiply the loss of the labels that an image has.
+            None: 1.
         logit_adjustment: Factor of the logarithms of the class priors, which are added
             to the logits in training; 1 is the paper's. 0: no adjustment.
         weight_decay: Weight decay; not applied to BatchNorm. Coupled with "rmsprop" and

@@ -64,6 +64,11 @@ class TrainConfig(RunFields, OptimizationFields, DataFields, ModelFields):
         return self.data
 
     @property
+    def is_multi_label(self) -> bool:
+        """Whether an image may have any number of labels."""
+        return self.task == checks.MULTI_LABEL
+
+    @property
     def stage_table(self) -> tuple[Stage, ...]:
         """Baseline stage table.
 

@@ -84,6 +84,40 @@ def class_weights(
     return weights * counts.sum() / (weights * counts).sum()
 
 
+def positive_weights(
+    text: str, positives: np.ndarray, images: int, class_names: Sequence[str]
+) -> np.ndarray:
+    """Returns the weight of each label in the loss of the images that have it.
+
+    "balanced" is the ratio of the images without the label to those with it, so that
+    both count alike; "effective_number" takes the ratio of the effective numbers.
+
+    Args:
+        text: As for `check_class_weights`.
+        positives: Number of training images with each label, (classes,), above 0.
+        images: Number of training images.
+        class_names: Names of the classes.
+
+    Returns:
+        (classes,), float64.
+
+    Raises:
+        ValueError: The weights are for other classes.
+
+    Example:
+        >>> positive_weights("balanced", np.array([25, 50]), 100, ["cat", "dog"])
+        array([3., 1.])
+    """
+    name, _, beta = text.partition(":")
+    negatives = np.maximum(images - positives, 1)
+    if text == BALANCED:
+        return negatives / positives
+    if name == EFFECTIVE_NUMBER:
+        kept = _beta(beta)
+        return (1 - kept**negatives) / (1 - kept**positives)
+    return class_weights(text, positives, class_names)
+
+
 def draws_per_epoch(
     labels: np.ndarray, class_names: Sequence[str], sampling: str | None
 ) -> np.ndarray:

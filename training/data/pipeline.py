@@ -69,10 +69,11 @@ def train_batches(
 
     Returns:
         (images, labels, mask) per step: (batch, image_size, image_size, 3) float32,
-        0 to 255; (batch,) int32, or with `mix`, a teacher's soft labels or weights of
-        the images (batch, classes) float32, each row scaled by the weight of its
-        image; (batch,) float32, 0 for an image that is masked out or has weight 0,
-        else 1. With several replicas, each gets its share.
+        0 to 255; (batch,) int32, or with `mix`, a teacher's soft labels, weights of
+        the images or several labels per image (batch, classes) float32, each row
+        scaled by the weight of its image. With both several labels and weights, a
+        further column holds the weight. (batch,) float32, 0 for an image that is
+        masked out or has weight 0, else 1. With several replicas, each gets its share.
 
     Raises:
         ValueError: The batch cannot be divided evenly among the replicas.
@@ -132,21 +133,27 @@ def eval_batches(
 
     Returns:
         (images, labels, mask) per step: (batch, image_size, image_size, 3) float32,
-        0 to 255; (batch,) int32; (batch,) float32, 1 for an image and 0 for
-        padding.
+        0 to 255; (batch,) int32, or with several labels per image (batch, classes)
+        float32; (batch,) float32, 1 for an image and 0 for padding.
 
     Raises:
         ValueError: The batch cannot be divided evenly among the replicas.
     """
     images = len(split)
     labels = tf.constant(split.labels)
+    if split.label_sets is not None:
+        labels = tf.constant(split.label_sets)
+
+    def label(index: tf.Tensor) -> tf.Tensor:
+        found = tf.gather(labels, index)
+        return found if split.label_sets is None else tf.cast(found, tf.float32)
 
     def example(counts: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         image = tf_ops.eval_image(split.read(index), spec)
-        return image, tf.gather(labels, index), counts
+        return image, label(index), counts
 
     def blank(counts: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return _black(spec), tf.gather(labels, index), tf.zeros_like(counts)
+        return _black(spec), label(index), tf.zeros_like(counts)
 
     positions = tf.data.Dataset.range(math.ceil(images / batch_size) * batch_size)
     order = positions.map(
@@ -238,6 +245,8 @@ def _targets(
 
     Rows are scaled by the weight of their image.
     """
+    if split.label_sets is not None:
+        return _label_rows(split)
     labels = tf.constant(split.labels)
     if split.soft_labels is not None:
         if split.soft_labels.shape != (len(split), classes):
@@ -256,6 +265,24 @@ def _targets(
         else:
             found = tf.cast(tf.gather(soft, index), tf.float32)
         return found if weights is None else found * tf.gather(weights, index)
+
+    return row
+
+
+def _label_rows(split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a function from a position to the labels of an image, and its weight.
+
+    The loss of an image is linear in both, so MixUp and CutMix may mix them alike.
+    """
+    sets = tf.constant(split.label_sets)
+    weights = None if split.weights is None else tf.constant(split.weights)
+
+    def row(index: tf.Tensor) -> tf.Tensor:
+        found = tf.cast(tf.gather(sets, index), tf.float32)
+        if weights is None:
+            return found
+        weight = tf.gather(weights, index)
+        return tf.concat([found * weight, weight[tf.newaxis]], axis=0)
 
     return row
 

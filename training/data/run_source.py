@@ -7,9 +7,11 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet.common.image_folders import shorten
+
 from ..augment import mixup, transforms
 from ..config import TrainConfig
-from ..metrics.losses import Loss, make_weighted_loss
+from ..metrics.losses import Loss, make_binary_loss, make_weighted_loss
 from . import class_balance, pipeline, sources
 from .sampling import Sampler, make_sampler
 from .sources import Source
@@ -27,13 +29,21 @@ def open_source(config: TrainConfig, source: Source | None = None) -> Source:
             usable.
         ImportError: The package that holds the images is missing.
     """
-    source = source or sources.load(config.source_name, data_dir=config.data_dir)
+    source = source or sources.load(
+        config.source_name,
+        data_dir=config.data_dir,
+        multi_label=config.is_multi_label,
+    )
     if config.minival:
         source = sources.hold_out(source, config.minival)
+    _check_task(config, source)
     if config.pseudo_labels:
         classes = len(source.class_names)
         source = sources.with_pseudo_labels(source, config.pseudo_labels, classes)
     source.check_trainable()
+    if config.is_multi_label:
+        multi_label_loss(config, source)  # checks the class weights
+        return source
     class_balance.check(
         source.split("train").labels,
         source.class_names,
@@ -119,6 +129,8 @@ def training_loss(config: TrainConfig, source: Source) -> Loss | None:
     Raises:
         ValueError: A class has no image, or the weights are for other classes.
     """
+    if config.is_multi_label:
+        return multi_label_loss(config, source)
     train, names = source.split("train"), source.class_names
     gamma = config.focal_gamma if config.loss == "focal" else 0.0
     weights = offsets = None
@@ -136,6 +148,66 @@ def training_loss(config: TrainConfig, source: Source) -> Loss | None:
         focal_gamma=gamma,
         logit_offsets=offsets,
     )
+
+
+def multi_label_loss(config: TrainConfig, source: Source) -> Loss:
+    """Creates the training loss of a run with several labels per image.
+
+    Args:
+        config: Configuration of the run.
+        source: Images of the run.
+
+    Raises:
+        ValueError: The class weights are for other classes.
+    """
+    sets = source.split("train").label_sets
+    weights = None
+    if config.class_weights and sets is not None:
+        positives = sets.sum(axis=0, dtype=np.int64)
+        weights = class_balance.positive_weights(
+            config.class_weights, positives, len(sets), source.class_names
+        )
+    return make_binary_loss(
+        config.label_smoothing,
+        positive_weights=weights,
+        focal_gamma=config.focal_gamma if config.loss == "focal" else 0.0,
+    )
+
+
+def _check_task(config: TrainConfig, source: Source) -> None:
+    sets = {name: split.label_sets for name, split in source.splits.items()}
+    if any(found is not None for found in sets.values()) == config.is_multi_label:
+        if config.is_multi_label:
+            _check_label_sets(source)
+        return
+    if config.is_multi_label:
+        rule = (
+            "have any number of labels per image with task='multi_label': use "
+            "'csv:FILE', whose labels are separated by '|', or task='single_label'"
+        )
+    else:
+        rule = "have one label per image unless task='multi_label'"
+    raise ValueError(
+        f"`data` must {rule}. Received: data={config.data!r}, task={config.task!r}"
+    )
+
+
+def _check_label_sets(source: Source) -> None:
+    """Checks that each split has labels, and that each label has training images."""
+    for name, split in source.splits.items():
+        sets = np.asarray(split.label_sets)
+        if not sets.any():
+            raise ValueError(
+                f"`data` must have images with a label in its split {name!r}. "
+                f"Received: {len(sets)} images without labels"
+            )
+    counts = np.asarray(source.split("train").label_sets).sum(axis=0, dtype=np.int64)
+    missing = [source.class_names[int(i)] for i in np.flatnonzero(counts == 0)]
+    if missing:
+        raise ValueError(
+            "Each label must have training images. "
+            f"Received: none of {shorten(missing)}"
+        )
 
 
 def _sampler(config: TrainConfig, source: Source) -> Sampler | None:

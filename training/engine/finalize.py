@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
 import keras
 
 from keras_efficientnet.common.files import replacing
+from keras_efficientnet.common.output_activation import SIGMOID
+from keras_efficientnet.common.scoring.multi_label import choose_thresholds
 
 from ..config import TrainConfig
 from ..metrics.evaluator import Evaluator
 from ..metrics.metrics import Scores
-from ..reporting import plots
+from ..metrics.multi_label import MultiLabelScores, per_class_rows
+from ..reporting import label_plots, plots
 from ..reporting.report_page import write_report
 from ..reporting.run_folder import RunFolder
 from . import checkpoints, model, phases
@@ -42,22 +46,45 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
     final, evaluator = state.model, run.evaluator
     if not scores_only:
         with run.strategy.scope():
-            final = model.with_softmax(run.config, state.model)
-        evaluator = Evaluator(final, used_strategy=run.strategy)
+            final = model.with_probabilities(run.config, state.model)
+        evaluator = Evaluator(
+            final,
+            used_strategy=run.strategy,
+            multi_label=run.config.is_multi_label,
+        )
+    validation = _choose_thresholds(run, evaluator)
     split, spec = source.split(source.final_split), run.config.preprocessing
     scores = evaluator(split, spec, run.config.batch_size, run.skips_bad_images)
-    summary = _summarize(run, final, scores)
+    summary = _summarize(run, final, scores, validation)
 
     def write() -> None:
+        if evaluator.thresholds is not None:
+            folder.write_preprocessing(spec, SIGMOID, evaluator.thresholds)
         if not scores_only:
             bad = dict.fromkeys(run.bad_images.names if run.bad_images else ())
             bad |= run.evaluator.bad_images | evaluator.bad_images
-            _write_results(run, final, summary, list(bad))
+            _write_results(run, final, evaluator, summary, list(bad))
         # Last, because it marks the run as finished.
         folder.write_summary(summary)
 
     run.workers.by_chief(write)
     return summary
+
+
+def _choose_thresholds(run: Run, evaluator: Evaluator) -> Scores | None:
+    """Chooses the thresholds of a multi-label run on the images that chose the epoch.
+
+    Returns:
+        The scores on these images; None for a run with one label per image.
+    """
+    if not run.config.is_multi_label:
+        return None
+    split = run.source.split(run.source.selection_split)
+    spec, size = run.config.preprocessing, run.config.batch_size
+    scores = evaluator(split, spec, size, run.skips_bad_images)
+    found = choose_thresholds(evaluator.label_sets, evaluator.probabilities)
+    evaluator.thresholds = found.tolist()
+    return scores
 
 
 def rebuild_missing_model(config: TrainConfig, folder: RunFolder) -> None:
@@ -75,11 +102,15 @@ def rebuild_missing_model(config: TrainConfig, folder: RunFolder) -> None:
     net = model.build(config, len(folder.read_labels()))
     checkpoints.load_weights(net, folder.best_weights)
     with replacing(folder.model) as unfinished:
-        model.with_softmax(config, net).save(unfinished)
+        model.with_probabilities(config, net).save(unfinished)
 
 
 def _write_results(
-    run: Run, final: keras.Model, summary: dict[str, Any], bad_images: list[str]
+    run: Run,
+    final: keras.Model,
+    evaluator: Evaluator,
+    summary: dict[str, Any],
+    bad_images: list[str],
 ) -> None:
     folder, source = run.folder, run.source
     split, spec = source.split(source.final_split), run.config.preprocessing
@@ -95,25 +126,44 @@ def _write_results(
             label_smoothing=run.config.label_smoothing,
         )
     names, seed = source.class_names, run.config.seed
-    plots.draw_predictions(final, split, spec, names, seed, folder.predictions, skips)
+    draw = plots.draw_predictions
+    class_rows: list[dict[str, Any]] = []
+    if evaluator.thresholds is not None:
+        draw = functools.partial(
+            label_plots.draw_predictions, thresholds=evaluator.thresholds
+        )
+        class_rows = per_class_rows(
+            evaluator.label_sets, evaluator.probabilities, evaluator.thresholds, names
+        )
+        label_plots.draw_per_class(class_rows, folder.per_class)
+    draw(final, split, spec, names, seed, folder.predictions, skips)
     write_report(
         folder,
         run.config,
         summary,
         run_phases=phases.plan_phases(run.config, run.images),
         bad_images=bad_images,
+        class_rows=class_rows,
     )
 
 
-def _summarize(run: Run, final: keras.Model, scores: Scores) -> dict[str, Any]:
+def _summarize(
+    run: Run, final: keras.Model, scores: Scores, validation: Scores | None
+) -> dict[str, Any]:
     state = run.state
     weights = final.trainable_variables
+    best: dict[str, Any] = {}
+    if isinstance(validation, MultiLabelScores):
+        best["best_validation_map"] = validation.map
     return {
         "model": run.config.variant,
         "trainable_parameters": sum(math.prod(v.shape) for v in weights),
         "steps": run.step,
         "best_epoch": float(state.best_epoch.numpy()),
-        "best_validation_top1": float(state.best_top1.numpy()),
+        "best_validation_top1": validation.top1
+        if validation
+        else float(state.best_top1.numpy()),
+        **best,
         "final_split": run.source.final_split,
         **{f"final_{k}": v for k, v in dataclasses.asdict(scores).items()},
         "seconds": round(float(state.seconds.numpy()), 1),

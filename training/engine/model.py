@@ -88,8 +88,10 @@ def set_dropout(net: keras.Model, rate: float) -> None:
             layer.rate = rate
 
 
-def with_softmax(config: TrainConfig, model: keras.Model) -> keras.Model:
+def with_probabilities(config: TrainConfig, model: keras.Model) -> keras.Model:
     """Builds the float32 copy of a trained network that outputs probabilities.
+
+    It ends in softmax, or in sigmoids where an image may have several labels.
 
     Args:
         config: Configuration that `model` was built from.
@@ -101,7 +103,8 @@ def with_softmax(config: TrainConfig, model: keras.Model) -> keras.Model:
     """
     with _dtype_policy("float32"):
         classes, size = model.output_shape[-1], config.resolution
-        twin = _build(config, classes, size, activation="softmax")
+        activation = "sigmoid" if config.is_multi_label else "softmax"
+        twin = _build(config, classes, size, activation=activation)
     twin.set_weights(model.get_weights())
     return twin
 
@@ -133,7 +136,7 @@ def _build(
             head_filters=config.head_filters,
         )
     factory = getattr(keras_efficientnet, config.variant)
-    # `with_softmax` builds its copy without weights, but with the same options.
+    # `with_probabilities` builds its copy without weights, but with the same options.
     options = published_options(config.weights or "", config.variant) | _chosen(config)
     if weights is None:
         return factory(

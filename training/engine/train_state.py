@@ -38,7 +38,8 @@ class TrainState:
         step: Number of finished steps, int64.
         sums: Sums of loss, correct predictions and images of the epoch so far, (3,),
             float32.
-        best_top1: Top-1 of the best validation so far, a ratio; -1 before the first.
+        best_top1: Top-1, or mAP with several labels per image, of the best validation
+            so far, a ratio; -1 before the first.
         best_loss: Loss of the best validation, nats.
         best_epoch: Epoch of the best validation.
         seconds: Seconds of training, over all sessions.
@@ -97,9 +98,14 @@ class TrainState:
         with self.ema_weights():
             checkpoints.save_weights(self.model, path)
 
-    def is_best(self, top1: float, loss: float) -> bool:
-        """Returns whether a validation is the best; the loss breaks ties in top-1."""
-        return (top1, -loss) > (self.best_top1.numpy(), -self.best_loss.numpy())
+    def is_best(self, score: float, loss: float) -> bool:
+        """Returns whether a validation is the best; the loss breaks ties.
+
+        Args:
+            score: Top-1, or mAP with several labels per image, a ratio.
+            loss: Loss, nats.
+        """
+        return (score, -loss) > (self.best_top1.numpy(), -self.best_loss.numpy())
 
     def save(self, folder: Checkpoints) -> None:
         """Writes a checkpoint, unless a weight is not finite.

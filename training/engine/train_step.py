@@ -13,7 +13,7 @@ from keras_efficientnet.optimizers.tf_replicas import sum_over_replicas
 
 from ..config import TrainConfig
 from ..metrics.losses import Loss, cross_entropy
-from ..metrics.metrics import top_k_correct
+from ..metrics.metrics import any_top_k_correct, top_k_correct
 from ..optim.optimizers import expect_summed_gradients
 from ..run_checks import check_replicas
 from . import advprop, model
@@ -109,6 +109,7 @@ def _make_part(
     group_size: int,
 ) -> Part:
     optim, stages = state.optimizer, config.remat_stages
+    count_correct = any_top_k_correct if config.is_multi_label else top_k_correct
     main = Forward(state.model, stages, bn_group_size=group_size)
     auxiliary = Forward(state.model, stages, state.auxiliary, group_size)
 
@@ -138,7 +139,7 @@ def _make_part(
         gradients = tape.gradient(
             loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        hits = top_k_correct(labels, logits, 1) * mask
+        hits = count_correct(labels, logits, 1) * mask
         return gradients, tf.stack([tf.reduce_sum(c) for c in (losses, hits, mask)])
 
     return part

@@ -23,6 +23,7 @@ from ..data import pipeline, run_source
 from ..data.decode_errors import suggest_skipping
 from ..data.sources import Source
 from ..metrics.evaluator import Evaluator
+from ..metrics.multi_label import extra_columns
 from ..optim import optimizers, schedules
 from ..reporting.metric_writers import MetricsWriter, TensorBoardWriter
 from ..reporting.progress import ProgressBar, describe_start
@@ -187,6 +188,7 @@ def _set_up(
         used_strategy=used_strategy,
         from_logits=True,
         label_smoothing=config.label_smoothing,
+        multi_label=config.is_multi_label,
     )
     evaluator.bad_images |= dict.fromkeys(found.evaluated)
     bad_images = None
@@ -355,12 +357,13 @@ def _end_epoch(run: Run, step: int, epoch: float) -> None:
         "validation_top1": scores.top1,
         "validation_top5": scores.top5,
         "seconds": run.seconds,
+        **extra_columns(scores),
     }
     run.progress.epoch(row)
-    is_best = state.is_best(scores.top1, scores.loss)
+    is_best = state.is_best(scores.selection, scores.loss)
     run.workers.by_chief(lambda: run.write_epoch(row, is_best))
     if is_best:
-        state.best_top1.assign(scores.top1)
+        state.best_top1.assign(scores.selection)
         state.best_loss.assign(scores.loss)
         state.best_epoch.assign(epoch)
     state.sums.assign(tf.zeros(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,8 +13,9 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 
 from ..data import pipeline, sources
 from ..engine import distribution
-from .losses import cross_entropy
-from .metrics import Scores, top_k_correct
+from .losses import cross_entropy, make_binary_loss
+from .metrics import Scores, any_top_k_correct, top_k_correct
+from .multi_label import score_labels
 
 
 class Evaluator:
@@ -25,8 +27,14 @@ class Evaluator:
         used_strategy: Distribution strategy of the model. None: the default.
         from_logits: Whether the model outputs logits.
         label_smoothing: Label smoothing of the loss; top-1 and top-5 ignore it.
+        multi_label: Whether images have any number of labels, and the outputs are
+            independent probabilities or their logits.
 
     Attributes:
+        thresholds: Threshold of each class, with `multi_label`. None: 0.5.
+        label_sets: Labels of the images of the latest call, (images, classes), with
+            `multi_label`.
+        probabilities: Probabilities of these images, of the same shape.
         bad_images: Names of images that could not be decoded and were left out.
     """
 
@@ -37,15 +45,22 @@ class Evaluator:
         used_strategy: tf.distribute.Strategy | None = None,
         from_logits: bool = False,
         label_smoothing: float = 0.0,
+        multi_label: bool = False,
     ) -> None:
         self._strategy = used_strategy or distribution.make_strategy("one_device")
+        self._multi_label = multi_label
+        self.thresholds: Sequence[float] | None = None
+        self.label_sets = self.probabilities = np.zeros((0, 0), np.float32)
         self.bad_images: dict[str, None] = {}  # a set that keeps its order
-        replica_step = _make_replica_step(model, from_logits, label_smoothing)
+        make = _make_label_step if multi_label else _make_replica_step
+        replica_step = make(model, from_logits, label_smoothing)
 
         @tf.function(reduce_retracing=True)
-        def step(images: Any, labels: Any, mask: Any) -> tf.Tensor:
-            sums = self._strategy.run(replica_step, (images, labels, mask))
-            return self._strategy.reduce("SUM", sums, axis=None)
+        def step(images: Any, labels: Any, mask: Any) -> tuple[tf.Tensor, Any]:
+            sums, rows = self._strategy.run(replica_step, (images, labels, mask))
+            # mAP needs the probabilities of all images, from all replicas.
+            rows = self._strategy.gather(rows, axis=0) if multi_label else None
+            return self._strategy.reduce("SUM", sums, axis=None), rows
 
         self._step = step
 
@@ -77,19 +92,29 @@ class Evaluator:
             strategy=self._strategy,
             bad_images=bad_images,
         )
-        sums = np.zeros(4)
+        sums, rows = np.zeros(4), []
         with pipeline.name_unreadable_image(split):
             for batch in batches:
-                sums += self._step(*batch).numpy()
+                batch_sums, batch_rows = self._step(*batch)
+                sums += batch_sums.numpy()
+                rows.append(batch_rows)
         if bad_images:
             bad_images.check(len(split))
             self.bad_images |= dict.fromkeys(bad_images.names)
         loss, top1, top5, images = sums
-        return Scores(round(images), loss / images, top1 / images, top5 / images)
+        found = Scores(round(images), loss / images, top1 / images, top5 / images)
+        return self._with_labels(found, rows) if self._multi_label else found
+
+    def _with_labels(self, found: Scores, rows: list[tf.Tensor]) -> Scores:
+        """Adds the scores of several labels per image."""
+        columns = np.concatenate([part.numpy() for part in rows])
+        columns = columns[columns[:, -1] > 0, :-1]  # without padding
+        self.label_sets, self.probabilities = np.split(columns, 2, axis=1)
+        return score_labels(found, self.label_sets, self.probabilities, self.thresholds)
 
 
 def _make_replica_step(model: keras.Model, from_logits: bool, smoothing: float) -> Any:
-    def replica_step(images: Any, labels: Any, mask: Any) -> tf.Tensor:
+    def replica_step(images: Any, labels: Any, mask: Any) -> tuple[tf.Tensor, Any]:
         scores = model(images, training=False)
         tiny = keras.config.epsilon()
         logits = scores if from_logits else tf.math.log(tf.maximum(scores, tiny))
@@ -99,6 +124,32 @@ def _make_replica_step(model: keras.Model, from_logits: bool, smoothing: float) 
             top_k_correct(labels, scores, 5),
             tf.ones_like(mask),
         ]
-        return tf.stack([tf.reduce_sum(column * mask) for column in columns])
+        return _masked_sums(columns, mask), mask
 
     return replica_step
+
+
+def _make_label_step(model: keras.Model, from_logits: bool, smoothing: float) -> Any:
+    """Creates a step that also returns labels, probabilities and mask, by image."""
+    image_loss = make_binary_loss(smoothing)
+
+    def replica_step(images: Any, labels: Any, mask: Any) -> tuple[tf.Tensor, Any]:
+        outputs = tf.cast(model(images, training=False), tf.float32)
+        tiny = keras.config.epsilon()
+        scores = tf.sigmoid(outputs) if from_logits else outputs
+        kept = tf.clip_by_value(scores, tiny, 1 - tiny)
+        logits = outputs if from_logits else tf.math.log(kept / (1 - kept))
+        columns = [
+            image_loss(labels, logits),
+            any_top_k_correct(labels, scores, 1),
+            any_top_k_correct(labels, scores, 5),
+            tf.ones_like(mask),
+        ]
+        rows = tf.concat([labels, scores, mask[:, tf.newaxis]], axis=1)
+        return _masked_sums(columns, mask), rows
+
+    return replica_step
+
+
+def _masked_sums(columns: Sequence[tf.Tensor], mask: tf.Tensor) -> tf.Tensor:
+    return tf.stack([tf.reduce_sum(column * mask) for column in columns])

@@ -1,4 +1,4 @@
-"""Cross-entropy with label smoothing, and losses for imbalanced classes."""
+"""Cross-entropy with label smoothing, for one or several labels per image."""
 
 from __future__ import annotations
 
@@ -75,5 +75,45 @@ def make_weighted_loss(
         if focal_gamma:
             log_p *= tf.maximum(-tf.math.expm1(log_p), _LEAST) ** focal_gamma
         return -tf.reduce_sum(targets * log_p, axis=1)
+
+    return loss
+
+
+def make_binary_loss(
+    label_smoothing: float,
+    *,
+    positive_weights: np.ndarray | None = None,
+    focal_gamma: float = 0.0,
+) -> Loss:
+    """Creates a binary cross-entropy, or focal loss, for several labels per image.
+
+    The loss of an image is the mean over the classes. Labels are rows, (batch,
+    classes), 0 to 1; a further column, if there is one, holds a weight by which the
+    rows are already multiplied.
+
+    Args:
+        label_smoothing: Share of the distance to 0.5 by which targets are moved.
+        positive_weights: Weight of the loss of each label that an image has,
+            (classes,). None: 1.
+        focal_gamma: Exponent of the focal loss; with 0, it is the cross-entropy.
+
+    Source:
+        arXiv:1708.02002, equation 4 (focal loss).
+    """
+
+    def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        logits = tf.cast(logits, tf.float32)
+        classes = logits.shape[-1]
+        weight = labels[:, classes:] if labels.shape[-1] > classes else 1.0
+        positive = labels[:, :classes] * (1 - label_smoothing)
+        positive += weight * (label_smoothing / 2)
+        negative = weight - positive
+        log_p, log_not = tf.math.log_sigmoid(logits), tf.math.log_sigmoid(-logits)
+        if positive_weights is not None:
+            positive *= tf.constant(positive_weights, tf.float32)
+        if focal_gamma:
+            positive *= tf.maximum(tf.exp(log_not), _LEAST) ** focal_gamma
+            negative *= tf.maximum(tf.exp(log_p), _LEAST) ** focal_gamma
+        return -tf.reduce_mean(positive * log_p + negative * log_not, axis=1)
 
     return loss

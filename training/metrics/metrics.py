@@ -26,6 +26,16 @@ class Scores:
     top5: float
 
     @property
+    def selection(self) -> float:
+        """Score that chooses the best epoch, a ratio."""
+        return self.top1
+
+    @property
+    def headline(self) -> str:
+        """Main score, such as "top-1 98.61%"."""
+        return f"top-1 {self.top1:.2%}"
+
+    @property
     def top1_interval(self) -> tuple[float, float]:
         """95% interval of `top1`, ratios."""
         return wilson_interval(round(self.top1 * self.images), self.images)
@@ -64,3 +74,20 @@ def top_k_correct(labels: tf.Tensor, scores: tf.Tensor, top: int) -> tf.Tensor:
     answers = tf.math.top_k(scores, top).indices
     hits = tf.reduce_any(answers == labels[:, tf.newaxis], axis=1)
     return tf.cast(hits, tf.float32)
+
+
+def any_top_k_correct(labels: tf.Tensor, scores: tf.Tensor, top: int) -> tf.Tensor:
+    """Returns which images have one of their labels among the `top` highest scores.
+
+    Args:
+        labels: (batch, classes), float, above 0 for each label of an image; further
+            columns are ignored.
+        scores: (batch, classes), float.
+        top: Number of predictions that count, at most the number of classes.
+
+    Returns:
+        (batch,), float32, 1 or 0; 0 for an image without labels.
+    """
+    answers = tf.math.top_k(scores, min(top, scores.shape[-1])).indices
+    hits = tf.gather(labels, answers, batch_dims=1) > 0
+    return tf.cast(tf.reduce_any(hits, axis=1), tf.float32)

@@ -20,12 +20,14 @@ from keras_efficientnet.common.output_activation import (
     probability_model,
 )
 from keras_efficientnet.common.plain_text import printable
+from keras_efficientnet.common.scoring.multi_label import label_names, thresholds_of
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 
 from ..data import pipeline
 from ..data.sources import UNKNOWN, Split
 from ..engine import distribution
 from .fast_inference import accelerate
+from .multi_label import per_class_rows
 
 TOP = 5  # predictions per image
 _WNID = re.compile(r"n\d{8}")
@@ -41,6 +43,11 @@ class Predictions:
         answers: Most probable classes in descending order, (images, at most 5).
         probabilities: Probabilities of `answers`, of the same shape.
         losses: Cross-entropy of each image, (images,), nats.
+        label_sets: All labels of each image, (images, classes), 1 or 0. None: each
+            image has one, or they are not known.
+        scores: Probabilities of all classes of a multi-label model, (images, classes).
+            None: a model for one label per image.
+        thresholds: Threshold of each class of a multi-label model.
     """
 
     names: Sequence[str]
@@ -48,20 +55,36 @@ class Predictions:
     answers: np.ndarray
     probabilities: np.ndarray
     losses: np.ndarray
+    label_sets: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    thresholds: Sequence[float] | None = None
 
     @property
     def is_top1(self) -> np.ndarray:
         """Whether the top prediction is correct, (images,)."""
+        if self.label_sets is not None:
+            return self._has_label_among(1)
         return self.answers[:, 0] == self.labels
 
     @property
     def is_top5(self) -> np.ndarray:
-        """Whether the true class is among the predictions, (images,)."""
+        """Whether a true class is among the predictions, (images,)."""
+        if self.label_sets is not None:
+            return self._has_label_among(TOP)
         return (self.answers == self.labels[:, np.newaxis]).any(axis=1)
+
+    def _has_label_among(self, top: int) -> np.ndarray:
+        sets = np.asarray(self.label_sets)
+        hits: np.ndarray = np.take_along_axis(sets, self.answers[:, :top], 1)
+        return hits.max(axis=1) > 0
 
 
 def predict(
-    model: keras.Model, split: Split, spec: EvalPreprocessing, batch_size: int = 64
+    model: keras.Model,
+    split: Split,
+    spec: EvalPreprocessing,
+    batch_size: int = 64,
+    thresholds: Sequence[float] | None = None,
 ) -> Predictions:
     """Predicts the classes of all images of a split.
 
@@ -74,6 +97,8 @@ def predict(
         split: Images and labels.
         spec: Image size, crop ratio and resize method.
         batch_size: Images per step.
+        thresholds: Threshold of each class of a multi-label model. None: one label per
+            image, unless `split` has several.
 
     Raises:
         ValueError: An image cannot be read; the message names it. Or the model takes
@@ -84,7 +109,11 @@ def predict(
             "`model` must take RGB images, (batch, height, width, 3). "
             f"Received: model {model.name!r} for {model.input_shape[-1]} channels"
         )
-    step = _make_step(model, accelerate(probability_model(model), split, spec))
+    multi_label = thresholds is not None or split.label_sets is not None
+    if multi_label:
+        split = _with_label_sets(model, split)
+    find_probabilities = accelerate(probability_model(model), split, spec)
+    step = _make_step(model, find_probabilities, multi_label)
     batches = pipeline.eval_batches(
         split,
         spec,
@@ -98,12 +127,41 @@ def predict(
             *found, sums = (part.numpy()[counts] for part in step(images, labels))
             check_finite(sums[:, np.newaxis])
             parts.append(found)
-    answers, probabilities, losses = map(np.concatenate, zip(*parts, strict=True))
-    return Predictions(split.names, split.labels, answers, probabilities, losses)
+    answers, probabilities, losses, *scores = map(
+        np.concatenate, zip(*parts, strict=True)
+    )
+    return Predictions(
+        split.names,
+        split.labels,
+        answers,
+        probabilities,
+        losses,
+        label_sets=split.label_sets,
+        scores=scores[0] if multi_label else None,
+        thresholds=thresholds,
+    )
+
+
+def _with_label_sets(model: keras.Model, split: Split) -> Split:
+    """Returns a split with all labels of each image, for a multi-label model.
+
+    An image of a split with one label per image has that label only.
+    """
+    classes = model.output_shape[-1]
+    if output_activation(model) != SIGMOID or classes < 2:
+        raise ValueError(
+            "`model` must end in a sigmoid per class for images with several labels. "
+            f"Received: model {model.name!r}, which ends in "
+            f"{output_activation(model)} over {classes} outputs"
+        )
+    if split.label_sets is not None or (split.labels == UNKNOWN).all():
+        return split
+    sets = np.eye(classes, dtype=np.uint8)[split.labels]
+    return dataclasses.replace(split, label_sets=sets)
 
 
 def _make_step(
-    model: keras.Model, find_probabilities: Callable[..., tf.Tensor]
+    model: keras.Model, find_probabilities: Callable[..., tf.Tensor], multi_label: bool
 ) -> Callable[..., Any]:
     is_independent = output_activation(model) == SIGMOID and model.output_shape[-1] > 1
     model = probability_model(model)
@@ -114,14 +172,19 @@ def _make_step(
     def step(images: Any, labels: Any) -> Any:
         scores = tf.cast(find_probabilities(images, training=False), tf.float32)
         found = tf.math.top_k(scores, top)
-        labels = tf.maximum(labels, 0)
+        if len(labels.shape) == 1:
+            labels = tf.maximum(labels, 0)
         if is_independent:
-            targets = tf.one_hot(labels, scores.shape[-1])
+            targets = labels
+            if len(labels.shape) == 1:
+                targets = tf.one_hot(labels, scores.shape[-1])
             losses = keras.losses.binary_crossentropy(targets, scores)
         else:
             right = tf.gather(scores, labels, batch_dims=1)
             losses = -tf.math.log(tf.maximum(right, tiny))
-        return found.indices, found.values, losses, tf.reduce_sum(scores, axis=-1)
+        all_scores = (scores,) if multi_label else ()
+        sums = tf.reduce_sum(scores, axis=-1)
+        return found.indices, found.values, losses, *all_scores, sums
 
     return step
 
@@ -143,7 +206,12 @@ def per_class_scores(
     Returns:
         One row per class: its name, images, top1 and top5 (ratios),
         most_confused_with (the most frequent wrong prediction, or empty) and times.
+        With several labels per image, see `per_class_rows`.
     """
+    if found.scores is not None and found.label_sets is not None:
+        return per_class_rows(
+            found.label_sets, found.scores, found.thresholds, class_names
+        )
     rows = []
     for label in np.unique(found.labels):
         at = found.labels == label
@@ -169,26 +237,55 @@ def write_per_class(
     found: Predictions, class_names: Sequence[str], path: pathlib.Path
 ) -> None:
     """Writes the rows of `per_class_scores` as CSV, in class order."""
-    rows = per_class_scores(found, class_names)
-    shares = [{key: f"{row[key]:.6g}" for key in ("top1", "top5")} for row in rows]
-    write_csv(path, [{**row, **share} for row, share in zip(rows, shares, strict=True)])
+    rows = [
+        {
+            key: f"{value:.6g}" if isinstance(value, float) else value
+            for key, value in row.items()
+        }
+        for row in per_class_scores(found, class_names)
+    ]
+    write_csv(path, rows)
 
 
 def write_predictions(
     found: Predictions, class_names: Sequence[str], path: pathlib.Path
 ) -> None:
-    """Writes each image's name, label (if known) and predictions as CSV."""
-    columns = found.names, found.labels, found.answers, found.probabilities
+    """Writes each image's name, label (if known) and predictions as CSV.
+
+    Several labels are separated by "|". A multi-label model also has the column
+    `predicted`, the labels whose probability reaches their threshold.
+    """
+    columns = found.names, found.answers, found.probabilities
+    labels, predicted = _label_texts(found, class_names)
     rows = []
-    for name, label, answers, probabilities in zip(*columns, strict=True):
-        right = "" if label == UNKNOWN else class_names[label]
-        row = {"name": printable(name), "label": right}
+    for i, (name, answers, probabilities) in enumerate(zip(*columns, strict=True)):
+        row = {"name": printable(name), "label": labels[i]}
+        if predicted:
+            row["predicted"] = predicted[i]
         pairs = zip(answers, probabilities, strict=True)
-        for i, (answer, probability) in enumerate(pairs, 1):
-            row |= {f"class_{i}": class_names[answer]}
-            row |= {f"probability_{i}": f"{probability:.6g}"}
+        for k, (answer, probability) in enumerate(pairs, 1):
+            row |= {f"class_{k}": class_names[answer]}
+            row |= {f"probability_{k}": f"{probability:.6g}"}
         rows.append(row)
     write_csv(path, rows)
+
+
+def _label_texts(
+    found: Predictions, class_names: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Returns the labels and, for multi-label models, the predicted ones, as text."""
+    if found.scores is None:
+        right = ["" if i == UNKNOWN else class_names[i] for i in found.labels]
+        return right, []
+
+    def join(sets: np.ndarray) -> list[str]:
+        return ["|".join(label_names(row, class_names)) for row in sets]
+
+    limits = thresholds_of(found.thresholds, found.scores.shape[1])
+    known: np.ndarray = np.zeros(found.scores.shape)
+    if found.label_sets is not None:
+        known = found.label_sets
+    return join(known), join(found.scores >= limits)
 
 
 def read_ilsvrc_ids(path: str | pathlib.Path) -> dict[str, int]:

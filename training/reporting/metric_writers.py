@@ -21,6 +21,7 @@ METRICS = (
     "validation_top5",
     "seconds",
 )
+MULTI_LABEL_METRICS = (*METRICS, "validation_map")
 
 # As written by `tf.summary.scalar`, which would require the package tensorboard.
 _SCALAR = tf.compat.v1.SummaryMetadata(
@@ -62,7 +63,7 @@ class MetricsWriter:
 def _read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != METRICS:
+        if tuple(reader.fieldnames or ()) not in (METRICS, MULTI_LABEL_METRICS):
             raise ValueError(f"its columns must be {', '.join(METRICS)}")
         rows = list(reader)
     if any(None in row or None in row.values() for row in rows):

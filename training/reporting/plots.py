@@ -38,6 +38,8 @@ def draw_curves(
 ) -> None:
     """Draws loss and top-1 of training and validation, and the learning rate.
 
+    Of a multi-label run, mAP of validation is drawn in place of top-1.
+
     Args:
         rows: Figures of each epoch, as in metrics.csv.
         path: Path of the PNG file.
@@ -48,8 +50,11 @@ def draw_curves(
     left, middle, right = figure.subplots(1, 3, width_ratios=(2, 2, 1.2))
     epochs = [row["epoch"] for row in rows]
     marker = "o" if len(rows) < 20 else ""
-    for axes, name, factor in ((left, "loss", 1.0), (middle, "top1", 100.0)):
+    score = "map" if "validation_map" in rows[0] else "top1"
+    for axes, name, factor in ((left, "loss", 1.0), (middle, score, 100.0)):
         for part, color in (("train", _TRAIN), ("validation", _VALIDATION)):
+            if f"{part}_{name}" not in rows[0]:
+                continue  # mAP is computed in validation only
             values = [factor * row[f"{part}_{name}"] for row in rows]
             axes.plot(epochs, values, color=color, marker=marker, label=part)
     rates = [row["learning_rate"] for row in rows]
@@ -65,10 +70,11 @@ def draw_curves(
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_locator(ticker.NullLocator())
     left.legend(frameon=False, loc="upper right")
-    middle.set_title("Top-1 accuracy, %", loc="left")
+    title = "mAP, %" if score == "map" else "Top-1 accuracy, %"
+    middle.set_title(title, loc="left")
     for row in rows:
         if row["epoch"] == best_epoch:
-            share = row["validation_top1"]
+            share = row[f"validation_{score}"]
             label = f"best validation: {share:.1%}, epoch {best_epoch:g}"
             middle.plot(best_epoch, 100 * share, "o", color=_VALIDATION, label=label)
     middle.legend(frameon=False, loc="lower right")
@@ -119,7 +125,7 @@ def _confusion_matrix(
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     drawn = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
-    names = [_short(class_names[i]) for i in present]
+    names = [short(class_names[i]) for i in present]
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("Predicted")
@@ -141,7 +147,7 @@ def _confused_pairs(
     order = np.argsort(-counts, kind="stable")[:PAIRS][::-1]  # drawn bottom up
     totals = np.bincount(labels, minlength=len(class_names))
     texts = [
-        f"{_short(class_names[label])} predicted as {_short(class_names[answer])}"
+        f"{short(class_names[label])} predicted as {short(class_names[answer])}"
         for label, answer in pairs[order]
     ]
     figure = Figure(figsize=(10, 1.4 + 0.27 * max(1, len(order))), layout="constrained")
@@ -188,12 +194,8 @@ def draw_predictions(
         path: Path of the PNG file.
         skip_bad_images: Whether to leave out images that cannot be decoded.
     """
-    rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(split))[:DRAWN_FROM]
-    if skip_bad_images:
-        bad = set(split.find_unreadable(len(chosen), chosen))
-        chosen = np.array([i for i in chosen if printable(split.names[i]) not in bad])
-    probabilities = _predict(model, split, spec, chosen)
+    chosen = choose_images(split, seed, skip_bad_images)
+    probabilities = predict_images(model, split, spec, chosen)
     order = _order(probabilities, split.labels[chosen])[: COLUMNS * ROWS]
     rows = -(-len(order) // COLUMNS)
     figure = Figure(figsize=(1.6 * COLUMNS, 2.1 * rows + 0.6), layout="constrained")
@@ -216,9 +218,27 @@ def draw_predictions(
         figure.savefig(unfinished, dpi=100)
 
 
-def _predict(
+def choose_images(split: Split, seed: int, skip_bad_images: bool) -> np.ndarray:
+    """Returns positions of at most `DRAWN_FROM` random images that can be decoded."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(split))[:DRAWN_FROM]
+    if skip_bad_images:
+        bad = set(split.find_unreadable(len(chosen), chosen))
+        chosen = np.array([i for i in chosen if printable(split.names[i]) not in bad])
+    return chosen
+
+
+def predict_images(
     model: keras.Model, split: Split, spec: EvalPreprocessing, chosen: np.ndarray
 ) -> np.ndarray:
+    """Returns the probabilities of some images of a split, (images, classes).
+
+    Args:
+        model: Model from images, 0 to 255, to probabilities, (batch, classes).
+        split: Images.
+        spec: Image size, crop ratio and resize method.
+        chosen: Positions of the images.
+    """
     images = tf.data.Dataset.from_tensor_slices(chosen).map(
         lambda i: tf_ops.eval_image(split.read(i), spec),
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -241,11 +261,12 @@ def _draw_one(axes: Axes, image: Any, label: str, guess: str, sure: float) -> No
     axes.imshow(np.asarray(image), interpolation="nearest")
     is_right = guess == label
     # The true class has its own line, so that a long prediction cannot push it out.
-    caption = [_short(guess, TITLE_LENGTH), f"{sure:.0%}"]
+    caption = [short(guess, TITLE_LENGTH), f"{sure:.0%}"]
     if not is_right:
-        caption.insert(1, f"not {_short(label, TITLE_LENGTH - 4)}")
+        caption.insert(1, f"not {short(label, TITLE_LENGTH - 4)}")
     axes.set_title("\n".join(caption), color=_RIGHT if is_right else _WRONG, fontsize=9)
 
 
-def _short(text: str, most: int = 24) -> str:
+def short(text: str, most: int = 24) -> str:
+    """Returns a text of at most `most` characters that Matplotlib prints literally."""
     return literal(text if len(text) <= most else f"{text[: most - 1]}…")

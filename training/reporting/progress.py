@@ -80,7 +80,7 @@ class ProgressBar:
                 f"loss {row['train_loss']:.4f}  "
                 f"top-1 {row['train_top1']:.2%}  "
                 f"{self._chosen_on} loss {row['validation_loss']:.4f}  "
-                f"top-1 {row['validation_top1']:.2%}  "
+                f"{_headline(row)}  "
                 f"{row['seconds']:.0f} s"
             )
 
@@ -88,6 +88,12 @@ class ProgressBar:
         # Clears the bar, prints above it and draws it again.
         self._bar.write(text, file=sys.stderr)
         sys.stderr.flush()
+
+
+def _headline(row: dict[str, float]) -> str:
+    if "validation_map" in row:
+        return f"mAP {row['validation_map']:.2%}"
+    return f"top-1 {row['validation_top1']:.2%}"
 
 
 class _Bar(tqdm.tqdm):
@@ -140,10 +146,11 @@ def describe_start(
     smoothing = config.label_smoothing
     smoothed = f", label smoothing {smoothing:g} in the loss" if smoothing else ""
     launched = f", {workers}" if workers else ""
+    several = ", any number of labels per image" if config.is_multi_label else ""
     resumed = f", resumed after step {first_step:,}" if first_step else ""
     return [
         f"model    {config.variant} at {config.resolution} pixels, "
-        f"{len(source.class_names)} classes{smoothed}",
+        f"{len(source.class_names)} classes{several}{smoothed}",
         f"images   {splits}",
         f"devices  {describe_devices(strategy)}, {config.precision}{launched}",
         f"steps    {config.total_steps(images):,} of {config.batch_size} images in "

@@ -17,6 +17,7 @@ from ..engine.phases import Phase
 from .run_folder import RunFolder
 
 SHOWN_BAD_IMAGES = 100  # names in the report
+SHOWN_CLASSES = 100  # rows in the table of a multi-label run
 
 
 def write_report(
@@ -26,6 +27,7 @@ def write_report(
     *,
     run_phases: Sequence[Phase] = (),
     bad_images: Sequence[str] = (),
+    class_rows: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Writes report.md.
 
@@ -35,15 +37,15 @@ def write_report(
         summary: Contents of summary.json.
         run_phases: Phases of the run; listed if there are several.
         bad_images: Names of images that could not be decoded.
+        class_rows: Scores of each class of a multi-label run.
     """
     split = summary["final_split"]
     chosen_on = "minival" if config.minival else "validation"
     figures = {
-        f"top-1 on {split}": _share(summary, "final_top1"),
-        f"top-5 on {split}": _share(summary, "final_top5"),
+        **_main_scores(summary),
         f"images of {split}": f"{summary['final_images']:,}",
         f"loss on {split}, without label smoothing": f"{summary['final_loss']:.4f}",
-        f"best {chosen_on} top-1": f"{summary['best_validation_top1']:.2%}",
+        **_best_score(summary, chosen_on),
         "at epoch": f"{summary['best_epoch']:g}" + _of_epochs(config),
         "trainable parameters": f"{summary['trainable_parameters']:,}",
         "steps": f"{summary['steps']:,}",
@@ -79,6 +81,7 @@ def write_report(
         *_picture("Loss, accuracy and learning rate by epoch", folder.curves),
         f"![Images with predictions]({folder.predictions.name})",
         "",
+        *_on_classes(class_rows, folder.per_class),
         "## Files",
         "",
         *linked,
@@ -117,6 +120,58 @@ def _on_configuration(config: TrainConfig) -> list[str]:
 
 def _picture(title: str, path: pathlib.Path) -> list[str]:
     return [f"![{title}]({path.name})", ""] if path.is_file() else []
+
+
+def _main_scores(summary: dict[str, Any]) -> dict[str, str]:
+    split = summary["final_split"]
+    if "final_map" not in summary:
+        return {
+            f"top-1 on {split}": _share(summary, "final_top1"),
+            f"top-5 on {split}": _share(summary, "final_top5"),
+        }
+    names = {"map": "mAP", "f1": "F1", "precision": "precision", "recall": "recall"}
+    return {
+        f"{name} on {split}": f"{summary[f'final_{key}']:.2%}"
+        for key, name in names.items()
+    } | {
+        f"images of {split} with a label on top": _share(summary, "final_top1"),
+    }
+
+
+def _best_score(summary: dict[str, Any], chosen_on: str) -> dict[str, str]:
+    if "best_validation_map" in summary:
+        return {f"best {chosen_on} mAP": f"{summary['best_validation_map']:.2%}"}
+    return {f"best {chosen_on} top-1": f"{summary['best_validation_top1']:.2%}"}
+
+
+def _on_classes(rows: Sequence[dict[str, Any]], picture: pathlib.Path) -> list[str]:
+    if not rows:
+        return []
+    shown = sorted(rows, key=lambda row: row["average_precision"])[:SHOWN_CLASSES]
+    rest = len(rows) - len(shown)
+    more = [f"The {rest:,} classes with a higher average precision are left out.", ""]
+    table = [
+        {
+            "class": markdown.escape(row["class"]),
+            "images": f"{row['images']:,}",
+            "average precision": f"{row['average_precision']:.1%}",
+            "threshold": f"{row['threshold']:.3f}",
+            **{name: f"{row[name]:.1%}" for name in ("precision", "recall")},
+            "F1": f"{row['f1']:.1%}",
+        }
+        for row in shown
+    ]
+    return [
+        "## Classes",
+        "",
+        "An image gets every label whose probability reaches the threshold of the "
+        "class, which has the highest F1 on the images that selected the epoch.",
+        "",
+        markdown.table(table),
+        "",
+        *(more if rest else []),
+        *_picture("Average precision and F1 of the classes", picture),
+    ]
 
 
 def _share(summary: dict[str, Any], name: str) -> str:

@@ -11,15 +11,16 @@ import pathlib
 import platform
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from keras_efficientnet.common import sidecars
-from keras_efficientnet.common.files import write_text
+from keras_efficientnet.common.files import write_csv, write_text
 from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.common.image_folders import shorten
+from keras_efficientnet.common.scoring.multi_label import label_names
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 from keras_efficientnet.weights import published
 
@@ -51,8 +52,9 @@ class RunFolder:
     """Folder of a training run.
 
     Exports need model.keras, labels.txt (a class name per line, in index order),
-    preprocessing.json (the fields of `EvalPreprocessing`), and samples/calibration
-    and samples/verification (raw images, a subfolder per class).
+    preprocessing.json (the fields of `EvalPreprocessing`, and the thresholds of a
+    multi-label model), and samples/calibration and samples/verification (raw images, a
+    subfolder per class, or with a labels.csv where images have several labels).
 
     Args:
         root: Path of the folder, which need not exist yet.
@@ -68,6 +70,7 @@ class RunFolder:
         self.metrics = self.root / "metrics.csv"
         self.curves = self.root / "curves.png"
         self.predictions = self.root / "predictions.png"
+        self.per_class = self.root / "per_class.png"
         self.report = self.root / "report.md"
         self.summary = self.root / "summary.json"
         self.model = self.root / "model.keras"
@@ -162,6 +165,19 @@ class RunFolder:
             found = sidecars.read_sidecars(self.root).preprocessing
             return EvalPreprocessing(**found)
 
+    def write_preprocessing(
+        self, spec: EvalPreprocessing, activation: str, thresholds: Sequence[float]
+    ) -> None:
+        """Writes preprocessing.json with what a multi-label model gives.
+
+        Args:
+            spec: Preprocessing of evaluation images.
+            activation: Activation of the model's outputs.
+            thresholds: Threshold of each class.
+        """
+        text = sidecars.format_preprocessing(spec, activation, thresholds=thresholds)
+        write_text(self.preprocessing, text)
+
     def read_summary(self) -> dict[str, Any] | None:
         """Returns the contents of summary.json; None while the run is not finished."""
         if not self.summary.is_file():
@@ -222,14 +238,21 @@ class RunFolder:
             "verification": (source.split(held_out), VERIFICATION_SAMPLES),
         }
         for name, (split, most) in parts.items():
+            rows = []
             for i in sorted(choose_balanced(split.labels, most)):
-                class_name = source.class_names[split.labels[i]]
-                path = self.samples / name / class_name / f"{i:07d}.png"
+                labels = _labels_of(split, i, source.class_names)
+                # With several labels, a CSV file lists them.
+                class_folder = labels[0] if split.label_sets is None else ""
+                path = self.samples / name / class_folder / f"{i:07d}.png"
                 try:
                     _write_png(path, split, i)
+                    rows.append({"path": path.name, "label": "|".join(labels)})
                 except tf.errors.OpError as error:
                     if not skip_bad_images:
                         raise UnreadableImagesError([split.names[i]]) from error
+            if split.label_sets is not None and rows:
+                listed = self.samples / name / sidecars.SAMPLES_FILE
+                write_csv(listed, rows, escaped=False)
 
 
 def describe_environment() -> str:
@@ -268,6 +291,12 @@ def _describe_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
         elif mark != other:
             changes.append(f"{name} with other names, sizes or classes of its images")
     return "; ".join(changes)
+
+
+def _labels_of(split: Split, index: int, class_names: Sequence[str]) -> list[str]:
+    if split.label_sets is not None:
+        return label_names(split.label_sets[index], class_names)
+    return [class_names[split.labels[index]]]
 
 
 def _write_png(path: pathlib.Path, split: Split, index: int) -> None:

@@ -3,6 +3,7 @@
 
 const START = "The network cannot start. It needs all files of this page's folder, and a \
 browser with WebAssembly SIMD: Chrome 91, Edge 91, Firefox 114, Safari 16.4 or later.";
+const NO_LABEL = "None of the labels is certain enough."; // of a multi-label model
 const CONTROL_MS = 5000; // to wait for the service worker at most
 const at = (id) => document.getElementById(id);
 
@@ -192,14 +193,15 @@ function send({ id, bitmap }) {
 
 function show({ best, prepareMs, networkMs }) {
   at("list").replaceChildren(...best.map(makeRow));
-  at("explain").hidden = !spec.maps;
+  at("explain").hidden = !spec.maps || best.length === 0;
   at("time").textContent = `Network ${round(networkMs)} ms, crop and resize \
 ${round(prepareMs)} ms`;
   at("answer").hidden = false;
   at("main").classList.add("answered");
   at("answer").classList.remove("waiting");
   const said = best.map(({ label, probability }) => `${label}, ${percent(probability)}`);
-  say(`It shows: ${said.join("; ")}.`);
+  if (best.length === 0) make("li", "quiet", at("list")).textContent = NO_LABEL;
+  say(best.length ? `It shows: ${said.join("; ")}.` : NO_LABEL);
 }
 
 function makeRow({ label, probability, map }) {

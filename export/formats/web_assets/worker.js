@@ -1,7 +1,7 @@
 // Runs the network in the background, so that the page stays responsive.
 "use strict";
 
-const TOP = 5; // classes shown
+const TOP = 5; // classes shown, unless each class has a threshold
 const BASE = new URL(".", self.location.href).href;
 let network = null;
 
@@ -77,7 +77,10 @@ async function classify(network, bitmap) {
   const networkMs = performance.now() - prepared;
   const order = [...probabilities.keys()];
   order.sort((a, b) => probabilities[b] - probabilities[a]);
-  const best = order.slice(0, TOP).map((index) => ({
+  const { thresholds } = spec; // of a multi-label model
+  const isShown = (index) => probabilities[index] >= thresholds[index];
+  const shown = thresholds ? order.filter(isShown) : order.slice(0, TOP);
+  const best = shown.map((index) => ({
     label: spec.labels[index],
     probability: probabilities[index],
     map: network.weights && mapOf(network, features, index),

@@ -29,12 +29,14 @@ from tests.support.npm_packages import fake_litert
 HERE = Path(__file__).parent
 
 
-def network(pooling):
+def network(pooling, activation="softmax"):
     """Returns a small network of 8 pixels and three classes."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 3))
     features = keras.layers.Conv2D(5, 3, activation="relu")(inputs / 255)
-    outputs = keras.layers.Dense(3, activation="softmax", name="top")(pooling(features))
+    outputs = keras.layers.Dense(3, activation=activation, name="top")(
+        pooling(features)
+    )
     return keras.Model(inputs, outputs, name="efficientnetb0")
 
 
@@ -105,6 +107,17 @@ def test_the_page_knows_the_model(page):
     assert maps["channels"] == len(kernel)
     found = np.frombuffer(content, np.float16, kernel.size, maps["offset"])
     np.testing.assert_array_equal(found.reshape(3, -1), kernel.T.astype(np.float16))
+
+
+def test_the_page_knows_the_thresholds_of_a_multi_label_model(tmp_path, fake_runtime):
+    model = network(keras.layers.GlobalAveragePooling2D(), activation="sigmoid")
+    source = dataclasses.replace(export_run.source(model), thresholds=(0.5, 0.25, 1.0))
+    web.write(source, tmp_path / "web")
+    spec = json.loads((tmp_path / "web" / "model.json").read_text())
+    assert spec["thresholds"] == [0.5, 0.25, 1.0]
+    assert spec["output_activation"] == "sigmoid"
+    assert spec["maps"]
+    assert WebRunner(tmp_path / "web").embedded.thresholds == (0.5, 0.25, 1.0)
 
 
 def test_the_title_is_that_of_the_page_and_the_installed_app(tmp_path, fake_runtime):

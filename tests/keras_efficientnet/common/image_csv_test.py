@@ -54,6 +54,30 @@ def test_reads_byte_order_marks_quotes_and_windows_line_ends(write):
     assert found.images.class_names == ('a "b"', "c")
 
 
+def test_reads_any_number_of_labels(write):
+    text = "path,label\na.jpg,cat | dog\nb.jpg,\nc.jpg,dog\nsub/d.jpg,dog|9\n"
+    found = image_csv.open_image_csv(write(text), multi_label=True).images
+    assert found.class_names == ("9", "cat", "dog")
+    assert found.label_sets.tolist() == [[0, 1, 1], [0, 0, 0], [0, 0, 1], [1, 0, 1]]
+    assert found.labels.tolist() == [1, -1, 2, 0]  # the rarest
+    assert found.take([3, 1]).label_sets.tolist() == [[1, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("cat|cat", "line 2 must have each label once.* label='cat|cat'"),
+        ("cat|", "line 2 must have a label that fits.* label='cat|'"),
+        ("cat|x/y", "line 2 must have a label that fits"),
+    ],
+)
+def test_rejects_unusable_labels_of_several(write, label, message):
+    with pytest.raises(ValueError, match=message):
+        image_csv.open_image_csv(
+            write(f"path,label\na.jpg,{label}\n"), multi_label=True
+        )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -70,7 +94,7 @@ def test_reads_byte_order_marks_quotes_and_windows_line_ends(write):
         ("path,label\n,x\n", "line 2 .* in the folder of the file"),
         ("path,label\nsub,x\n", "line 2 must have the path of a file that exists"),
         ("path,label\na.heic,x\n", "line 2 must have an image that can be decoded"),
-        ("path,label\na.jpg,\n", "line 2 must have a label that fits"),
+        ("path,label\na.jpg,\n", "line 2 must have a single label.* label=''"),
         ("path,label\na.jpg,x/y\n", "line 2 must have a label that fits"),
         ("path,label\na.jpg,x|y\n", "line 2 .* single label.* label='x|y'"),
         (

@@ -89,10 +89,14 @@ def losses(workdir):
     return steps[:, 0] / steps[:, 2]
 
 
+def uneven_images():
+    rng = np.random.default_rng(1)
+    return rng.integers(0, 256, (UNEVEN, 32, 32, 3)).astype(np.uint8)
+
+
 def uneven_source():
     """Returns images whose label is their brightest channel, except every fourth."""
-    rng = np.random.default_rng(1)
-    images = rng.integers(0, 256, (UNEVEN, 32, 32, 3)).astype(np.uint8)
+    images = uneven_images()
     brightest = images.astype(float).mean(axis=(1, 2)).argmax(axis=1)
     labels = (brightest + (np.arange(UNEVEN) % 4 == 0)) % 3
     part = (images, labels)
@@ -100,7 +104,7 @@ def uneven_source():
 
 
 def count_uneven(used_strategy, batch_size=64):
-    """Evaluates a network that predicts the brightest channel."""
+    """Evaluates networks that predict the brightest channel, and all bright ones."""
     import keras
 
     from training.metrics.evaluator import Evaluator
@@ -110,8 +114,30 @@ def count_uneven(used_strategy, batch_size=64):
         net = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
     evaluator = Evaluator(net, used_strategy=used_strategy, from_logits=True)
     split = uneven_source().split("validation")
-    scores = evaluator(split, EvalPreprocessing(32, 1.0, "bilinear"), batch_size)
-    return {"images": scores.images, "top1": scores.top1}
+    spec = EvalPreprocessing(32, 1.0, "bilinear")
+    scores = evaluator(split, spec, batch_size)
+    found = {"images": scores.images, "top1": scores.top1}
+    with used_strategy.scope():
+        means = keras.layers.GlobalAveragePooling2D()(inputs)
+        logits = keras.layers.Rescaling(0.5, -63.75)(means)
+        net = keras.Model(inputs, logits)
+    evaluator = Evaluator(
+        net, used_strategy=used_strategy, from_logits=True, multi_label=True
+    )
+    split = dataclasses.replace(split, label_sets=uneven_label_sets())
+    return found | {"map": evaluator(split, spec, batch_size).map}
+
+
+def uneven_label_sets():
+    """Returns labels of the uneven images: channels above the middle, with errors."""
+    means = uneven_means()
+    is_wrong = np.arange(UNEVEN)[:, np.newaxis] % 4 == np.arange(3)
+    return ((means > 127.5) != is_wrong).astype(np.uint8)
+
+
+def uneven_means():
+    """Returns the mean of each channel of the uneven images, (images, 3)."""
+    return uneven_images().mean(axis=(1, 2), dtype=np.float64)
 
 
 def start(
@@ -120,7 +146,8 @@ def start(
     """Starts a process of a run.
 
     Args:
-        kind: "train" (20 steps of `SHARED`, then `count_uneven`), "whole" (all
+        kind: "count" (`count_uneven` only), "train" (20 steps of `SHARED`, then
+            `count_uneven`), "whole" (all
             steps), "slow" (pauses after each step), "slow_files" (all steps, with a
             pause before each rename by the first worker), or "meet" (only the quick
             parts).
@@ -281,6 +308,13 @@ def _meet(config, workdir):
     }
 
 
+def _count(config, workdir):
+    from training.engine import distribution
+
+    del workdir
+    return count_uneven(distribution.make_strategy(config.strategy))
+
+
 def _whole(config, workdir):
     from training.engine import distribution, trainer
 
@@ -334,6 +368,7 @@ def _slow(config, workdir):
 
 
 ACTIONS = {
+    "count": _count,
     "train": _train,
     "meet": _meet,
     "whole": _whole,

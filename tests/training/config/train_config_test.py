@@ -83,6 +83,19 @@ def test_stage_table_allows_smaller_images(tmp_path):
             {"model": "EfficientNet", "image_size": 32, "stem_filters": 0},
             "`stem_filters` must be above 0",
         ),
+        ({"task": "multilabel"}, "Did you mean 'multi_label'"),
+        (
+            {"task": "multi_label", "sampling": "balanced"},
+            "`sampling` must stay None with task='multi_label'",
+        ),
+        (
+            {"task": "multi_label", "logit_adjustment": 1.0},
+            "`logit_adjustment` must stay 0.0 with task='multi_label'",
+        ),
+        (
+            {"task": "multi_label", "pseudo_labels": "p.npz"},
+            "`pseudo_labels` must stay None with task='multi_label'",
+        ),
         ({"interpolation": "bilinaer"}, "Did you mean 'bilinear'"),
         ({"schedule": "cosin"}, "Did you mean 'cosine'"),
         ({"optimizer": "adam"}, "`optimizer` must be one of 'rmsprop', 'sgd', 'adamw'"),

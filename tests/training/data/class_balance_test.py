@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -133,3 +135,18 @@ def test_weights_and_priors_are_those_of_the_sampled_images():
 def test_default_loss_is_the_plain_cross_entropy():
     config = TrainConfig(data="digits")
     assert run_source.training_loss(config, small_source([0, 1])) is None
+
+
+def test_weights_of_labels_balance_images_with_and_without_them():
+    positives = np.array([10, 50])
+    found = class_balance.positive_weights("balanced", positives, 100, NAMES)
+    np.testing.assert_allclose(found, [9, 1])
+    # Source: arXiv:1901.05555, equation 2, for the images with and without the label.
+    found = class_balance.positive_weights(
+        "effective_number:0.9", positives, 100, NAMES
+    )
+    np.testing.assert_allclose(found, [(1 - 0.9**90) / (1 - 0.9**10), 1])
+    found = class_balance.positive_weights(
+        json.dumps({NAMES[1]: 3, NAMES[0]: 0.5}), positives, 100, NAMES
+    )
+    np.testing.assert_allclose(found, [0.5, 3])

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import average_precision_score
 
 from tests.support.training_runs import tiny_run
 from tests.support.training_runs.tiny_run import STEPS, UNEVEN
@@ -75,6 +76,9 @@ def ends_of(processes, timeout=120):
 
 # By hand: every fourth image, from the first on, is misclassified.
 EXPECTED = {"images": UNEVEN, "top1": pytest.approx((UNEVEN - 251) / UNEVEN)}
+# By scikit-learn, for several labels per image.
+MAP = average_precision_score(tiny_run.uneven_label_sets(), tiny_run.uneven_means())
+EXPECTED["map"] = pytest.approx(MAP, rel=1e-6)
 
 
 def test_two_workers_agree_and_count_every_image_once(tmp_path):
@@ -135,6 +139,11 @@ def test_two_replicas_train_like_one_on_weighted_classes(tmp_path):
         np.testing.assert_allclose(
             arrays[name], array, rtol=1e-6, atol=1e-4, err_msg=name
         )
+
+
+@pytest.mark.slow
+def test_two_replicas_count_every_image_once(tmp_path):
+    assert finish([tiny_run.start("count", tmp_path)]) == [EXPECTED]
 
 
 @pytest.mark.parametrize("batch_size", [1, 64, 1002, 1003, 2000])

@@ -15,7 +15,7 @@ SMALL = TrainConfig(
 
 def test_network_outputs_logits_and_its_copy_their_softmax():
     net = model.build(SMALL, 3)
-    twin = model.with_softmax(SMALL, net)
+    twin = model.with_probabilities(SMALL, net)
     x = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
     logits = net(x, training=False)
     np.testing.assert_allclose(
@@ -35,7 +35,7 @@ def test_final_model_of_half_precision_is_float32():
     net = model.build(half, 3)
     assert net.get_layer("stem_conv").compute_dtype == "bfloat16"
     assert net.output.dtype == "float32"
-    twin = model.with_softmax(half, net)
+    twin = model.with_probabilities(half, net)
     assert {layer.compute_dtype for layer in twin.layers} == {"float32"}
     assert keras.config.dtype_policy() == before
 
@@ -60,7 +60,7 @@ def test_pretrained_features_get_a_new_classifier(tmp_path):
     np.testing.assert_array_equal(
         kernel, donor.get_layer("block3a_dwconv").get_weights()[0]
     )
-    twin = model.with_softmax(config, net)
+    twin = model.with_probabilities(config, net)
     for a, b in zip(net.get_weights(), twin.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -78,7 +78,7 @@ def test_progressive_network_takes_any_size_and_its_copy_the_last():
     assert net.input_shape == (None, None, None, 3)
     for size in several.sizes:
         assert net(np.ones((1, size, size, 3), np.float32)).shape == (1, 3)
-    twin = model.with_softmax(several, net)
+    twin = model.with_probabilities(several, net)
     assert twin.input_shape == (None, 48, 48, 3)
     fixed = model.build(dataclasses.replace(several, progressive_sizes=None), 3)
     assert [w.path for w in fixed.weights] == [w.path for w in net.weights]
@@ -87,7 +87,7 @@ def test_progressive_network_takes_any_size_and_its_copy_the_last():
 def test_batch_norm_is_synchronised_in_training_only():
     together = dataclasses.replace(SMALL, sync_batch_norm=True)
     net = model.build(together, 3)
-    twin = model.with_softmax(together, net)
+    twin = model.with_probabilities(together, net)
     for found, expected in ((net, True), (twin, False)):
         assert found.get_layer("stem_bn").synchronized is expected
 

@@ -94,3 +94,56 @@ def test_logit_offsets_join_the_logits():
         tf.constant(LABELS), LOGITS + offsets.astype(np.float32), 0.1
     )
     np.testing.assert_allclose(loss(LABELS, LOGITS), expected, rtol=1e-5)
+
+
+SETS = np.array(
+    [
+        [1, 1, 0, 0],
+        [0, 0, 0, 0],
+        [1, 0, 1, 1],
+        [0, 1, 0, 0],
+        [1, 1, 1, 1],
+        [0, 0, 0, 1],
+    ],
+    np.float32,
+)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_binary_cross_entropy_equals_keras(smoothing):
+    theirs = keras.losses.BinaryCrossentropy(
+        from_logits=True, label_smoothing=smoothing, reduction="none"
+    )(SETS, LOGITS)
+    ours = losses.make_binary_loss(smoothing)(tf.constant(SETS), LOGITS)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_binary_focal_loss_equals_keras():
+    theirs = keras.losses.BinaryFocalCrossentropy(
+        gamma=2.0, from_logits=True, reduction="none"
+    )(SETS, LOGITS)
+    ours = losses.make_binary_loss(0.0, focal_gamma=2.0)(tf.constant(SETS), LOGITS)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_positive_weights_equal_those_of_tensorflow():
+    weights = np.array([0.5, 2.0, 1.0, 4.0], np.float32)
+    theirs = tf.nn.weighted_cross_entropy_with_logits(SETS, LOGITS, weights)
+    loss = losses.make_binary_loss(0.0, positive_weights=weights)
+    np.testing.assert_allclose(
+        loss(tf.constant(SETS), LOGITS), tf.reduce_mean(theirs, axis=1), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("fields", [{}, {"focal_gamma": 2.0}])
+def test_mixed_images_have_the_mixture_of_both_weighted_binary_losses(fields):
+    loss = losses.make_binary_loss(0.1, positive_weights=WEIGHTS, **fields)
+    scale = np.array([0, 1, 2, 0.5, 3, 1], np.float32)[:, np.newaxis]
+    rows = np.concatenate([SETS * scale, scale], axis=1)  # with a column of weights
+    plain = loss(tf.constant(SETS), LOGITS) * scale[:, 0]
+    np.testing.assert_allclose(loss(tf.constant(rows), LOGITS), plain, rtol=1e-5)
+    mixed = 0.7 * rows + 0.3 * rows[::-1]
+    other = loss(tf.constant(SETS[::-1].copy()), LOGITS) * scale[::-1, 0]
+    np.testing.assert_allclose(
+        loss(tf.constant(mixed), LOGITS), 0.7 * plain + 0.3 * other, rtol=1e-5
+    )

@@ -117,5 +117,5 @@ def test_names_with_dollars_are_not_formulas():
 
 
 def test_long_names_are_shortened():
-    assert plots._short("a" * 24) == "a" * 24
-    assert len(plots._short("a" * 25)) == 24
+    assert plots.short("a" * 24) == "a" * 24
+    assert len(plots.short("a" * 25)) == 24

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet.common.image_csv import rarest_labels
+
 from .base import SHARES, Source, Split, checksums, stratify
 
 DIGIT_SIZE = 32  # pixels; the originals have 8
@@ -18,7 +20,8 @@ def arrays(splits: Mapping[str, tuple[Any, Any]], class_names: Sequence[str]) ->
 
     Args:
         splits: Split name -> (images, labels): (images, height, width, 3) uint8, 0
-            to 255, and (images,) integers. "train" and "validation" are required.
+            to 255, and (images,) integers, or (images, classes), 1 for each label of
+            an image and 0 for the others. "train" and "validation" are required.
         class_names: Names of the classes, in the order of the class indices.
 
     Raises:
@@ -75,13 +78,17 @@ def _split(
             "Images must be (images, height, width, 3), uint8. "
             f"Received: {images.dtype} of shape {images.shape} as {name!r}"
         )
+    sets = None
+    if labels.ndim == 2:
+        sets = _label_sets(name, labels, len(class_names))
+        labels = rarest_labels(sets)
     if labels.shape != images.shape[:1] or not len(labels):
         raise ValueError(
             "There must be one label per image, and at least one image. "
             f"Received: {len(images)} images and labels of shape {labels.shape} "
             f"as {name!r}"
         )
-    if labels.min() < 0 or labels.max() >= len(class_names):
+    if sets is None and (labels.min() < 0 or labels.max() >= len(class_names)):
         raise ValueError(
             f"Labels must be 0 to {len(class_names) - 1}, one per class name. "
             f"Received: {labels.min()} to {labels.max()} as {name!r}"
@@ -93,4 +100,15 @@ def _split(
         lambda i: tf.gather(held, i),
         names,
         find_stamps=lambda: checksums(images),
+        label_sets=sets,
     )
+
+
+def _label_sets(name: str, labels: np.ndarray, classes: int) -> np.ndarray:
+    if labels.shape[1] != classes or not np.isin(labels, (0, 1)).all():
+        raise ValueError(
+            f"Several labels per image must be (images, {classes}), 1 for each label "
+            f"of an image and 0 for the others. Received: {labels.dtype} of shape "
+            f"{labels.shape} as {name!r}"
+        )
+    return labels.astype(np.uint8)

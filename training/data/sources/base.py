@@ -26,7 +26,8 @@ class Split:
     """Labelled images that are read by position.
 
     Attributes:
-        labels: Class index of each image, (images,), int32.
+        labels: Class index of each image, (images,), int32. With `label_sets`, its
+            rarest label, `UNKNOWN` if it has none.
         read: Function from a position, an int64 scalar, to an image: RGB pixels,
             (height, width, 3), uint8, or the encoded file, a string scalar. Runs
             inside tf.data.
@@ -37,6 +38,8 @@ class Split:
             the size of its file, or a checksum of its pixels. None: not known.
         weights: Weight of each image in the training loss, (images,), float32, at
             least 0. None: 1.
+        label_sets: All labels of each image, (images, classes), uint8, 1 or 0. None:
+            each image has one label.
     """
 
     labels: np.ndarray
@@ -45,6 +48,7 @@ class Split:
     soft_labels: np.ndarray | None = None
     find_stamps: Callable[[], np.ndarray] | None = None
     weights: np.ndarray | None = None
+    label_sets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,6 +68,7 @@ class Split:
             None if soft is None else soft[positions],
             None if find_stamps is None else lambda: find_stamps()[positions],
             None if self.weights is None else self.weights[positions],
+            None if self.label_sets is None else self.label_sets[positions],
         )
 
     def digest(self) -> str:
@@ -81,6 +86,8 @@ class Split:
             found.update(self.find_stamps().astype("<i8").tobytes())
         if self.weights is not None:
             found.update(self.weights.astype("<f4").tobytes())
+        if self.label_sets is not None:
+            found.update(self.label_sets.tobytes())
         return found.hexdigest()
 
     def find_unreadable(
@@ -167,7 +174,11 @@ class Source:
 
 
 def stratify(
-    keys: Sequence[str], labels: np.ndarray, shares: Mapping[str, float]
+    keys: Sequence[str],
+    labels: np.ndarray,
+    shares: Mapping[str, float],
+    *,
+    keep_small: bool = False,
 ) -> dict[str, np.ndarray]:
     """Splits each class into parts by a fixed rule.
 
@@ -179,12 +190,15 @@ def stratify(
         labels: Class index of each image, (images,).
         shares: Part -> share of the class; they add up to 1. The first part gets the
             remainder; every part gets at least one image of each class.
+        keep_small: Whether all images of a class that has fewer than there are parts
+            go to the first part.
 
     Returns:
         Part -> positions in ascending order, int64.
 
     Raises:
-        ValueError: A class has fewer images than there are parts.
+        ValueError: A class has fewer images than there are parts, without
+            `keep_small`.
     """
     hashes = _hashes(keys)
     first, *others = shares
@@ -193,6 +207,9 @@ def stratify(
     starts = np.flatnonzero(np.diff(labels[by_class])) + 1
     for members in np.split(by_class, starts):
         images = len(members)
+        if images < len(shares) and keep_small:
+            parts[first].append(members)
+            continue
         if images < len(shares):
             raise ValueError(
                 f"Each class must have at least {len(shares)} images, to be split into "
@@ -204,7 +221,10 @@ def stratify(
             taken, members = members[:count], members[count:]
             parts[name].append(taken)
         parts[first].append(members)
-    return {name: np.sort(np.concatenate(found)) for name, found in parts.items()}
+    none = np.zeros(0, np.int64)
+    return {
+        name: np.sort(np.concatenate([none, *found])) for name, found in parts.items()
+    }
 
 
 def hold_out(source: Source, count: int) -> Source:
@@ -259,7 +279,8 @@ def with_validation(splits: Mapping[str, Split]) -> dict[str, Split]:
         return dict(splits)
     train = splits["train"]
     shares = {"train": 1 - HELD_OUT, "validation": HELD_OUT}
-    parts = stratify(relative(train.names), train.labels, shares)
+    names, is_multi_label = relative(train.names), train.label_sets is not None
+    parts = stratify(names, train.labels, shares, keep_small=is_multi_label)
     return {**splits, **{name: train.take(at) for name, at in parts.items()}}
 
 

@@ -12,7 +12,7 @@ from .base import SHARES, Source, Split, relative, stratify, with_validation
 from .folders import file_split
 
 
-def csv_file(name: str) -> Source:
+def csv_file(name: str, *, multi_label: bool = False) -> Source:
     """Opens the images that a CSV or TSV file lists.
 
     Args:
@@ -20,15 +20,18 @@ def csv_file(name: str) -> Source:
             Without a column of splits, all images are divided by a fixed rule: see
             `SHARES`. If only "train" is listed, a part of it is held out for
             validation: see `HELD_OUT`.
+        multi_label: Whether an image may have any number of labels. They are then
+            divided by the rarest label of each image.
 
     Raises:
         ValueError: The file or a line of it is not usable, a class has no training
             images or too few to be split, or all training images have weight 0.
     """
-    table = open_image_csv(name)
+    table = open_image_csv(name, multi_label=multi_label)
     images = table.images
     if table.splits is None:
-        parts = stratify(relative(images.paths), images.labels, SHARES)
+        keys = relative(images.paths)
+        parts = stratify(keys, images.labels, SHARES, keep_small=multi_label)
     else:
         listed = np.array(table.splits)
         parts = {name: np.flatnonzero(listed == name) for name in SHARES}
@@ -41,12 +44,15 @@ def csv_file(name: str) -> Source:
 def _split(table: ImageTable, positions: np.ndarray) -> Split:
     images = table.images.take(positions)
     weights = None if table.weights is None else table.weights[positions]
-    return file_split(images.paths, images.labels, weights)
+    return file_split(images.paths, images.labels, weights, images.label_sets)
 
 
 def _check_training_images(table: ImageTable, train: Split) -> None:
     root, names = printable(table.images.root), table.images.class_names
-    missing = set(range(len(names))) - set(train.labels.tolist())
+    found = set(train.labels.tolist())
+    if train.label_sets is not None:
+        found = set(np.flatnonzero(train.label_sets.any(axis=0)).tolist())
+    missing = set(range(len(names))) - found
     if missing:
         raise ValueError(
             f"Each label of the list of images in {root} must have training images. "

@@ -83,7 +83,10 @@ def unlabelled(directory: str | os.PathLike[str]) -> Split:
 
 
 def file_split(
-    paths: Sequence[str], labels: np.ndarray, weights: np.ndarray | None = None
+    paths: Sequence[str],
+    labels: np.ndarray,
+    weights: np.ndarray | None = None,
+    label_sets: np.ndarray | None = None,
 ) -> Split:
     """Returns a split of image files.
 
@@ -91,6 +94,7 @@ def file_split(
         paths: Path of each image.
         labels: Class index of each image, (images,), int32.
         weights: Weight of each image, (images,), float32. None: 1.
+        label_sets: All labels of each image, (images, classes), uint8. None: one.
     """
     held = tf.constant([os.fsencode(path) for path in paths])
     return Split(
@@ -99,6 +103,7 @@ def file_split(
         paths,
         find_stamps=functools.cache(lambda: _stamps(paths)),
         weights=weights,
+        label_sets=label_sets,
     )
 
 

@@ -28,12 +28,16 @@ KINDS = {
 }
 
 
-def load(name: str, *, data_dir: str | None = None) -> Source:
+def load(
+    name: str, *, data_dir: str | None = None, multi_label: bool = False
+) -> Source:
     """Opens a source by name.
 
     Args:
         name: Name in the syntax of `KINDS`.
         data_dir: Folder in which TFDS keeps its data sets. None: TFDS's default.
+        multi_label: Whether the images of a CSV file may have several labels. Other
+            sources have one label per image.
 
     Raises:
         ValueError: There is no such source, or it has no usable images.
@@ -54,9 +58,10 @@ def load(name: str, *, data_dir: str | None = None) -> Source:
         return tfds(argument, data_dir)
     if not argument:
         return digits() if kind == "digits" else fashion_mnist()
+    if kind == "csv":
+        return csv_file(argument, multi_label=multi_label)
     openers = {
         "arrayrecord": arrayrecord,
-        "csv": csv_file,
         "folder": folder,
         "idx": idx,
         "tfrecord": tfrecord,

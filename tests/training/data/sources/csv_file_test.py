@@ -97,6 +97,40 @@ def test_rejects_training_weights_of_zero_only(tmp_path):
         sources.load(write_list(tmp_path, rows, "path,label,split,weight"))
 
 
+def test_several_labels_are_split_by_the_rarest(tmp_path):
+    write_classes(tmp_path, {"x": 22})
+    labels = ["a|b"] * 5 + ["a"] * 10 + [""] * 5 + ["a|c", "c|b"]
+    rows = [f"x/{i}.png,{label}" for i, label in enumerate(labels)]
+    source = sources.load(write_list(tmp_path, rows), multi_label=True)
+    assert source.class_names == ("a", "b", "c")
+    parts = source.splits.values()
+    assert sorted(i for part in parts for i in part.names) == sorted(
+        str(tmp_path / f"x/{i}.png") for i in range(22)
+    )
+    for name in ("validation", "test"):
+        part = source.split(name)  # a fifth of "a", of "a|b" and of those without
+        assert sorted(part.label_sets.tolist()) == [
+            [0, 0, 0],
+            [1, 0, 0],
+            [1, 0, 0],
+            [1, 1, 0],
+        ]
+    # Two images with "c" are too few to be split.
+    assert source.split("train").label_sets[:, 2].sum() == 2
+    other = sources.load(
+        write_list(tmp_path, [*rows[:-1], "x/21.png,c"]), multi_label=True
+    )
+    assert source.split("train").digest() != other.split("train").digest()
+
+
+def test_rejects_several_labels_of_which_one_has_no_training_image(tmp_path):
+    write_classes(tmp_path, {"x": 4})
+    rows = ["x/0.png,a|b,train", "x/1.png,,train", "x/2.png,c|a,test"]
+    file = write_list(tmp_path, rows, "path,label,split")
+    with pytest.raises(ValueError, match="Received: none of c"):
+        sources.load(file, multi_label=True)
+
+
 def test_file_names_are_answered_with_the_csv_source(tmp_path):
     with pytest.raises(ValueError, match="Did you mean 'csv:data/list.tsv'"):
         sources.load("data/list.tsv")

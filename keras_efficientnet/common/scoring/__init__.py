@@ -1,0 +1,1 @@
+"""Scores of predictions, shared by training and export."""
