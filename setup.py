@@ -180,6 +180,7 @@ setup(
             "efficientnet-evaluate=keras_efficientnet._commands:evaluate",
             "efficientnet-pseudo-label=keras_efficientnet._commands:pseudo_label",
             "efficientnet-prepare=keras_efficientnet._commands:prepare",
+            "efficientnet-inspect-data=keras_efficientnet._commands:inspect_data",
             "efficientnet-export=keras_efficientnet._commands:export",
             "efficientnet-predict=keras_efficientnet._commands:predict",
             "efficientnet-batch-predict=keras_efficientnet._commands:batch_predict",

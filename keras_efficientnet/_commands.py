@@ -37,6 +37,11 @@ def prepare() -> None:
     _run("training.prepare")
 
 
+def inspect_data() -> None:
+    """Starts efficientnet-inspect-data."""
+    _run("training.inspect_data")
+
+
 def export() -> None:
     """Starts efficientnet-export."""
     _run("export.main")

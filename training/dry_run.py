@@ -109,6 +109,7 @@ def _describe_training(config: TrainConfig, counts: Counts) -> dict[str, str]:
         f"images, {config.steps_per_epoch(images):.2f} per epoch",
         "phases": _NEXT_LINE.join(plan),
         "optimizer": f"{config.optimizer}, {config.schedule} schedule",
+        **_describe_teacher(config),
         "peak learning rate": f"{config.peak_lr:g}, after {config.warmup_epochs:g} "
         "epochs of warmup",
     }
@@ -187,6 +188,12 @@ def _is_here(config: TrainConfig) -> bool:
         return False
     except ValueError:
         return True  # opening it raises an error that explains more
+
+
+def _describe_teacher(config: TrainConfig) -> dict[str, str]:
+    if config.teacher is None:
+        return {}
+    return {"teacher": f"{config.teacher} (the estimate of memory is without it)"}
 
 
 def _describe_phase(phase: phases.Phase) -> str:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Sequence
 
+from keras_efficientnet.architecture import find_variant
 from keras_efficientnet.common import sidecars
+from keras_efficientnet.common.models import (
+    describe_choices,
+    is_variant,
+    split_weights,
+)
 from keras_efficientnet.weights import published_options
 from keras_efficientnet.weights.load import existing_file
 from keras_efficientnet.weights.registry.table import is_published
@@ -38,6 +45,8 @@ def check_run(
     config.validate()
     _check_weights(config)
     _check_remat(config)
+    if config.teacher is not None:
+        _check_teacher(config.teacher)
     if folder is not None:
         if folder.root.exists() and not folder.root.is_dir():
             raise NotADirectoryError(
@@ -104,6 +113,20 @@ def _check_weights(config: TrainConfig) -> None:
         )
     else:
         published_options(config.weights, config.variant)
+
+
+def _check_teacher(name: str) -> None:
+    """Checks that the teacher exists; opening it takes seconds."""
+    model, weights = split_weights(name)
+    is_known = is_variant(model)
+    if not is_known and not pathlib.Path(model).expanduser().exists():
+        raise ValueError(
+            f"`teacher` must be a model. {describe_choices(model)}, as `teacher`"
+        )
+    if is_known and weights in known_families():
+        published_options(weights, find_variant(model))
+    elif weights:
+        existing_file(weights)
 
 
 def _check_remat(config: TrainConfig) -> None:

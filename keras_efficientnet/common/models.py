@@ -267,6 +267,22 @@ def is_variant(name: str) -> bool:
     return True
 
 
+def split_weights(name: str) -> tuple[str, str | None]:
+    """Splits a name such as "EfficientNetB4:noisy-student" into variant and weights.
+
+    Args:
+        name: Name of a model, as for `open_model`, with or without weights.
+
+    Returns:
+        The first two arguments of `open_model`. Weights are None for an existing path
+        and for a name without them.
+    """
+    variant, colon, weights = name.partition(":")
+    if colon and is_variant(variant) and not Path(name).expanduser().exists():
+        return variant, weights
+    return name, None
+
+
 def describe_choices(name: str) -> str:
     """Returns the error message for an unknown model name."""
     return (

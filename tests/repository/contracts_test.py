@@ -30,6 +30,7 @@ PROGRAMS = {
     "efficientnet-evaluate": "training.evaluate",
     "efficientnet-pseudo-label": "training.pseudo_label",
     "efficientnet-prepare": "training.prepare",
+    "efficientnet-inspect-data": "training.inspect_data",
     "efficientnet-export": "export.main",
     "efficientnet-predict": "export.predict",
     "efficientnet-batch-predict": "export.batch_predict",

@@ -58,6 +58,22 @@ def test_plan_lists_what_grows_from_phase_to_phase():
     assert "BatchNorm over groups of 8 replicas" in text
 
 
+def test_plan_names_the_teacher_and_lists_the_fixres_phase():
+    recipe = dataclasses.replace(
+        config.load("digits"), fixres_epochs=3, teacher="EfficientNetB0:advprop"
+    )
+    found = rows(dry_run.describe_run(recipe))
+    assert found["teacher"].startswith("EfficientNetB0:advprop ")
+    text = dry_run.describe_run(recipe)
+    assert "steps 911 to 1,011: FixRes: head and BatchNorm, 32 pixels" in text
+
+
+def test_plan_rejects_an_unknown_teacher():
+    recipe = dataclasses.replace(config.load("digits"), teacher="EfficientNetB0:advprp")
+    with pytest.raises((ValueError, OSError), match="advprp"):
+        dry_run.describe_run(recipe)
+
+
 def test_rejects_unknown_data():
     recipe = TrainConfig(data="folder:nowhere")
     with pytest.raises(ValueError, match="folder"):

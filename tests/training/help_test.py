@@ -61,6 +61,7 @@ def test_help_of_training_lists_flags_recipes_and_fields():
         ("efficientnet-evaluate", "evaluate", "--split"),
         ("efficientnet-pseudo-label", "pseudo_label", "--teacher"),
         ("efficientnet-prepare", "prepare", "--train_tar"),
+        ("efficientnet-inspect-data", "inspect_data", "--output_dir"),
         ("efficientnet-export", "export", "--formats"),
         ("efficientnet-predict", "predict", "--top"),
     ],

@@ -80,15 +80,18 @@ _ABOVE_ZERO = (
     "clip_norm",
     "decay_epochs",
     "epochs",
+    "fixres_lr_per_256",
     "heartbeat_timeout",
     "lr_per_256",
     "patience_epochs",
     "start_timeout",
+    "teacher_temperature",
 )
 _NOT_NEGATIVE = (
     "adversarial_epsilon",
     "cutmix_alpha",
     "export_samples",
+    "fixres_epochs",
     "focal_gamma",
     "head_only_epochs",
     "logit_adjustment",
@@ -135,7 +138,7 @@ def check(config: Any, *, is_general: bool) -> None:
         (_NOT_NEGATIVE, lambda v: 0 <= v < math.inf, "be at least 0"),
         (_UNDER_ONE, lambda v: 0 <= v < 1, "be at least 0 and under 1"),
         (("crop_ratio",), lambda v: 0 < v <= 1, "be above 0 and at most 1"),
-        (("random_erasing",), lambda v: 0 <= v <= 1, "be 0 to 1"),
+        (("random_erasing", "teacher_weight"), lambda v: 0 <= v <= 1, "be 0 to 1"),
         (("unfreeze_from_stage",), lambda v: 1 <= v <= 7, "be 1 to 7"),
     ):
         for name in names:
@@ -144,6 +147,10 @@ def check(config: Any, *, is_general: bool) -> None:
     size = config.bn_group_size
     ok = size is None or not config.sync_batch_norm
     _check(ok, "be None with `sync_batch_norm`", bn_group_size=size)
+    _check_fixres(config)
+    ok = config.teacher is None or config.task != MULTI_LABEL
+    rule = "be None with task='multi_label': a teacher needs one label per image"
+    _check(ok, rule, teacher=config.teacher)
     if config.class_weights is not None:
         check_class_weights(config.class_weights)
     _check_lists(config, least)
@@ -208,6 +215,19 @@ def _check_defaults(config: Any, names: Iterable[str], condition: str) -> None:
         value, neutral = getattr(config, name), defaults[name]
         rule = f"stay {neutral!r} {condition}"
         _check(value == neutral, rule, **{name: value})
+
+
+def _check_fixres(config: Any) -> None:
+    if not config.fixres_epochs:
+        return
+    ok = config.head_only_epochs + config.fixres_epochs < config.epochs
+    rule = f"leave epochs for the other phases, of {config.epochs:g}"
+    _check(ok, rule, fixres_epochs=config.fixres_epochs)
+    ok = not config.freeze_batch_norm
+    rule = "be False with `fixres_epochs`, which train BatchNorm"
+    _check(ok, rule, freeze_batch_norm=config.freeze_batch_norm)
+    rule = "be None with `fixres_epochs`, before which the run must not stop"
+    _check(config.patience_epochs is None, rule, patience_epochs=config.patience_epochs)
 
 
 def _check_lists(config: Any, least: int) -> None:

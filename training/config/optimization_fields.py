@@ -34,6 +34,12 @@ class OptimizationFields:
         progressive_start_magnitude: Magnitude of RandAugment in the first phase.
         progressive_start_dropout: Dropout rate in the first phase of "paper".
         loss: Training loss. With several labels per image, both are binary.
+        fixres_epochs: Number of epochs at the end, part of `epochs`, that train only
+            BatchNorm and the head, on evaluation crops at `image_size` (FixRes). 0: no
+            such epochs.
+        fixres_lr_per_256: Learning rate at the start of the FixRes epochs for a batch
+            of 256 images; it falls to 0. None: a tenth of `lr_per_256`.
+        loss: Training loss.
         focal_gamma: Exponent of the focal loss.
         class_weights: Class weights in the training loss: "balanced",
             "effective_number[:BETA]" or the path of a JSON file. With several labels
@@ -41,6 +47,14 @@ class OptimizationFields:
             None: 1.
         logit_adjustment: Factor of the logarithms of the class priors, which are added
             to the logits in training; 1 is the paper's. 0: no adjustment.
+        teacher: Teacher of knowledge distillation: a run folder, a .keras file, or a
+            variant such as "EfficientNetB4:noisy-student" with published weights.
+            It sees the student's augmented images, and must have the classes of
+            `data`. None: no teacher.
+        teacher_temperature: Temperature of the teacher's and the student's
+            predictions; higher values show more of the similarity of classes.
+        teacher_weight: Share of the teacher in the loss, 0 to 1; the rest is the loss
+            of the labels.
         weight_decay: Weight decay; not applied to BatchNorm. Coupled with "rmsprop" and
             "sgd" (weight_decay * sum of 0.5 * w**2 joins the loss), decoupled with
             "adamw".
@@ -71,12 +85,17 @@ class OptimizationFields:
     progressive_start_size: int = 128
     progressive_start_magnitude: float = 5.0
     progressive_start_dropout: float = 0.1
+    fixres_epochs: float = 0.0
+    fixres_lr_per_256: float | None = None
 
     # Loss
     loss: str = "cross_entropy"
     focal_gamma: float = 2.0
     class_weights: str | None = None
     logit_adjustment: float = 0.0
+    teacher: str | None = None
+    teacher_temperature: float = 2.0
+    teacher_weight: float = 0.5
 
     # Regularisation
     weight_decay: float = 1e-5

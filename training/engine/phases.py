@@ -9,6 +9,7 @@ import math
 
 from ..config import TrainConfig, progressive
 from ..config.progressive import GROWING
+from ..methods import fixres
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Phase:
             0 (the stem) to 7, or "top". None: all parts are trained.
         strengths: Config fields that differ from phase to phase, with their values:
             magnitude, alphas and dropout of progressive learning.
+        is_fixres: Whether this is the FixRes phase, which trains all BatchNorm layers
+            and the head on evaluation crops.
     """
 
     first_step: int
@@ -30,17 +33,21 @@ class Phase:
     image_size: int
     frozen: int | str | None
     strengths: dict[str, float] = dataclasses.field(default_factory=dict)
+    is_fixres: bool = False
 
     def applied(self, config: TrainConfig) -> TrainConfig:
-        """Returns the configuration of a run with the strengths of this phase.
+        """Returns the configuration of a run as it holds in this phase.
 
         Args:
             config: Configuration of the run.
         """
-        return dataclasses.replace(config, **self.strengths)  # type: ignore[arg-type]
+        changed = dataclasses.replace(config, **self.strengths)  # type: ignore[arg-type]
+        return fixres.phase_config(changed) if self.is_fixres else changed
 
     def describe(self) -> str:
         """Describes the trained parts, the image size and the strengths."""
+        if self.is_fixres:
+            return f"FixRes: head and BatchNorm, {self.image_size} pixels"
         whole = {None: "all weights", "top": "the classifier", 0: "all but the stem"}
         if self.frozen in whole:
             trained = whole[self.frozen]
@@ -65,7 +72,7 @@ def plan_phases(config: TrainConfig, images: int) -> list[Phase]:
         >>> [(p.first_step, p.last_step, p.image_size) for p in phases]
         [(0, 20, 128), (20, 40, 224)]
     """
-    total = config.total_steps(images)
+    total = fixres.first_step(config, images)
     head_end = min(total, int(config.head_only_epochs * config.steps_per_epoch(images)))
     starts = _first_steps(config, images, total)
     edges = sorted({*starts, head_end, total})
@@ -81,6 +88,9 @@ def plan_phases(config: TrainConfig, images: int) -> list[Phase]:
             strengths={name: values[part] for name, values in growth.items()},
         )
         found.append(phase)
+    end = config.total_steps(images)
+    if total < end:
+        found.append(Phase(total, end, config.resolution, frozen=7, is_fixres=True))
     return found
 
 
@@ -107,7 +117,8 @@ def _first_steps(config: TrainConfig, images: int, total: int) -> list[int]:
     """Returns the first step of the images of each size, in order."""
     parts = len(config.sizes)
     growth = progressive.SCHEDULES.get(config.progressive_schedule or "")
-    epochs, per_epoch = config.epochs_over(images), config.steps_per_epoch(images)
+    epochs = config.epochs_over(images) - config.fixres_epochs
+    per_epoch = config.steps_per_epoch(images)
     if not (growth and growth.at_whole_epochs and epochs >= parts):
         return [total * i // parts for i in range(parts)]
     return [int(int(epochs * i / parts) * per_epoch) for i in range(parts)]

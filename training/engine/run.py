@@ -11,6 +11,7 @@ import tensorflow as tf
 from ..config import TrainConfig
 from ..data import pipeline
 from ..data.sources import Source
+from ..methods.teacher import Teacher
 from ..metrics.evaluator import Evaluator
 from ..reporting.metric_writers import MetricsWriter, TensorBoardWriter
 from ..reporting.progress import ProgressBar
@@ -42,6 +43,7 @@ class Run:
         metrics: Writer of metrics.csv.
         tensorboard: TensorBoard writer; None on workers that do not write.
         bad_images: Images that could not be decoded; None if these raise an error.
+        teacher: Teacher of knowledge distillation; None without one.
         started: `time.perf_counter` at the start, minus the time of earlier sessions.
         first_step_s: Seconds until the end of the first step; NaN before.
         checked_step: Last step up to which the losses are known to be finite.
@@ -60,6 +62,7 @@ class Run:
     metrics: MetricsWriter
     tensorboard: TensorBoardWriter | None
     bad_images: pipeline.BadImages | None
+    teacher: Teacher | None
     started: float
     first_step_s: float = math.nan
     checked_step: int = 0

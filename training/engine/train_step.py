@@ -12,7 +12,8 @@ import tensorflow as tf
 from keras_efficientnet.optimizers.tf_replicas import sum_over_replicas
 
 from ..config import TrainConfig
-from ..metrics.losses import Loss, cross_entropy
+from ..methods.teacher import Teacher
+from ..metrics.losses import Loss, cross_entropy, distillation_loss, distilled
 from ..metrics.metrics import any_top_k_correct, top_k_correct
 from ..optim.optimizers import expect_summed_gradients
 from ..run_checks import check_replicas
@@ -29,6 +30,7 @@ def make_train_step(
     used_strategy: tf.distribute.Strategy,
     config: TrainConfig,
     loss: Loss | None = None,
+    teacher: Teacher | None = None,
 ) -> Callable[..., None]:
     """Creates the function of a training step, traced at its first call only.
 
@@ -39,6 +41,7 @@ def make_train_step(
         used_strategy: Distribution strategy of `state`.
         config: Configuration of the run.
         loss: Loss of each image. None: cross-entropy with label smoothing.
+        teacher: Teacher of knowledge distillation. None: labels only.
 
     Returns:
         A function of (images, labels, mask) as `pipeline.train_batches` yields them.
@@ -55,7 +58,7 @@ def make_train_step(
     loss = loss or functools.partial(
         cross_entropy, label_smoothing=config.label_smoothing
     )
-    compute = _make_part(state, config, loss, weights, group_size)
+    compute = _make_part(state, config, loss, weights, group_size, teacher)
     if config.grad_accum_steps > 1:
         compute = _in_parts(compute, config.grad_accum_steps, weights)
     if replicas > 1:
@@ -107,6 +110,7 @@ def _make_part(
     image_loss: Loss,
     weights: list[Any],
     group_size: int,
+    teacher: Teacher | None,
 ) -> Part:
     optim, stages = state.optimizer, config.remat_stages
     count_correct = any_top_k_correct if config.is_multi_label else top_k_correct
@@ -116,8 +120,14 @@ def _make_part(
     def part(
         images: Any, labels: Any, mask: Any, index: Any
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        taught = teacher(images) if teacher else None
+
         def losses_of(logits: tf.Tensor) -> tf.Tensor:
-            return mask * image_loss(labels, logits)
+            losses = image_loss(labels, logits)
+            if taught is not None:
+                apart = distillation_loss(taught, logits, config.teacher_temperature)
+                losses = distilled(losses, apart, labels, config.teacher_weight)
+            return mask * losses
 
         def scaled(losses: tf.Tensor) -> tf.Tensor:
             return optim.scale_loss(tf.reduce_sum(losses) / config.batch_size)

@@ -22,6 +22,8 @@ from ..config import TrainConfig
 from ..data import pipeline, run_source
 from ..data.decode_errors import suggest_skipping
 from ..data.sources import Source
+from ..methods import fixres
+from ..methods.teacher import Teacher, open_teacher
 from ..metrics.evaluator import Evaluator
 from ..metrics.multi_label import extra_columns
 from ..optim import optimizers, schedules
@@ -111,13 +113,14 @@ def train(
                 class_names=source.class_names,
             )
         )
+        teacher = _open_teacher(config, source, used_strategy, workers)
 
         def begin() -> None:
             stack.enter_context(lock(folder.lock))
-            folder.begin(config, source)
+            folder.begin(config, source, teacher.digest if teacher else None)
 
         workers.by_chief(begin)
-        parts = (config, folder, source, used_strategy, workers, interrupts)
+        parts = (config, folder, source, used_strategy, workers, interrupts, teacher)
         run = _set_up(*parts, started, show)
         launched = distribution.describe_workers(used_strategy)
         header = describe_start(config, source, used_strategy, run.step, launched)
@@ -159,6 +162,24 @@ def _naming_lost_workers(workers: Workers) -> Iterator[None]:
         ) from error
 
 
+def _open_teacher(
+    config: TrainConfig,
+    source: Source,
+    used_strategy: tf.distribute.Strategy,
+    workers: Workers,
+) -> Teacher | None:
+    if config.teacher is None:
+        return None
+    teacher: Teacher = workers.together(
+        functools.partial(
+            open_teacher, config.teacher, source.class_names, used_strategy
+        )
+    )
+    if workers.count > 1:
+        workers.check_equal("teacher", {"weights": teacher.digest[:12]})
+    return teacher
+
+
 def _set_up(
     config: TrainConfig,
     folder: RunFolder,
@@ -166,6 +187,7 @@ def _set_up(
     used_strategy: tf.distribute.Strategy,
     workers: Workers,
     interrupts: SignalHandler,
+    teacher: Teacher | None,
     started: float,
     show: bool,
 ) -> Run:
@@ -208,6 +230,7 @@ def _set_up(
         metrics=MetricsWriter(folder.metrics, known_step),
         tensorboard=TensorBoardWriter(folder.tensorboard) if workers.is_chief else None,
         bad_images=bad_images,
+        teacher=teacher,
         started=started - float(state.seconds.numpy()),
         checked_step=first_step,
     )
@@ -223,9 +246,11 @@ def _optimizer(config: TrainConfig, images: int) -> Any:
         peak_lr=config.peak_lr,
         steps_per_epoch=config.steps_per_epoch(images),
         warmup_epochs=config.warmup_epochs,
-        total_steps=config.total_steps(images),
+        total_steps=fixres.first_step(config, images),
         decay_epochs=config.decay_epochs,
     )
+    if config.fixres_epochs:
+        rate = fixres.make_schedule(config, rate, images)
     optim = optimizers.make_optimizer(
         config.optimizer,
         rate,
@@ -280,7 +305,7 @@ def _steps(run: Run) -> Iterator[int]:
         config = phase.applied(run.config)
         model.set_dropout(run.state.model, config.architecture.dropout)
         loss = run_source.training_loss(config, run.source)
-        train_step = make_train_step(run.state, run.strategy, config, loss)
+        train_step = make_train_step(run.state, run.strategy, config, loss, run.teacher)
         batches = run_source.train_batches(
             config,
             run.source,
@@ -297,7 +322,9 @@ def _steps(run: Run) -> Iterator[int]:
 
 
 def _freeze(run: Run, phase: phases.Phase) -> None:
-    if (
+    if phase.is_fixres:
+        fixres.freeze_for_fixres(run.state.model)
+    elif (
         phase.frozen is not None
         or run.config.head_only_epochs
         or run.config.freeze_batch_norm

@@ -35,6 +35,48 @@ def cross_entropy(
     return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 
 
+def distillation_loss(
+    teacher_logits: tf.Tensor, logits: tf.Tensor, temperature: float
+) -> tf.Tensor:
+    """Returns the divergence of the student from the teacher, (batch,), float32, nats.
+
+    It is T**2 * KL(softmax(teacher / T) || softmax(student / T)); the factor keeps the
+    gradients about as large as those of the cross-entropy at any temperature.
+
+    Args:
+        teacher_logits: (batch, classes), float32.
+        logits: Logits of the student, (batch, classes), any float; taken as float32.
+        temperature: Temperature T; higher values flatten both distributions.
+
+    Source:
+        arXiv:1503.02531, section 2.
+    """
+    log_p = tf.nn.log_softmax(teacher_logits / temperature)
+    log_q = tf.nn.log_softmax(tf.cast(logits, tf.float32) / temperature)
+    divergence = tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=1)
+    return temperature**2 * divergence
+
+
+def distilled(
+    losses: tf.Tensor,
+    divergences: tf.Tensor,
+    labels: tf.Tensor,
+    teacher_weight: float,
+) -> tf.Tensor:
+    """Combines the loss of each image with its divergence from the teacher, (batch,).
+
+    Args:
+        losses: Loss of each image by its label, (batch,).
+        divergences: Result of `distillation_loss`.
+        labels: Class indices, (batch,); or probabilities, (batch, classes), scaled by
+            the weight of their image, which then also weights the divergence.
+        teacher_weight: Share of the divergence, 0 to 1.
+    """
+    if len(labels.shape) == 2:
+        divergences *= tf.reduce_sum(labels, axis=1)
+    return (1.0 - teacher_weight) * losses + teacher_weight * divergences
+
+
 def make_weighted_loss(
     label_smoothing: float,
     *,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
+
 from keras_efficientnet.schedules import (
     WarmupConstant,
     WarmupCosineDecay,
@@ -75,3 +77,28 @@ SCHEDULES: dict[str, Callable[[float, int, int, float], Any]] = {
     "constant": _constant,
     "poly": _poly,
 }
+
+
+class TwoPartSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """One schedule, followed by another that counts its steps from its own start.
+
+    Args:
+        before: Schedule of the steps before `begin`.
+        after: Schedule of the steps from `begin`.
+        begin: First step of `after`.
+    """
+
+    def __init__(self, before: Any, after: Any, begin: int) -> None:
+        self.before = before
+        self.after = after
+        self.begin = begin
+
+    def __call__(self, step: Any) -> Any:
+        """Returns the learning rate of a step, a float32 scalar; 0 is the first."""
+        step = keras.ops.cast(step, "float32")
+        after = self.after(step - self.begin)
+        return keras.ops.where(step < self.begin, self.before(step), after)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that create an equal schedule."""
+        return {"before": self.before, "after": self.after, "begin": self.begin}

@@ -113,14 +113,23 @@ class RunFolder:
                 f"holds one that differs in {'; '.join(changes)}"
             )
 
-    def begin(self, config: TrainConfig, source: Source) -> None:
+    def begin(
+        self, config: TrainConfig, source: Source, teacher_digest: str | None = None
+    ) -> None:
         """Writes the files that are known before the first step.
 
+        Args:
+            config: Configuration of the run.
+            source: Images of the run.
+            teacher_digest: Checksum of the teacher's weights; None without a teacher.
+
         Raises:
-            ValueError: The folder holds a run with another config, other classes or
-                other images.
+            ValueError: The folder holds a run with another config, other classes,
+                other images or another teacher.
         """
         self.check_config(config)
+        if teacher_digest and self.has_begun:
+            self._check_teacher(teacher_digest)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         names, images = source.class_names, _describe_images(source)
         sidecars.check_labels(names, len(names), "`data`")
@@ -134,6 +143,10 @@ class RunFolder:
             self._check_images(images)
         write_text(self.labels, sidecars.format_labels(names))
         _write_json(self.images, images)
+        if teacher_digest:
+            _write_json(
+                self._teacher, {"teacher": config.teacher, "digest": teacher_digest}
+            )
         spec = dataclasses.asdict(config.preprocessing)
         _write_json(self.preprocessing, spec)
         text = describe_environment() + _describe_weights(config)
@@ -151,6 +164,21 @@ class RunFolder:
             raise ValueError(
                 f"`data` must have the images that {self.root} was started with. "
                 f"Received: {changes}"
+            )
+
+    @property
+    def _teacher(self) -> pathlib.Path:
+        return self.root / "teacher.json"
+
+    def _check_teacher(self, digest: str) -> None:
+        if not self._teacher.is_file():
+            return
+        with _naming_damaged(self._teacher, "delete it to resume without comparing"):
+            before = json.loads(_read(self._teacher))["digest"]
+        if before != digest:
+            raise ValueError(
+                f"`teacher` must have the weights that {self.root} was started with. "
+                f"Received: weights with digest {digest[:12]} instead of {before[:12]}"
             )
 
     def read_labels(self) -> tuple[str, ...]:

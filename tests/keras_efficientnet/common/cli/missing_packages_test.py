@@ -19,6 +19,7 @@ EXTRAS = {
     "training.main": "cpu,train",
     "training.prepare": "cpu,train",
     "training.pseudo_label": "cpu,train",
+    "training.inspect_data": "cpu,train",
 }
 # Runs at the start of Python and hides a package, as if it were not installed.
 HIDE = """

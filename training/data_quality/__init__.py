@@ -1,0 +1,1 @@
+"""Data cleaning: near-duplicate images, probably wrong labels, confused classes."""

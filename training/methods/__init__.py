@@ -1,0 +1,1 @@
+"""Training methods beyond supervised training of all weights: distillation, FixRes."""
