@@ -123,7 +123,7 @@ def _check_teacher(name: str) -> None:
         raise ValueError(
             f"`teacher` must be a model. {describe_choices(model)}, as `teacher`"
         )
-    if is_known and weights in known_families():
+    if weights and is_known and is_published(weights):
         published_options(weights, find_variant(model))
     elif weights:
         existing_file(weights)

@@ -64,7 +64,7 @@ _ANY_SCALING_ONLY = (
     "head_filters",
 )
 # Fields that need exactly one label per image.
-_SINGLE_LABEL_ONLY = ("logit_adjustment", "pseudo_labels", "sampling")
+_SINGLE_LABEL_ONLY = ("logit_adjustment", "pseudo_labels", "sampling", "teacher")
 _AT_LEAST_ONE = (
     "adversarial_steps",
     "batch_size",
@@ -148,9 +148,6 @@ def check(config: Any, *, is_general: bool) -> None:
     ok = size is None or not config.sync_batch_norm
     _check(ok, "be None with `sync_batch_norm`", bn_group_size=size)
     _check_fixres(config)
-    ok = config.teacher is None or config.task != MULTI_LABEL
-    rule = "be None with task='multi_label': a teacher needs one label per image"
-    _check(ok, rule, teacher=config.teacher)
     if config.class_weights is not None:
         check_class_weights(config.class_weights)
     _check_lists(config, least)

@@ -185,7 +185,7 @@ def test_rejects_weight_and_temperature_out_of_range(field):
 
 def test_rejects_a_teacher_of_several_labels_per_image():
     config = dataclasses.replace(TINY, task="multi_label", teacher="EfficientNetB0")
-    with pytest.raises(ValueError, match="`teacher` must be None with task="):
+    with pytest.raises(ValueError, match="`teacher` must stay None with task="):
         config.validate()
 
 
