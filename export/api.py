@@ -59,6 +59,8 @@ def export_model(
     interpolation: str | None = None,
     crop_mode: str | None = None,
     title: str | None = None,
+    calibrate: bool = True,
+    reject_precision: float | None = None,
 ) -> list[Result]:
     """Exports a model to several formats and verifies each artefact on real images.
 
@@ -88,6 +90,10 @@ def export_model(
         interpolation: See `EvalPreprocessing`. Same default as in `load`.
         crop_mode: See `EvalPreprocessing`. Same default as in `load`.
         title: Title of the web page. Defaults to the model's name.
+        calibrate: Whether the artefacts return calibrated probabilities, if the model
+            is a run folder with a calibration.
+        reject_precision: Precision of accepted predictions; below the threshold for
+            it, an image is not recognised. Defaults to that of the run.
 
     Returns:
         One result per artefact, in the order of the table of formats.
@@ -111,6 +117,8 @@ def export_model(
         crop_ratio=crop_ratio,
         interpolation=interpolation,
         crop_mode=crop_mode,
+        calibrate=calibrate,
+        reject_precision=reject_precision,
     )
     spec = loaded.preprocessing
     network = inference_model(_keras_model(loaded), spec.image_size)
@@ -131,6 +139,7 @@ def export_model(
         spec,
         batches,
         title,
+        reject_threshold=loaded.reject_threshold,
         thresholds=loaded.thresholds,
     )
     folder = OutputFolder(path, source, [row.artefact for row in rows.values()])

@@ -47,6 +47,10 @@ class Loaded:
         labels: Class names in index order.
         preprocessing: Crop, size and resize method of evaluation.
         run_folder: Folder of the training run, if the model is one.
+        temperature: Temperature that the run's calibration has applied; None without
+            a calibration, and for artefacts, which contain it.
+        reject_threshold: Lowest accepted probability of the top prediction; None: all
+            predictions are accepted.
         thresholds: Threshold of each class of a multi-label model; None: one label per
             image.
     """
@@ -57,6 +61,8 @@ class Loaded:
     labels: tuple[str, ...]
     preprocessing: EvalPreprocessing
     run_folder: Path | None = None
+    temperature: float | tuple[float, ...] | None = None
+    reject_threshold: float | None = None
     thresholds: tuple[float, ...] | None = None
 
     @property
@@ -87,6 +93,19 @@ class Loaded:
         check_finite(outputs)
         return to_probabilities(outputs, self.output_activation)
 
+    def recognises(self, probability: float) -> bool | None:
+        """Returns whether the top prediction of an image is accepted.
+
+        Args:
+            probability: Probability of the top prediction, 0 to 1.
+
+        Returns:
+            Whether it reaches the rejection threshold; None if the model has none.
+        """
+        if self.reject_threshold is None:
+            return None
+        return float(probability) >= self.reject_threshold
+
     def _samples(self, place: Path) -> Path | None:
         if self.run_folder is None or not (self.run_folder / place).is_dir():
             return None
@@ -104,6 +123,8 @@ def load(
     crop_ratio: float | None = None,
     interpolation: str | None = None,
     crop_mode: str | None = None,
+    calibrate: bool = True,
+    reject_precision: float | None = None,
 ) -> Loaded:
     """Loads a model and finds its class names and preprocessing.
 
@@ -124,6 +145,8 @@ def load(
         crop_ratio: See `EvalPreprocessing`.
         interpolation: See `EvalPreprocessing`.
         crop_mode: See `EvalPreprocessing`.
+        calibrate: Whether to apply the calibration of a run folder, if it has one.
+        reject_precision: See `open_model`.
 
     Raises:
         ValueError: `model` is none of these or cannot be opened, or an argument
@@ -152,7 +175,10 @@ def load(
         crop_ratio=crop_ratio,
         interpolation=interpolation,
         crop_mode=crop_mode,
+        calibrate=calibrate,
+        reject_precision=reject_precision,
     )
+    calibration = opened.calibration
     return Loaded(
         name=opened.name,
         runner=KerasRunner(opened.model),
@@ -160,6 +186,8 @@ def load(
         labels=_readable(opened.class_names, opened.classes),
         preprocessing=opened.preprocessing,
         run_folder=opened.run_folder,
+        temperature=calibration and calibration.temperature,
+        reject_threshold=calibration and calibration.reject_threshold,
         thresholds=opened.thresholds,
     )
 
@@ -215,6 +243,9 @@ def _complete(
         preprocessing=models.resolve_preprocessing(
             given, found, (height, width), str(path)
         ),
+        reject_threshold=own.reject_threshold
+        if own.preprocessing
+        else beside.reject_threshold,
         thresholds=models.resolve_thresholds(
             thresholds, classes, activation, str(path)
         ),

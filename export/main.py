@@ -58,6 +58,19 @@ def define_flags(values: flags.FlagValues) -> None:
         "Folder to write to. Default: the folder export in a run folder.",
     )
     string("title", None, "Title of the web page. Default: the model's name.")
+    flags.DEFINE_bool(
+        "calibrate",
+        True,
+        "Return calibrated probabilities, if the run has a calibration.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "reject_precision",
+        None,
+        "Precision of accepted predictions, such as 0.95; less certain images are not "
+        "recognised. Default: the run's.",
+        flag_values=values,
+    )
     flags.mark_flag_as_required("model", flag_values=values)
 
 
@@ -88,6 +101,8 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             interpolation=values.interpolation,
             crop_mode=values.crop_mode,
             title=values.title,
+            calibrate=values.calibrate,
+            reject_precision=values.reject_precision,
         )
     except VerificationError as error:
         console.report(f"Failed: {error}")

@@ -87,6 +87,7 @@ class OutputFolder:
             self._source.output_activation,
             names,
             self._model,
+            reject_threshold=self._source.reject_threshold,
             thresholds=self._source.thresholds,
         )
         write_text(self.path / PREPROCESSING_FILE, text)

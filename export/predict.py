@@ -35,6 +35,8 @@ class Prediction:
         indices: Class indices, the most probable class first.
         labels: Names of these classes.
         probabilities: Probabilities of these classes, 0 to 1.
+        is_recognised: Whether the top prediction reaches the model's rejection
+            threshold; None for a model without one.
         thresholds: Thresholds of these classes, which they reach; None for a model
             with one label per image.
     """
@@ -43,6 +45,7 @@ class Prediction:
     indices: tuple[int, ...]
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+    is_recognised: bool | None = None
     thresholds: tuple[float, ...] | None = None
 
 
@@ -83,7 +86,8 @@ def predict(
         if read:
             scores = loaded.classify(np.stack(list(read.values())))
             for path, row in zip(read, scores, strict=True):
-                yield _best(path, row, loaded, top)
+                best = _best(path, row, loaded, top)
+                yield _with_verdict(best, row, loaded)
     bar.close()
 
 
@@ -121,6 +125,7 @@ def format_text(predictions: Sequence[Prediction]) -> str:
         "\n".join(
             [
                 printable(p.path),
+                *(["  not recognised; best guesses:"] if _is_rejected(p) else []),
                 *([] if p.labels or p.thresholds is None else [f"  {NO_LABEL}"]),
                 *(
                     f"  {printable(label):<{width}}  {share:>6.1%}"
@@ -138,6 +143,7 @@ def format_json(predictions: Sequence[Prediction]) -> str:
     objects = [
         {
             "image": str(p.path),
+            **({} if p.is_recognised is None else {"recognised": p.is_recognised}),
             "classes": [_as_json(p, place) for place in range(len(p.labels))],
         }
         for p in predictions
@@ -241,8 +247,11 @@ def write_contact_sheet(
 
     captions = [
         [
-            Line(f"{share:.0%} {label}")
-            for label, share in zip(p.labels[:2], p.probabilities, strict=False)
+            *([Line("not recognised", is_wrong=True)] if _is_rejected(p) else []),
+            *(
+                Line(f"{share:.0%} {label}")
+                for label, share in zip(p.labels[:2], p.probabilities, strict=False)
+            ),
         ]
         or [Line(NO_LABEL)]
         for p in predictions
@@ -268,6 +277,14 @@ def _best(path: Path, scores: np.ndarray, loaded: Loaded, top: int) -> Predictio
         tuple(float(scores[i]) for i in order),
         None if limits is None else tuple(limits[i] for i in order),
     )
+
+
+def _with_verdict(best: Prediction, scores: np.ndarray, loaded: Loaded) -> Prediction:
+    return dataclasses.replace(best, is_recognised=loaded.recognises(scores.max()))
+
+
+def _is_rejected(prediction: Prediction) -> bool:
+    return prediction.is_recognised is False
 
 
 if __name__ == "__main__":

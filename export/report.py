@@ -99,6 +99,8 @@ def write_report(
         "classes": len(loaded.labels),
         "preprocessing": dataclasses.asdict(loaded.preprocessing),
         "output_activation": loaded.output_activation,
+        "temperature": loaded.temperature,
+        "reject_threshold": loaded.reject_threshold,
         "verification_images": len(reference.paths),
         "warnings": list(warnings),
         "artefacts": [_as_json(result, reference, loaded.labels) for result in results],
@@ -278,6 +280,7 @@ def _markdown(
         "Milliseconds are the median and the 95th percentile for one image on one "
         "thread.",
         "",
+        *_on_calibration(loaded),
         _table(results),
         "",
         *(f"- Warning: {warning}" for warning in warnings),
@@ -306,6 +309,23 @@ def _markdown(
         lines.append(markdown.table(disagreements))
     lines += ["", f"![Verification images and predicted classes]({PICTURE})", ""]
     return "\n".join(lines)
+
+
+def _on_calibration(loaded: Loaded) -> list[str]:
+    lines = []
+    if loaded.temperature is not None:
+        each = np.unique(np.round(loaded.temperature, 4))
+        shown = f"{each[0]:g}" + (f" to {each[-1]:g}" if len(each) > 1 else "")
+        lines.append(
+            f"The probabilities are calibrated with temperature {shown}, which is "
+            "folded into the classifier's weights."
+        )
+    if loaded.reject_threshold is not None:
+        lines.append(
+            "Images whose top prediction has a probability under "
+            f"{loaded.reject_threshold:.4f} are not recognised."
+        )
+    return [" ".join(lines), ""] if lines else []
 
 
 def _on_agreement(reference: Reference) -> str:

@@ -31,6 +31,8 @@ from .metrics.evaluator import Evaluator
 from .metrics.metrics import Scores
 from .metrics.multi_label import score_labels
 from .reporting import label_plots, plots
+from .reporting.calibration_plots import draw_calibration
+from .reporting.calibration_report import describe_evaluation
 
 # Split -> the split to score if a source does not have it.
 _FALLBACKS = {"test": "validation", "validation": "test"}
@@ -115,6 +117,24 @@ def define_flags(values: flags.FlagValues) -> None:
         f"Shape of the crop: center or squash. Default: the model's, or "
         f"{default.crop_mode}.",
     )
+    flags.DEFINE_bool(
+        "calibrate",
+        True,
+        "Score calibrated probabilities, if the run has a calibration.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "reject_precision",
+        None,
+        "Precision of accepted predictions, such as 0.95; prints the share of images "
+        "that are accepted. Default: the run's.",
+        flag_values=values,
+    )
+    string(
+        "unknown",
+        None,
+        "Folder of images of other classes; prints the share that is rejected.",
+    )
     string("output_dir", None, "Folder for tables and pictures.")
     string(
         "server_file",
@@ -163,7 +183,16 @@ def _run(args: Any) -> None:
         crop_ratio=args.crop_ratio,
         interpolation=args.interpolation,
         crop_mode=args.crop_mode,
+        calibrate=args.calibrate,
+        reject_precision=args.reject_precision,
     )
+    record = opened.calibration
+    threshold = record and record.reject_threshold
+    if args.unknown and (threshold is None or args.images):
+        raise ValueError(
+            "`unknown` needs `data` and a rejection threshold; pass a run and "
+            f"--reject_precision. Received: unknown={args.unknown!r}"
+        )
     if args.images:
         names, split = opened.class_names, _unlabelled(args.images)
     else:
@@ -171,19 +200,28 @@ def _run(args: Any) -> None:
     if names is None:
         names = tuple(f"class {i}" for i in range(opened.classes))
     found = predictions.predict(
-        opened.model, split, opened.preprocessing, args.batch_size, opened.thresholds
+        opened.model,
+        split,
+        opened.preprocessing,
+        args.batch_size,
+        opened.thresholds,
+        record and record.temperature,
     )
+    calibration, text = _describe_calibration(found, opened, args)
     shown = readable_names(names)
     if args.images:
         print(f"{len(split)} images predicted")
     else:
         print(scores_of(found))
+        if text:
+            print(text)
     if args.server_file:
         path = pathlib.Path(args.server_file).expanduser()
         predictions.write_server_file(found, names, ids, path)
     if args.output_dir:
         folder = pathlib.Path(args.output_dir).expanduser()
-        _write(found, shown, folder, is_labelled=not args.images)
+        is_labelled = not args.images
+        _write(found, shown, folder, is_labelled, calibration, threshold)
 
 
 def _places(args: Any) -> list[pathlib.Path]:
@@ -243,19 +281,48 @@ def scores_of(found: predictions.Predictions) -> Scores:
     return score_labels(scores, found.label_sets, found.scores, found.thresholds)
 
 
+def _describe_calibration(
+    found: predictions.Predictions, opened: OpenedModel, args: Any
+) -> tuple[dict[str, Any], str]:
+    if found.confidences is None:
+        return {}, ""
+    unknown = None
+    if args.unknown:
+        split, spec = sources.unlabelled(args.unknown), opened.preprocessing
+        others = predictions.predict(opened.model, split, spec, args.batch_size)
+        unknown = others.probabilities[:, 0]
+    return describe_evaluation(
+        found.confidences, found.uncalibrated, opened.calibration, unknown
+    )
+
+
 def _write(
     found: predictions.Predictions,
     class_names: tuple[str, ...],
     folder: pathlib.Path,
     is_labelled: bool,
+    calibration: dict[str, Any],
+    threshold: float | None,
 ) -> None:
-    predictions.write_predictions(found, class_names, folder / "predictions.csv")
+    predictions.write_predictions(
+        found, class_names, folder / "predictions.csv", threshold
+    )
     if not is_labelled:
         return
     scores = scores_of(found)
     values = dataclasses.asdict(scores)
     values["top1_interval"] = scores.top1_interval
     values["top5_interval"] = scores.top5_interval
+    if found.confidences is not None:
+        values["calibration"] = calibration
+        path = folder / "calibration.png"
+        draw_calibration(
+            found.uncalibrated,
+            found.confidences,
+            path,
+            threshold,
+            has_risk=found.label_sets is None,
+        )
     text = json.dumps(values, indent=2)
     write_text(folder / "scores.json", text + "\n")
     predictions.write_per_class(found, class_names, folder / "per_class.csv")

@@ -257,7 +257,7 @@ def _label(args: flags.FlagValues) -> pseudo.PseudoLabels:
         return label_from_predictions(args.predictions, args.data, **options)
     if args.data is None:
         raise ValueError("`data` must be given with `teacher`. Received: data=None")
-    teacher = open_model(args.teacher)
+    teacher = open_model(args.teacher, calibrate=False)
     outputs = int(teacher.model.outputs[0].shape[-1])
     if teacher.output_activation == SIGMOID and outputs > 1:
         raise ValueError(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from keras_efficientnet.architecture import find_variant
 from keras_efficientnet.common import sidecars
+from keras_efficientnet.common.image_folders import list_images
 from keras_efficientnet.common.models import (
     describe_choices,
     is_variant,
@@ -47,6 +48,8 @@ def check_run(
     _check_remat(config)
     if config.teacher is not None:
         _check_teacher(config.teacher)
+    if config.unknown is not None:
+        list_images(config.unknown)
     if folder is not None:
         if folder.root.exists() and not folder.root.is_dir():
             raise NotADirectoryError(

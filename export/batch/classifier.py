@@ -80,7 +80,9 @@ class Classifier:
         """
         outputs, features = self._run(decoded.pixels)
         positions = iter(range(len(outputs)))
+        has_threshold = self._loaded.reject_threshold is not None
         rows = Rows(
+            recognised=[] if has_threshold else None,
             probabilities=[] if self._options.probabilities else None,
             embeddings=[] if self._options.embeddings else None,
         )
@@ -100,6 +102,10 @@ class Classifier:
             rows.scores.append(
                 None if scores is None else [float(scores[i]) for i in best or ()]
             )
+            if rows.recognised is not None:
+                rows.recognised.append(
+                    None if scores is None else self._loaded.recognises(scores.max())
+                )
             if rows.probabilities is not None:
                 rows.probabilities.append(
                     None if scores is None else scores.astype(np.float16)

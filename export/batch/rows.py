@@ -22,6 +22,8 @@ class Rows:
         classes: Indices of the most probable classes, the most probable first.
         scores: Their probabilities.
         error: Reason why an image could not be read, or None.
+        recognised: Whether the top prediction reaches the model's rejection
+            threshold; None: the model has none.
         probabilities: Probabilities of all classes, float16; None: not requested.
         embeddings: Pooled features, float32; None: not requested.
     """
@@ -30,6 +32,7 @@ class Rows:
     classes: list[list[int] | None] = dataclasses.field(default_factory=list)
     scores: list[list[float] | None] = dataclasses.field(default_factory=list)
     error: list[str | None] = dataclasses.field(default_factory=list)
+    recognised: list[bool | None] | None = None
     probabilities: list[np.ndarray | None] | None = None
     embeddings: list[np.ndarray | None] | None = None
 
@@ -71,6 +74,7 @@ def write_parquet(rows: Rows, path: Path) -> None:
         "classes": arrow.list_(arrow.int32()),
         "scores": arrow.list_(arrow.float32()),
         "error": arrow.string(),
+        "recognised": arrow.bool_(),
         "probabilities": arrow.list_(arrow.float16()),
         "embeddings": arrow.list_(arrow.float32()),
     }

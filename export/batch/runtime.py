@@ -243,5 +243,10 @@ def _of_copy(options: ModelOptions, copy: Path) -> ModelOptions:
 def _export_inputs(loaded: Loaded, network: keras.Model) -> ExportInputs:
     spec = loaded.preprocessing
     return ExportInputs(
-        network, spec.image_size, loaded.labels, spec, thresholds=loaded.thresholds
+        network,
+        spec.image_size,
+        loaded.labels,
+        spec,
+        reject_threshold=loaded.reject_threshold,
+        thresholds=loaded.thresholds,
     )

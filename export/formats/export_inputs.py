@@ -25,6 +25,8 @@ class ExportInputs:
             float32, 0 to 255, that can be iterated over repeatedly; empty if there are
             none.
         title: Title of the web page; None for the model's name.
+        reject_threshold: Lowest accepted probability of the top prediction; None: all
+            predictions are accepted.
         thresholds: Threshold of each class of a multi-label model; None: one label per
             image.
     """
@@ -35,6 +37,7 @@ class ExportInputs:
     preprocessing: EvalPreprocessing
     calibration: Iterable[np.ndarray] = ()
     title: str | None = None
+    reject_threshold: float | None = None
     thresholds: tuple[float, ...] | None = None
 
     @property
@@ -62,5 +65,8 @@ class ExportInputs:
     def preprocessing_text(self) -> str:
         """Content of an artefact's preprocessing.json."""
         return sidecars.format_preprocessing(
-            self.preprocessing, self.output_activation, thresholds=self.thresholds
+            self.preprocessing,
+            self.output_activation,
+            reject_threshold=self.reject_threshold,
+            thresholds=self.thresholds,
         )

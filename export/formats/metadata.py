@@ -124,11 +124,15 @@ def _score_threshold(source: ExportInputs) -> Part | None:
     """Makes MediaPipe return only classes that may reach their threshold.
 
     The schema has one threshold for all classes, so it is the lowest; the others are in
-    the preprocessing.json.
+    the preprocessing.json. For images that are not recognised, no class is returned.
     """
-    if source.thresholds is None:
+    threshold = source.reject_threshold
+    if source.thresholds is not None:
+        threshold = min(source.thresholds)
+    # It compares outputs, which the threshold of a probability does not fit here.
+    if threshold is None or source.output_activation == LINEAR:
         return None
-    options = _table(_Float(min(source.thresholds)))
+    options = _table(_Float(threshold))
     return _vector(_table(_Byte(_SCORE_THRESHOLDING_OPTIONS), options))
 
 

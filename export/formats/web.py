@@ -208,6 +208,8 @@ def _spec(source: ExportInputs, model_bytes: int, maps: dict[str, int] | None) -
         **({} if source.thresholds is None else {"thresholds": source.thresholds}),
         "labels": source.labels,
     }
+    if source.reject_threshold is not None:
+        fields["reject_threshold"] = source.reject_threshold
     return (json.dumps(fields, indent=1, ensure_ascii=False) + "\n").encode()
 
 

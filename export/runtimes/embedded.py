@@ -59,7 +59,7 @@ _TRANSPARENT = {
 # Fields of the page's model.json; the last two are from pages before version 0.1.
 _WEB_FIELDS = (
     *("image_size", "crop_ratio", "interpolation", "crop_mode", "output_activation"),
-    *("thresholds", "crop_padding", "resize"),
+    *("reject_threshold", "thresholds", "crop_padding", "resize"),
 )
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 

@@ -11,6 +11,9 @@ import keras
 
 from .. import efficientnet
 from ..architecture import VARIANTS, find_variant
+from ..calibration.record import CalibrationRecord, read_calibration
+from ..calibration.temperature import fold_temperature
+from ..calibration.thresholds import scale_thresholds
 from ..preprocessing import EvalPreprocessing, imagenet_classes
 from ..weights import weights_info
 from ..weights.registry.table import default_family, is_published
@@ -42,6 +45,7 @@ class OpenedModel:
             unknown.
         preprocessing: Preprocessing of images for evaluation.
         run_folder: Folder of the training run, if the model was opened from one.
+        calibration: Calibration that was applied to the model; None without any.
         thresholds: Threshold of each class of a multi-label model; None: one label per
             image.
     """
@@ -52,6 +56,7 @@ class OpenedModel:
     class_names: tuple[str, ...] | None
     preprocessing: EvalPreprocessing
     run_folder: Path | None = None
+    calibration: CalibrationRecord | None = None
     thresholds: tuple[float, ...] | None = None
 
     @property
@@ -71,6 +76,8 @@ def open_model(
     crop_ratio: float | None = None,
     interpolation: str | None = None,
     crop_mode: str | None = None,
+    calibrate: bool = True,
+    reject_precision: float | None = None,
 ) -> OpenedModel:
     """Opens a run folder, a Keras file, or a variant with weights.
 
@@ -89,6 +96,9 @@ def open_model(
         crop_ratio: See `EvalPreprocessing`.
         interpolation: See `EvalPreprocessing`.
         crop_mode: See `EvalPreprocessing`.
+        calibrate: Whether to apply the calibration of a run folder, if it has one.
+        reject_precision: Precision of accepted predictions, for which the run's
+            validation images give the threshold. Defaults to that of the run.
 
     Raises:
         ValueError: `model` is not one of these, cannot be opened, or is not an image
@@ -104,6 +114,12 @@ def open_model(
         "interpolation": interpolation,
         "crop_mode": crop_mode,
     }
+    calibration = _calibration(name, run_folder, calibrate, reject_precision)
+    if calibration is not None:
+        fold_temperature(network, calibration.temperature)
+    thresholds = resolve_thresholds(beside.thresholds, classes, activation, name)
+    if thresholds and calibration and isinstance(calibration.temperature, tuple):
+        thresholds = scale_thresholds(thresholds, calibration.temperature)
     return OpenedModel(
         name=name,
         model=network,
@@ -113,7 +129,8 @@ def open_model(
             given, beside.preprocessing, network.inputs[0].shape[1:3], name
         ),
         run_folder=run_folder,
-        thresholds=resolve_thresholds(beside.thresholds, classes, activation, name),
+        calibration=calibration,
+        thresholds=thresholds,
     )
 
 
@@ -337,6 +354,23 @@ def _open_variant(
     record = weights_info(key, weights)
     beside = Sidecars(record.class_names, dataclasses.asdict(record.preprocessing))
     return key, factory(weights=weights, classes=record.classes), beside, None
+
+
+def _calibration(
+    name: str, run_folder: Path | None, calibrate: bool, precision: float | None
+) -> CalibrationRecord | None:
+    record = None
+    if calibrate and (run_folder is not None or Path(name).name == KERAS_FILE):
+        record = read_calibration(run_folder or Path(name).parent)
+    if precision is None:
+        return record
+    if record is None:
+        raise ValueError(
+            "`reject_precision` needs a run folder with a calibration.json, and its "
+            "calibration must be applied. "
+            f"Received: reject_precision={precision}, model={name}"
+        )
+    return record.with_precision(precision)
 
 
 def _beside(file: Path) -> Sidecars:

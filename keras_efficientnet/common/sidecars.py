@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..calibration.thresholds import check_threshold
 from ..preprocessing import EvalPreprocessing
 from .files import read_regular, write_text
 from .output_activation import OUTPUT_ACTIVATIONS
@@ -33,6 +34,8 @@ class Sidecars:
         artefacts: File or folder name -> digest of each artefact that these sidecars
             belong to; None if they belong to any model in the folder.
         model: Digest of the model that the artefacts were exported from, or None.
+        reject_threshold: Lowest accepted probability of the top prediction, 0 to 1;
+            None: all predictions are accepted.
         thresholds: Threshold of each class of a multi-label model, 0 to 1: an image has
             all labels whose probability reaches theirs. None: one label per image.
     """
@@ -42,6 +45,7 @@ class Sidecars:
     output_activation: str | None = None
     artefacts: Mapping[str, str] | None = None
     model: str | None = None
+    reject_threshold: float | None = None
     thresholds: tuple[float, ...] | None = None
 
     def belong_to(self, path: Path) -> bool:
@@ -189,6 +193,9 @@ def parse_preprocessing(text: str, origin: str) -> Sidecars:
         fields = dict(values)
         activation = fields.pop("output_activation", None)
         artefacts, model = fields.pop("artefacts", None), fields.pop("model", None)
+        threshold = fields.pop("reject_threshold", None)
+        if threshold is not None:
+            check_threshold(threshold)
         thresholds = fields.pop("thresholds", None)
         if thresholds is not None:
             thresholds = check_thresholds(thresholds)
@@ -202,10 +209,19 @@ def parse_preprocessing(text: str, origin: str) -> Sidecars:
         raise ValueError(
             "A preprocessing.json must be a JSON object with the fields of "
             "EvalPreprocessing, and perhaps output_activation "
-            f"({', '.join(OUTPUT_ACTIVATIONS)}), thresholds, artefacts and model. "
+            f"({', '.join(OUTPUT_ACTIVATIONS)}), thresholds, reject_threshold, "
+            "artefacts and model. "
             f"Received: {origin} ({error})"
         ) from error
-    return Sidecars(None, fields, activation, artefacts, model, thresholds=thresholds)
+    return Sidecars(
+        None,
+        fields,
+        activation,
+        artefacts,
+        model,
+        reject_threshold=threshold,
+        thresholds=thresholds,
+    )
 
 
 def _current_names(fields: dict[str, Any]) -> dict[str, Any]:
@@ -225,11 +241,14 @@ def format_preprocessing(
     artefacts: Mapping[str, str] | None = None,
     model: str | None = None,
     *,
+    reject_threshold: float | None = None,
     thresholds: Sequence[float] | None = None,
 ) -> str:
     """Formats the text of a preprocessing.json; `Sidecars` explains the arguments."""
     fields = dataclasses.asdict(preprocessing)
     fields["output_activation"] = output_activation
+    if reject_threshold is not None:
+        fields["reject_threshold"] = reject_threshold
     if thresholds is not None:
         fields["thresholds"] = list(thresholds)
     if artefacts is not None:

@@ -9,6 +9,8 @@ import tensorflow as tf
 from absl import flags
 
 from keras_efficientnet import EvalPreprocessing
+from keras_efficientnet.calibration.record import CalibrationRecord
+from keras_efficientnet.calibration.thresholds import OperatingPoint
 from keras_efficientnet.common.cli import exit_codes
 from keras_efficientnet.common.models import open_model
 from keras_efficientnet.preprocessing import imagenet_classes
@@ -291,3 +293,47 @@ def test_unlabelled_images_have_names_relative_to_their_folder(tmp_path):
     assert set(split.labels) == {sources.UNKNOWN}
     with pytest.raises(ValueError, match="A folder of images must exist"):
         evaluate._unlabelled(str(tmp_path / "missing"))
+
+
+def test_calibrated_run_prints_both_scores_and_the_rejected_share(
+    tmp_path, model_file, command
+):
+    # Three classes of certain answers; the temperature makes them uncertain.
+    points = (OperatingPoint(0.0, 100, 90), OperatingPoint(0.5, 60, 59))
+    CalibrationRecord(2.0, "validation", 100, points).write(model_file.parent)
+    for label in range(10):
+        write_images(tmp_path / "photos" / "train" / str(label), [label] * 2)
+        write_images(tmp_path / "photos" / "validation" / str(label), [label])
+    write_images(tmp_path / "others", [0, 5, 9])
+    arguments = (
+        f"--model={model_file}",
+        f"--data=folder:{tmp_path / 'photos'}",
+        "--crop_ratio=1",
+        "--interpolation=bilinear",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    code, text = command(
+        *arguments, "--reject_precision=0.95", f"--unknown={tmp_path / 'others'}"
+    )
+    assert code == 0
+    # By hand: class k of an image of value v has logit -(k - v)**2 / 2.
+    rest = sum(math.exp(-(k**2) / 2) for k in range(1, 10))
+    ends = 1 / (1 + rest)
+    assert ends > 0.5
+    found = json.loads((tmp_path / "out" / "scores.json").read_text())["calibration"]
+    assert found["temperature"] == 2.0
+    assert found["reject_threshold"] == 0.5
+    # Only the first and the last class have neighbours on one side.
+    assert found["accepted"] == pytest.approx(0.2)
+    assert found["accepted_precision"] == 1.0
+    assert found["unknown_rejected"] == pytest.approx(1 / 3)
+    assert found["after"]["nll"] > found["before"]["nll"]
+    assert "(before calibration: ECE " in text
+    assert "accepted 20.00% at threshold 0.5000" in text
+    assert "rejected 33.33% of 3 images of other classes" in text
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["recognised"] for row in rows] == ["yes", *["no"] * 8, "yes"]
+    assert float(rows[0]["probability_1"]) == pytest.approx(ends, rel=1e-4)
+    code, text = command(*arguments, "--nocalibrate", f"--unknown={tmp_path}")
+    assert "`unknown` needs `data` and a rejection threshold" in code

@@ -68,7 +68,7 @@ def run(tmp_path_factory, data):
 
 @pytest.fixture(scope="module")
 def opened(run):
-    return open_model(run[0])
+    return open_model(run[0], calibrate=False)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,25 @@ def test_map_and_thresholds_are_those_of_the_test_and_validation_images(
     assert run[1]["final_map"] == pytest.approx(theirs, abs=1e-6)
     thresholds = choose_thresholds(truth[14:21], found.scores[14:21])
     np.testing.assert_allclose(opened.thresholds, thresholds, atol=1e-6)
+
+
+def test_calibrated_model_predicts_the_same_labels(run, opened, data):
+    workdir, summary = run
+    calibrated = open_model(workdir)
+    temperatures = calibrated.calibration.temperature
+    assert len(temperatures) == 3
+    assert summary["calibration"]["temperature"] == list(temperatures)
+    images = np.random.default_rng(0).uniform(0, 255, (16, 32, 32, 3))
+    before, after = (
+        np.asarray(model.model(images.astype(np.float32)))
+        for model in (opened, calibrated)
+    )
+    logits = np.log(before) - np.log1p(-before)
+    wanted = 1 / (1 + np.exp(-logits / temperatures))
+    np.testing.assert_allclose(after, wanted, atol=1e-5)
+    np.testing.assert_array_equal(
+        before >= opened.thresholds, after >= calibrated.thresholds
+    )
 
 
 def test_samples_for_exports_keep_all_labels(run):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from keras_efficientnet.architecture import checked_family
+from keras_efficientnet.calibration.thresholds import check_precision
 from keras_efficientnet.common.choices import check_choice
 from keras_efficientnet.networks.families import FAMILIES
 from keras_efficientnet.preprocessing import NORMALIZATIONS, RESIZE_METHODS
@@ -64,7 +65,14 @@ _ANY_SCALING_ONLY = (
     "head_filters",
 )
 # Fields that need exactly one label per image.
-_SINGLE_LABEL_ONLY = ("logit_adjustment", "pseudo_labels", "sampling", "teacher")
+_SINGLE_LABEL_ONLY = (
+    "logit_adjustment",
+    "pseudo_labels",
+    "reject_precision",
+    "sampling",
+    "teacher",
+    "unknown",
+)
 _AT_LEAST_ONE = (
     "adversarial_steps",
     "batch_size",
@@ -151,6 +159,7 @@ def check(config: Any, *, is_general: bool) -> None:
     if config.class_weights is not None:
         check_class_weights(config.class_weights)
     _check_lists(config, least)
+    _check_rejection(config)
     if config.task == MULTI_LABEL:
         _check_defaults(config, _SINGLE_LABEL_ONLY, f"with task={MULTI_LABEL!r}")
 
@@ -234,6 +243,14 @@ def _check_lists(config: Any, least: int) -> None:
     _check(ok, rule, progressive_sizes=config.progressive_sizes)
     ok = config.remat == "all" or all(s in {*"1234567"} for s in stages)
     _check(ok, "be 'all' or stages 1 to 7, as in '1,2,3'", remat=config.remat)
+
+
+def _check_rejection(config: Any) -> None:
+    precision, unknown = config.reject_precision, config.unknown
+    if precision is not None:
+        check_precision(precision)
+    ok = unknown is None or precision is not None
+    _check(ok, "be None without `reject_precision`", unknown=unknown)
 
 
 def _check(holds: bool, rule: str, **field: Any) -> None:

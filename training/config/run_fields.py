@@ -1,11 +1,11 @@
-"""Config fields of devices, checkpoints and the run folder."""
+"""Config fields of devices, checkpoints, calibration and the run folder."""
 
 import dataclasses
 
 
 @dataclasses.dataclass
 class RunFields:
-    """Config fields of devices, checkpoints and the run folder.
+    """Config fields of devices, checkpoints, calibration and the run folder.
 
     Attributes:
         strategy: Distribution strategy. "auto" chooses by the workers and devices.
@@ -26,6 +26,13 @@ class RunFields:
         keep_checkpoints: Number of latest checkpoints to keep.
         export_samples: Maximum number of training images to copy into the run folder
             for calibrating int8 exports.
+        calibrate: Whether to fit a temperature on the validation images at the end,
+            which prediction and export apply to the probabilities.
+        reject_precision: Precision of accepted predictions, such as 0.95. Images whose
+            confidence is under the threshold for it, chosen on the validation images,
+            are not recognised. None: all predictions are accepted.
+        unknown: Folder of images of other classes, to measure the share that
+            `reject_precision` rejects. None: not measured.
     """
 
     # Devices
@@ -42,3 +49,8 @@ class RunFields:
     checkpoint_every_steps: int | None = None
     keep_checkpoints: int = 3
     export_samples: int = 200
+
+    # Calibration
+    calibrate: bool = True
+    reject_precision: float | None = None
+    unknown: str | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.files import replacing
 from keras_efficientnet.common.output_activation import SIGMOID
 from keras_efficientnet.common.scoring.multi_label import choose_thresholds
@@ -17,7 +18,14 @@ from ..config import TrainConfig
 from ..metrics.evaluator import Evaluator
 from ..metrics.metrics import Scores
 from ..metrics.multi_label import MultiLabelScores, per_class_rows
+from ..metrics.run_calibration import (
+    RunCalibration,
+    calibrate,
+    calibrate_labels,
+    wants_calibration,
+)
 from ..reporting import label_plots, plots
+from ..reporting.calibration_plots import draw_calibration
 from ..reporting.report_page import write_report
 from ..reporting.run_folder import RunFolder
 from . import checkpoints, model, phases
@@ -53,9 +61,18 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
             multi_label=run.config.is_multi_label,
         )
     validation = _choose_thresholds(run, evaluator)
+    selected = evaluator.label_sets, evaluator.probabilities
     split, spec = source.split(source.final_split), run.config.preprocessing
     scores = evaluator(split, spec, run.config.batch_size, run.skips_bad_images)
     summary = _summarize(run, final, scores, validation)
+    calibration = None
+    if not scores_only and wants_calibration(run.config):
+        if run.config.is_multi_label:
+            scored = evaluator.label_sets, evaluator.probabilities
+            calibration = calibrate_labels(selected, scored, source.selection_split)
+        else:
+            calibration = calibrate(evaluator, source, run.config)
+        summary["calibration"] = calibration.summary()
 
     def write() -> None:
         if evaluator.thresholds is not None:
@@ -63,6 +80,7 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
         if not scores_only:
             bad = dict.fromkeys(run.bad_images.names if run.bad_images else ())
             bad |= run.evaluator.bad_images | evaluator.bad_images
+            _write_calibration(folder, calibration)
             _write_results(run, final, evaluator, summary, list(bad))
         # Last, because it marks the run as finished.
         folder.write_summary(summary)
@@ -105,6 +123,21 @@ def rebuild_missing_model(config: TrainConfig, folder: RunFolder) -> None:
         model.with_probabilities(config, net).save(unfinished)
 
 
+def _write_calibration(folder: RunFolder, found: RunCalibration | None) -> None:
+    if found is None:
+        return
+    found.record.write(folder.root)
+    draw_calibration(
+        found.before,
+        found.after,
+        folder.calibration_plot,
+        found.record.reject_threshold,
+        has_risk=not isinstance(found.record.temperature, tuple),
+    )
+    if found.problem:
+        console.report(f"warning: {found.problem}")
+
+
 def _write_results(
     run: Run,
     final: keras.Model,
@@ -126,7 +159,8 @@ def _write_results(
             label_smoothing=run.config.label_smoothing,
         )
     names, seed = source.class_names, run.config.seed
-    draw = plots.draw_predictions
+    temperature = summary.get("calibration", {}).get("temperature", 1.0)
+    draw = functools.partial(plots.draw_predictions, temperature=temperature)
     class_rows: list[dict[str, Any]] = []
     if evaluator.thresholds is not None:
         draw = functools.partial(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -54,6 +54,7 @@ class Evaluator:
         self.bad_images: dict[str, None] = {}  # a set that keeps its order
         make = _make_label_step if multi_label else _make_replica_step
         replica_step = make(model, from_logits, label_smoothing)
+        replica_outputs = _make_replica_outputs(model, self._strategy)
 
         @tf.function(reduce_retracing=True)
         def step(images: Any, labels: Any, mask: Any) -> tuple[tf.Tensor, Any]:
@@ -62,7 +63,15 @@ class Evaluator:
             rows = self._strategy.gather(rows, axis=0) if multi_label else None
             return self._strategy.reduce("SUM", sums, axis=None), rows
 
+        @tf.function(reduce_retracing=True)
+        def outputs(images: Any, labels: Any, mask: Any) -> Any:
+            found = self._strategy.run(replica_outputs, (images, labels, mask))
+            # All replicas have gathered the same values.
+            local = self._strategy.experimental_local_results
+            return [local(column)[0] for column in found]
+
         self._step = step
+        self._outputs = outputs
 
     def __call__(
         self,
@@ -84,6 +93,46 @@ class Evaluator:
             ValueError: An image cannot be read or, with `skip_bad_images`, too many
                 cannot; the message names some.
         """
+        sums, rows = np.zeros(4), []
+        for batch in self._batches(split, spec, batch_size, skip_bad_images):
+            batch_sums, batch_rows = self._step(*batch)
+            sums += batch_sums.numpy()
+            rows.append(batch_rows)
+        loss, top1, top5, images = sums
+        found = Scores(round(images), loss / images, top1 / images, top5 / images)
+        return self._with_labels(found, rows) if self._multi_label else found
+
+    def outputs(
+        self,
+        split: sources.Split,
+        spec: EvalPreprocessing,
+        batch_size: int,
+        skip_bad_images: bool = False,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the model's outputs and the labels of all images, batch by batch.
+
+        All workers receive all images, each once. The order depends on the replicas.
+
+        Args:
+            split: Images and labels.
+            spec: Image size, crop ratio and resize method.
+            batch_size: Images per step, over all replicas.
+            skip_bad_images: See `__call__`.
+
+        Raises:
+            ValueError: See `__call__`.
+        """
+        for batch in self._batches(split, spec, batch_size, skip_bad_images):
+            found, labels, mask = (column.numpy() for column in self._outputs(*batch))
+            yield found[mask > 0], labels[mask > 0]
+
+    def _batches(
+        self,
+        split: sources.Split,
+        spec: EvalPreprocessing,
+        batch_size: int,
+        skip_bad_images: bool,
+    ) -> Iterator[Any]:
         bad_images = pipeline.BadImages(split) if skip_bad_images else None
         batches = pipeline.eval_batches(
             split,
@@ -92,18 +141,11 @@ class Evaluator:
             strategy=self._strategy,
             bad_images=bad_images,
         )
-        sums, rows = np.zeros(4), []
         with pipeline.name_unreadable_image(split):
-            for batch in batches:
-                batch_sums, batch_rows = self._step(*batch)
-                sums += batch_sums.numpy()
-                rows.append(batch_rows)
+            yield from batches
         if bad_images:
             bad_images.check(len(split))
             self.bad_images |= dict.fromkeys(bad_images.names)
-        loss, top1, top5, images = sums
-        found = Scores(round(images), loss / images, top1 / images, top5 / images)
-        return self._with_labels(found, rows) if self._multi_label else found
 
     def _with_labels(self, found: Scores, rows: list[tf.Tensor]) -> Scores:
         """Adds the scores of several labels per image."""
@@ -111,6 +153,17 @@ class Evaluator:
         columns = columns[columns[:, -1] > 0, :-1]  # without padding
         self.label_sets, self.probabilities = np.split(columns, 2, axis=1)
         return score_labels(found, self.label_sets, self.probabilities, self.thresholds)
+
+
+def _make_replica_outputs(model: keras.Model, strategy: tf.distribute.Strategy) -> Any:
+    def replica_outputs(images: Any, labels: Any, mask: Any) -> Any:
+        columns = [model(images, training=False), labels, mask]
+        if strategy.num_replicas_in_sync == 1:
+            return columns
+        context = tf.distribute.get_replica_context()
+        return [context.all_gather(column, axis=0) for column in columns]
+
+    return replica_outputs
 
 
 def _make_replica_step(model: keras.Model, from_logits: bool, smoothing: float) -> Any:

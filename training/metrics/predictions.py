@@ -26,6 +26,7 @@ from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 from ..data import pipeline
 from ..data.sources import UNKNOWN, Split
 from ..engine import distribution
+from .confidence import Confidences, concatenate, measure_both
 from .fast_inference import accelerate
 from .multi_label import per_class_rows
 
@@ -43,6 +44,8 @@ class Predictions:
         answers: Most probable classes in descending order, (images, at most 5).
         probabilities: Probabilities of `answers`, of the same shape.
         losses: Cross-entropy of each image, (images,), nats.
+        confidences: Figures for calibration metrics; None for images without labels.
+        uncalibrated: The same without the model's calibration; None without one.
         label_sets: All labels of each image, (images, classes), 1 or 0. None: each
             image has one, or they are not known.
         scores: Probabilities of all classes of a multi-label model, (images, classes).
@@ -55,6 +58,8 @@ class Predictions:
     answers: np.ndarray
     probabilities: np.ndarray
     losses: np.ndarray
+    confidences: Confidences | None = None
+    uncalibrated: Confidences | None = None
     label_sets: np.ndarray | None = None
     scores: np.ndarray | None = None
     thresholds: Sequence[float] | None = None
@@ -85,6 +90,7 @@ def predict(
     spec: EvalPreprocessing,
     batch_size: int = 64,
     thresholds: Sequence[float] | None = None,
+    temperature: float | tuple[float, ...] | None = None,
 ) -> Predictions:
     """Predicts the classes of all images of a split.
 
@@ -99,6 +105,8 @@ def predict(
         batch_size: Images per step.
         thresholds: Threshold of each class of a multi-label model. None: one label per
             image, unless `split` has several.
+        temperature: Temperature of the calibration that is part of `model`; None
+            without one.
 
     Raises:
         ValueError: An image cannot be read; the message names it. Or the model takes
@@ -114,6 +122,11 @@ def predict(
         split = _with_label_sets(model, split)
     find_probabilities = accelerate(probability_model(model), split, spec)
     step = _make_step(model, find_probabilities, multi_label)
+    is_labelled = split.label_sets is not None
+    if not multi_label:
+        is_labelled = bool((split.labels != UNKNOWN).all())
+    is_measured = is_labelled and multi_label == is_independent(model)
+    measured: list[tuple[Confidences, Confidences]] = []
     batches = pipeline.eval_batches(
         split,
         spec,
@@ -124,10 +137,13 @@ def predict(
     with pipeline.name_unreadable_image(split):
         for images, labels, mask in batches:
             counts = mask.numpy() > 0
-            *found, sums = (part.numpy()[counts] for part in step(images, labels))
-            check_finite(sums[:, np.newaxis])
+            *found, scores = (part.numpy()[counts] for part in step(images, labels))
+            check_finite(scores)
             parts.append(found)
-    answers, probabilities, losses, *scores = map(
+            if is_measured:
+                right = labels.numpy()[counts]
+                measured.append(measure_both(scores, right, temperature or 1.0))
+    answers, probabilities, losses, *all_scores = map(
         np.concatenate, zip(*parts, strict=True)
     )
     return Predictions(
@@ -136,10 +152,19 @@ def predict(
         answers,
         probabilities,
         losses,
+        concatenate([after for after, _ in measured]) if measured else None,
+        concatenate([before for _, before in measured])
+        if measured and temperature is not None
+        else None,
         label_sets=split.label_sets,
-        scores=scores[0] if multi_label else None,
+        scores=all_scores[0] if multi_label else None,
         thresholds=thresholds,
     )
+
+
+def is_independent(model: keras.Model) -> bool:
+    """Returns whether a model has several sigmoids, one per independent class."""
+    return output_activation(model) == SIGMOID and model.output_shape[-1] > 1
 
 
 def _with_label_sets(model: keras.Model, split: Split) -> Split:
@@ -148,7 +173,7 @@ def _with_label_sets(model: keras.Model, split: Split) -> Split:
     An image of a split with one label per image has that label only.
     """
     classes = model.output_shape[-1]
-    if output_activation(model) != SIGMOID or classes < 2:
+    if not is_independent(model):
         raise ValueError(
             "`model` must end in a sigmoid per class for images with several labels. "
             f"Received: model {model.name!r}, which ends in "
@@ -163,7 +188,7 @@ def _with_label_sets(model: keras.Model, split: Split) -> Split:
 def _make_step(
     model: keras.Model, find_probabilities: Callable[..., tf.Tensor], multi_label: bool
 ) -> Callable[..., Any]:
-    is_independent = output_activation(model) == SIGMOID and model.output_shape[-1] > 1
+    has_sigmoids = is_independent(model)
     model = probability_model(model)
     top = min(TOP, model.output_shape[-1])
     tiny = keras.config.epsilon()
@@ -174,7 +199,7 @@ def _make_step(
         found = tf.math.top_k(scores, top)
         if len(labels.shape) == 1:
             labels = tf.maximum(labels, 0)
-        if is_independent:
+        if has_sigmoids:
             targets = labels
             if len(labels.shape) == 1:
                 targets = tf.one_hot(labels, scores.shape[-1])
@@ -183,8 +208,7 @@ def _make_step(
             right = tf.gather(scores, labels, batch_dims=1)
             losses = -tf.math.log(tf.maximum(right, tiny))
         all_scores = (scores,) if multi_label else ()
-        sums = tf.reduce_sum(scores, axis=-1)
-        return found.indices, found.values, losses, *all_scores, sums
+        return found.indices, found.values, losses, *all_scores, scores
 
     return step
 
@@ -248,12 +272,22 @@ def write_per_class(
 
 
 def write_predictions(
-    found: Predictions, class_names: Sequence[str], path: pathlib.Path
+    found: Predictions,
+    class_names: Sequence[str],
+    path: pathlib.Path,
+    reject_threshold: float | None = None,
 ) -> None:
     """Writes each image's name, label (if known) and predictions as CSV.
 
     Several labels are separated by "|". A multi-label model also has the column
     `predicted`, the labels whose probability reaches their threshold.
+
+    Args:
+        found: Predictions.
+        class_names: Class names in index order.
+        path: Path of the CSV file.
+        reject_threshold: Lowest accepted probability; adds the column `recognised`,
+            yes or no. None: no such column.
     """
     columns = found.names, found.answers, found.probabilities
     labels, predicted = _label_texts(found, class_names)
@@ -266,6 +300,9 @@ def write_predictions(
         for k, (answer, probability) in enumerate(pairs, 1):
             row |= {f"class_{k}": class_names[answer]}
             row |= {f"probability_{k}": f"{probability:.6g}"}
+        if reject_threshold is not None:
+            is_accepted = probabilities[0] >= reject_threshold
+            row["recognised"] = "yes" if is_accepted else "no"
         rows.append(row)
     write_csv(path, rows)
 

@@ -19,6 +19,7 @@ from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..data.autotuning import without_autotuning
 from ..data.sources import Split
+from ..metrics.confidence import scale
 
 DRAWN_FROM = 1000  # images at most to choose the examples from
 COLUMNS, ROWS = 8, 4
@@ -179,6 +180,7 @@ def draw_predictions(
     seed: int,
     path: pathlib.Path,
     skip_bad_images: bool = False,
+    temperature: float = 1.0,
 ) -> None:
     """Draws images with their predictions.
 
@@ -193,9 +195,10 @@ def draw_predictions(
         seed: Seed of the random half.
         path: Path of the PNG file.
         skip_bad_images: Whether to leave out images that cannot be decoded.
+        temperature: Temperature that the probabilities are calibrated with.
     """
     chosen = choose_images(split, seed, skip_bad_images)
-    probabilities = predict_images(model, split, spec, chosen)
+    probabilities = scale(predict_images(model, split, spec, chosen), temperature)
     order = _order(probabilities, split.labels[chosen])[: COLUMNS * ROWS]
     rows = -(-len(order) // COLUMNS)
     figure = Figure(figsize=(1.6 * COLUMNS, 2.1 * rows + 0.6), layout="constrained")

@@ -14,6 +14,7 @@ from keras_efficientnet.common.intervals import wilson_interval
 
 from ..config import TrainConfig, load
 from ..engine.phases import Phase
+from .calibration_report import calibration_section
 from .run_folder import RunFolder
 
 SHOWN_BAD_IMAGES = 100  # names in the report
@@ -56,6 +57,7 @@ def write_report(
         folder.model: "the model, with the averaged weights of the best epoch",
         folder.labels: "class names, in index order",
         folder.preprocessing: "preprocessing of evaluation images",
+        folder.calibration: "temperature and rejection thresholds",
         folder.metrics: "metrics of every epoch",
         folder.config: "the configuration",
         folder.environment: "versions and devices",
@@ -78,6 +80,7 @@ def write_report(
         "",
         *_on_phases(run_phases),
         *_on_bad_images(bad_images),
+        *calibration_section(summary.get("calibration"), folder, split),
         *_picture("Loss, accuracy and learning rate by epoch", folder.curves),
         f"![Images with predictions]({folder.predictions.name})",
         "",

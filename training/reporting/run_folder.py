@@ -16,6 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_efficientnet.calibration.record import CALIBRATION_FILE
 from keras_efficientnet.common import sidecars
 from keras_efficientnet.common.files import write_csv, write_text
 from keras_efficientnet.common.image_classes import choose_balanced
@@ -70,6 +71,8 @@ class RunFolder:
         self.metrics = self.root / "metrics.csv"
         self.curves = self.root / "curves.png"
         self.predictions = self.root / "predictions.png"
+        self.calibration = self.root / CALIBRATION_FILE
+        self.calibration_plot = self.root / "calibration.png"
         self.per_class = self.root / "per_class.png"
         self.report = self.root / "report.md"
         self.summary = self.root / "summary.json"

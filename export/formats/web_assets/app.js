@@ -199,9 +199,13 @@ ${round(prepareMs)} ms`;
   at("answer").hidden = false;
   at("main").classList.add("answered");
   at("answer").classList.remove("waiting");
-  const said = best.map(({ label, probability }) => `${label}, ${percent(probability)}`);
+  const isRejected = best[0]?.probability < spec.reject_threshold;
+  at("answer-title").textContent = isRejected ? "Not recognised" : "What it shows";
+  at("guesses").hidden = !isRejected;
+  const listed = best.map(({ label, probability }) => `${label}, ${percent(probability)}`);
   if (best.length === 0) make("li", "quiet", at("list")).textContent = NO_LABEL;
-  say(best.length ? `It shows: ${said.join("; ")}.` : NO_LABEL);
+  const start = isRejected ? "Not recognised. Best guesses" : "It shows";
+  say(best.length ? `${start}: ${listed.join("; ")}.` : NO_LABEL);
 }
 
 function makeRow({ label, probability, map }) {

@@ -116,7 +116,14 @@ def count_uneven(used_strategy, batch_size=64):
     split = uneven_source().split("validation")
     spec = EvalPreprocessing(32, 1.0, "bilinear")
     scores = evaluator(split, spec, batch_size)
-    found = {"images": scores.images, "top1": scores.top1}
+    parts = zip(*evaluator.outputs(split, spec, batch_size), strict=True)
+    outputs, labels = map(np.concatenate, parts)
+    found = {
+        "images": scores.images,
+        "top1": scores.top1,
+        "outputs": len(outputs),
+        "outputs_top1": float((outputs.argmax(axis=1) == labels).mean()),
+    }
     with used_strategy.scope():
         means = keras.layers.GlobalAveragePooling2D()(inputs)
         logits = keras.layers.Rescaling(0.5, -63.75)(means)

@@ -49,6 +49,9 @@ def test_stage_table_allows_smaller_images(tmp_path):
     [
         ({"model": "b33"}, "one of EfficientNetB0, .* Received: name='b33'"),
         ({"model": "EfficientNet"}, "at least 32 pixels with 'EfficientNet'"),
+        ({"reject_precision": 95}, "a ratio above 0 .* Received: reject_precision=95"),
+        ({"reject_precision": 0}, "`reject_precision` must be a ratio above 0"),
+        ({"unknown": "other"}, "`unknown` must be None without `reject_precision`"),
         ({"width": 0.5}, "`width` must stay 1.0 unless .* Received: width=0.5"),
         ({"lite": True}, "`lite` must stay False unless"),
         ({"family": "v2"}, "`family` must stay 'v1' unless `model` is 'EfficientNet'"),

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientnet import EvalPreprocessing
+from keras_efficientnet.calibration.record import read_calibration
 from keras_efficientnet.common.models import open_model
 from tests.support.training_runs.tiny_run import TINY, read_checkpoint, tiny_source
 from training import evaluate
@@ -109,6 +110,22 @@ def test_run_folder_holds_the_documented_files(finished):
     assert len(read_metrics(workdir)) == 3
 
 
+def test_run_is_calibrated_on_validation_and_scored_on_test(finished):
+    workdir, summary = finished
+    found = summary["calibration"]
+    record = read_calibration(workdir)
+    assert (record.split, record.images) == ("validation", 11)
+    assert record.temperature == found["temperature"]
+    # Before the calibration, the likelihood is the loss of the test split.
+    assert found["before"]["nll"] == pytest.approx(summary["final_loss"], rel=1e-5)
+    kernels = [
+        open_model(workdir, calibrate=calibrate).model.get_layer("predictions").kernel
+        for calibrate in (True, False)
+    ]
+    np.testing.assert_allclose(kernels[0], kernels[1] / record.temperature, rtol=1e-6)
+    assert "Temperature" in (workdir / "report.md").read_text()
+
+
 def test_samples_are_copies_of_the_source_images(finished, source):
     workdir, _ = finished
     path = workdir / "samples" / "verification" / "pear" / "0000001.png"
@@ -173,6 +190,7 @@ def test_folder_without_steps_accepts_another_config(tmp_path, source):
     [
         ("grad_accum_steps", 3, "`grad_accum_steps` must divide"),
         ("weights", "nowhere.h5", "`weights` must be the path of a file"),
+        ("reject_precision", 1.5, "`reject_precision` must be a ratio above 0"),
     ],
 )
 def test_run_that_cannot_start_writes_nothing(tmp_path, source, field, value, match):

@@ -1,0 +1,1 @@
+"""Calibrated probabilities of a classifier, and rejection of uncertain predictions."""
