@@ -166,6 +166,12 @@ def load(
                 f"artefacts contain their own. Received: model={model}, "
                 f"weights={weights}"
             )
+        if reject_precision is not None:
+            raise ValueError(
+                "`reject_precision` needs a run folder; artefacts contain their "
+                f"threshold. Received: reject_precision={reject_precision}, "
+                f"model={model}"
+            )
         return _complete(Path(model).expanduser(), runner, labels, given)
     opened = models.open_model(
         model,
