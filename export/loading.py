@@ -192,8 +192,8 @@ def load(
         labels=_readable(opened.class_names, opened.classes),
         preprocessing=opened.preprocessing,
         run_folder=opened.run_folder,
-        temperature=calibration and calibration.temperature,
-        reject_threshold=calibration and calibration.reject_threshold,
+        temperature=calibration.temperature if calibration else None,
+        reject_threshold=calibration.reject_threshold if calibration else None,
         thresholds=opened.thresholds,
     )
 

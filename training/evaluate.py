@@ -187,7 +187,7 @@ def _run(args: Any) -> None:
         reject_precision=args.reject_precision,
     )
     record = opened.calibration
-    threshold = record and record.reject_threshold
+    threshold = record.reject_threshold if record else None
     if args.unknown and (threshold is None or args.images):
         raise ValueError(
             "`unknown` needs `data` and a rejection threshold; pass a run and "
@@ -205,7 +205,7 @@ def _run(args: Any) -> None:
         opened.preprocessing,
         args.batch_size,
         opened.thresholds,
-        record and record.temperature,
+        record.temperature if record else None,
     )
     calibration, text = _describe_calibration(found, opened, args)
     shown = readable_names(names)

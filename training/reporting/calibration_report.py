@@ -36,7 +36,7 @@ def describe_evaluation(
     """
     scores = calibration_scores(after)
     values: dict[str, Any] = {
-        "temperature": record and record.temperature,
+        "temperature": record.temperature if record else None,
         "after": dataclasses.asdict(scores),
     }
     lines = [str(scores)]
