@@ -83,7 +83,7 @@ def open_teacher(
         ValueError: There is no such model, or it cannot teach these classes.
     """
     with strategy.scope():
-        return Teacher(open_model(*split_weights(name)), class_names)
+        return Teacher(open_model(*split_weights(name), calibrate=False), class_names)
 
 
 def _check_kind(opened: OpenedModel) -> None:
