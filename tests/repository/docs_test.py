@@ -124,7 +124,7 @@ def test_modules_exist(page):
     """Includes modules named within sentences."""
     for module in re.findall(r"python -m\s+([a-z_]+\.[\w.]*\w)", page.read_text()):
         if (ROOT / module.split(".")[0]).is_dir():
-            assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+            assert commands.source_file(module), module
 
 
 def test_make_targets_exist(page):

@@ -50,13 +50,21 @@ def our_commands(text):
                 yield _program(word), _until_end(words[i + 1 :])
 
 
+def source_file(module):
+    """Returns the file that `python -m MODULE` imports first, or None."""
+    path = ROOT / module.replace(".", "/")
+    if (path / "__main__.py").is_file():
+        return path / "__init__.py"
+    return path.with_suffix(".py") if path.with_suffix(".py").is_file() else None
+
+
 def check(module, arguments):
     """Makes a program parse its arguments; raises an error if it rejects them."""
     if not (ROOT / module.split(".")[0]).is_dir():
         assert importlib.util.find_spec(module), module
         return
-    path = ROOT / f"{module.replace('.', '/')}.py"
-    assert path.is_file(), module
+    path = source_file(module)
+    assert path is not None, module
     arguments = [x for x in arguments if not x.startswith("--config.FIELD")]
     if "def define_flags(" in path.read_text():
         values, argv = flags.FlagValues(), [module, *arguments]
