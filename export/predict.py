@@ -86,8 +86,7 @@ def predict(
         if read:
             scores = loaded.classify(np.stack(list(read.values())))
             for path, row in zip(read, scores, strict=True):
-                best = _best(path, row, loaded, top)
-                yield _with_verdict(best, row, loaded)
+                yield _best(path, row, loaded, top)
     bar.close()
 
 
@@ -275,12 +274,9 @@ def _best(path: Path, scores: np.ndarray, loaded: Loaded, top: int) -> Predictio
         tuple(order),
         tuple(loaded.labels[i] for i in order),
         tuple(float(scores[i]) for i in order),
-        None if limits is None else tuple(limits[i] for i in order),
+        is_recognised=loaded.recognises(scores.max()),
+        thresholds=None if limits is None else tuple(limits[i] for i in order),
     )
-
-
-def _with_verdict(best: Prediction, scores: np.ndarray, loaded: Loaded) -> Prediction:
-    return dataclasses.replace(best, is_recognised=loaded.recognises(scores.max()))
 
 
 def _is_rejected(prediction: Prediction) -> bool:
