@@ -248,7 +248,7 @@ def open_array_record(path: str) -> Any:
         ImportError: The package array_record is not installed.
         ValueError: The file cannot be read.
     """
-    module = require_package("array_record.python.array_record_data_source", "tfds")
+    module = require_package("array_record.python.array_record_data_source", "records")
     try:
         return module.ArrayRecordDataSource([path])
     except (OSError, ValueError, RuntimeError) as error:

@@ -84,7 +84,9 @@ def test_run_chooses_the_epoch_by_map_and_stores_thresholds(run, opened):
     workdir, summary = run
     with (workdir / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    best = max(rows, key=lambda row: float(row["validation_map"]))
+    best = max(  # of equal scores, the one with the lower loss
+        rows, key=lambda r: (float(r["validation_map"]), -float(r["validation_loss"]))
+    )
     assert summary["best_epoch"] == float(best["epoch"])
     assert summary["best_validation_map"] == pytest.approx(
         float(best["validation_map"]), abs=1e-5

@@ -4,20 +4,12 @@ import pytest
 
 from keras_efficientnet import efficientnet
 from keras_efficientnet.weights import assign
+from tests.support.weight_files.random_arrays import random_arrays
 
 
 def build(depth=0.3, **options):
     options = {"classes": 7, **options}
     return efficientnet.EfficientNet(0.25, depth, 32, **options)
-
-
-def values(model, seed=0):
-    rng = np.random.default_rng(seed)
-    return {
-        f"{layer.name}/{weight.name}": rng.random(weight.shape, np.float32)
-        for layer in model.layers
-        for weight in layer.weights
-    }
 
 
 def current(model):
@@ -50,7 +42,7 @@ def headless():
 
 @pytest.fixture
 def arrays(model):
-    return values(model)
+    return random_arrays(model)
 
 
 def refuse(model, arrays, match, ignored=()):
@@ -113,18 +105,18 @@ def test_an_ignored_weight_still_counts_as_missing(model, arrays):
 
 def test_rejects_deeper_and_shallower_networks(model, deeper, arrays):
     refuse(deeper, arrays, r"Weights must match(.|\n)* missing")
-    refuse(model, values(deeper), r"Weights must match(.|\n)* unexpected")
+    refuse(model, random_arrays(deeper), r"Weights must match(.|\n)* unexpected")
 
 
 def test_rejects_another_width(model):
     wide = efficientnet.EfficientNet(0.5, 0.3, 32, classes=7)
-    refuse(model, values(wide), "of another shape")
+    refuse(model, random_arrays(wide), "of another shape")
 
 
 def test_rejects_lite_for_non_lite_and_the_reverse(model):
     lite = build(lite=True)
-    refuse(model, values(lite), "missing")
-    refuse(lite, values(model), "unexpected")
+    refuse(model, random_arrays(lite), "missing")
+    refuse(lite, random_arrays(model), "unexpected")
 
 
 # Number of blocks; channels of the stem, of the last block and of the head. Source:
@@ -159,7 +151,7 @@ def test_headless_model_skips_nothing_else(headless, arrays):
 
 
 def test_file_without_classifier_is_reported(model, headless):
-    refuse(model, values(headless), "no classifier: load with `skip_head=True`")
+    refuse(model, random_arrays(headless), "no classifier: load with `skip_head=True`")
 
 
 # Names of classifiers in users' own checkpoints.
@@ -223,7 +215,7 @@ def test_feature_model_skips_later_layers(arrays, level):
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
 def test_feature_model_rejects_a_deeper_file(deeper, level):
     model = build(features=(level,))
-    refuse(model, values(deeper), "unexpected")
+    refuse(model, random_arrays(deeper), "unexpected")
 
 
 def test_feature_model_rejects_a_shallower_file(arrays):
@@ -255,7 +247,7 @@ def test_stem_for_more_channels_repeats_rgb(arrays, channels):
 
 
 def test_only_rgb_stems_are_adapted(model):
-    four = values(build(in_channels=4))
+    four = random_arrays(build(in_channels=4))
     refuse(
         build(in_channels=5), four, r"stem_conv/kernel \(3, 3, 5, 8\), not \(3, 3, 4"
     )

@@ -3,6 +3,7 @@ import pytest
 
 from keras_efficientnet import efficientnet
 from keras_efficientnet.weights import assign, name_mapping
+from tests.support.weight_files.random_arrays import random_arrays
 
 VECTORS = {
     "gamma": "weight",
@@ -20,15 +21,6 @@ PARTS |= {"se_reduce": "_se_reduce", "se_expand": "_se_expand", "project_bn": "_
 def build(width=0.25, depth=0.3, **options):
     options = {"classes": 7, **options}
     return efficientnet.EfficientNet(width, depth, 32, **options)
-
-
-def values(model, seed=0):
-    rng = np.random.default_rng(seed)
-    return {
-        f"{layer.name}/{weight.name}": rng.random(weight.shape, np.float32)
-        for layer in model.layers
-        for weight in layer.weights
-    }
 
 
 def to_lukemelas(model, arrays):
@@ -63,7 +55,7 @@ def same(actual, expected):
 @pytest.mark.parametrize("options", [{}, {"lite": True}, {"depth": 1.1}])
 def test_maps_lukemelas_names_to_ours(options):
     model = build(**options)
-    expected = values(model)
+    expected = random_arrays(model)
     mapped = name_mapping.to_model_names(to_lukemelas(model, expected), model)
     assert same(mapped.arrays, expected)
     assert "_bn0.num_batches_tracked" in mapped.ignored
@@ -81,7 +73,7 @@ def deeper():
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
 def test_feature_model_loads_the_file_of_a_complete_network(whole, level):
-    arrays = values(whole)
+    arrays = random_arrays(whole)
     model = build(features=(level,))
     mapped = name_mapping.to_model_names(to_lukemelas(whole, arrays), model)
     assign.assign(model, mapped.arrays, mapped.ignored)
@@ -90,7 +82,7 @@ def test_feature_model_loads_the_file_of_a_complete_network(whole, level):
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
 def test_feature_model_rejects_the_file_of_a_deeper_network(deeper, level):
-    renamed = to_lukemelas(deeper, values(deeper))
+    renamed = to_lukemelas(deeper, random_arrays(deeper))
     model = build(features=(level,))
     mapped = name_mapping.to_model_names(renamed, model)
     with pytest.raises(ValueError, match="Weights must match the model"):
@@ -98,7 +90,7 @@ def test_feature_model_rejects_the_file_of_a_deeper_network(deeper, level):
 
 
 def test_keeps_names_of_keras_and_ignores_the_input_layer(whole):
-    expected = values(whole)
+    expected = random_arrays(whole)
     extra = {"normalization/mean": np.zeros(3), "normalization_2/0": np.zeros(3)}
     mapped = name_mapping.to_model_names({**extra, **expected}, whole)
     assert same(mapped.arrays, expected)
@@ -106,13 +98,13 @@ def test_keeps_names_of_keras_and_ignores_the_input_layer(whole):
 
 
 def test_maps_the_classifier_of_qubvel(whole):
-    expected = values(whole)
+    expected = random_arrays(whole)
     arrays = {k.replace("predictions/", "probs/"): v for k, v in expected.items()}
     assert same(name_mapping.to_model_names(arrays, whole).arrays, expected)
 
 
 def test_rejects_a_weight_under_two_names(whole):
-    arrays = {**values(whole), "probs/kernel": np.zeros(1)}
+    arrays = {**random_arrays(whole), "probs/kernel": np.zeros(1)}
     with pytest.raises(ValueError, match="not hold predictions/kernel under two"):
         name_mapping.to_model_names(arrays, whole)
 
@@ -132,7 +124,7 @@ def renamed(prefix, arrays):
 
 def test_ignores_the_counter_of_an_averaged_model(whole):
     """Source: torch.optim.swa_utils.AveragedModel, whose state has both."""
-    expected = values(whole)
+    expected = random_arrays(whole)
     arrays = {"n_averaged": np.array(3)}
     arrays |= renamed("module.", to_lukemelas(whole, expected))
     mapped = name_mapping.to_model_names(arrays, whole)
@@ -150,7 +142,7 @@ def test_ignores_the_counter_of_an_averaged_model(whole):
     ],
 )
 def test_ema_chooses_between_averages_and_raw_weights(whole, raw, averaged):
-    first, second = values(whole, seed=1), values(whole, seed=2)
+    first, second = random_arrays(whole, seed=1), random_arrays(whole, seed=2)
     arrays = renamed(raw, to_lukemelas(whole, first))
     arrays |= renamed(averaged, to_lukemelas(whole, second))
     for ema, expected in ((True, second), (False, first)):
@@ -159,18 +151,18 @@ def test_ema_chooses_between_averages_and_raw_weights(whole, raw, averaged):
 
 
 def test_rejects_two_networks_that_are_not_averages(whole):
-    arrays = renamed("student.", to_lukemelas(whole, values(whole, seed=1)))
-    arrays |= renamed("teacher.", to_lukemelas(whole, values(whole, seed=2)))
+    arrays = renamed("student.", to_lukemelas(whole, random_arrays(whole, seed=1)))
+    arrays |= renamed("teacher.", to_lukemelas(whole, random_arrays(whole, seed=2)))
     with pytest.raises(
         ValueError, match=r"ignore='teacher\.\*'.* under 'student\.', 'teacher\.'"
     ):
         name_mapping.to_model_names(arrays, whole)
     mapped = name_mapping.to_model_names(arrays, whole, ignore="teacher.*")
-    assert same(mapped.arrays, values(whole, seed=1))
+    assert same(mapped.arrays, random_arrays(whole, seed=1))
 
 
 def test_ignore_patterns_match_original_and_mapped_names(whole):
-    expected = values(whole)
+    expected = random_arrays(whole)
     arrays = renamed("encoder.", to_lukemelas(whole, expected))
     arrays |= {"decoder.block.0.weight": np.zeros((3, 3, 8, 8)), "loss.w": np.zeros(1)}
     mapped = name_mapping.to_model_names(arrays, whole, ignore=["decoder.*", "loss*"])
@@ -186,7 +178,7 @@ def test_reads_the_state_dict_of_our_network_on_pytorch(whole):
 
     It includes the random states of Dropout, numbered per process.
     """
-    expected = values(whole)
+    expected = random_arrays(whole)
     arrays = renamed("_torch_params.", expected)
     for number in range(10, 20):
         name = f"seed_generator_{number}/seed_generator_state"

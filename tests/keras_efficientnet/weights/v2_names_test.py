@@ -20,6 +20,7 @@ from keras_efficientnet.weights import (
     naming_schemes,
 )
 from keras_efficientnet.weights.registry import table
+from tests.support.weight_files.random_arrays import random_arrays
 
 TORCH_VECTORS = {
     "gamma": "weight",
@@ -116,15 +117,6 @@ def model(request):
     return build(request.param)
 
 
-def values(model, seed=0):
-    rng = np.random.default_rng(seed)
-    return {
-        f"{layer.name}/{weight.name}": rng.random(weight.shape, np.float32)
-        for layer in model.layers
-        for weight in layer.weights
-    }
-
-
 def rename(arrays, project):
     """Renames ours to theirs, spelled out independently of the library."""
     tables, place = PROJECTS[project]
@@ -167,7 +159,7 @@ def assert_same(actual, expected):
 
 @pytest.mark.parametrize("project", PROJECTS)
 def test_names_become_ours_with_and_without_a_model(model, project):
-    expected = values(model)
+    expected = random_arrays(model)
     renamed = rename(expected, project)
     assert_same(name_mapping.to_model_names(renamed, model).arrays, expected)
     assert_same(name_mapping.to_model_names(renamed).arrays, expected)
@@ -175,7 +167,7 @@ def test_names_become_ours_with_and_without_a_model(model, project):
 
 @pytest.mark.parametrize("project", PROJECTS)
 def test_files_set_every_weight_from_exactly_one_array(model, project, tmp_path):
-    expected = values(model, seed=1)
+    expected = random_arrays(model, seed=1)
     renamed = rename(expected, project)
     path = tmp_path / "net.safetensors"
     arrays = {name: np.ascontiguousarray(a) for name, a in renamed.items()}
@@ -197,7 +189,7 @@ def test_files_set_every_weight_from_exactly_one_array(model, project, tmp_path)
 
 @pytest.mark.parametrize("level", [1, 3, 5])
 def test_file_of_the_complete_network_fits_a_feature_model(level):
-    arrays = values(build("v2"))
+    arrays = random_arrays(build("v2"))
     model = build("v2", features=(level,))
     mapped = name_mapping.to_model_names(rename(arrays, "automl"), model)
     assign.assign(model, mapped.arrays, mapped.ignored)
@@ -207,7 +199,7 @@ def test_file_of_the_complete_network_fits_a_feature_model(level):
 
 
 def test_names_of_timm_are_made_from_ours(model):
-    arrays = values(model)
+    arrays = random_arrays(model)
     own = {name.split("/")[0] for name in arrays}
     made = {naming_schemes.to_timm(name, own) for name in arrays}
     assert made == set(rename(arrays, "timm"))
