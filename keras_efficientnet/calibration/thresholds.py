@@ -120,8 +120,8 @@ def scale_thresholds(
         temperatures: Temperature of each class.
 
     Example:
-        >>> scale_thresholds([0.5, 0.8, 1.0], [2.0, 2.0, 2.0])
-        (0.5, 0.6666666666666666, 1.0)
+        >>> [round(t, 4) for t in scale_thresholds([0.5, 0.8, 1.0], [2.0, 2.0, 2.0])]
+        [0.5, 0.6667, 1.0]
     """
     found = []
     for threshold, temperature in zip(thresholds, temperatures, strict=True):

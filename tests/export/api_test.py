@@ -105,9 +105,9 @@ def test_error_midway_leaves_nothing_behind(monkeypatch, tmp_path):
 def test_calibration_is_counted_by_class(capsys):
     rows = {"tflite_int8": FORMATS["tflite_int8"]}
     folder = export_run.run_folder() / "samples" / "calibration"
-    assert len(api._calibration(rows, folder, 10)) == 10
+    assert len(api._calibration(rows, folder, 10, multi_label=False)) == 10
     assert "10 images, 2 to 3 from each of 4 classes" in capsys.readouterr().out
-    assert len(api._calibration(rows, folder / "sky", 99)) == 8
+    assert len(api._calibration(rows, folder / "sky", 99, multi_label=False)) == 8
     assert capsys.readouterr().out == "Calibrating on 8 images.\n"
 
 
@@ -176,10 +176,10 @@ def test_csv_files_can_take_the_place_of_image_folders(tmp_path, capsys):
     file = tmp_path / "list.csv"
     file.write_text("image,label\nb.png,sky\na.png,grass\nc.png,sky\n")
     name = f"{file}?path=image"
-    found = api._verification(name)
+    found = api._verification(name, multi_label=False)
     assert found.class_names == ("grass", "sky")
     assert found.paths == tuple(str(tmp_path / f"{n}.png") for n in "bac")
     assert found.labels.tolist() == [1, 0, 1]
     rows = {"tflite_int8": FORMATS["tflite_int8"]}
-    assert len(api._calibration(rows, name, 2)) == 2
+    assert len(api._calibration(rows, name, 2, multi_label=False)) == 2
     assert "2 images, 1 from each of 2 classes" in capsys.readouterr().out

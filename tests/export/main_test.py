@@ -57,6 +57,8 @@ def test_flags_are_passed_to_the_python_function(monkeypatch):
         "interpolation": "bilinear",
         "crop_mode": "squash",
         "title": "Birds",
+        "calibrate": True,
+        "reject_precision": None,
     }
     assert calls == [("EfficientNetB0", ["tflite", "saved_model"], options)]
 

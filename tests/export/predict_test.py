@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pathlib
@@ -172,7 +173,10 @@ def test_exit_code_is_2_without_images(capsys):
 
 def test_classes_of_zero_probability_are_omitted():
     scores = np.array([0.0, 0.25, 0.0, 0.75], np.float32)
-    found = predict._best("x.png", scores, "abcd", top=3)
+    loaded = dataclasses.replace(
+        loading.load(export_run.run_folder()), labels=tuple("abcd")
+    )
+    found = predict._best("x.png", scores, loaded, top=3)
     assert found.labels == ("d", "b")
     assert found.probabilities == (0.75, 0.25)
 

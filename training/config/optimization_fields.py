@@ -33,13 +33,12 @@ class OptimizationFields:
         progressive_start_size: Image size from which the schedule grows, in pixels.
         progressive_start_magnitude: Magnitude of RandAugment in the first phase.
         progressive_start_dropout: Dropout rate in the first phase of "paper".
-        loss: Training loss. With several labels per image, both are binary.
         fixres_epochs: Number of epochs at the end, part of `epochs`, that train only
             BatchNorm and the head, on evaluation crops at `image_size` (FixRes). 0: no
             such epochs.
         fixres_lr_per_256: Learning rate at the start of the FixRes epochs for a batch
             of 256 images; it falls to 0. None: a tenth of `lr_per_256`.
-        loss: Training loss.
+        loss: Training loss. With several labels per image, both are binary.
         focal_gamma: Exponent of the focal loss.
         class_weights: Class weights in the training loss: "balanced",
             "effective_number[:BETA]" or the path of a JSON file. With several labels

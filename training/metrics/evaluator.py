@@ -54,7 +54,9 @@ class Evaluator:
         self.bad_images: dict[str, None] = {}  # a set that keeps its order
         make = _make_label_step if multi_label else _make_replica_step
         replica_step = make(model, from_logits, label_smoothing)
-        replica_outputs = _make_replica_outputs(model, self._strategy)
+
+        def replica_outputs(images: Any, labels: Any, mask: Any) -> Any:
+            return model(images, training=False), labels, mask
 
         @tf.function(reduce_retracing=True)
         def step(images: Any, labels: Any, mask: Any) -> tuple[tf.Tensor, Any]:
@@ -66,9 +68,7 @@ class Evaluator:
         @tf.function(reduce_retracing=True)
         def outputs(images: Any, labels: Any, mask: Any) -> Any:
             found = self._strategy.run(replica_outputs, (images, labels, mask))
-            # All replicas have gathered the same values.
-            local = self._strategy.experimental_local_results
-            return [local(column)[0] for column in found]
+            return [self._strategy.gather(column, axis=0) for column in found]
 
         self._step = step
         self._outputs = outputs
@@ -153,17 +153,6 @@ class Evaluator:
         columns = columns[columns[:, -1] > 0, :-1]  # without padding
         self.label_sets, self.probabilities = np.split(columns, 2, axis=1)
         return score_labels(found, self.label_sets, self.probabilities, self.thresholds)
-
-
-def _make_replica_outputs(model: keras.Model, strategy: tf.distribute.Strategy) -> Any:
-    def replica_outputs(images: Any, labels: Any, mask: Any) -> Any:
-        columns = [model(images, training=False), labels, mask]
-        if strategy.num_replicas_in_sync == 1:
-            return columns
-        context = tf.distribute.get_replica_context()
-        return [context.all_gather(column, axis=0) for column in columns]
-
-    return replica_outputs
 
 
 def _make_replica_step(model: keras.Model, from_logits: bool, smoothing: float) -> Any:

@@ -91,9 +91,9 @@ def calibration_section(
         pair = {part: f"{factor * found[part][key]:.4g}" for part in _PARTS}
         rows.append({f"on {split}": name, **pair})
     each = np.unique(np.round(found["temperature"], 4))
-    shown = f"Temperature {each[0]:g}"
+    shown = f"Temperature {each[0]:.4g}"
     if np.ndim(found["temperature"]):
-        shown = f"Temperatures {each[0]:g} to {each[-1]:g}, one per class"
+        shown = f"Temperatures {each[0]:.4g} to {each[-1]:.4g}, one per class"
     fitted = (
         f"{shown}, fitted on {found['images']:,} images "
         f"of {found['split']}; prediction and export apply it, model.keras does not "

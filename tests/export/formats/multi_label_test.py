@@ -144,7 +144,7 @@ def test_predict_and_batch_predict_list_all_labels_above_their_threshold(
 
 
 def test_images_without_labels_are_listed():
-    nothing = predict.Prediction(pathlib.Path("a.png"), (), (), (), ())
+    nothing = predict.Prediction(pathlib.Path("a.png"), (), (), (), thresholds=())
     assert predict.format_text([nothing]) == "a.png\n  no label"
 
 

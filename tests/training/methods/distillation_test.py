@@ -258,7 +258,8 @@ def test_rejects_another_teacher_on_resuming(taught_run, killed_run):
 def test_teacher_opens_a_variant_with_published_weights(monkeypatch):
     opened = []
 
-    def open_model(name, weights):
+    def open_model(name, weights, *, calibrate):
+        assert not calibrate
         opened.append((name, weights))
         return models.OpenedModel(
             name, classifier(), "softmax", NAMES, models.EvalPreprocessing(8)
