@@ -229,7 +229,10 @@ def test_initializers_follow_the_original():
     assert np.abs(dense).max() == pytest.approx(1 / 8, rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "name",
+    ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)],
+)
 def test_mixed_precision_trains_and_ends_in_float32(name, policy):
     policy(name)
     model = keras_efficientnet.EfficientNet(0.25, 0.3, 32, classes=4)

@@ -197,7 +197,7 @@ def copy_by_name(source, target):
     ("key", "side"),
     [
         ("EfficientNetV2B0", 224),
-        ("EfficientNetV2B3", 96),
+        pytest.param("EfficientNetV2B3", 96, marks=pytest.mark.slow),
         pytest.param("EfficientNetV2S", 128, marks=pytest.mark.slow),
     ],
 )

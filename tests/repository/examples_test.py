@@ -97,6 +97,7 @@ def test_phone_export(tmp_path):
     assert "panda" in name
 
 
+@pytest.mark.slow
 def test_training_on_arrays():
     assert load("jax_training").main(epochs=4) > 0.6
 

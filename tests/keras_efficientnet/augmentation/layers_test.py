@@ -117,5 +117,6 @@ model.fit(data.apply(mapped).batch(4), epochs=2, verbose=0)
 """
 
 
+@pytest.mark.slow
 def test_replicas_draw_different_numbers():
     subprocess.run([sys.executable, "-c", REPLICAS], cwd=ROOT, check=True)
