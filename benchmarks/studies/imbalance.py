@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import pathlib
 import sys
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -27,7 +25,8 @@ from keras_efficientnet.common.cli.exit_codes import ExitCode
 from keras_efficientnet.common.markdown import table
 from training import config
 from training.data import sources
-from training.engine import trainer
+
+from .small_runs import train_top1
 
 BAR = 0.03  # least gain of the best method over plain training, balanced accuracy
 VALIDATION_IMAGES = 100  # per class
@@ -97,12 +96,7 @@ def balanced_accuracy(
         seed=seed,
         **METHODS[method],
     )
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder)
-        summary = trainer.train(run, path, source, show=False, scores_only=True)
-    if summary is None:
-        raise RuntimeError(f"Training by {method} was interrupted")
-    return float(summary["final_top1"])
+    return train_top1(run, source)
 
 
 def describe(found: dict[str, list[float]]) -> str:

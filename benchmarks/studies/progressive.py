@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import pathlib
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -27,7 +25,8 @@ from keras_efficientnet.common.markdown import table
 from keras_efficientnet.stages import Stage, format_stages
 from training.config import TrainConfig
 from training.data import sources
-from training.engine import trainer
+
+from . import small_runs
 
 VALIDATION_IMAGES = 2000
 # Three halvings in all, so that images may be as small as 8 pixels.
@@ -129,11 +128,7 @@ def train(method: str, source: sources.Source, epochs: float, seed: int) -> Resu
     """
     config = run_config(method, epochs, seed)
     started = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder)
-        summary = trainer.train(config, path, source, show=False, scores_only=True)
-    if summary is None:
-        raise RuntimeError(f"Training by {method} was interrupted")
+    summary = small_runs.train(config, source)
     spent = time.process_time() - started
     return Result(summary["seconds"], spent, summary["final_top1"])
 

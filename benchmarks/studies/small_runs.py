@@ -50,10 +50,10 @@ def subset(source: sources.Source, images: Mapping[str, int]) -> sources.Source:
     return dataclasses.replace(source, splits=splits)
 
 
-def train_top1(
+def train(
     run: TrainConfig, source: sources.Source, folder: pathlib.Path | None = None
-) -> float:
-    """Trains and returns the top-1 accuracy on the test images, a ratio.
+) -> dict[str, Any]:
+    """Trains and returns the contents of summary.json.
 
     Args:
         run: Configuration of the run.
@@ -66,7 +66,20 @@ def train_top1(
         summary = trainer.train(run, path, source, show=False, scores_only=is_temporary)
     if summary is None:
         raise RuntimeError("Training was interrupted")
-    return float(summary["final_top1"])
+    return summary
+
+
+def train_top1(
+    run: TrainConfig, source: sources.Source, folder: pathlib.Path | None = None
+) -> float:
+    """Trains and returns the top-1 accuracy on the test images, a ratio.
+
+    Args:
+        run: See `train`.
+        source: See `train`.
+        folder: See `train`.
+    """
+    return float(train(run, source, folder)["final_top1"])
 
 
 def accuracy_table(found: Mapping[str, Sequence[float]]) -> str:

@@ -12,7 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.common.files import replacing
-from keras_efficientnet.litert.conversion import MAX_DIFFERENCE, MIN_IMAGES
+from keras_efficientnet.litert.conversion import (
+    COMPARED_IMAGES,
+    MAX_DIFFERENCE,
+    MIN_IMAGES,
+)
 from keras_efficientnet.litert.interpreters import usable_processors
 
 from ..api import EXPORT_FOLDER
@@ -29,7 +33,6 @@ from .listing import ImageLocation, Listing
 from .options import ModelOptions
 from .reading import ImageReader, decode_locations
 
-_COMPARED = 16  # images
 _NAMES = {
     KerasRunner: "keras",
     SavedModelRunner: "saved_model",
@@ -122,7 +125,9 @@ def choose_runtime(
         if options.embeddings:
             reason = "embeddings are requested"
     if not reason:
-        first = () if is_verified else listing.read(0, min(_COMPARED, len(listing)))
+        first = (
+            () if is_verified else listing.read(0, min(COMPARED_IMAGES, len(listing)))
+        )
         reason = convert_copy(loaded, copy, first)
     if not reason:
         return Runtime("litert", _of_copy(options, copy))
@@ -167,7 +172,7 @@ def accelerate(loaded: Loaded, paths: Sequence[Path]) -> Loaded:
         return loaded
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "model.tflite")
-        first = [ImageLocation(str(path)) for path in paths[:_COMPARED]]
+        first = [ImageLocation(str(path)) for path in paths[:COMPARED_IMAGES]]
         if convert_copy(loaded, copy, first):
             return loaded
         return dataclasses.replace(loaded, runner=TFLiteRunner(copy, threads))

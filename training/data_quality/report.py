@@ -9,9 +9,10 @@ from keras_efficientnet.common import markdown
 from keras_efficientnet.common.files import write_csv, write_text
 from keras_efficientnet.common.plain_text import printable
 
+from ..reporting.plots import COLUMNS
 from . import duplicates, label_errors
 from .inspection import TRAIN, Inspection
-from .pictures import COLUMNS, Tile, draw_tiles
+from .pictures import Tile, draw_tiles
 
 SHOWN_ROWS = 30  # of a table in the page; the CSV files hold all
 SHOWN_TILES = 4 * COLUMNS

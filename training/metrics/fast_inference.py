@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.litert.conversion import (
+    COMPARED_IMAGES,
     MAX_DIFFERENCE,
     MIN_IMAGES,
     convert_to_litert,
@@ -20,8 +21,6 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 from ..data import pipeline
 from ..data.sources import Split
 from ..engine import distribution
-
-_COMPARED = 16  # images
 
 
 def accelerate(
@@ -48,11 +47,11 @@ def accelerate(
         fast = _LiteRTModel(model, spec.image_size)
     except (ImportError, ValueError, RuntimeError):
         return model
-    first = split.take(np.arange(_COMPARED))
+    first = split.take(np.arange(COMPARED_IMAGES))
     batches = pipeline.eval_batches(
         first,
         spec,
-        batch_size=_COMPARED,
+        batch_size=COMPARED_IMAGES,
         strategy=distribution.make_strategy("one_device"),
     )
     with pipeline.name_unreadable_image(first):

@@ -21,6 +21,7 @@ from keras_efficientnet.common.files import lock, write_text
 from keras_efficientnet.common.image_folders import shorten
 
 from ..data.decode_errors import MOST
+from ..data.sources.records import import_array_record
 from ..data.sources.shard_manifest import (
     FORMATS,
     MANIFEST,
@@ -31,9 +32,9 @@ from ..data.sources.shard_manifest import (
 )
 from .images import BadImageError, Conversion, ImageEntry, ImageList
 from .shards import (
+    ARRAY_RECORD_WRITER,
     ShardTask,
     find_finished,
-    require_array_record,
     write_shard,
 )
 
@@ -96,7 +97,7 @@ def prepare(images: ImageList, output: Path, options: PrepareOptions) -> ShardMa
         OSError: A file cannot be read or written.
     """
     if options.format == "arrayrecord":
-        require_array_record()
+        import_array_record(ARRAY_RECORD_WRITER)
     tasks = _plan_shards(images, output, options)
     plan = options.plan(images)
     with lock(output / WORK / ".lock", "output"):

@@ -17,10 +17,12 @@ import tensorflow as tf
 from keras_efficientnet.common.files import publish, write_text
 from keras_efficientnet.common.plain_text import printable, tf_reason
 
+from ..data.sources.records import import_array_record
 from ..data.sources.shard_manifest import WORK, ShardFacts
 from .images import BadImageError, Conversion, ImageEntry, make_record
 
 # A record per group, for random access; the images are compressed already.
+ARRAY_RECORD_WRITER = "array_record_module"  # of the package array_record
 _ARRAY_RECORD_OPTIONS = "group_size:1,uncompressed"
 _NO_SPACE = {
     tf.errors.ResourceExhaustedError: errno.ENOSPC,
@@ -128,27 +130,12 @@ def _open_writer(kind: str, path: Path) -> Iterator[Callable[[bytes], Any]]:
         with tf.io.TFRecordWriter(str(path)) as records:
             yield records.write
         return
-    writer = require_array_record().ArrayRecordWriter(str(path), _ARRAY_RECORD_OPTIONS)
+    module = import_array_record(ARRAY_RECORD_WRITER)
+    writer = module.ArrayRecordWriter(str(path), _ARRAY_RECORD_OPTIONS)
     try:
         yield writer.write
     finally:
         writer.close()
-
-
-def require_array_record() -> Any:
-    """Imports the module that writes ArrayRecord files.
-
-    Raises:
-        ImportError: It is not installed.
-    """
-    try:
-        from array_record.python import array_record_module
-    except ImportError as error:
-        raise ImportError(
-            "ArrayRecord files need array_record: "
-            "pip install 'efficientnet-keras[records]'"
-        ) from error
-    return array_record_module
 
 
 def _checksum(path: Path) -> str:

@@ -16,10 +16,19 @@ from keras_efficientnet.common.scoring.multi_label import label_names
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..data.sources import Split
-from .plots import COLUMNS, ROWS, TITLE_LENGTH, choose_images, predict_images, short
+from .plots import (
+    COLUMNS,
+    RIGHT,
+    ROWS,
+    TITLE_LENGTH,
+    WRONG,
+    choose_images,
+    image_grid,
+    predict_images,
+    short,
+)
 
 DRAWN_CLASSES = 40  # with the lowest average precision
-_RIGHT, _WRONG = "#1a1a1a", "#c00000"
 _AP, _F1 = "#005ab5", "#c05a00"  # distinct for colour-blind people too
 
 
@@ -56,15 +65,11 @@ def draw_predictions(
     worst = np.argsort(-faults, kind="stable")[: COLUMNS * ROWS // 2]
     others = np.setdiff1d(np.arange(len(chosen)), worst)  # in random order already
     order = [*worst.tolist(), *others.tolist()][: COLUMNS * ROWS]
-    rows = -(-len(order) // COLUMNS)
-    figure = Figure(figsize=(1.6 * COLUMNS, 2.3 * rows + 0.6), layout="constrained")
-    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for axes in grid:
-        axes.set_axis_off()
+    figure, grid = image_grid(len(order), row_height=2.3)
     for axes, i in zip(grid, order, strict=False):
         image = tf_ops.pixels(split.read(tf.constant(chosen[i], tf.int64)))
         axes.imshow(np.asarray(image), interpolation="nearest")
-        color = _WRONG if faults[i] else _RIGHT
+        color = WRONG if faults[i] else RIGHT
         axes.set_title(_caption(found[i], wanted[i], class_names), color=color, size=9)
     figure.suptitle(
         f"{(faults > 0).sum()} of {len(chosen)} images with a wrong label (red): "

@@ -27,7 +27,7 @@ TITLE_LENGTH = 20  # characters that fit above a picture
 MATRIX_CLASSES = 40  # a larger matrix would not be readable
 PAIRS = 40  # most confused pairs of classes, at most
 _TRAIN, _VALIDATION = "#c05a00", "#005ab5"  # distinct for colour-blind people too
-_RIGHT, _WRONG = "#1a1a1a", "#c00000"
+RIGHT, WRONG = "#1a1a1a", "#c00000"
 
 
 def draw_curves(
@@ -59,7 +59,7 @@ def draw_curves(
             values = [factor * row[f"{part}_{name}"] for row in rows]
             axes.plot(epochs, values, color=color, marker=marker, label=part)
     rates = [row["learning_rate"] for row in rows]
-    right.plot(epochs, rates, color=_RIGHT, marker=marker)
+    right.plot(epochs, rates, color=RIGHT, marker=marker)
     for axes in (left, middle, right):
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
@@ -200,11 +200,7 @@ def draw_predictions(
     chosen = choose_images(split, seed, skip_bad_images)
     probabilities = scale(predict_images(model, split, spec, chosen), temperature)
     order = _order(probabilities, split.labels[chosen])[: COLUMNS * ROWS]
-    rows = -(-len(order) // COLUMNS)
-    figure = Figure(figsize=(1.6 * COLUMNS, 2.1 * rows + 0.6), layout="constrained")
-    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for axes in grid:
-        axes.set_axis_off()
+    figure, grid = image_grid(len(order), row_height=2.1)
     for axes, i in zip(grid, order, strict=False):
         position = tf.constant(chosen[i], tf.int64)
         label = class_names[split.labels[chosen[i]]]
@@ -219,6 +215,25 @@ def draw_predictions(
     figure.suptitle(title, fontsize=11)
     with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=100)
+
+
+def image_grid(
+    images: int, row_height: float, title_height: float = 0.6
+) -> tuple[Figure, Sequence[Axes]]:
+    """Returns an empty figure for images in rows of `COLUMNS`, and their places.
+
+    Args:
+        images: Number of images, at least 1.
+        row_height: Height of a row with its captions, inches.
+        title_height: Height above the rows, inches.
+    """
+    rows = -(-images // COLUMNS)
+    size = (1.6 * COLUMNS, row_height * rows + title_height)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    return figure, list(grid)
 
 
 def choose_images(split: Split, seed: int, skip_bad_images: bool) -> np.ndarray:
@@ -267,7 +282,7 @@ def _draw_one(axes: Axes, image: Any, label: str, guess: str, sure: float) -> No
     caption = [short(guess, TITLE_LENGTH), f"{sure:.0%}"]
     if not is_right:
         caption.insert(1, f"not {short(label, TITLE_LENGTH - 4)}")
-    axes.set_title("\n".join(caption), color=_RIGHT if is_right else _WRONG, fontsize=9)
+    axes.set_title("\n".join(caption), color=RIGHT if is_right else WRONG, fontsize=9)
 
 
 def short(text: str, most: int = 24) -> str:

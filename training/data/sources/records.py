@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import os
 import threading
 import weakref
@@ -340,16 +341,29 @@ def _by_python(read: Callable[[np.ndarray], bytes]) -> Callable[[Any], tf.Tensor
     return read_in_graph
 
 
-def _open_array_record(paths: Sequence[str]) -> Any:
+def import_array_record(module: str) -> Any:
+    """Imports a module of the package array_record.
+
+    Args:
+        module: Name of the module, "array_record_module" to write files or
+            "array_record_data_source" to read them.
+
+    Raises:
+        ImportError: The package is not installed.
+    """
     try:
-        from array_record.python import array_record_data_source
+        return importlib.import_module(f"array_record.python.{module}")
     except ImportError as error:
         raise ImportError(
             "ArrayRecord files need array_record: "
             "pip install 'efficientnet-keras[records]'"
         ) from error
+
+
+def _open_array_record(paths: Sequence[str]) -> Any:
+    module = import_array_record("array_record_data_source")
     try:
-        return array_record_data_source.ArrayRecordDataSource(list(paths))
+        return module.ArrayRecordDataSource(list(paths))
     except (RuntimeError, OSError) as error:
         raise ValueError(
             f"ArrayRecord files must be complete. Received: {paths[0]} ({error})"
