@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..preprocessing import EvalPreprocessing
+from ..preprocessing.geometry import train_crop_areas
 from ..preprocessing.numpy_ops import eval_image, read_pixels
 from .layers import ImageAugmentation, check_backend, serializable
 
@@ -57,9 +58,10 @@ class _Crop(ImageAugmentation):
 class TrainCrop(_Crop):
     """Random resized crop and horizontal flip, as in the training recipes.
 
-    Crops 8% to 100% of the image's area with an aspect ratio of 3:4 to 4:3, resizes to
-    a square, and flips half of the images. After ten failed attempts to find a crop it
-    takes the centre, as evaluation does. Of an encoded JPEG only the crop is decoded.
+    Crops `min_area` to 100% of the image's area with an aspect ratio of 3:4 to 4:3,
+    resizes to a square, and flips half of the images. After ten failed attempts to find
+    a crop it takes the centre, as evaluation does. Of an encoded JPEG only the crop is
+    decoded.
 
     Images are (height, width, 3), uint8 or float, a batch of them, or encoded files (a
     string scalar). The result is (image_size, image_size, 3), float32, 0 to 255;
@@ -70,6 +72,9 @@ class TrainCrop(_Crop):
         crop_ratio: Ratio of the central crop, see `EvalPreprocessing`.
         interpolation: Resize method, one of `preprocessing.RESIZE_METHODS`.
         crop_mode: Shape of the central crop, see `EvalPreprocessing`.
+        min_area: Smallest area of the random crop as a ratio to that of the image,
+            above 0 and at most 1. None: areas from 8% on are drawn, and those under
+            10% rejected, as in EfficientNet's recipe; EfficientNetV2's is 0.05.
         seed: Seed, see `RandomTransform`; None: a random one.
 
     Source:
@@ -85,19 +90,22 @@ class TrainCrop(_Crop):
         crop_ratio: float | None = None,
         interpolation: str = "bicubic_legacy",
         crop_mode: str = "center",
+        min_area: float | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__(image_size, crop_ratio, interpolation, crop_mode, seed)
+        train_crop_areas(min_area)  # checks it
+        self.min_area = min_area
 
     def augment_image(self, image: Any, seed: Any) -> Any:
         """Crops, resizes and flips one image or encoded file at random."""
         from ..preprocessing import tf_ops
 
-        return tf_ops.train_image(image, self.preprocessing, seed)
+        return tf_ops.train_image(image, self.preprocessing, seed, self.min_area)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
-        return {**super().get_config(), "seed": self.seed}
+        return {**super().get_config(), "min_area": self.min_area, "seed": self.seed}
 
 
 @serializable

@@ -173,19 +173,42 @@ def eval_crop(
     return (height - rows + 1) // 2, (width - columns + 1) // 2, rows, columns
 
 
-def train_crop(height: int, width: int, uniforms: Any) -> tuple[int, int, int, int]:
+def train_crop_areas(min_area: float | None) -> tuple[np.float32, np.float32]:
+    """Returns the smallest area to draw for a random training crop, and to accept.
+
+    Args:
+        min_area: Smallest area of the crop as a ratio to that of the image, above 0 and
+            at most 1. None: areas from 8% on are drawn, and those under 10% rejected.
+
+    Source:
+        tensorflow/tpu, preprocessing.py: `_decode_and_random_crop`; google/automl,
+        efficientnetv2/preprocessing.py, where `min_area` is 0.05.
+    """
+    if min_area is None:
+        return AREA_RANGE[0], MIN_COVERED
+    if not 0 < min_area <= 1:
+        raise ValueError(
+            f"`min_area` must be above 0 and at most 1. Received: min_area={min_area}"
+        )
+    return np.float32(min_area), np.float32(0)
+
+
+def train_crop(
+    height: int, width: int, uniforms: Any, min_area: float | None = None
+) -> tuple[int, int, int, int]:
     """Computes the random crop of training.
 
     Each attempt draws the aspect ratio uniformly from 3/4 to 4/3, then an integer
-    height uniformly among those that fit and give 8% to 100% of the image's area, then
-    the position. The first crop that covers at least 10% of the image is returned; if
-    there is none, the whole image.
+    height uniformly among those that fit and give at least the smallest area, then the
+    position. The first crop that is large enough is returned; if there is none, the
+    whole image.
 
     Args:
         height: Height of the image, pixels.
         width: Width of the image, pixels.
         uniforms: Random numbers, (attempts, 4), float32 in [0, 1), for aspect ratio,
             height, top and left. The paper's recipe uses ten attempts.
+        min_area: Smallest area, see `train_crop_areas`.
 
     Returns:
         (top, left, crop height, crop width), pixels.
@@ -195,6 +218,7 @@ def train_crop(height: int, width: int, uniforms: Any) -> tuple[int, int, int, i
         draws: tensorflow, sample_distorted_bounding_box_op.cc.
     """
     f32 = np.float32
+    smallest, accepted = train_crop_areas(min_area)
     area = f32(height) * f32(width)
     for u_aspect, u_height, u_top, u_left in np.asarray(uniforms, f32):
         aspect = ASPECT_RANGE[0] + u_aspect * (ASPECT_RANGE[1] - ASPECT_RANGE[0])
@@ -203,11 +227,11 @@ def train_crop(height: int, width: int, uniforms: Any) -> tuple[int, int, int, i
             int((f32(width) + f32(0.5)) / aspect),
             height,
         )
-        lowest = min(int(np.rint(np.sqrt(AREA_RANGE[0] * area / aspect))), tallest)
+        lowest = min(int(np.rint(np.sqrt(smallest * area / aspect))), tallest)
         crop_height = lowest + int(u_height * f32(tallest - lowest + 1))
         crop_width = int(np.rint(f32(crop_height) * aspect))
         covered = f32(crop_height) * f32(crop_width)
-        if crop_width <= width and MIN_COVERED * area <= covered:
+        if crop_width <= width and accepted * area <= covered:
             top = int(u_top * f32(height - crop_height))
             left = int(u_left * f32(width - crop_width))
             return top, left, crop_height, crop_width

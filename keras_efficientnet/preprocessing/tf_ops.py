@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from .geometry import AREA_RANGE, ASPECT_RANGE, MIN_COVERED, EvalPreprocessing
+from .geometry import AREA_RANGE, ASPECT_RANGE, EvalPreprocessing, train_crop_areas
 from .tf_decoding import decode_image as decode_image
 from .tf_decoding import is_plain_jpeg as is_plain_jpeg
 
@@ -65,17 +65,24 @@ def eval_crop(
     return tf.concat([(image - crop + 1) // 2, crop], axis=0)
 
 
-def train_crop(height: tf.Tensor, width: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
+def train_crop(
+    height: tf.Tensor,
+    width: tf.Tensor,
+    uniforms: tf.Tensor,
+    min_area: float | None = None,
+) -> tf.Tensor:
     """Computes the random training crop, like `preprocessing.train_crop`.
 
     Args:
         height: Height of the image, pixels, an int32 scalar.
         width: Width of the image, pixels, an int32 scalar.
         uniforms: Random numbers, (attempts, 4), float32 in [0, 1).
+        min_area: Smallest area, see `preprocessing.train_crop_areas`.
 
     Returns:
         (top, left, height, width) of the crop, pixels, int32.
     """
+    smallest, accepted = train_crop_areas(min_area)
     rows, cols = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     area = rows * cols
     u_aspect, u_height, u_top, u_left = tf.unstack(uniforms, axis=1)
@@ -84,12 +91,12 @@ def train_crop(height: tf.Tensor, width: tf.Tensor, uniforms: tf.Tensor) -> tf.T
         tf.math.rint(tf.sqrt(AREA_RANGE[1] * area / aspect)),
         tf.minimum(tf.floor((cols + 0.5) / aspect), rows),
     )
-    lowest = tf.minimum(tf.math.rint(tf.sqrt(AREA_RANGE[0] * area / aspect)), tallest)
+    lowest = tf.minimum(tf.math.rint(tf.sqrt(smallest * area / aspect)), tallest)
     crop_rows = lowest + tf.floor(u_height * (tallest - lowest + 1))
     crop_cols = tf.math.rint(crop_rows * aspect)
     top = tf.floor(u_top * (rows - crop_rows))
     left = tf.floor(u_left * (cols - crop_cols))
-    fits = (crop_cols <= cols) & (MIN_COVERED * area <= crop_rows * crop_cols)
+    fits = (crop_cols <= cols) & (accepted * area <= crop_rows * crop_cols)
     boxes = tf.cast(tf.stack([top, left, crop_rows, crop_cols], axis=1), tf.int32)
     whole = tf.stack([0, 0, height, width])
     first = tf.argmax(fits)
@@ -125,7 +132,10 @@ def eval_image(image: tf.Tensor, spec: EvalPreprocessing) -> tf.Tensor:
 
 
 def train_image(
-    image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor
+    image: tf.Tensor,
+    spec: EvalPreprocessing,
+    seed: tf.Tensor,
+    min_area: float | None = None,
 ) -> tf.Tensor:
     """Crops an image at random, resizes it and flips it at random, as in training.
 
@@ -134,6 +144,7 @@ def train_image(
             file, a string scalar.
         spec: Image size and interpolation.
         seed: Seed, (2,), int32; the same seed gives the same result.
+        min_area: Smallest area of the crop, see `preprocessing.train_crop_areas`.
 
     Returns:
         (image_size, image_size, 3), float32, 0 to 255.
@@ -145,7 +156,7 @@ def train_image(
     uniforms = tf.random.stateless_uniform((CROP_ATTEMPTS, 4), crop_seed)
 
     def find_box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        box = train_crop(height, width, uniforms)
+        box = train_crop(height, width, uniforms, min_area)
         # As in the original, the central crop replaces a crop of the whole image.
         is_whole = tf.reduce_all(box[2:] == tf.stack([height, width]))
         return tf.where(is_whole, eval_crop(height, width, spec), box)

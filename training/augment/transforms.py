@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -50,7 +51,10 @@ def eval_image(image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor) -> tf
 
 
 def train_image(
-    image: tf.Tensor, spec: EvalPreprocessing, seed: tf.Tensor
+    image: tf.Tensor,
+    spec: EvalPreprocessing,
+    seed: tf.Tensor,
+    min_area: float | None = None,
 ) -> tf.Tensor:
     """Crops, resizes and flips an image at random.
 
@@ -58,6 +62,7 @@ def train_image(
         image: (height, width, 3), uint8, or an encoded file, a string scalar.
         spec: Image size, crop ratio and resize method.
         seed: (2,), integer; the same seed gives the same result.
+        min_area: Smallest area of the crop, see `TrainCrop`.
 
     Returns:
         (image_size, image_size, 3), float32, 0 to 255.
@@ -67,6 +72,7 @@ def train_image(
         crop_ratio=spec.crop_ratio,
         interpolation=spec.interpolation,
         crop_mode=spec.crop_mode,
+        min_area=min_area,
     )
     return crop.augment_image(image, seed)
 
@@ -145,6 +151,7 @@ def make_augmentation(
     layers: int = 2,
     magnitude: float = 10.0,
     erasing: float = 0.0,
+    crop_min_area: float | None = None,
     compiled: bool = True,
 ) -> Augmentation:
     """Creates the augmentation of a recipe.
@@ -156,6 +163,7 @@ def make_augmentation(
         layers: Number of operations per image, for "randaugment".
         magnitude: Strength of the operations, for "randaugment"; 10 is the nominal end.
         erasing: Probability that a rectangle of the result is erased.
+        crop_min_area: Smallest area of the random crop, see `TrainCrop`.
         compiled: Whether XLA compiles the policies. Without it, the results are
             identical but take several times as long.
 
@@ -164,6 +172,8 @@ def make_augmentation(
     """
     check_choice("name", name, AUGMENTATIONS)
     crop = CROPS.get(name, train_image)
+    if crop is train_image:
+        crop = functools.partial(train_image, min_area=crop_min_area)
     stages: list[tuple[ImageAugmentation, int]] = []
     if name in POLICIES:
         policy = _make_policy(name, compat, layers, magnitude, compiled)

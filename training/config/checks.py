@@ -112,6 +112,7 @@ _NOT_NEGATIVE = (
     "warmup_epochs",
     "weight_decay",
 )
+_POSITIVE_RATIO = ("crop_ratio", "crop_min_area")
 _UNDER_ONE = (
     "label_smoothing",
     "ema_decay",
@@ -145,7 +146,7 @@ def check(config: Any, *, is_general: bool) -> None:
         (_ABOVE_ZERO, lambda v: 0 < v < math.inf, "be a finite number above 0"),
         (_NOT_NEGATIVE, lambda v: 0 <= v < math.inf, "be at least 0"),
         (_UNDER_ONE, lambda v: 0 <= v < 1, "be at least 0 and under 1"),
-        (("crop_ratio",), lambda v: 0 < v <= 1, "be above 0 and at most 1"),
+        (_POSITIVE_RATIO, lambda v: 0 < v <= 1, "be above 0 and at most 1"),
         (("random_erasing", "teacher_weight"), lambda v: 0 <= v <= 1, "be 0 to 1"),
         (("unfreeze_from_stage",), lambda v: 1 <= v <= 7, "be 1 to 7"),
     ):

@@ -21,6 +21,8 @@ class DataFields:
         crop_ratio: Side of the central crop in evaluation as a ratio to the image's
             shorter side. None: that of the published weights, with their crop mode, or
             `default_crop_ratio`.
+        crop_min_area: Smallest area of the random training crop as a ratio to that of
+            the image. None: areas from 8% on are drawn, and those under 10% rejected.
         interpolation: Resize method. None: that of the variant's published weights, or
             "bicubic_legacy".
         minival: Number of training images held out by a fixed rule. Every epoch is
@@ -57,6 +59,7 @@ class DataFields:
     image_size: int | None = None
     train_size: int | None = None
     crop_ratio: float | None = None
+    crop_min_area: float | None = None
     interpolation: str | None = None
     minival: int = 0
     pseudo_labels: str | None = None

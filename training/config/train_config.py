@@ -11,7 +11,7 @@ from keras_efficientnet.architecture import (
     find_variant,
     scaled_variant,
 )
-from keras_efficientnet.preprocessing import EvalPreprocessing, default_crop_ratio
+from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.stages import Stage, format_stages, read_stages
 from keras_efficientnet.weights.registry.table import is_published
 
@@ -24,8 +24,9 @@ from .run_fields import RunFields
 
 ANY_SCALING = "EfficientNet"
 DEFAULT_DROPOUT = 0.2  # of networks with custom scaling
-# V2-S to XL have their own preprocessing: bilinear, and no crop from this size on, in
-# pixels. Source: google/automl, efficientnetv2/preprocessing.py.
+# V2-S to XL have their own preprocessing: bilinear, and from this size on, in pixels,
+# the entire image squashed to the square. Source: google/automl,
+# efficientnetv2/preprocessing.py.
 AUTOML_NORMALIZATION = "inception128"
 AUTOML_UNCROPPED_SIZE = 320
 
@@ -158,8 +159,9 @@ class TrainConfig(RunFields, OptimizationFields, DataFields, ModelFields):
         size = self.resolution
         if self.architecture.normalization != AUTOML_NORMALIZATION:
             return EvalPreprocessing(size)
-        ratio = 1.0 if size >= AUTOML_UNCROPPED_SIZE else default_crop_ratio(size)
-        return EvalPreprocessing(size, ratio, "bilinear")
+        if size < AUTOML_UNCROPPED_SIZE:
+            return EvalPreprocessing(size, interpolation="bilinear_no_antialias")
+        return EvalPreprocessing(size, 1.0, "bilinear_no_antialias", "squash")
 
     @property
     def peak_lr(self) -> float:

@@ -34,8 +34,8 @@ def get_config(variant: str = "s") -> TrainConfig:
         minival=0,
         image_size=224,
         train_size=None,
-        interpolation="bilinear",
-        normalization="inception128",  # for all sizes, unlike on ImageNet
+        **imagenet_v2.CROPS,  # for all sizes, like the normalisation
+        normalization="inception128",
         epochs=60,
         lr_per_256=0.008,
         warmup_epochs=1,

@@ -17,6 +17,7 @@ effnetv2_configs.py, datasets.py and hparams.py.
 """
 
 import dataclasses
+from typing import Any
 
 from keras_efficientnet.architecture import find_variant
 from keras_efficientnet.common.choices import check_choice
@@ -29,6 +30,11 @@ PREFIX = "EfficientNetV2"
 # Largest magnitude of RandAugment and largest alpha of MixUp and CutMix. B0 to B3 train
 # with AutoAugment, like the first EfficientNet.
 AUTOML = {"S": (10.0, 0.0), "M": (15.0, 0.2), "L": (20.0, 0.5), "XL": (20.0, 0.5)}
+# Crops of S to XL. Source: google/automl, efficientnetv2/preprocessing.py.
+CROPS: dict[str, Any] = {
+    "interpolation": "bilinear_no_antialias",
+    "crop_min_area": 0.05,
+}
 # Largest image size in pixels, magnitude, alpha of MixUp, and dropout.
 PAPER = {
     "S": (300, 15.0, 0.0, 0.3),
@@ -69,7 +75,7 @@ def get_config(argument: str = "s") -> TrainConfig:
     magnitude, alpha = AUTOML[size]
     return dataclasses.replace(
         run,
-        interpolation="bilinear",
+        **CROPS,
         augment="randaugment",
         randaugment_layers=2,
         randaugment_magnitude=magnitude,
@@ -106,7 +112,7 @@ def _of_paper(run: TrainConfig, size: str) -> TrainConfig:
     pixels, magnitude, alpha, dropout = PAPER[size]
     return dataclasses.replace(
         run,
-        interpolation="bilinear",
+        **CROPS,
         train_size=pixels,
         augment="randaugment",
         randaugment_layers=2,

@@ -81,6 +81,7 @@ def train_batches(
         layers=config.randaugment_layers,
         magnitude=config.randaugment_magnitude,
         erasing=config.random_erasing,
+        crop_min_area=config.crop_min_area,
     )
     return pipeline.train_batches(
         source.split("train"),

@@ -143,13 +143,19 @@ def test_train_crop_equals_its_tensorflow_version():
     crop = tf.function(tf_ops.train_crop, autograph=False)
     for height, width in [*rng.integers(1, 1500, (300, 2)), (20, 900), (1, 1)]:
         uniforms = rng.random((10, 4), np.float32)
-        expected = preprocessing.train_crop(int(height), int(width), uniforms)
         size = tf.constant(height, tf.int32), tf.constant(width, tf.int32)
-        assert tuple(crop(*size, uniforms).numpy()) == expected
+        for min_area in (None, 0.05):
+            golden = preprocessing.train_crop(
+                int(height), int(width), uniforms, min_area
+            )
+            assert tuple(crop(*size, uniforms, min_area).numpy()) == golden
 
 
-def test_train_crop_has_the_distribution_of_tensorflow():
-    """Golden: tf.image.stateless_sample_distorted_bounding_box with the recipe's
+@pytest.mark.parametrize(
+    ("min_area", "lowest", "covered"), [(None, 0.08, 0.1), (0.05, 0.05, 0.0)]
+)
+def test_train_crop_has_the_distribution_of_tensorflow(min_area, lowest, covered):
+    """Golden: tf.image.stateless_sample_distorted_bounding_box with the recipes'
     arguments; mean and spread of area, aspect ratio and position."""
     rng = np.random.default_rng(0)
     height, width, n = 300, 400, 1500
@@ -160,9 +166,9 @@ def test_train_crop_has_the_distribution_of_tensorflow():
             [height, width, 3],
             tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
             seed=seed,
-            min_object_covered=0.1,
+            min_object_covered=covered,
             aspect_ratio_range=(3 / 4, 4 / 3),
-            area_range=(0.08, 1.0),
+            area_range=(lowest, 1.0),
             max_attempts=10,
             use_image_if_no_bounding_boxes=True,
         )
@@ -171,7 +177,9 @@ def test_train_crop_has_the_distribution_of_tensorflow():
     golden = np.array([theirs(tf.constant([i, 7])) for i in range(n)], float)
     ours = np.array(
         [
-            preprocessing.train_crop(height, width, rng.random((10, 4), np.float32))
+            preprocessing.train_crop(
+                height, width, rng.random((10, 4), np.float32), min_area
+            )
             for _ in range(n)
         ],
         float,
@@ -185,7 +193,8 @@ def test_train_crop_has_the_distribution_of_tensorflow():
         return np.array([*moments, (area.min(), area.max())])
 
     np.testing.assert_allclose(summary(ours), summary(golden), atol=0.02)
-    assert summary(ours)[-1, 0] >= 0.1
+    smallest = max(lowest, covered)
+    assert smallest - 0.005 < summary(ours)[-1, 0] < smallest + 0.02
 
 
 @pytest.mark.parametrize("size", [(40, 30), (224, 224), (61, 200)])

@@ -241,10 +241,12 @@ def test_v2_trains_and_evaluates_at_the_published_sizes(name, sizes):
 def test_evaluation_is_that_of_the_family():
     found = {name: valid(model=name).preprocessing for name in ("b0", "v2b0", "v2s")}
     assert found["b0"] == found["v2b0"] == EvalPreprocessing(224)
-    assert found["v2s"] == EvalPreprocessing(384, 1.0, "bilinear")
+    assert found["v2s"] == EvalPreprocessing(
+        384, 1.0, "bilinear_no_antialias", "squash"
+    )
     # Below 320 pixels, the original crops.
     small = valid(model="v2s", image_size=224).preprocessing
-    assert small == EvalPreprocessing(224, 224 / 256, "bilinear")
+    assert small == EvalPreprocessing(224, 224 / 256, "bilinear_no_antialias")
     chosen = valid(model="v2s", crop_ratio=0.5, interpolation="bicubic")
     assert chosen.preprocessing == EvalPreprocessing(384, 0.5, "bicubic")
 
