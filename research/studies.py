@@ -38,6 +38,10 @@ STUDIES = {
         "and EdgeTPU compared",
         "tables.study",
     ),
+    "glyphs": Study(
+        "a data set of rendered characters, with detail at every scale, to scale on",
+        "glyphs.study",
+    ),
     "scaling": Study(
         "Figures 3, 4 and 8: scaling width, depth, resolution or all three",
         "scaling.study",

@@ -1,0 +1,1 @@
+"""Data set of rendered characters, with detail at every scale."""
