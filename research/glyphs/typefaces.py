@@ -175,7 +175,7 @@ def _pictures(path: pathlib.Path | str) -> np.ndarray | None:
             square = square.filter(ImageFilter.GaussianBlur(_BLUR))
             row = np.asarray(square, np.float64).ravel()
             row -= row.mean()
-            rows.append(row / max(np.linalg.norm(row), 1e-9))
+            rows.append(row / max(float(np.linalg.norm(row)), 1e-9))
     except (OSError, ValueError):
         return None
     return np.stack(rows)
