@@ -61,13 +61,12 @@ def test_json_lines_hold_the_same_rows(photos, tmp_path):
 
 
 def test_litert_gives_the_answers_of_keras_in_worker_processes(
-    photos, tmp_path, capsys
+    photos, finished, tmp_path, capsys
 ):
-    assert run(photos, tmp_path / "keras") == 0
     arguments = ("--runtime=litert", "--workers=2", "--part_size=15")
     assert run(photos, tmp_path / "litert", *arguments) == 0
     assert "runtime: litert, 2 processes" in capsys.readouterr().err
-    pairs = zip(rows(tmp_path / "keras"), rows(tmp_path / "litert"), strict=True)
+    pairs = zip(rows(finished), rows(tmp_path / "litert"), strict=True)
     for keras_row, litert_row in pairs:
         assert litert_row["classes"] == keras_row["classes"]
         assert litert_row["error"] == keras_row["error"]
@@ -86,6 +85,7 @@ def test_model_that_litert_computes_otherwise_stays_in_keras(
     assert "runtime: keras (LiteRT's probabilities differ by" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # predict_test.py opens that file; the test above has workers
 def test_int8_takes_the_file_of_the_export(photos, tmp_path, capsys):
     export_run.exported()
     assert run(photos, tmp_path, "--precision=int8", "--workers=1") == 0

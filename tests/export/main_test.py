@@ -89,6 +89,7 @@ def test_rejects_a_stray_argument(capsys):
     assert "all arguments must be flags. Received: stray" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # the others of this file run the command in this process
 def test_command_errors_are_one_line():
     command = [sys.executable, "-m", "export.main", "--formats=tflite"]
     done = subprocess.run(

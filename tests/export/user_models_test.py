@@ -136,11 +136,13 @@ MAKERS = (
 )
 
 
-# Models whose artefacts the fast tests check in every format; of the others they check
-# a SavedModel and a TFLite file.
-QUICK = (nested_twice, own_normalization, grey, one_logit)
-SLOW = pytest.mark.slow
-EACH = [pytest.param(make, marks=() if make in QUICK else SLOW) for make in MAKERS]
+def each(*quick):
+    """Parametrises a test by all models; the fast tests take some of them."""
+    makers = [
+        pytest.param(make, marks=() if make in quick else pytest.mark.slow)
+        for make in MAKERS
+    ]
+    return pytest.mark.parametrize("make", makers, ids=lambda make: make.__name__)
 
 
 def photos(folder, count=3):
@@ -153,16 +155,33 @@ def photos(folder, count=3):
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_inference_graph_matches_keras(make, tmp_path):
+    """All artefacts are written from this graph."""
+    model = make(tmp_path)
+    names = LABELS if "one_" not in make.__name__ else ["no", "yes"]
+    loaded = loading.load(model, labels=names, image_size=SIZE, crop_ratio=0.8)
+    shape = (2, SIZE, SIZE, loaded.channels)
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    model = loaded.runner.model
+    copy = api.inference_model(model, SIZE)
+    assert copy.input_shape == (None, SIZE, SIZE, loaded.channels)
+    np.testing.assert_allclose(
+        copy(images), model(images, training=False), atol=1e-5, rtol=1e-5
+    )
+    assert not [v.path for v in copy.variables if "seed" in v.path]
+
+
+@each(nested_twice, open_size, grey, one_logit)
 def test_tensorflow_formats_match_keras(make, tmp_path, capsys):
     check_formats(make, ["saved_model", "tflite"], tmp_path)
 
 
-@pytest.mark.parametrize("make", EACH, ids=lambda make: make.__name__)
+@each(one_logit)
 def test_onnx_and_openvino_match_keras(make, tmp_path, capsys):
     check_formats(make, ["onnx", "openvino"], tmp_path)
 
 
-@pytest.mark.parametrize("make", EACH, ids=lambda make: make.__name__)
+@each(own_normalization)
 def test_other_formats_match_keras(make, tmp_path, fake_runtime, capsys):
     others = [n for n, row in FORMATS.items() if row.max_difference != 1e-4]
     check_formats(make, others, tmp_path)

@@ -11,10 +11,9 @@ import keras_efficientnet
 from keras_efficientnet import efficientnet
 from keras_efficientnet.architecture import VARIANTS
 
-QUICK = ("EfficientNetB0", "EfficientNetB1")
 B_NETS = [
-    *QUICK,
-    *(pytest.param(f"EfficientNetB{i}", marks=pytest.mark.slow) for i in range(2, 8)),
+    "EfficientNetB0",
+    *(pytest.param(f"EfficientNetB{i}", marks=pytest.mark.slow) for i in range(1, 8)),
 ]
 
 
@@ -44,9 +43,9 @@ def test_package_has_every_name_of_keras_applications():
     assert efficientnet.decode_predictions is keras_efficientnet.decode_predictions
 
 
-# All variants share the code for padding odd sides, and a second pair of networks would
-# take half of the time.
-ODD_SIDES = ("EfficientNetB0", "EfficientNetB3")
+# All variants share the code for padding odd sides, which the open input shape tests,
+# and a second pair of networks would take half of the time.
+ODD_SIDES = ("EfficientNetB3",)
 
 
 @pytest.mark.parametrize("key", B_NETS)
@@ -71,16 +70,24 @@ def test_outputs_equal_keras_applications(key):
 
 
 NATIVE_SIZES = sorted({variant.resolution for variant in VARIANTS.values()})
+# Sides that are odd after none, one, two ... of five halvings, rounded up.
+ODD_ONCE = [(32, 33), (34, 35), (36, 40), (48, 63)]
 
 
 @pytest.mark.parametrize(
     ("include_top", "sizes"),
     [
+        (False, ODD_ONCE),
         # Every side from 32 to 64, two at a time.
-        (False, [(side, side + 16) for side in range(32, 49)]),
-        (True, [(side, side) for side in NATIVE_SIZES]),
+        pytest.param(
+            *(False, [(side, side + 16) for side in range(32, 49)]),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(True, [(side, side) for side in NATIVE_SIZES]), marks=pytest.mark.slow
+        ),
     ],
-    ids=["small", "native"],
+    ids=["few", "small", "native"],
 )
 def test_open_input_shape_equals_every_static_shape(include_top, sizes):
     """Golden: keras.applications built for each static size, where its padding is
@@ -157,7 +164,9 @@ def _set_imagenet_statistics(layer):
 
 def _assert_same_outputs(theirs, ours, height, width=None):
     images = np.random.default_rng(1).uniform(0, 255, (1, height, width or height, 3))
-    expected = theirs.predict(images.astype("float32"), verbose=0)
-    actual = ours.predict(images.astype("float32"), verbose=0)
+    # One call each; `predict` would trace first.
+    images = images.astype("float32")
+    expected = keras.ops.convert_to_numpy(theirs(images))
+    actual = keras.ops.convert_to_numpy(ours(images))
     assert np.abs(expected).max() > 0.1  # otherwise the comparison would be meaningless
     np.testing.assert_allclose(actual, expected, atol=1e-4)

@@ -5,8 +5,8 @@ import keras
 import numpy as np
 import pytest
 
-import keras_efficientnet
 from keras_efficientnet.saving import load_model
+from tests.support.training_runs.two_stages import two_stages
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
 
@@ -14,7 +14,7 @@ IMAGES = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float3
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "model.keras"
-    model = keras_efficientnet.EfficientNet(0.25, 0.3, 32, classes=4)
+    model = two_stages(classes=4)
     model.compile("rmsprop", "sparse_categorical_crossentropy")
     model.fit(IMAGES, np.arange(4), verbose=0)
     model.save(path)

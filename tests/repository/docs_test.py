@@ -6,7 +6,6 @@ import importlib.util
 import inspect
 import pathlib
 import re
-import shutil
 import subprocess
 
 import numpy as np
@@ -18,6 +17,7 @@ from keras_efficientnet import VARIANTS, plan_cost
 from keras_efficientnet.preprocessing import imagenet_classes
 from tests.support import commands
 from tests.support.paths import ROOT
+from tests.support.training_runs import photo_runs
 from training import fine_tune
 
 TOP = sorted(ROOT.glob("*.md"))
@@ -32,20 +32,8 @@ def page(request):
 
 def _photos(monkeypatch):
     """Makes a folder of photos and a configuration that trains within seconds."""
-    for name in ("cat", "dog"):
-        folder = pathlib.Path("photos", name)
-        folder.mkdir(parents=True)
-        for i in range(8):
-            shutil.copy(f"examples/photos/{name}.jpg", folder / f"{i}.jpg")
-    monkeypatch.setattr(fine_tune, "_config", _tiny_config)
-
-
-def _tiny_config(model, config, folder):
-    assert model == "EfficientNetLite0"
-    size = {"model": "EfficientNet", "width": 0.25, "depth": 0.3, "image_size": 32}
-    size["lite"] = True  # quicker to trace
-    length = {"epochs": 1, "head_only_epochs": 0, "batch_size": 8, "export_samples": 0}
-    return dataclasses.replace(config, weights=None, **size, **length)
+    photo_runs.write_photos()
+    monkeypatch.setattr(fine_tune, "_config", photo_runs.tiny_config)
 
 
 def _development_kit(monkeypatch):
@@ -63,18 +51,7 @@ def _tiny_networks(monkeypatch):
     name = "EfficientNetLite0"
     variant = dataclasses.replace(VARIANTS[name], resolution=32)
     monkeypatch.setitem(VARIANTS, name, variant)
-
-    def tiny(weights=None, classes=1000):
-        del weights
-        return keras_efficientnet.EfficientNet(
-            *(0.25, 0.3, 32),
-            lite=True,
-            weights=None,
-            classes=classes,
-            name="EfficientNetLite0",
-        )
-
-    monkeypatch.setattr(keras_efficientnet, "EfficientNetLite0", tiny)
+    monkeypatch.setattr(keras_efficientnet, name, photo_runs.tiny_network)
 
 
 # Page -> function that prepares the files that its code expects.
@@ -90,21 +67,67 @@ ELSEWHERE = {"addons.md"}
 OPTIONAL = ("apache_beam",)
 
 
+# Pages whose code trains or exports for more than ten seconds.
+LONG = {"augmentation.md", "fit.md", "models.md", "serving.md", "transfer.md"}
+
+
+def _blocks(page):
+    """Lists the Python code of a page that this environment can run."""
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
+        code = ast.parse(block, str(page))
+        needed = [x for x in OPTIONAL if re.search(rf"^import {x}\b", block, re.M)]
+        if page.name not in ELSEWHERE and all(map(importlib.util.find_spec, needed)):
+            yield code
+
+
+def test_code_blocks_use_names_that_exist(page):
+    """Imports, attributes of modules, and keyword arguments of functions."""
+    names = {}
+    for code in _blocks(page):
+        nodes = [*ast.walk(code)]
+        imports = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), str(page), "exec"), names)
+        for call in (node for node in nodes if isinstance(node, ast.Call)):
+            function = _resolve(call.func, names)
+            if function is not None:
+                _check_keywords(function, call)
+
+
+def _resolve(node, names):
+    """Returns what an expression names, if it begins with an import; or None."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    owner = _resolve(node.value, names) if isinstance(node, ast.Attribute) else None
+    return getattr(owner, node.attr) if inspect.ismodule(owner) else None
+
+
+def _check_keywords(function, call):
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # written in C
+        return
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        used = {keyword.arg for keyword in call.keywords} - {None}
+        assert used <= parameters.keys(), (function, used - parameters.keys())
+
+
 # Keras warns about its own default whenever `fit` gets a tf.data.Dataset.
 @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(path, marks=pytest.mark.slow if path.name in LONG else ())
+        for path in PAGES
+    ],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
 def test_code_blocks_run(page, tmp_path, monkeypatch, capsys):
-    if page.name in ELSEWHERE:
-        return
-    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     PREPARED.get(page.name, lambda _: None)(monkeypatch)
     names = {}
-    for block in blocks:
-        code = compile(block, str(page), "exec")
-        needed = [x for x in OPTIONAL if re.search(rf"^import {x}\b", block, re.M)]
-        if all(map(importlib.util.find_spec, needed)):
-            exec(code, names)
+    for code in _blocks(page):
+        exec(compile(code, str(page), "exec"), names)
 
 
 def test_python_code_is_marked_as_python(page):

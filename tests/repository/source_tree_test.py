@@ -4,6 +4,7 @@ wording."""
 import ast
 import collections
 import graphlib
+import os
 import pathlib
 import re
 import subprocess
@@ -216,18 +217,42 @@ def test_imports_have_no_cycles():
     sorter.prepare()  # raises CycleError, which names the cycle
 
 
-def test_importing_adds_little_to_keras():
-    """The package imports no TensorFlow extras, network or archive modules."""
+@pytest.fixture(scope="module")
+def after_import():
+    """Modules that an import of the package adds to Keras, and the log level."""
     code = (
-        "import sys, keras; before = set(sys.modules); import keras_efficientnet;"
-        "print(*sorted(set(sys.modules) - before))"
+        "import os, sys, keras; before = set(sys.modules); import keras_efficientnet;"
+        "print(*sorted(set(sys.modules) - before));"
+        "print(os.environ.get('TF_CPP_MIN_LOG_LEVEL'))"
     )
-    added = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True
-    ).stdout.decode()
+    clean = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=ROOT, env=clean, capture_output=True, text=True, check=True
+    )
+    added, level = done.stdout.splitlines()
+    return added.split(), level
+
+
+def test_importing_leaves_the_log_level(after_import):
+    """Only the commands of this package change it."""
+    assert after_import[1] == "None"
+
+
+def test_importing_imports_no_reader_of_weights(after_import):
+    prefix = "keras_efficientnet.weights"
+    tables = ("table", "table_keras", "table_torch", "table_v2")
+    modules = (*tables, "repository", "weight_file")
+    names = ("", ".load", ".registry", *(f".registry.{name}" for name in modules))
+    ours = {name for name in after_import[0] if name.startswith(prefix)}
+    assert ours == {prefix + name for name in names}
+
+
+def test_importing_adds_little_to_keras(after_import):
+    """The package imports no TensorFlow extras, network or archive modules."""
     others = [
         name
-        for name in added.split()
+        for name in after_import[0]
         if not name.startswith("keras_efficientnet")
         and name.split(".")[0] not in {"difflib", "importlib", "colorsys"}
     ]

@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 
 from research import latency_study
+from tests.support.training_runs.two_stages import two_stages
 
 NAMES = ("EfficientNetB1", "ResNet-152")
 
 
 @pytest.fixture
-def small(tiny, monkeypatch):
+def small(monkeypatch):
     """Replaces every network by a small one; returns the names that were built."""
-    built = []
+    network, built = two_stages(classes=4), []
 
     def build(name):
         built.append(name)
-        return tiny
+        return network
 
     monkeypatch.setattr(latency_study, "build", build)
     monkeypatch.setattr(latency_study.keras.backend, "clear_session", lambda: None)

@@ -6,31 +6,35 @@ import tensorflow as tf
 
 import keras_efficientnet
 from benchmarks import stamps
+from keras_efficientnet.stages import Stage, format_stages
 from training.configs import finetune
 from training.data import sources
 from training.engine import model
 from training.fine_tune import _config, _source, fine_tune
 from training.reporting.run_folder import RunFolder
 
-EARLY = tuple(f"block{stage}" for stage in range(1, 7))
+# The third stage is fine-tuned.
+STAGES = (*(Stage(1, 3, 2, 1, 16) for _ in range(2)), Stage(1, 3, 2, 2, 24))
+EARLY = ("stem", "block1", "block2")
 
 
-def test_trains_the_head_first_then_the_last_stages(tmp_path, tiny):
+def test_trains_the_head_first_then_the_last_stages(tmp_path):
+    start = keras_efficientnet.EfficientNet(0.25, 1.0, 32, stages=STAGES, classes=4)
     digits = sources.digits().split("train")
     kept = np.flatnonzero(digits.labels < 4)[:60]
     images = np.stack([digits.read(i).numpy() for i in kept])
     labels = digits.labels[kept]
-    tiny.save_weights(tmp_path / "start.weights.h5")
+    start.save_weights(tmp_path / "start.weights.h5")
     config = dataclasses.replace(
         finetune.get_config(),
         width=0.25,
-        depth=0.3,
+        stages=format_stages(STAGES),
         weights=str(tmp_path / "start.weights.h5"),
         image_size=32,
         batch_size=16,
         epochs=2,
         head_only_epochs=1,
-        unfreeze_from_stage=7,
+        unfreeze_from_stage=3,
         augment="none",
         interpolation="bilinear",
         export_samples=0,
@@ -45,11 +49,11 @@ def test_trains_the_head_first_then_the_last_stages(tmp_path, tiny):
     assert found.class_names == ("zero", "one", "two", "three")
     assert found.split == "validation"
     assert found.scores.images == 13  # a fifth of each class, rounded
-    probabilities = found.model.predict(images[:4].astype(np.float32), verbose=0)
+    probabilities = found.model(images[:4].astype(np.float32)).numpy()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     changed = {
         layer.name
-        for layer in tiny.layers
+        for layer in start.layers
         if layer.weights
         for old, new in zip(
             layer.get_weights(),
@@ -59,11 +63,12 @@ def test_trains_the_head_first_then_the_last_stages(tmp_path, tiny):
         if not np.array_equal(old, new)
     }
     assert "predictions" in changed
-    assert not any(name.startswith(("stem", *EARLY)) for name in changed)
+    assert not any(name.startswith(EARLY) for name in changed)
+    assert any(name.startswith("block3") for name in changed)
     assert not any(name.endswith("_bn") for name in changed)
     report = found.workdir / "report.md"
     assert "the classifier, 32 pixels" in report.read_text()
-    assert "stages from 7, 32 pixels" in report.read_text()
+    assert "stages from 3, 32 pixels" in report.read_text()
     assert RunFolder(found.workdir).labels.read_text() == "zero\none\ntwo\nthree\n"
     # A finished run is opened.
     again = fine_tune("EfficientNet", (images, labels), **arguments)
@@ -80,8 +85,8 @@ def test_starts_from_the_weights_of_a_given_model(tmp_path):
     (ours,), (theirs,) = (m.get_layer(name).get_weights() for m in (network, lite0))
     np.testing.assert_array_equal(ours, theirs)
     # The new classifier starts without a preference.
-    logits = network.predict(np.full((1, 32, 32, 3), 99.0), verbose=0)
-    assert logits.tolist() == [[0, 0, 0]]
+    logits = network(np.full((1, 32, 32, 3), 99.0, np.float32))
+    assert logits.numpy().tolist() == [[0, 0, 0]]
 
 
 def test_keeps_the_options_of_a_given_model(tmp_path):
@@ -93,12 +98,13 @@ def test_keeps_the_options_of_a_given_model(tmp_path):
         bn_epsilon=1e-5,
     )
     config = _config(b0, finetune.get_config(), RunFolder(tmp_path))
-    features = keras_efficientnet.feature_extractor(model.build(config, classes=3))
+    network = model.build(config, classes=3)
     images = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3))
-    expected = keras_efficientnet.feature_extractor(b0).predict(images, verbose=0)
-    found = features.predict(images, verbose=0)
+    images = images.astype(np.float32)
+    expected = keras_efficientnet.feature_extractor(b0)(images).numpy()
+    found = keras_efficientnet.feature_extractor(network)(images)
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-    twin = model.with_probabilities(config, model.build(config, classes=3))
+    twin = model.with_probabilities(config, network)
     assert twin.get_layer("stem_bn").epsilon == 1e-5
     # A second attempt with a better model must not start from the first one's weights.
     kernel = b0.get_layer("stem_conv").kernel

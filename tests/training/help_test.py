@@ -57,13 +57,18 @@ def test_help_of_training_lists_flags_recipes_and_fields():
 @pytest.mark.parametrize(
     ("command", "function", "flag"),
     [
-        ("efficientnet-train", "train", "--workdir"),
-        ("efficientnet-evaluate", "evaluate", "--split"),
-        ("efficientnet-pseudo-label", "pseudo_label", "--teacher"),
-        ("efficientnet-prepare", "prepare", "--train_tar"),
-        ("efficientnet-inspect-data", "inspect_data", "--output_dir"),
         ("efficientnet-export", "export", "--formats"),
-        ("efficientnet-predict", "predict", "--top"),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in [
+                ("efficientnet-train", "train", "--workdir"),
+                ("efficientnet-evaluate", "evaluate", "--split"),
+                ("efficientnet-pseudo-label", "pseudo_label", "--teacher"),
+                ("efficientnet-prepare", "prepare", "--train_tar"),
+                ("efficientnet-inspect-data", "inspect_data", "--output_dir"),
+                ("efficientnet-predict", "predict", "--top"),
+            ]
+        ),
     ],
 )
 def test_help_of_installed_commands_lists_their_flags(

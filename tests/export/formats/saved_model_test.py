@@ -91,11 +91,11 @@ def keras_scores(paths, model, spec):
 
 @functools.cache
 def served():
-    """Serves decompression bombs, then 1,000 malformed files, in a separate process."""
+    """Serves decompression bombs, then 200 malformed files, in a separate process."""
     good = FILES[0].read_bytes()
     bombs = [good, malformed.bomb(), malformed.animation(), good]
     assert max(map(len, bombs)) < 1_000_000
-    files = [*bombs, *[b""] * 46, *malformed.malformed_files(1000), good]
+    files = [*bombs, *[b""] * 46, *malformed.malformed_files(200), good]
     stream = b"".join(len(file).to_bytes(4, "little") + file for file in files)
     command = [sys.executable, "-c", SERVER, str(artefact())]
     done = subprocess.run(command, input=stream, capture_output=True)
@@ -176,12 +176,12 @@ def test_an_empty_batch_gives_no_rows():
     assert found["valid"].shape == (0,)
 
 
-def test_survives_a_thousand_malformed_files():
+def test_survives_malformed_files():
     valid = [found for batch in served()["valid"][1:] for found in batch]
-    assert len(valid) == 1001
+    assert len(valid) == 201
     assert valid[-1]  # the good one
     # Some stay valid: a few changed bytes give another image, not a broken file.
-    assert 10 < sum(valid) < 400
+    assert 2 < sum(valid) < 80
     assert len(served()["errors"]) == 3  # wrong rank, no rank, wrong type
     assert served()["growth"][-1] < 400
 

@@ -8,6 +8,7 @@ import pytest
 
 import keras_efficientnet
 from keras_efficientnet.callbacks import FusedLayers
+from tests.support.training_runs.two_stages import two_stages
 
 on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="needs the TensorFlow backend"
@@ -24,9 +25,7 @@ def tf_fused_layers():
 def network():
     """A tiny network of this package inside a model of the user's own."""
     keras.utils.set_random_seed(0)
-    backbone = keras_efficientnet.EfficientNet(
-        0.25, 0.1, 32, weights=None, include_top=False, pooling="avg", drop_connect=0.0
-    )
+    backbone = two_stages(include_top=False, pooling="avg", drop_connect=0.0)
     inputs = keras.Input((32, 32, 3))
     model = keras.Model(inputs, keras.layers.Dense(4)(backbone(inputs)))
     model.compile(

@@ -168,12 +168,13 @@ def test_lock_of_a_killed_process_is_released(tmp_path):
         pass
 
 
-def test_waiting_lock_has_one_holder_at_a_time(tmp_path):
+def test_waiting_lock_has_one_holder_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_POLL_SECONDS", 0.01)
     path = tmp_path / "a.lock"
     inside, most = [], []
 
     def work():
-        for _ in range(5):
+        for _ in range(3):
             with files.waiting_lock(path, "works") as locked:
                 assert locked
                 inside.append(1)
@@ -181,12 +182,12 @@ def test_waiting_lock_has_one_holder_at_a_time(tmp_path):
                 time.sleep(0.002)
                 inside.pop()
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most == [1] * 20
+    assert most == [1] * 9
     assert list(tmp_path.iterdir()) == []
 
 

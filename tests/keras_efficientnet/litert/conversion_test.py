@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_efficientnet.efficientnet import EfficientNet
 from keras_efficientnet.litert.conversion import convert_to_litert
 from keras_efficientnet.litert.interpreters import InterpreterPool
+from tests.support.training_runs.two_stages import two_stages
 
 
 def test_copy_gives_the_outputs_of_the_model():
     keras.utils.set_random_seed(0)
-    model = EfficientNet(0.25, 0.3, 32, classes=5)
+    model = two_stages(classes=5)
     content = convert_to_litert(model, 32)
 
     def open_interpreter():

@@ -1,8 +1,6 @@
 import hashlib
 import importlib.util
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -309,15 +307,3 @@ def test_b0_and_lite1_reject_the_file_of_lite0():
         with pytest.raises(ValueError, match="looks like EfficientNetLite0"):
             load_weights(model, path)
         assert all(map(np.array_equal, state(model), before))
-
-
-def test_importing_the_package_imports_no_reader():
-    code = "import sys, keras_efficientnet as k; print(*sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    ours = {m for m in result.stdout.split() if m.startswith("keras_efficientnet.w")}
-    tables = ("table", "table_keras", "table_torch", "table_v2")
-    modules = (*tables, "repository", "weight_file")
-    names = ("", ".load", ".registry", *(f".registry.{name}" for name in modules))
-    assert ours == {f"keras_efficientnet.weights{name}" for name in names}

@@ -1,8 +1,8 @@
 """Steps with BatchNorm over groups of replicas, on logical CPU devices.
 
-`python -m tests.support.training_runs.grouped_steps REPLICAS FILE.npz` runs the steps
-in `CASES`. Each number of replicas needs its own process, because strategies in one
-process share the keys of their collective operations.
+`python -m tests.support.training_runs.grouped_steps REPLICAS FILE.npz CASE...` runs the
+steps of some `CASES`. Each number of replicas needs its own process, because strategies
+in one process share the keys of their collective operations.
 """
 
 import sys
@@ -42,7 +42,7 @@ def main():
 
     from tests.support.training_runs import tiny_step
 
-    replicas, path = int(sys.argv[1]), sys.argv[2]
+    replicas, path, cases = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration()] * replicas
     tf.config.set_logical_device_configuration(cpu, devices)
@@ -50,7 +50,8 @@ def main():
     if replicas > 1:
         used = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
     found = {}
-    for case, fields in CASES[replicas].items():
+    for case in cases:
+        fields = CASES[replicas][case]
         keras.config.set_dtype_policy(fields.get("precision", "float32"))
         synchronized = fields.get("sync_batch_norm", False)
         with used.scope():

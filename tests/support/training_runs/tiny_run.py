@@ -15,15 +15,18 @@ import sys
 import numpy as np
 
 from keras_efficientnet import EvalPreprocessing
+from keras_efficientnet.stages import Stage, format_stages
 from tests.support.paths import ROOT
 from training.config import TrainConfig
 from training.data import sources
 
+# Few layers, which are quick to trace; the last one has a skip, for drop_connect.
+STAGES = (Stage(1, 3, 2, 1, 8), Stage(2, 3, 2, 4, 16))
 # 20 images at 8 a step: epochs end at steps 2, 5 and 6, and batches span epochs.
 TINY = TrainConfig(
     model="EfficientNet",
     width=0.25,
-    depth=0.3,  # one block with a skip, for drop_connect
+    stages=format_stages(STAGES),
     lite=True,  # quicker to trace
     image_size=32,
     crop_ratio=1.0,
@@ -40,6 +43,8 @@ TINY = TrainConfig(
 SHARED = dataclasses.replace(
     TINY,
     strategy="one_device",
+    stages=None,
+    depth=0.3,
     lite=False,  # smooth activations: the kinks of ReLU6 amplify rounding errors
     epochs=1,
     batch_size=16,

@@ -5,17 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from keras_efficientnet.stages import Stage, format_stages
 from tests.support.training_runs.tiny_run import TINY, read_checkpoint, tiny_source
 from training.engine import phases, trainer
 
-# Few layers, which are quick to trace; the last one has a skip, for drop_connect.
-STAGES = (Stage(1, 3, 2, 1, 8), Stage(2, 3, 2, 4, 16))
 # Six steps; the second phase starts at step 3, within the second epoch.
 GROWING = dataclasses.replace(
     TINY,
-    depth=1.0,
-    stages=format_stages(STAGES),
     progressive_schedule="paper",
     progressive_sizes="33,45",  # odd, and neither is the size of evaluation
     mixup_alpha=0.4,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.training_runs.finished_run import finished_run
 from tests.support.training_runs.tiny_run import TINY, tiny_source
 from training.data import pipeline, sources
 from training.engine import checkpoints, trainer
@@ -23,17 +24,10 @@ def source():
     return tiny_source()
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, source):
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    summary = trainer.train(TINY, workdir, source, show=False)
-    return workdir, summary
-
-
 @pytest.fixture
-def copy(finished, tmp_path):
+def copy(tmp_path):
     """A copy of the finished run, and its summary."""
-    workdir, summary = finished
+    workdir, summary = finished_run()
     return shutil.copytree(workdir, tmp_path / "run"), summary
 
 
@@ -209,6 +203,7 @@ def photos(tmp_path_factory):
     return sources.folder(str(root))
 
 
+@pytest.mark.slow  # the two tests below keep the record and its limit
 def test_bad_images_of_earlier_sessions_stay_in_the_report(tmp_path, photos):
     config = dataclasses.replace(
         TINY, batch_size=100, epochs=2, export_samples=4, on_bad_image="skip"

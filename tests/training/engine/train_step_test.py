@@ -264,24 +264,35 @@ def test_two_replicas_match_one():
     assert max(differences.values()) < 1e-5, differences
 
 
-@pytest.fixture(scope="module")
-def grouped(tmp_path_factory):
-    """Replicas -> name of a case, place and path -> variable after the steps."""
-    folder = tmp_path_factory.mktemp("grouped")
+def run_groups(folder, cases):
+    """Returns replicas -> case, place and path -> variable after the steps."""
     module = "tests.support.training_runs.grouped_steps"
+    command = [sys.executable, "-m", module]
     running = {
         replicas: subprocess.Popen(
-            [sys.executable, "-m", module, str(replicas), f"{folder / str(replicas)}"],
+            [*command, str(replicas), str(folder / str(replicas)), *names],
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
         )
-        for replicas in grouped_steps.CASES
+        for replicas, names in cases.items()
     }
     for process in running.values():
         errors = process.communicate()[1]
         assert process.returncode == 0, errors
     return {replicas: np.load(folder / f"{replicas}.npz") for replicas in running}
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory):
+    """Results of the steps that the fast tests compare."""
+    cases = {1: ["whole", "halves"], 4: ["alone", "two_groups", "one_group"]}
+    return run_groups(tmp_path_factory.mktemp("grouped"), cases)
+
+
+@pytest.fixture(scope="module")
+def all_grouped(tmp_path_factory):
+    return run_groups(tmp_path_factory.mktemp("all_grouped"), grouped_steps.CASES)
 
 
 def variables(found, case, trained=False):
@@ -293,21 +304,31 @@ def variables(found, case, trained=False):
     ]
 
 
+def check_group(runs, case, replicas, reference):
+    found = variables(runs[4], case)
+    expected = variables(runs[replicas], reference)
+    assert tiny_step.largest_difference(found, expected) < 1e-4
+    # Separate statistics per replica give other weights.
+    alone = variables(runs[4], "alone")
+    assert tiny_step.largest_difference(alone, expected) > 1e-2
+
+
+def test_group_of_all_replicas_matches_one_replica(grouped):
+    check_group(grouped, "one_group", 1, "whole")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "replicas", "reference"),
     [
-        ("one_group", 1, "whole"),
         ("one_group", 4, "synchronised"),  # as Keras computes it
         ("two_groups", 2, "alone"),
     ],
 )
-def test_group_of_replicas_matches_one_replica(grouped, case, replicas, reference):
-    found = variables(grouped[4], case)
-    expected = variables(grouped[replicas], reference)
-    assert tiny_step.largest_difference(found, expected) < 1e-4
-    # Separate statistics per replica give other weights.
-    alone = variables(grouped[4], "alone")
-    assert tiny_step.largest_difference(alone, expected) > 1e-2
+def test_group_of_replicas_matches_fewer_replicas(
+    all_grouped, case, replicas, reference
+):
+    check_group(all_grouped, case, replicas, reference)
 
 
 def test_two_groups_match_the_halves_of_a_batch_on_one_device(grouped):
@@ -316,14 +337,16 @@ def test_two_groups_match_the_halves_of_a_batch_on_one_device(grouped):
     assert tiny_step.largest_difference(found, expected) < 1e-4
 
 
-def test_group_shares_statistics_with_advprop_and_recomputation(grouped):
-    found, expected = (variables(grouped[n], "attacked") for n in (4, 1))
-    assert len(found) == len(expected) > len(variables(grouped[1], "whole"))
+@pytest.mark.slow
+def test_group_shares_statistics_with_advprop_and_recomputation(all_grouped):
+    found, expected = (variables(all_grouped[n], "attacked") for n in (4, 1))
+    assert len(found) == len(expected) > len(variables(all_grouped[1], "whole"))
     assert tiny_step.largest_difference(found, expected) < 1e-4
 
 
-def test_group_is_close_to_one_device_in_half_precision(grouped):
-    found, expected = (variables(grouped[n], "bfloat16") for n in (4, 1))
+@pytest.mark.slow
+def test_group_is_close_to_one_device_in_half_precision(all_grouped):
+    found, expected = (variables(all_grouped[n], "bfloat16") for n in (4, 1))
     assert tiny_step.largest_difference(found, expected) < 5e-3
 
 

@@ -1,9 +1,11 @@
 import csv
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ import tensorflow as tf
 from keras_efficientnet import EvalPreprocessing
 from keras_efficientnet.calibration.record import read_calibration
 from keras_efficientnet.common.models import open_model
+from tests.support.training_runs.finished_run import finished_run
 from tests.support.training_runs.tiny_run import TINY, read_checkpoint, tiny_source
 from training import evaluate
 from training.config import TrainConfig
@@ -29,10 +32,9 @@ def source():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, source):
+def finished():
     """The folder and the figures of an uninterrupted run."""
-    workdir = tmp_path_factory.mktemp("finished")
-    return workdir, trainer.train(TINY, workdir, source, show=False)
+    return finished_run()
 
 
 def read_metrics(workdir):
@@ -134,6 +136,17 @@ def test_samples_are_copies_of_the_source_images(finished, source):
     np.testing.assert_array_equal(image, source.split("test").read(1))
 
 
+def test_model_file_has_classes_of_keras_only(finished):
+    with zipfile.ZipFile(finished[0] / "model.keras") as file:
+        config = file.read("config.json").decode()
+    modules = set(re.findall(r'"module": "([\w.]+)"', config))
+    assert "keras.layers" in modules
+    assert {name.partition(".")[0] for name in modules} == {"keras"}
+    names = set(re.findall(r'"registered_name": ([^,}]+)', config))
+    assert names == {"null", '"Functional"'}  # no registered class of this package
+
+
+@pytest.mark.slow
 def test_model_file_opens_without_this_package(finished, tmp_path):
     workdir, _ = finished
     images = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3))

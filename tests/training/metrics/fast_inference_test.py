@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_efficientnet import EvalPreprocessing
-from keras_efficientnet.efficientnet import EfficientNet
+from tests.support.training_runs.two_stages import two_stages
 from training.data import sources
 from training.metrics import fast_inference, predictions
 
@@ -28,8 +28,7 @@ def split():
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    network = EfficientNet(0.25, 0.3, 32, classes=7, classifier_activation=None)
-    return network
+    return two_stages(classes=7, classifier_activation=None)
 
 
 def test_scores_are_those_of_keras(model, split, monkeypatch):

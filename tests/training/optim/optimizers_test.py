@@ -117,6 +117,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow  # optimizers/base_test.py has such a test of the same base class
 def test_replicas_stay_equal_under_keras_fit():
     done = subprocess.run(
         [sys.executable, "-c", FIT], capture_output=True, text=True, cwd=ROOT

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.paths import ROOT
+from tests.support.training_runs import tiny_run
 from training.config import TrainConfig
 from training.data import sources
 from training.reporting import progress
@@ -27,8 +28,9 @@ LINE = (
     "epoch 2/4  loss 0.5000  top-1 50.00%  validation loss 0.2500  top-1 75.00%  3 s\n"
 )
 # A network of a few thousand weights, for one epoch.
+STAGES = tiny_run.TINY.stages
 TINY_RUN = [
-    *("--config=digits", "--config.epochs=1", "--config.width=0.25"),
+    *("--config=digits", "--config.epochs=1", f"--config.stages={STAGES}"),
     *("--config.export_samples=1", "--config.warmup_epochs=0"),
 ]
 

@@ -76,7 +76,16 @@ def test_without_keras_an_installed_command_prints_one_line(run_without, tmp_pat
     assert done.returncode == 2
 
 
-@pytest.mark.parametrize("package", ["absl", "matplotlib", "ml_collections"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        "ml_collections",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("absl", "matplotlib")
+        ),
+    ],
+)
 def test_names_packages_that_a_program_imports_later(run_without, package):
     done = run_without(package, "-mtraining.main", "--help")
     assert done.stderr.splitlines()[-1] == expected_line(package, "cpu,train")

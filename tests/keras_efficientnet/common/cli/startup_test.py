@@ -1,11 +1,6 @@
-import os
-import subprocess
-import sys
-
 import pytest
 
 from keras_efficientnet.common.cli import startup
-from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize(
@@ -38,22 +33,6 @@ def test_commands_are_recognized(orig_argv, argv):
 )
 def test_other_programs_are_not_commands(orig_argv, argv):
     assert startup.started_program(orig_argv, argv) is None
-
-
-def test_other_programs_keep_their_log_level():
-    code = (
-        "import os, keras_efficientnet; print(os.environ.get('TF_CPP_MIN_LOG_LEVEL'))"
-    )
-    clean = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=clean,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "None\n"
 
 
 def test_name_of_a_program_in_a_checkout_and_installed():

@@ -280,7 +280,7 @@ def fuzz(*options):
 
 
 def test_rejects_or_loads_damaged_files():
-    fuzz("--count=60", "--hdf5_count=10")
+    fuzz("--count=15", "--hdf5_count=2")
 
 
 @pytest.mark.slow

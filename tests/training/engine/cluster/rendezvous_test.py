@@ -195,7 +195,12 @@ def test_rejects_a_privileged_port(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 75), (None, 69)]
+    ("sent", "code"),
+    [
+        (signal.SIGTERM, 75),
+        pytest.param(signal.SIGINT, 75, marks=pytest.mark.slow),
+        pytest.param(None, 69, marks=pytest.mark.slow),
+    ],
 )
 def test_command_reports_the_wait_and_ends_on_signal_or_timeout(tmp_path, sent, code):
     ports = tiny_run.free_ports(2)
