@@ -46,6 +46,7 @@ def run(*command, closed="<&- 2>&-"):
     )
 
 
+@pytest.mark.slow  # predict, below, needs the same of its environment
 def test_dry_run_works_in_a_bare_environment():
     done = run("training.main", "--config=digits", "--dry_run")
     assert done.returncode == 0

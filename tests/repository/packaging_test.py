@@ -83,6 +83,7 @@ def test_wheel_has_every_source_file(wheel):
                 assert f"{inside}{file.relative_to(built.ROOT)}" in names
 
 
+@pytest.mark.slow  # the tests above list the files of the wheel
 def test_wheel_works_from_an_empty_folder(site, tmp_path):
     code = f"import sys; sys.path.insert(0, {str(site)!r})\n{USE}"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

@@ -31,6 +31,15 @@ KINDS = {
 }
 
 
+# Of the policies, which are slow to trace, the fast tests take one.
+QUICK = [
+    pytest.param(
+        name, marks=pytest.mark.slow if name in ("autoaugment", "augmix") else ()
+    )
+    for name in KINDS
+]
+
+
 def photo(width=SIZE, height=SIZE):
     with Image.open(PHOTOS / "koala.jpg") as file:
         return np.asarray(file.convert("RGB").resize((width, height)))
@@ -68,7 +77,7 @@ def test_gives_the_bits_of_the_trainer(name):
         np.testing.assert_array_equal(erase(found, seed=fold(seed, 2)), golden)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", QUICK)
 def test_applied_draws_depend_on_seed_epoch_and_position(name):
     data = copies().apply(KINDS[name](seed=1))
     assert data.cardinality() == 8  # `fit` knows the steps
@@ -151,7 +160,7 @@ def test_labels_pass_through():
             assert [x[1:] for x in results(mapped)] == [(3, 0.5)] * 2
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", QUICK)
 def test_each_image_of_a_batch_has_its_own_draws(name):
     augmentation = KINDS[name]()
     batch = np.stack([photo()] * 6)
@@ -177,7 +186,9 @@ def test_keeps_the_dtype(name):
         np.testing.assert_array_equal(as_bytes, as_floats)
 
 
-@pytest.mark.parametrize("name", [*POLICIES, "random_erasing"])
+@pytest.mark.parametrize(
+    "name", ["random_erasing", pytest.param("augmix", marks=pytest.mark.slow)]
+)
 def test_warns_about_images_scaled_to_0_to_1(name):
     scaled = photo().astype(np.float32) / 255
     kind = type(KINDS[name]()).__name__

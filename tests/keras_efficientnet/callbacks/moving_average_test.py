@@ -62,9 +62,16 @@ def test_validation_uses_the_average():
     assert history["val_loss"][-1] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("is_first", [True, False])
-@pytest.mark.parametrize("has_validation", [True, False])
-@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+# Each pair of values occurs.
+@pytest.mark.parametrize(
+    ("is_first", "has_validation", "suffix"),
+    [
+        (True, True, ".keras"),
+        (False, False, ".keras"),
+        (True, False, ".weights.h5"),
+        (False, True, ".weights.h5"),
+    ],
+)
 def test_checkpoints_hold_the_average(tmp_path, is_first, has_validation, suffix):
     model, recorder = make_model(), Recorder()
     pattern = str(tmp_path / "epoch-{epoch}") + suffix
@@ -113,8 +120,7 @@ def test_early_stopping_restores_the_best_average(is_first):
     assert_close(weights(model), averages(recorder.steps)[6])
 
 
-@pytest.mark.parametrize("is_first", [True, False])
-@pytest.mark.parametrize("has_validation", [True, False])
+@pytest.mark.parametrize(("is_first", "has_validation"), [(True, True), (False, False)])
 def test_an_interrupted_fit_resumes(tmp_path, is_first, has_validation):
     options = {"validation_data": (X, Y)} if has_validation else {}
 
