@@ -219,24 +219,30 @@ def test_imports_have_no_cycles():
 
 @pytest.fixture(scope="module")
 def after_import():
-    """Modules that an import of the package adds to Keras, and the log level."""
+    """What an import of the package adds to Keras, and the log level after it."""
     code = (
         "import os, sys, keras; before = set(sys.modules); import keras_efficientnet;"
         "print(*sorted(set(sys.modules) - before));"
-        "print(os.environ.get('TF_CPP_MIN_LOG_LEVEL'))"
+        "print(os.environ.get('TF_CPP_MIN_LOG_LEVEL'));"
+        "print(*keras.saving.get_custom_objects())"
     )
     clean = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(
         command, cwd=ROOT, env=clean, capture_output=True, text=True, check=True
     )
-    added, level = done.stdout.splitlines()
-    return added.split(), level
+    added, level, registered = done.stdout.splitlines()
+    return added.split(), level, registered.split()
 
 
 def test_importing_leaves_the_log_level(after_import):
     """Only the commands of this package change it."""
     assert after_import[1] == "None"
+
+
+def test_importing_registers_what_a_compiled_model_needs(after_import):
+    for name in ("TF1RMSprop", "LARS", "LAMB", "WarmupCosineDecay"):
+        assert f"keras_efficientnet>{name}" in after_import[2]
 
 
 def test_importing_imports_no_reader_of_weights(after_import):

@@ -41,6 +41,12 @@ def test_dry_run_prints_the_plan_with_overrides(tmp_path):
 
 
 def test_rejects_an_unknown_recipe():
+    with pytest.raises(ValueError, match="Did you mean 'digits'"):
+        config.load("digitz")
+
+
+@pytest.mark.slow
+def test_command_rejects_an_unknown_recipe():
     done = run("--config=digitz", "--workdir=unused")
     assert done.returncode == 2
     assert "Did you mean 'digits'" in done.stderr

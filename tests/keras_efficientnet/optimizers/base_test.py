@@ -140,6 +140,7 @@ def test_a_compiled_model_resumes_after_loading(kind, tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+@pytest.mark.slow  # source_tree_test.py looks for the names that this needs
 def test_importing_the_package_is_enough_to_load_a_compiled_model(tmp_path):
     model = small_model()
     rate = WarmupCosineDecay(0.3, warmup_steps=2, total_steps=9)

@@ -6,7 +6,16 @@ import threading
 
 import pytest
 
+from tests.support.paths import ROOT
 from training.engine.preemption import Interrupted, SignalHandler
+
+# The packages without their __init__, which import Keras.
+LIGHT = """
+import sys, types
+for name in ("keras_efficientnet", "training"):
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [name]
+"""
 
 
 def test_signal_raises_at_once_or_waits_while_postponed(capsys):
@@ -33,7 +42,7 @@ def test_signal_during_validation_raises_at_once():
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
 def test_lost_terminal_saves_as_sigterm_does():
     code = (
-        "import os, signal, sys\n"
+        f"{LIGHT}import os, signal\n"
         "from training.engine.preemption import SignalHandler\n"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "with SignalHandler() as interrupts, interrupts.postponed():\n"
@@ -44,7 +53,10 @@ def test_lost_terminal_saves_as_sigterm_does():
     )
     reader, writer = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(reader)], stderr=writer, pass_fds=[reader]
+        [sys.executable, "-c", code, str(reader)],
+        stderr=writer,
+        pass_fds=[reader],
+        cwd=ROOT,
     )
     os.close(reader)
     os.close(writer)
@@ -65,7 +77,7 @@ def test_nohup_keeps_a_run_going():
 
 def test_second_ctrl_c_ends_the_process():
     code = (
-        "import os, signal\n"
+        f"{LIGHT}import os, signal\n"
         "from training.engine.preemption import SignalHandler\n"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "with SignalHandler() as interrupts, interrupts.postponed():\n"
@@ -75,7 +87,11 @@ def test_second_ctrl_c_ends_the_process():
         "    print('still here')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
     )
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "SIGINT\n")
 
