@@ -1,3 +1,4 @@
+import gc
 import importlib.util
 import os
 
@@ -12,6 +13,11 @@ from tests.support import shared
 # Those tests are for an environment of their own: `make test-addons`.
 if importlib.util.find_spec("tensorflow_addons") is None:
     collect_ignore = ["addons"]
+
+
+def pytest_collection_finish(session):
+    """Keeps TensorFlow's modules out of all later garbage collections."""
+    gc.freeze()
 
 
 def pytest_unconfigure(config):
