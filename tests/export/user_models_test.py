@@ -154,16 +154,20 @@ def photos(folder, count=3):
     return folder
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+# Of the other models, the artefacts are written from the model itself.
+COPIED = (*MAKERS[:5], integers)
+
+
+@pytest.mark.parametrize("make", COPIED, ids=lambda make: make.__name__)
 def test_inference_graph_matches_keras(make, tmp_path):
     """All artefacts are written from this graph."""
     model = make(tmp_path)
-    names = LABELS if "one_" not in make.__name__ else ["no", "yes"]
-    loaded = loading.load(model, labels=names, image_size=SIZE, crop_ratio=0.8)
+    loaded = loading.load(model, labels=LABELS, image_size=SIZE, crop_ratio=0.8)
     shape = (2, SIZE, SIZE, loaded.channels)
     images = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
     model = loaded.runner.model
     copy = api.inference_model(model, SIZE)
+    assert copy is not model
     assert copy.input_shape == (None, SIZE, SIZE, loaded.channels)
     np.testing.assert_allclose(
         copy(images), model(images, training=False), atol=1e-5, rtol=1e-5
