@@ -21,31 +21,15 @@ from tests.support.paths import PHOTOS
 
 HERE = pathlib.Path(__file__).parent
 FILES = sorted(PHOTOS.glob("*.jpg"))
-# Packages that a serving machine does not have cannot be imported.
-PLAIN_TENSORFLOW = """
-import sys
-sys.modules.update(dict.fromkeys(["keras", "keras_efficientnet", "export", "PIL"]))
-import numpy as np
-import tensorflow as tf
-model = tf.saved_model.load(sys.argv[1])
-images = np.load(sys.argv[2])
-run = model.signatures
-floats = run["serving_default"](images=tf.constant(images, tf.float32))
-integers = run["serving_uint8"](images=tf.constant(images))
-features = run["features"](images=tf.constant(images, tf.float32))
-files = [tf.io.read_file(path) for path in sys.argv[4:]]
-found = run["classify"](encoded=tf.stack(files))
-found = {key: value.numpy() for key, value in found.items()}
-found["labels"] = found["labels"].astype("S")
-np.savez(
-    sys.argv[3], floats=floats["probabilities"], integers=integers["probabilities"],
-    features=features["features"], **found,
-)
-"""
-# Reads length-prefixed files. For every 50 of them, prints which are valid and by how
-# many MB the process has grown; and the errors of wrong calls.
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+# Packages that a serving machine does not have cannot be imported. Reads files, each
+# after its length; for every 50 of them, prints which are valid and by how many MB the
+# process has grown; and the errors of wrong calls. Then writes the results of every
+# signature.
 SERVER = """
 import json, resource, struct, sys
+sys.modules.update(dict.fromkeys(["keras", "keras_efficientnet", "export", "PIL"]))
+import numpy as np
 import tensorflow as tf
 
 def memory():
@@ -55,7 +39,8 @@ def read():
     while head := sys.stdin.buffer.read(4):
         yield sys.stdin.buffer.read(struct.unpack("<I", head)[0])
 
-classify = tf.saved_model.load(sys.argv[1]).signatures["classify"]
+run = tf.saved_model.load(sys.argv[1]).signatures
+classify = run["classify"]
 files = list(read())
 classify(encoded=tf.constant(files[:1]))
 before = memory()
@@ -69,6 +54,19 @@ for wrong in (tf.constant([files[:1]]), tf.constant(b""), tf.zeros((2,))):
         classify(encoded=wrong)
     except (tf.errors.OpError, TypeError, ValueError) as error:
         errors.append(type(error).__name__)
+
+images = np.load(sys.argv[2])
+floats = run["serving_default"](images=tf.constant(images, tf.float32))
+integers = run["serving_uint8"](images=tf.constant(images))
+features = run["features"](images=tf.constant(images, tf.float32))
+files = [tf.io.read_file(path) for path in sys.argv[4:]]
+found = classify(encoded=tf.stack(files))
+found = {key: value.numpy() for key, value in found.items()}
+found["labels"] = found["labels"].astype("S")
+np.savez(
+    sys.argv[3], floats=floats["probabilities"], integers=integers["probabilities"],
+    features=features["features"], **found,
+)
 print(json.dumps({"valid": valid, "growth": growth, "errors": errors}))
 """
 
@@ -91,28 +89,29 @@ def keras_scores(paths, model, spec):
 
 @functools.cache
 def served():
-    """Serves decompression bombs, then 200 malformed files, in a separate process."""
+    """Serves decompression bombs, 200 malformed files and photos in another process.
+
+    Returns the report on the files, and the results of every signature.
+    """
     good = FILES[0].read_bytes()
     bombs = [good, malformed.bomb(), malformed.animation(), good]
     assert max(map(len, bombs)) < 1_000_000
     files = [*bombs, *[b""] * 46, *malformed.malformed_files(200), good]
     stream = b"".join(len(file).to_bytes(4, "little") + file for file in files)
-    command = [sys.executable, "-c", SERVER, str(artefact())]
+    folder = artefact().parent
+    np.save(folder / "images.npy", PIXELS)
+    paths = [artefact(), folder / "images.npy", folder / "found.npz", *FILES[:3]]
+    command = [sys.executable, "-c", SERVER, *map(str, paths)]
     done = subprocess.run(command, input=stream, capture_output=True)
     assert done.returncode == 0, done.stderr[-2000:].decode(errors="replace")
-    return json.loads(done.stdout)
+    with np.load(folder / "found.npz") as found:
+        return json.loads(done.stdout), dict(found)
 
 
-def test_plain_tensorflow_runs_every_signature(tmp_path):
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (5, 32, 32, 3), np.uint8)
-    np.save(tmp_path / "images.npy", pixels)
-    paths = [artefact(), tmp_path / "images.npy", tmp_path / "found.npz", *FILES[:3]]
-    command = [sys.executable, "-c", PLAIN_TENSORFLOW, *map(str, paths)]
-    subprocess.run(command, check=True)
-    found = np.load(tmp_path / "found.npz")
+def test_plain_tensorflow_runs_every_signature():
+    _, found = served()
     model = export_run.fitted_network()
-    floats = pixels.astype(np.float32)
+    floats = PIXELS.astype(np.float32)
     wanted = model.predict_on_batch(floats)
     np.testing.assert_allclose(found["floats"], wanted, atol=1e-5)
     np.testing.assert_allclose(found["integers"], wanted, atol=1e-5)
@@ -177,19 +176,21 @@ def test_an_empty_batch_gives_no_rows():
 
 
 def test_survives_malformed_files():
-    valid = [found for batch in served()["valid"][1:] for found in batch]
+    report, _ = served()
+    valid = [found for batch in report["valid"][1:] for found in batch]
     assert len(valid) == 201
     assert valid[-1]  # the good one
     # Some stay valid: a few changed bytes give another image, not a broken file.
     assert 2 < sum(valid) < 80
-    assert len(served()["errors"]) == 3  # wrong rank, no rank, wrong type
-    assert served()["growth"][-1] < 400
+    assert len(report["errors"]) == 3  # wrong rank, no rank, wrong type
+    assert report["growth"][-1] < 400
 
 
 def test_huge_images_allocate_no_memory():
     """Decoded, the PNG would take 2.7 GB, and all of the animation 800 MB."""
-    assert served()["valid"][0] == [True, False, True, True] + [False] * 46
-    assert served()["growth"][0] < 150
+    report, _ = served()
+    assert report["valid"][0] == [True, False, True, True] + [False] * 46
+    assert report["growth"][0] < 150
 
 
 def test_c_program_classifies(tmp_path):
