@@ -53,7 +53,7 @@ def test_reset_classifier_can_be_trained_and_saved(tmp_path):
         np.testing.assert_array_equal(old, new)
     reset.save(tmp_path / "reset.keras")
     again = keras.saving.load_model(tmp_path / "reset.keras")
-    images = np.full((1, 32, 32, 3), 99.0)
+    images = np.full((1, 32, 32, 3), 99.0, "float32")
     np.testing.assert_array_equal(
         keras.ops.convert_to_numpy(again(images)),
         keras.ops.convert_to_numpy(reset(images)),
