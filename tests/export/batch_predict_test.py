@@ -60,6 +60,9 @@ def test_json_lines_hold_the_same_rows(photos, tmp_path):
     assert [json.loads(line) for line in lines] == rows(tmp_path / "a")
 
 
+# predict_test.py compares the answers of LiteRT in one process, and the test of int8,
+# below, has one worker.
+@pytest.mark.slow
 def test_litert_gives_the_answers_of_keras_in_worker_processes(
     photos, finished, tmp_path, capsys
 ):
@@ -85,7 +88,6 @@ def test_model_that_litert_computes_otherwise_stays_in_keras(
     assert "runtime: keras (LiteRT's probabilities differ by" in capsys.readouterr().err
 
 
-@pytest.mark.slow  # predict_test.py opens that file; the test above has workers
 def test_int8_takes_the_file_of_the_export(photos, tmp_path, capsys):
     export_run.exported()
     assert run(photos, tmp_path, "--precision=int8", "--workers=1") == 0

@@ -60,8 +60,8 @@ PREPARED = {
     "evaluation.md": _development_kit,
     "fit.md": _tiny_networks,
 }
-# Pages whose code tests/addons runs, in another environment.
-ELSEWHERE = {"addons.md"}
+# Pages whose code tests/addons runs, in another environment, and readme_test.py.
+ELSEWHERE = {"addons.md", "README.md"}
 # Packages of environments of their own; without them, code that needs them is only
 # compiled.
 OPTIONAL = ("apache_beam",)
