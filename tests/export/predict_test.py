@@ -77,6 +77,7 @@ def test_text_is_aligned(photos, capsys):
     assert all(line.endswith("%") for line in lines)
 
 
+@pytest.mark.slow  # output_pipe_test.py closes the pipe of smaller programs
 def test_a_reader_that_exits_first_ends_the_command_silently(photos):
     """As in `efficientnet-predict ... | head`."""
     reader, writer = os.pipe()

@@ -175,7 +175,7 @@ def test_inference_graph_matches_keras(make, tmp_path):
     assert not [v.path for v in copy.variables if "seed" in v.path]
 
 
-@each(nested_twice, open_size, grey, one_logit)
+@each(grey, one_logit)
 def test_tensorflow_formats_match_keras(make, tmp_path, capsys):
     check_formats(make, ["saved_model", "tflite"], tmp_path)
 

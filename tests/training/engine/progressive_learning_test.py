@@ -64,8 +64,13 @@ def check_bit_identical(workdir, straight):
         np.testing.assert_array_equal(tensor, found[name], err_msg=name)
 
 
-def test_run_interrupted_in_each_phase_ends_bit_identical(tmp_path, source, straight):
-    for step in (2, 4):
+@pytest.mark.parametrize(
+    "steps", [(4,), pytest.param((2, 4), marks=pytest.mark.slow)], ids=["last", "each"]
+)
+def test_run_interrupted_in_a_phase_ends_bit_identical(
+    tmp_path, source, straight, steps
+):
+    for step in steps:
         assert resume(GROWING, tmp_path, source, step) is None
     assert resume(GROWING, tmp_path, source)["steps"] == 6
     check_bit_identical(tmp_path, straight)
