@@ -280,7 +280,7 @@ def fuzz(*options):
 
 
 def test_rejects_or_loads_damaged_files():
-    fuzz("--count=15", "--hdf5_count=2")
+    fuzz("--count=15", "--hdf5_count=6")
 
 
 @pytest.mark.slow
