@@ -14,8 +14,8 @@ from keras_efficientnet import VARIANTS
 from tests.support import backend_cases
 
 BACKEND = keras.backend.backend()
-# Other tests build all variants on TensorFlow, so a few are enough here.
-LARGE = VARIANTS.keys() - {"EfficientNetB0", "EfficientNetLite0"}
+# Other tests build all variants and train on TensorFlow, so a few are enough here.
+LARGE = VARIANTS.keys() - {"EfficientNetB0", "EfficientNetLite0"} | {"fit"}
 
 
 def mark(name):

@@ -57,20 +57,16 @@ def test_help_of_training_lists_flags_recipes_and_fields():
 @pytest.mark.parametrize(
     ("command", "function", "flag"),
     [
+        ("efficientnet-train", "train", "--workdir"),
+        ("efficientnet-evaluate", "evaluate", "--split"),
+        ("efficientnet-pseudo-label", "pseudo_label", "--teacher"),
+        ("efficientnet-prepare", "prepare", "--train_tar"),
+        ("efficientnet-inspect-data", "inspect_data", "--output_dir"),
         ("efficientnet-export", "export", "--formats"),
-        *(
-            pytest.param(*row, marks=pytest.mark.slow)
-            for row in [
-                ("efficientnet-train", "train", "--workdir"),
-                ("efficientnet-evaluate", "evaluate", "--split"),
-                ("efficientnet-pseudo-label", "pseudo_label", "--teacher"),
-                ("efficientnet-prepare", "prepare", "--train_tar"),
-                ("efficientnet-inspect-data", "inspect_data", "--output_dir"),
-                ("efficientnet-predict", "predict", "--top"),
-            ]
-        ),
+        ("efficientnet-predict", "predict", "--top"),
     ],
 )
+@pytest.mark.slow  # contracts_test.py calls the functions of the installed commands
 def test_help_of_installed_commands_lists_their_flags(
     installed, command, function, flag
 ):

@@ -285,14 +285,7 @@ def run_groups(folder, cases):
 
 @pytest.fixture(scope="module")
 def grouped(tmp_path_factory):
-    """Results of the steps that the fast tests compare."""
-    cases = {1: ["whole", "halves"], 4: ["alone", "two_groups", "one_group"]}
-    return run_groups(tmp_path_factory.mktemp("grouped"), cases)
-
-
-@pytest.fixture(scope="module")
-def all_grouped(tmp_path_factory):
-    return run_groups(tmp_path_factory.mktemp("all_grouped"), grouped_steps.CASES)
+    return run_groups(tmp_path_factory.mktemp("grouped"), grouped_steps.CASES)
 
 
 def variables(found, case, trained=False):
@@ -313,6 +306,8 @@ def check_group(runs, case, replicas, reference):
     assert tiny_step.largest_difference(alone, expected) > 1e-2
 
 
+# Among the fast tests, distribution_test.py has a group of two workers.
+@pytest.mark.slow
 def test_group_of_all_replicas_matches_one_replica(grouped):
     check_group(grouped, "one_group", 1, "whole")
 
@@ -325,12 +320,11 @@ def test_group_of_all_replicas_matches_one_replica(grouped):
         ("two_groups", 2, "alone"),
     ],
 )
-def test_group_of_replicas_matches_fewer_replicas(
-    all_grouped, case, replicas, reference
-):
-    check_group(all_grouped, case, replicas, reference)
+def test_group_of_replicas_matches_fewer_replicas(grouped, case, replicas, reference):
+    check_group(grouped, case, replicas, reference)
 
 
+@pytest.mark.slow
 def test_two_groups_match_the_halves_of_a_batch_on_one_device(grouped):
     found = variables(grouped[4], "two_groups", trained=True)
     expected = variables(grouped[1], "halves", trained=True)
@@ -338,15 +332,15 @@ def test_two_groups_match_the_halves_of_a_batch_on_one_device(grouped):
 
 
 @pytest.mark.slow
-def test_group_shares_statistics_with_advprop_and_recomputation(all_grouped):
-    found, expected = (variables(all_grouped[n], "attacked") for n in (4, 1))
-    assert len(found) == len(expected) > len(variables(all_grouped[1], "whole"))
+def test_group_shares_statistics_with_advprop_and_recomputation(grouped):
+    found, expected = (variables(grouped[n], "attacked") for n in (4, 1))
+    assert len(found) == len(expected) > len(variables(grouped[1], "whole"))
     assert tiny_step.largest_difference(found, expected) < 1e-4
 
 
 @pytest.mark.slow
-def test_group_is_close_to_one_device_in_half_precision(all_grouped):
-    found, expected = (variables(all_grouped[n], "bfloat16") for n in (4, 1))
+def test_group_is_close_to_one_device_in_half_precision(grouped):
+    found, expected = (variables(grouped[n], "bfloat16") for n in (4, 1))
     assert tiny_step.largest_difference(found, expected) < 5e-3
 
 

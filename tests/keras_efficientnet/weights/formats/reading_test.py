@@ -239,8 +239,15 @@ nested_writers = pytest.mark.parametrize(
 )
 
 
-@nested_writers
-@pytest.mark.parametrize("kind", ["sequential", "functional", "twice nested"])
+@pytest.mark.parametrize(
+    ("write", "kind"),
+    [
+        (save_legacy_weights, "sequential"),
+        (save_whole, "functional"),
+        (save_legacy_whole, "twice nested"),
+        (save_weights_only, "twice nested"),
+    ],
+)
 def test_finds_a_network_nested_in_a_model(write, kind, target, saved, tmp_path):
     path = write(nest(kind, saved), tmp_path / "outer.h5")
     with pytest.raises(ValueError, match="not belong to the network .* `load_weights"):
