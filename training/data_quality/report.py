@@ -21,9 +21,9 @@ _BASIS = {
     True: (
         f"by the labels of the {label_errors.NEIGHBOURS} nearest other training images "
         "in the model's features. The model was trained on these labels and may have "
-        "learnt some wrong ones by heart, so this list is less reliable"
+        "memorised some wrong ones, so this list is less reliable"
     ),
-    False: "by the model's predictions, which these labels did not train",
+    False: "by the predictions of the model, which was not trained on them",
 }
 
 

@@ -41,8 +41,8 @@ class RunCalibration:
 
     Attributes:
         record: Temperature and thresholds.
-        before: Figures of the final split without the temperature.
-        after: Figures of the final split with it.
+        before: Values of the final split without the temperature.
+        after: Values of the final split with it.
         unknown: Confidences of images of other classes, (images,); None without any.
         problem: Reason why there is no rejection threshold or no measurement on
             `config.unknown`, although requested; empty otherwise.
@@ -161,7 +161,7 @@ def rejection(
     """Computes how many images a rejection threshold accepts.
 
     Args:
-        found: Figures of images with labels.
+        found: Values of images with labels.
         unknown: Confidences of images of other classes, (images,), or None.
         threshold: Lowest accepted confidence; None: no image is rejected.
 

@@ -33,12 +33,12 @@ def draw_calibration(
     """Draws reliability diagrams, before and after calibration, and risk by coverage.
 
     Args:
-        before: Figures without the temperature; None: the model is not calibrated.
-        after: Figures of the same images with it.
+        before: Values without the temperature; None: the model is not calibrated.
+        after: Values of the same images with it.
         path: Path of the PNG file.
         threshold: Lowest accepted confidence, which is marked; None: none is.
         has_risk: Whether to draw the risk-coverage curve, which needs one label per
-            image. False: figures of pairs of image and label.
+            image. False: values of pairs of image and label.
     """
     panels = {"Reliability": (after, _AFTER)}
     if before is not None:

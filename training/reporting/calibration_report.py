@@ -26,8 +26,8 @@ def describe_evaluation(
     """Describes the calibration of an evaluated model.
 
     Args:
-        after: Figures of the evaluated images.
-        before: Figures without the calibration; None: the model has none.
+        after: Values of the evaluated images.
+        before: Values without the calibration; None: the model has none.
         record: Calibration of the model, or None.
         unknown: Confidences of images of other classes, (images,), or None.
 
