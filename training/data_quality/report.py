@@ -54,7 +54,9 @@ def _on_labels(found: Inspection, folder: pathlib.Path) -> list[str]:
     names = found.class_names
     lines = ["## Probably wrong labels", ""]
     rows = []
-    for split, suspects in found.suspects.items():
+    # The list of training images is the least reliable one, and comes last.
+    for split in sorted(found.suspects, key=lambda name: name == TRAIN):
+        suspects = found.suspects[split]
         count = f"{len(suspects):,} of {len(found.splits[split]):,}"
         lines += [f"- **{split}**: {count}, {_BASIS[split == TRAIN]}.", ""]
         tiles = []
