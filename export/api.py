@@ -14,7 +14,7 @@ from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.files import scratch_folder
 from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.common.image_csv import is_image_csv, open_image_csv
-from keras_efficientnet.common.image_folders import ImageFolder
+from keras_efficientnet.common.image_folders import ImageFolder, list_images
 from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 from keras_efficientnet.common.split_folders import open_image_folder
 from keras_efficientnet.preprocessing import EvalPreprocessing
@@ -31,6 +31,7 @@ from .runtimes.base import KerasRunner
 from .transforms.inference_model import inference_model
 from .verify import (
     Reference,
+    UnknownImages,
     VerificationError,
     check_copy,
     compare_with_reference,
@@ -61,6 +62,8 @@ def export_model(
     title: str | None = None,
     calibrate: bool = True,
     reject_precision: float | None = None,
+    thresholds: str | None = None,
+    unknown: str | Path | None = None,
 ) -> list[Result]:
     """Exports a model to several formats and verifies each artefact on real images.
 
@@ -94,6 +97,10 @@ def export_model(
             is a run folder with a calibration.
         reject_precision: Precision of accepted predictions; below the threshold for
             it, an image is not recognised. Defaults to that of the run.
+        thresholds: Thresholds of a multi-label model: one for all labels, such as
+            "0.5", or for some, as in "cat=0.3,dog=0.7". Defaults to those of the run.
+        unknown: Folder of images of other classes; the report lists the share that
+            each artefact rejects. Needs a rejection threshold.
 
     Returns:
         One result per artefact, in the order of the table of formats.
@@ -119,12 +126,14 @@ def export_model(
         crop_mode=crop_mode,
         calibrate=calibrate,
         reject_precision=reject_precision,
+        thresholds=thresholds,
     )
     spec = loaded.preprocessing
     network = inference_model(_keras_model(loaded), spec.image_size)
     path = _output_dir(output_dir, loaded)
     multi_label = loaded.thresholds is not None
     examples = _verification(verify or loaded.verification, multi_label)
+    others = _unknown(unknown, loaded)
     calibration_set = _calibration(
         rows, calibration or loaded.calibration, calibration_images, multi_label
     )
@@ -143,7 +152,7 @@ def export_model(
         thresholds=loaded.thresholds,
     )
     folder = OutputFolder(path, source, [row.artefact for row in rows.values()])
-    reference = _ask(loaded, network, examples)
+    reference = _ask(loaded, network, examples, others)
     results = _make_all(rows, source, reference, spec, folder)
     folder.write_sidecars(loaded, results)
     write_report(loaded, reference, results, path, warnings)
@@ -167,7 +176,12 @@ class _Batches:
         return read_batches(self._paths, self._spec, self._channels)
 
 
-def _ask(loaded: Loaded, network: keras.Model, examples: ImageFolder) -> Reference:
+def _ask(
+    loaded: Loaded,
+    network: keras.Model,
+    examples: ImageFolder,
+    unknown: UnknownImages | None,
+) -> Reference:
     """Runs the inference network, after checking that it matches the user's model."""
     model, runner = _keras_model(loaded), KerasRunner(network)
     if network is not model:
@@ -175,7 +189,12 @@ def _ask(loaded: Loaded, network: keras.Model, examples: ImageFolder) -> Referen
         for images in _Batches(first, loaded.preprocessing, loaded.channels):
             check_copy(loaded.runner, runner, images)
     return reference_predictions(
-        runner, examples, loaded.labels, loaded.preprocessing, loaded.thresholds
+        runner,
+        examples,
+        loaded.labels,
+        loaded.preprocessing,
+        loaded.thresholds,
+        unknown,
     )
 
 
@@ -223,6 +242,18 @@ def _verification(folder: str | Path | None, multi_label: bool) -> ImageFolder:
             "the Keras model on them. Received: verify=None"
         )
     return _open_images(folder, multi_label)
+
+
+def _unknown(folder: str | Path | None, loaded: Loaded) -> UnknownImages | None:
+    if folder is None:
+        return None
+    if loaded.reject_threshold is None:
+        raise ValueError(
+            "`unknown` needs a rejection threshold; pass `reject_precision`, or train "
+            f"with it. Received: unknown={str(folder)!r}"
+        )
+    paths = tuple(Path(path) for path in list_images(folder))
+    return UnknownImages(paths, loaded.reject_threshold)
 
 
 def _open_images(name: str | Path, multi_label: bool) -> ImageFolder:

@@ -141,6 +141,7 @@ def read_job(values: flags.FlagValues) -> Job:
         crop_ratio=values.crop_ratio,
         interpolation=values.interpolation,
         crop_mode=values.crop_mode,
+        thresholds=values.thresholds,
         top=values.top,
         probabilities=values.probabilities,
         embeddings=values.embeddings,

@@ -18,6 +18,10 @@ from keras_efficientnet.common.output_activation import (
     to_probabilities,
 )
 from keras_efficientnet.common.recursion_limit import raised_recursion_limit
+from keras_efficientnet.common.scoring.thresholds import (
+    replace_thresholds,
+    resolve_thresholds,
+)
 from keras_efficientnet.common.sidecars import (
     LABELS_FILE,
     PREPROCESSING_FILE,
@@ -125,6 +129,7 @@ def load(
     crop_mode: str | None = None,
     calibrate: bool = True,
     reject_precision: float | None = None,
+    thresholds: str | None = None,
 ) -> Loaded:
     """Loads a model and finds its class names and preprocessing.
 
@@ -147,6 +152,7 @@ def load(
         crop_mode: See `EvalPreprocessing`.
         calibrate: Whether to apply the calibration of a run folder, if it has one.
         reject_precision: See `open_model`.
+        thresholds: See `open_model`.
 
     Raises:
         ValueError: `model` is none of these or cannot be opened, or an argument
@@ -172,7 +178,8 @@ def load(
                 f"threshold. Received: reject_precision={reject_precision}, "
                 f"model={model}"
             )
-        return _complete(Path(model).expanduser(), runner, labels, given)
+        found = _complete(Path(model).expanduser(), runner, labels, given)
+        return _with_thresholds(found, thresholds)
     opened = models.open_model(
         model,
         weights,
@@ -183,6 +190,7 @@ def load(
         crop_mode=crop_mode,
         calibrate=calibrate,
         reject_precision=reject_precision,
+        thresholds=thresholds,
     )
     calibration = opened.calibration
     return Loaded(
@@ -252,10 +260,21 @@ def _complete(
         reject_threshold=own.reject_threshold
         if own.preprocessing
         else beside.reject_threshold,
-        thresholds=models.resolve_thresholds(
-            thresholds, classes, activation, str(path)
-        ),
+        thresholds=resolve_thresholds(thresholds, classes, activation, str(path)),
     )
+
+
+def _with_thresholds(found: Loaded, given: str | None) -> Loaded:
+    if given is None:
+        return found
+    thresholds = replace_thresholds(
+        given,
+        found.labels,
+        found.thresholds,
+        len(found.labels),
+        found.output_activation,
+    )
+    return dataclasses.replace(found, thresholds=thresholds)
 
 
 def _beside(path: Path, *, must_belong: bool) -> Sidecars:

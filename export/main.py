@@ -71,6 +71,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "recognised. Default: the run's.",
         flag_values=values,
     )
+    string(
+        "unknown",
+        None,
+        "Folder of images of other classes; the report lists the share that is "
+        "rejected.",
+    )
     flags.mark_flag_as_required("model", flag_values=values)
 
 
@@ -103,6 +109,8 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             title=values.title,
             calibrate=values.calibrate,
             reject_precision=values.reject_precision,
+            thresholds=values.thresholds,
+            unknown=values.unknown,
         )
     except VerificationError as error:
         console.report(f"Failed: {error}")

@@ -209,6 +209,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             crop_ratio=values.crop_ratio,
             interpolation=values.interpolation,
             crop_mode=values.crop_mode,
+            thresholds=values.thresholds,
         )
         paths = find_images(argv[2:])
         predictions = list(predict(loaded, paths, values.top))

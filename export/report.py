@@ -101,6 +101,7 @@ def write_report(
         "output_activation": loaded.output_activation,
         "temperature": loaded.temperature,
         "reject_threshold": loaded.reject_threshold,
+        "unknown_rejected": reference.unknown_rejected,
         "verification_images": len(reference.paths),
         "warnings": list(warnings),
         "artefacts": [_as_json(result, reference, loaded.labels) for result in results],
@@ -176,9 +177,11 @@ def _table(results: Sequence[Result], link: Callable[[str], str] = str) -> str:
 
 def _cells(result: Result) -> dict[str, str]:
     found = result.comparison
-    overlap = {}
+    extra = {}
     if found.classes >= MIN_OVERLAP_CLASSES:
-        overlap["top-5 overlap"] = _percent(found.top5_agreement)
+        extra["top-5 overlap"] = _percent(found.top5_agreement)
+    if found.unknown_rejected is not None:
+        extra["others rejected"] = _percent(found.unknown_rejected)
     return {
         "artefact": result.path.name,
         "seconds": f"{result.seconds:.1f}",
@@ -186,7 +189,7 @@ def _cells(result: Result) -> dict[str, str]:
         "max difference": f"{found.max_difference:.1e}",
         **_accuracy(found),
         "agreement": _with_interval(found),
-        **overlap,
+        **extra,
         "ms": f"{result.latency.median_ms:.2f}",
         "p95": f"{result.latency.p95_ms:.2f}",
         "verdict": "FAILED" if result.problems else "ok",
@@ -232,6 +235,7 @@ def _as_json(
         "agreement": found.agreement,
         "agreement_interval": found.agreement_interval,
         "top5_agreement": found.top5_agreement,
+        "unknown_rejected": found.unknown_rejected,
         "disagreements": [
             {
                 "image": str(reference.paths[i]),
@@ -280,7 +284,7 @@ def _markdown(
         "Milliseconds are the median and the 95th percentile for one image on one "
         "thread.",
         "",
-        *_on_calibration(loaded),
+        *_on_calibration(loaded, reference),
         _table(results),
         "",
         *(f"- Warning: {warning}" for warning in warnings),
@@ -311,7 +315,7 @@ def _markdown(
     return "\n".join(lines)
 
 
-def _on_calibration(loaded: Loaded) -> list[str]:
+def _on_calibration(loaded: Loaded, reference: Reference) -> list[str]:
     lines = []
     if loaded.temperature is not None:
         each = np.unique(np.round(loaded.temperature, 4))
@@ -324,6 +328,11 @@ def _on_calibration(loaded: Loaded) -> list[str]:
         lines.append(
             "Images whose top prediction has a probability under "
             f"{loaded.reject_threshold:.4f} are not recognised."
+        )
+    if reference.unknown is not None:
+        lines.append(
+            f"The Keras model rejects {_percent(reference.unknown_rejected)} of "
+            f"{len(reference.unknown.paths):,} images of other classes."
         )
     return [" ".join(lines), ""] if lines else []
 

@@ -36,6 +36,33 @@ class VerificationError(RuntimeError):
 
 
 @dataclasses.dataclass(frozen=True)
+class UnknownImages:
+    """Images of other classes, to measure a rejection threshold on.
+
+    Attributes:
+        paths: Paths of the images.
+        threshold: Lowest accepted probability of the top prediction.
+    """
+
+    paths: tuple[Path, ...]
+    threshold: float
+
+    def rejected(self, runner: Runner, spec: EvalPreprocessing) -> float:
+        """Returns the share of the images that a model rejects, a ratio.
+
+        Args:
+            runner: Runner of the model.
+            spec: Crop, size and resize method of evaluation.
+
+        Raises:
+            ValueError: An image cannot be read, or an output is not finite.
+        """
+        probabilities = _run(runner, self.paths, spec)
+        check_finite(probabilities)
+        return float((probabilities.max(axis=1) < self.threshold).mean())
+
+
+@dataclasses.dataclass(frozen=True)
 class Reference:
     """Predictions of the Keras model for the verification images.
 
@@ -47,6 +74,8 @@ class Reference:
             multi-label model; None if unknown.
         thresholds: Threshold of each class of a multi-label model, (classes,),
             float64; None: one label per image.
+        unknown: Images of other classes, or None.
+        unknown_rejected: Share of these that the Keras model rejects, a ratio.
     """
 
     paths: tuple[Path, ...]
@@ -54,6 +83,8 @@ class Reference:
     labels: np.ndarray | None
     label_sets: np.ndarray | None = None
     thresholds: np.ndarray | None = None
+    unknown: UnknownImages | None = None
+    unknown_rejected: float | None = None
 
     def answer(self, index: int) -> tuple[int, ...]:
         """Returns the classes that the Keras model predicts for an image.
@@ -85,6 +116,8 @@ class Comparison:
         top1: Top-1 accuracy of the artefact, 0 to 1; None without labels.
         keras_top1: Top-1 accuracy of the Keras model, 0 to 1; None without labels.
         labels: Comparison of the labels of a multi-label model, or None.
+        unknown_rejected: Share of the images of other classes that the artefact
+            rejects, a ratio; None without any.
     """
 
     images: int
@@ -97,6 +130,7 @@ class Comparison:
     top1: float | None
     keras_top1: float | None
     labels: LabelComparison | None = None
+    unknown_rejected: float | None = None
 
     def answer(self, index: int) -> tuple[int, ...]:
         """Returns the classes that the artefact predicts for an image.
@@ -124,6 +158,7 @@ def reference_predictions(
     labels: Sequence[str],
     spec: EvalPreprocessing,
     thresholds: Sequence[float] | None = None,
+    unknown: UnknownImages | None = None,
 ) -> Reference:
     """Runs the Keras model on the verification images.
 
@@ -134,6 +169,7 @@ def reference_predictions(
         spec: Crop, size and resize method of evaluation.
         thresholds: Threshold of each class of a multi-label model; None: one label
             per image.
+        unknown: Images of other classes, or None.
 
     Raises:
         ValueError: An image cannot be read, the name of a class folder is not a class
@@ -151,7 +187,10 @@ def reference_predictions(
     probabilities = _run(runner, paths, spec)
     check_finite(probabilities)
     limits = None if thresholds is None else np.array(thresholds, np.float64)
-    return Reference(paths, probabilities, indices, sets, limits)
+    rejected = None if unknown is None else unknown.rejected(runner, spec)
+    return Reference(
+        paths, probabilities, indices, sets, limits, unknown, unknown_rejected=rejected
+    )
 
 
 def _label_sets(examples: ImageFolder) -> np.ndarray:
@@ -227,8 +266,8 @@ def compare_with_reference(
         reference: Predictions of the Keras model.
         spec: Crop, size and resize method of evaluation.
     """
-    wanted = reference.probabilities
-    found = _run(row.runner(artefact), reference.paths, spec)
+    wanted, runner = reference.probabilities, row.runner(artefact)
+    found = _run(runner, reference.paths, spec)
     rows = np.arange(len(wanted))
     keras_first, first = wanted.argmax(axis=1), found.argmax(axis=1)
     margin = wanted[rows, keras_first] - wanted[rows, first]
@@ -258,6 +297,9 @@ def compare_with_reference(
         top1=_share_right(first, reference.labels),
         keras_top1=_share_right(keras_first, reference.labels),
         labels=found_labels,
+        unknown_rejected=reference.unknown.rejected(runner, spec)
+        if reference.unknown
+        else None,
     )
 
 

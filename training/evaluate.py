@@ -23,6 +23,7 @@ from keras_efficientnet.common.image_classes import match_classes, readable_name
 from keras_efficientnet.common.image_folders import existing_folder
 from keras_efficientnet.common.models import WEIGHTS_HELP, OpenedModel, open_model
 from keras_efficientnet.common.plain_text import tf_reason
+from keras_efficientnet.common.scoring.thresholds import THRESHOLDS_HELP
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
 from .data import sources
@@ -135,6 +136,7 @@ def define_flags(values: flags.FlagValues) -> None:
         None,
         "Folder of images of other classes; prints the share that is rejected.",
     )
+    string("thresholds", None, THRESHOLDS_HELP)
     string("output_dir", None, "Folder for tables and pictures.")
     string(
         "server_file",
@@ -185,6 +187,7 @@ def _run(args: Any) -> None:
         crop_mode=args.crop_mode,
         calibrate=args.calibrate,
         reject_precision=args.reject_precision,
+        thresholds=args.thresholds,
     )
     record = opened.calibration
     threshold = record.reject_threshold if record else None

@@ -14,6 +14,7 @@ import numpy as np
 from keras_efficientnet.architecture import find_variant
 from keras_efficientnet.common.image_csv import is_image_csv, rarest_labels
 from keras_efficientnet.common.image_folders import shorten
+from keras_efficientnet.common.models import open_model
 from keras_efficientnet.common.recursion_limit import raised_recursion_limit
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.weights import network_options
@@ -34,12 +35,18 @@ class FineTuned:
     """Result of fine-tuning.
 
     Attributes:
-        model: Model from images, 0 to 255, to probabilities, (batch, classes).
+        model: Model from images, 0 to 255, to calibrated probabilities, (batch,
+            classes), as prediction and export open it. The `model.keras` of the run is
+            not calibrated.
         class_names: Class names in the order of the probabilities.
         scores: Scores of the model on `split`.
         split: Scored split, "test" if there is one, else "validation".
         preprocessing: Preprocessing of the model's images.
         workdir: Folder of the run, with its report and everything that exports need.
+        reject_threshold: Lowest accepted probability of the top prediction, with
+            `reject_precision`; None: all predictions are accepted.
+        thresholds: Threshold of each class of a multi-label model: an image has all
+            labels whose probability reaches theirs. None: one label per image.
     """
 
     model: keras.Model
@@ -48,6 +55,8 @@ class FineTuned:
     split: str
     preprocessing: EvalPreprocessing
     workdir: pathlib.Path
+    reject_threshold: float | None = None
+    thresholds: tuple[float, ...] | None = None
 
 
 @raised_recursion_limit()
@@ -98,13 +107,18 @@ def fine_tune(
         raise RuntimeError(
             f"Training in {folder.root} was interrupted; call again to resume"
         )
+    opened = open_model(folder.root)
     return FineTuned(
-        model=keras.saving.load_model(folder.model),
+        model=opened.model,
         class_names=folder.read_labels(),
         scores=_scores(summary),
         split=summary["final_split"],
-        preprocessing=folder.read_preprocessing(),
+        preprocessing=opened.preprocessing,
         workdir=folder.root,
+        reject_threshold=opened.calibration.reject_threshold
+        if opened.calibration
+        else None,
+        thresholds=opened.thresholds,
     )
 
 

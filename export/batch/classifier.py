@@ -140,6 +140,7 @@ def open_model(options: ModelOptions) -> Loaded:
         crop_ratio=options.crop_ratio,
         interpolation=options.interpolation,
         crop_mode=options.crop_mode,
+        thresholds=options.thresholds,
     )
 
 

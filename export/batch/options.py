@@ -21,12 +21,13 @@ class ModelOptions:
 
     Attributes:
         model: Path or name of the model, as `loading.load` takes it.
-        weights: See `loading.load`; so are the following up to `crop_mode`.
+        weights: See `loading.load`, as for the following up to `thresholds`.
         labels: Path of a file of class names, or None.
         image_size: Side of the input, pixels, or None.
         crop_ratio: Side of the central crop as a ratio to the shorter side, or None.
         interpolation: Resize method, or None.
         crop_mode: Shape of the crop, "center" or "squash", or None.
+        thresholds: Thresholds of a multi-label model, or None.
         top: Number of classes per image, at least 1.
         probabilities: Whether to write the probabilities of all classes.
         embeddings: Whether to write the input of the classifier.
@@ -39,6 +40,7 @@ class ModelOptions:
     crop_ratio: float | None = None
     interpolation: str | None = None
     crop_mode: str | None = None
+    thresholds: str | None = None
     top: int = 5
     probabilities: bool = False
     embeddings: bool = False

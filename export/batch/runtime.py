@@ -147,8 +147,10 @@ def digest_model(loaded: Loaded) -> str:
 
     if isinstance(loaded.runner, KerasRunner):
         return model_digest(_export_inputs(loaded, loaded.runner.model))
-    facts = (digest(Path(loaded.name)), loaded.labels, loaded.preprocessing)
-    return sha256(repr(facts).encode()).hexdigest()
+    facts = [digest(Path(loaded.name)), loaded.labels, loaded.preprocessing]
+    if loaded.thresholds is not None:
+        facts.append(loaded.thresholds)
+    return sha256(repr(tuple(facts)).encode()).hexdigest()
 
 
 def accelerate(loaded: Loaded, paths: Sequence[Path]) -> Loaded:

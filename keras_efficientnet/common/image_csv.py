@@ -26,8 +26,10 @@ from .plain_text import printable
 from .split_folders import split_of
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_MARKS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _REQUIRED = ("path", "label")
 _COLUMNS = (*_REQUIRED, "split", "weight")
+_MOST_WEIGHT = 1e6  # larger ones overflow in sums of float32, and are errors
 _AT_ONCE = 16  # files looked up in parallel; a file server answers slowly
 
 
@@ -171,14 +173,15 @@ def _read_rows(
         # Spreadsheet programs put a byte-order mark in front.
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
-            found = next(reader, [])
+            found = next(filter(None, reader), [])  # blank lines are empty lists
             places = _find_columns(file, found, headers)
+            line = reader.line_num
             for values in reader:
-                line = reader.line_num
-                if values:  # blank lines are empty lists
-                    place = f"{printable(file)}, line {line}"
+                if values:
+                    place = f"{printable(file)}, line {line + 1}"
                     cells = _read_cells(place, found, places, values)
                     yield _read_row(place, file.parent, cells, multi_label)
+                line = reader.line_num  # quoted values may span several
     except csv.Error as error:
         raise ValueError(
             f"{printable(file)} must be a valid CSV file. Received, after line {line}: "
@@ -195,19 +198,33 @@ def _find_columns(
 ) -> dict[str, int]:
     """Returns the position of each column that the file has."""
     names = [name.strip() for name in found]
+    _check_delimiter(file, names)
     places = {}
     for column in _COLUMNS:
         header = headers.get(column, column)
         if names.count(header) == 1:
             places[column] = names.index(header)
         elif header in names or column in headers or column in _REQUIRED:
+            hint = "" if header in names else did_you_mean(header, names)
             raise ValueError(
                 f"{printable(file)} must have one column {header!r} in its first line."
-                f"{did_you_mean(header, names)} Other headers are given as in "
+                f"{hint} Other headers are given as in "
                 "'FILE.csv?path=image&label=class'. Received: "
                 f"{shorten(names) or 'no columns'}"
             )
     return places
+
+
+def _check_delimiter(file: Path, names: Sequence[str]) -> None:
+    """Checks that the first line is not one value with another delimiter in it."""
+    wanted = DELIMITERS[file.suffix.lower()]
+    others = [mark for mark in (";", "\t", ",") if mark in "".join(names)]
+    if len(names) == 1 and others:
+        raise ValueError(
+            f"{printable(file)} must separate its values by {_MARKS[wanted]}, as "
+            f"{file.suffix.lower()} files do. Received: {_MARKS[others[0]]}, in "
+            f"{shorten(names)}"
+        )
 
 
 def _read_cells(
@@ -292,9 +309,10 @@ def _read_weight(place: str, text: str) -> float:
         weight = float(text)
     except ValueError:
         weight = math.nan
-    if not 0 <= weight < math.inf:
+    if not 0 <= weight <= _MOST_WEIGHT:
         raise ValueError(
-            f"{place} must have a weight of at least 0. Received: weight={text!r}"
+            f"{place} must have a weight of at least 0 and at most {_MOST_WEIGHT:g}. "
+            f"Received: weight={text!r}"
         )
     return weight
 

@@ -18,9 +18,9 @@ from ..preprocessing import EvalPreprocessing, imagenet_classes
 from ..weights import weights_info
 from ..weights.registry.table import default_family, is_published
 from .choices import did_you_mean
-from .output_activation import SIGMOID, class_count, output_activation
+from .output_activation import class_count, output_activation
 from .recursion_limit import raised_recursion_limit
-from .scoring.multi_label import check_thresholds
+from .scoring.thresholds import replace_thresholds, resolve_thresholds
 from .sidecars import Sidecars, check_labels, read_labels, read_sidecars
 
 KERAS_FILE = "model.keras"  # in a run folder
@@ -78,6 +78,7 @@ def open_model(
     crop_mode: str | None = None,
     calibrate: bool = True,
     reject_precision: float | None = None,
+    thresholds: str | None = None,
 ) -> OpenedModel:
     """Opens a run folder, a Keras file, or a variant with weights.
 
@@ -99,6 +100,8 @@ def open_model(
         calibrate: Whether to apply the calibration of a run folder, if it has one.
         reject_precision: Precision of accepted predictions, for which the run's
             validation images give the threshold. Defaults to that of the run.
+        thresholds: Thresholds for a model that ends in sigmoids, as for
+            `parse_thresholds`. Defaults to those stored with the model.
 
     Raises:
         ValueError: `model` is not one of these, cannot be opened, or is not an image
@@ -117,20 +120,23 @@ def open_model(
     calibration = _calibration(name, run_folder, calibrate, reject_precision)
     if calibration is not None:
         fold_temperature(network, calibration.temperature)
-    thresholds = resolve_thresholds(beside.thresholds, classes, activation, name)
-    if thresholds and calibration and isinstance(calibration.temperature, tuple):
-        thresholds = scale_thresholds(thresholds, calibration.temperature)
+    class_names = resolve_labels(labels, beside.labels, classes, name)
+    found = resolve_thresholds(beside.thresholds, classes, activation, name)
+    if found and calibration and isinstance(calibration.temperature, tuple):
+        found = scale_thresholds(found, calibration.temperature)
+    if thresholds is not None:
+        found = replace_thresholds(thresholds, class_names, found, classes, activation)
     return OpenedModel(
         name=name,
         model=network,
         output_activation=activation,
-        class_names=resolve_labels(labels, beside.labels, classes, name),
+        class_names=class_names,
         preprocessing=resolve_preprocessing(
             given, beside.preprocessing, network.inputs[0].shape[1:3], name
         ),
         run_folder=run_folder,
         calibration=calibration,
-        thresholds=thresholds,
+        thresholds=found,
     )
 
 
@@ -198,37 +204,6 @@ def resolve_preprocessing(
             f"Received: image_size={size}, {name} with input {height} x {width}"
         )
     return spec
-
-
-def resolve_thresholds(
-    found: tuple[float, ...] | None, classes: int, activation: str, name: str
-) -> tuple[float, ...] | None:
-    """Checks the thresholds of a multi-label model.
-
-    Args:
-        found: Thresholds stored with the model; None without any.
-        classes: Number of the model's classes.
-        activation: Activation of the outputs; see `output_activation`.
-        name: Name of the model, for error messages.
-
-    Returns:
-        The thresholds.
-
-    Raises:
-        ValueError: The model does not end in sigmoids, or has another number of
-            classes.
-    """
-    if found is None:
-        return None
-    if activation != SIGMOID:
-        raise ValueError(
-            "A model with thresholds must end in sigmoids, one per class. "
-            f"Received: {name}, which ends in {activation}"
-        )
-    try:
-        return check_thresholds(found, classes)
-    except ValueError as error:
-        raise ValueError(f"{error}, {name}") from error
 
 
 def check_classifier(name: str, model: keras.Model) -> None:
@@ -368,6 +343,12 @@ def _calibration(
         raise ValueError(
             "`reject_precision` needs a run folder with a calibration.json, and its "
             "calibration must be applied. "
+            f"Received: reject_precision={precision}, model={name}"
+        )
+    if isinstance(record.temperature, tuple):
+        raise ValueError(
+            "`reject_precision` needs a model with one label per image; the labels of "
+            "this one have thresholds of their own. "
             f"Received: reject_precision={precision}, model={name}"
         )
     return record.with_precision(precision)

@@ -14,7 +14,7 @@ from ..calibration.thresholds import check_threshold
 from ..preprocessing import EvalPreprocessing
 from .files import read_regular, write_text
 from .output_activation import OUTPUT_ACTIVATIONS
-from .scoring.multi_label import check_thresholds
+from .scoring.thresholds import check_thresholds
 
 LABELS_FILE = "labels.txt"  # one class name per line, in index order
 PREPROCESSING_FILE = "preprocessing.json"

@@ -45,8 +45,12 @@ def run(tmp_path_factory, threshold):
     )
     record = CalibrationRecord(TEMPERATURE, "minival", 100, POINTS, 0.99, threshold)
     record.write(folder)
-    export.export_model(folder, ["tflite"])
+    export.export_model(folder, ["tflite"], unknown=verification(folder))
     return folder
+
+
+def verification(run):
+    return run / "samples" / "verification"
 
 
 def artefact(run):
@@ -78,7 +82,7 @@ def test_export_reports_and_stores_the_calibration(run, threshold):
 
 
 def test_predictions_say_which_images_are_not_recognised(run, threshold):
-    images = sorted((run / "samples" / "verification").rglob("*.png"))
+    images = sorted(verification(run).rglob("*.png"))
     answers = [list(predict(load(model), images)) for model in (run, artefact(run))]
     verdicts = [[p.is_recognised for p in found] for found in answers]
     assert (
@@ -90,6 +94,35 @@ def test_predictions_say_which_images_are_not_recognised(run, threshold):
     rejected = [p for p in answers[0] if not p.is_recognised]
     assert "not recognised; best guesses" in format_text(rejected[:1])
     assert json.loads(format_json(rejected[:1]))[0]["recognised"] is False
+
+
+def test_export_reports_the_share_of_rejected_images(run):
+    images = sorted(verification(run).rglob("*.png"))
+    share = np.mean([not p.is_recognised for p in predict(load(run), images)])
+    assert 0 < share < 1
+    report = json.loads((run / "export" / "report.json").read_text())
+    assert report["unknown_rejected"] == pytest.approx(share)
+    assert report["artefacts"][0]["unknown_rejected"] == pytest.approx(share)
+    page = (run / "export" / "report.md").read_text()
+    assert f"rejects {share:.1%} of {len(images)} images of other classes" in page
+    assert "| others rejected |" in page.replace("  ", " ")
+
+
+def test_rejects_unknown_images_without_a_threshold(tmp_path):
+    with pytest.raises(ValueError, match="`unknown` needs a rejection threshold"):
+        export.export_model(export_run.run_folder(), ["tflite"], unknown=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["saved_model", "onnx", "openvino", "web"])
+def test_every_format_gives_calibrated_probabilities(name, run, pixels, tmp_path):
+    (result,) = export.export_model(run, [name], output_dir=tmp_path)
+    wanted = scale(load(run, calibrate=False).classify(pixels), TEMPERATURE)
+    loaded = load(result.path)
+    # The web page's weights are in float16.
+    atol = 5e-3 if name == "web" else 1e-4
+    np.testing.assert_allclose(loaded.classify(pixels), wanted, atol=atol)
+    assert loaded.reject_threshold == load(run).reject_threshold
 
 
 def test_models_without_a_threshold_keep_their_output(pixels):

@@ -43,6 +43,8 @@ def test_flags_are_passed_to_the_python_function(monkeypatch):
         "--interpolation=bilinear",
         "--crop_mode=squash",
         "--title=Birds",
+        "--thresholds=a=0.3",
+        "--unknown=u",
     )
     assert code == 0
     options = {
@@ -59,6 +61,8 @@ def test_flags_are_passed_to_the_python_function(monkeypatch):
         "title": "Birds",
         "calibrate": True,
         "reject_precision": None,
+        "thresholds": "a=0.3",
+        "unknown": "u",
     }
     assert calls == [("EfficientNetB0", ["tflite", "saved_model"], options)]
 

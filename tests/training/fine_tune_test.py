@@ -1,16 +1,19 @@
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_efficientnet
 from benchmarks import stamps
+from keras_efficientnet.calibration.record import read_calibration
 from keras_efficientnet.stages import Stage, format_stages
 from training.configs import finetune
 from training.data import sources
 from training.engine import model
 from training.fine_tune import _config, _source, fine_tune
+from training.metrics.confidence import scale
 from training.reporting.run_folder import RunFolder
 
 # The second stage is fine-tuned.
@@ -51,6 +54,12 @@ def test_trains_the_head_first_then_the_last_stages(tmp_path):
     assert found.scores.images == 13  # a fifth of each class, rounded
     probabilities = found.model(images[:4].astype(np.float32)).numpy()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    temperature = read_calibration(found.workdir).temperature
+    plain = keras.saving.load_model(found.workdir / "model.keras")
+    plain = plain(images[:4].astype(np.float32)).numpy()
+    np.testing.assert_allclose(probabilities, scale(plain, temperature), atol=1e-5)
+    assert np.abs(probabilities - plain).max() > 1e-3
+    assert (found.reject_threshold, found.thresholds) == (None, None)
     changed = {
         layer.name
         for layer in start.layers

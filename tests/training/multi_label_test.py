@@ -119,6 +119,9 @@ def test_calibrated_model_predicts_the_same_labels(run, opened, data):
     calibrated = open_model(workdir)
     temperatures = calibrated.calibration.temperature
     assert len(temperatures) == 3
+    assert open_model(workdir, thresholds="0.25").thresholds == (0.25,) * 3
+    with pytest.raises(ValueError, match="needs a model with one label per image"):
+        open_model(workdir, reject_precision=0.9)
     assert summary["calibration"]["temperature"] == list(temperatures)
     images = np.random.default_rng(0).uniform(0, 255, (16, 32, 32, 3))
     before, after = (

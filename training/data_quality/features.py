@@ -24,7 +24,7 @@ from ..engine import distribution
 
 @dataclasses.dataclass(frozen=True)
 class ModelAnswers:
-    """Answers of a classifier for the images of a split, in its order.
+    """Outputs of a classifier for the images of a split, in its order.
 
     Attributes:
         probabilities: (images, classes), float32.

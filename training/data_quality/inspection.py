@@ -62,7 +62,7 @@ def inspect_source(
     """Inspects the classes, duplicates and labels of a data set.
 
     Labels of "train" are compared with those of the nearest other training images,
-    since the classifier may have learnt wrong labels by heart. Labels of the other
+    since the classifier may have memorised wrong labels. Labels of the other
     splits are compared with the classifier's predictions.
 
     Args:

@@ -21,9 +21,9 @@ _BASIS = {
     True: (
         f"by the labels of the {label_errors.NEIGHBOURS} nearest other training images "
         "in the model's features. The model was trained on these labels and may have "
-        "learnt some wrong ones by heart, so this list is less reliable"
+        "memorised some wrong ones, so this list is less reliable"
     ),
-    False: "by the model's predictions, which these labels did not train",
+    False: "by the predictions of the model, which was not trained on them",
 }
 
 
@@ -54,7 +54,9 @@ def _on_labels(found: Inspection, folder: pathlib.Path) -> list[str]:
     names = found.class_names
     lines = ["## Probably wrong labels", ""]
     rows = []
-    for split, suspects in found.suspects.items():
+    # The list of training images is the least reliable one, and comes last.
+    for split in sorted(found.suspects, key=lambda name: name == TRAIN):
+        suspects = found.suspects[split]
         count = f"{len(suspects):,} of {len(found.splits[split]):,}"
         lines += [f"- **{split}**: {count}, {_BASIS[split == TRAIN]}.", ""]
         tiles = []

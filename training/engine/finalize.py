@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_efficientnet.calibration.thresholds import scale_thresholds
 from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.files import replacing
 from keras_efficientnet.common.output_activation import SIGMOID
@@ -20,7 +21,7 @@ from ..metrics.metrics import Scores
 from ..metrics.multi_label import MultiLabelScores, per_class_rows
 from ..metrics.run_calibration import (
     RunCalibration,
-    calibrate,
+    calibrate_and_score,
     calibrate_labels,
     wants_calibration,
 )
@@ -46,7 +47,7 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
     Returns:
         The contents of summary.json.
     """
-    state, folder, source = run.state, run.folder, run.source
+    state, folder = run.state, run.folder
     run.workers.together(
         lambda: checkpoints.load_weights(state.model, folder.best_weights)
     )
@@ -61,21 +62,15 @@ def finish(run: Run, *, scores_only: bool = False) -> dict[str, Any]:
             multi_label=run.config.is_multi_label,
         )
     validation = _choose_thresholds(run, evaluator)
-    selected = evaluator.label_sets, evaluator.probabilities
-    split, spec = source.split(source.final_split), run.config.preprocessing
-    scores = evaluator(split, spec, run.config.batch_size, run.skips_bad_images)
+    calibrates = not scores_only and wants_calibration(run.config)
+    scores, calibration = _score_final_split(run, evaluator, calibrates)
     summary = _summarize(run, final, scores, validation)
-    calibration = None
-    if not scores_only and wants_calibration(run.config):
-        if run.config.is_multi_label:
-            scored = evaluator.label_sets, evaluator.probabilities
-            calibration = calibrate_labels(selected, scored, source.selection_split)
-        else:
-            calibration = calibrate(evaluator, source, run.config)
+    if calibration is not None:
         summary["calibration"] = calibration.summary()
 
     def write() -> None:
         if evaluator.thresholds is not None:
+            spec = run.config.preprocessing
             folder.write_preprocessing(spec, SIGMOID, evaluator.thresholds)
         if not scores_only:
             bad = dict.fromkeys(run.bad_images.names if run.bad_images else ())
@@ -103,6 +98,23 @@ def _choose_thresholds(run: Run, evaluator: Evaluator) -> Scores | None:
     found = choose_thresholds(evaluator.label_sets, evaluator.probabilities)
     evaluator.thresholds = found.tolist()
     return scores
+
+
+def _score_final_split(
+    run: Run, evaluator: Evaluator, calibrates: bool
+) -> tuple[Scores, RunCalibration | None]:
+    """Scores the final split; with calibration, in the same pass over its images."""
+    config, source = run.config, run.source
+    if calibrates and not config.is_multi_label:
+        calibration, scores = calibrate_and_score(evaluator, source, config)
+        return scores, calibration
+    selected = evaluator.label_sets, evaluator.probabilities
+    split, spec = source.split(source.final_split), config.preprocessing
+    scores = evaluator(split, spec, config.batch_size, run.skips_bad_images)
+    if not calibrates:
+        return scores, None
+    scored = evaluator.label_sets, evaluator.probabilities
+    return scores, calibrate_labels(selected, scored, source.selection_split)
 
 
 def rebuild_missing_model(config: TrainConfig, folder: RunFolder) -> None:
@@ -169,6 +181,10 @@ def _write_results(
         class_rows = per_class_rows(
             evaluator.label_sets, evaluator.probabilities, evaluator.thresholds, names
         )
+        if isinstance(temperature, list):  # prediction uses calibrated probabilities
+            scaled = scale_thresholds(evaluator.thresholds, temperature)
+            limits = dict(zip(names, scaled, strict=True))
+            class_rows = [r | {"threshold": limits[r["class"]]} for r in class_rows]
         label_plots.draw_per_class(class_rows, folder.per_class)
     draw(final, split, spec, names, seed, folder.predictions, skips)
     write_report(

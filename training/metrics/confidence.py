@@ -13,7 +13,7 @@ _LEAST = float(np.finfo(np.float32).tiny)  # probability; smaller ones count as 
 
 @dataclasses.dataclass(frozen=True)
 class Confidences:
-    """Figures of each image from which calibration metrics are computed.
+    """Values of each image from which calibration metrics are computed.
 
     Attributes:
         confidence: Probability of the top prediction, (images,).
@@ -91,7 +91,7 @@ def scale(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def measure(probabilities: np.ndarray, labels: np.ndarray) -> Confidences:
-    """Computes the figures of each image.
+    """Computes `Confidences` for softmax outputs.
 
     Args:
         probabilities: Softmax outputs, (images, classes).
@@ -135,14 +135,14 @@ def label_logits(probabilities: np.ndarray) -> np.ndarray:
 
 
 def measure_labels(probabilities: np.ndarray, targets: np.ndarray) -> Confidences:
-    """Computes the figures of each pair of image and class, for sigmoid outputs.
+    """Computes `Confidences` for sigmoid outputs: one value per image and class.
 
     Args:
         probabilities: Sigmoid outputs, (images, classes).
         targets: Labels of the images, (images, classes), 1 or 0.
 
     Returns:
-        Figures of all pairs: the confidence is the probability of the label, and it is
+        Values of all pairs: the confidence is the probability of the label, and it is
         right where the image has that label.
     """
     p, is_label = probabilities.ravel(), targets.ravel() > 0
@@ -158,7 +158,7 @@ def measure_labels(probabilities: np.ndarray, targets: np.ndarray) -> Confidence
 def measure_both(
     probabilities: np.ndarray, labels: np.ndarray, temperature: float | Sequence[float]
 ) -> tuple[Confidences, Confidences]:
-    """Computes the figures of calibrated outputs, with and without the calibration.
+    """Computes `Confidences` of calibrated outputs, with and without calibration.
 
     Args:
         probabilities: Calibrated outputs, (images, classes).
@@ -166,7 +166,7 @@ def measure_both(
         temperature: Temperature of the calibration; for all labels, one per class.
 
     Returns:
-        Figures with the calibration, and without.
+        Values with the calibration, and without.
     """
     inverse = 1 / np.asarray(temperature, np.float64)
     if labels.ndim == 2:
@@ -177,7 +177,7 @@ def measure_both(
 
 
 def concatenate(parts: Sequence[Confidences]) -> Confidences:
-    """Joins the figures of several batches, at least one."""
+    """Concatenates the values of several batches, at least one."""
     fields = [field.name for field in dataclasses.fields(Confidences)]
     columns = {f: np.concatenate([getattr(p, f) for p in parts]) for f in fields}
     return Confidences(**columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -55,23 +55,24 @@ class Evaluator:
         make = _make_label_step if multi_label else _make_replica_step
         replica_step = make(model, from_logits, label_smoothing)
 
-        def replica_outputs(images: Any, labels: Any, mask: Any) -> Any:
-            return model(images, training=False), labels, mask
+        @tf.function(reduce_retracing=True)
+        def step(images: Any, labels: Any, mask: Any) -> tf.Tensor:
+            sums, _ = self._strategy.run(replica_step, (images, labels, mask))
+            return self._strategy.reduce("SUM", sums, axis=None)
 
         @tf.function(reduce_retracing=True)
-        def step(images: Any, labels: Any, mask: Any) -> tuple[tf.Tensor, Any]:
+        def step_with_rows(images: Any, labels: Any, mask: Any) -> list[tf.Tensor]:
             sums, rows = self._strategy.run(replica_step, (images, labels, mask))
-            # mAP needs the probabilities of all images, from all replicas.
-            rows = self._strategy.gather(rows, axis=0) if multi_label else None
-            return self._strategy.reduce("SUM", sums, axis=None), rows
+            sums = self._strategy.reduce("SUM", sums, axis=None)
+            return [sums, self._strategy.gather(rows, axis=0)]
 
         @tf.function(reduce_retracing=True)
-        def outputs(images: Any, labels: Any, mask: Any) -> Any:
-            found = self._strategy.run(replica_outputs, (images, labels, mask))
-            return [self._strategy.gather(column, axis=0) for column in found]
+        def predict(images: Any) -> tf.Tensor:
+            return model(images, training=False)
 
         self._step = step
-        self._outputs = outputs
+        self._step_with_rows = step_with_rows
+        self._predict = predict
 
     def __call__(
         self,
@@ -79,6 +80,7 @@ class Evaluator:
         spec: EvalPreprocessing,
         batch_size: int,
         skip_bad_images: bool = False,
+        visit: Callable[[np.ndarray, np.ndarray], None] | None = None,
     ) -> Scores:
         """Scores every image of a split once.
 
@@ -88,19 +90,29 @@ class Evaluator:
             batch_size: Images per step, over all replicas.
             skip_bad_images: Whether to leave out images that cannot be decoded and
                 list them in `bad_images`.
+            visit: Function that is called with the outputs and labels of each batch, as
+                `outputs` yields them.
 
         Raises:
             ValueError: An image cannot be read or, with `skip_bad_images`, too many
                 cannot; the message names some.
         """
-        sums, rows = np.zeros(4), []
+        sums, parts = np.zeros(4), []
         for batch in self._batches(split, spec, batch_size, skip_bad_images):
-            batch_sums, batch_rows = self._step(*batch)
+            # mAP needs the probabilities of all images, from all replicas.
+            if self._multi_label or visit:
+                batch_sums, rows = self._step_with_rows(*batch)
+                scores, labels = self._split_rows(rows)
+                if visit:
+                    visit(scores, labels)
+                if self._multi_label:
+                    parts.append((scores, labels))
+            else:
+                batch_sums = self._step(*batch)
             sums += batch_sums.numpy()
-            rows.append(batch_rows)
         loss, top1, top5, images = sums
         found = Scores(round(images), loss / images, top1 / images, top5 / images)
-        return self._with_labels(found, rows) if self._multi_label else found
+        return self._with_labels(found, parts) if self._multi_label else found
 
     def outputs(
         self,
@@ -112,6 +124,7 @@ class Evaluator:
         """Yields the model's outputs and the labels of all images, batch by batch.
 
         All workers receive all images, each once. The order depends on the replicas.
+        The outputs of a multi-label model are probabilities, also if it has logits.
 
         Args:
             split: Images and labels.
@@ -123,8 +136,33 @@ class Evaluator:
             ValueError: See `__call__`.
         """
         for batch in self._batches(split, spec, batch_size, skip_bad_images):
-            found, labels, mask = (column.numpy() for column in self._outputs(*batch))
-            yield found[mask > 0], labels[mask > 0]
+            _, rows = self._step_with_rows(*batch)
+            yield self._split_rows(rows)
+
+    def outputs_alone(
+        self,
+        split: sources.Split,
+        spec: EvalPreprocessing,
+        batch_size: int,
+        skip_bad_images: bool = False,
+    ) -> Iterator[np.ndarray]:
+        """Yields the model's outputs for all images, computed by this worker alone.
+
+        So a worker that cannot read an image does not keep the others waiting.
+
+        Args:
+            split: Images; their labels are not used.
+            spec: Image size, crop ratio and resize method.
+            batch_size: Images per step.
+            skip_bad_images: See `__call__`.
+
+        Raises:
+            ValueError: See `__call__`.
+        """
+        one = distribution.make_strategy("one_device")
+        batches = self._batches(split, spec, batch_size, skip_bad_images, one)
+        for images, _, mask in batches:
+            yield self._predict(images).numpy()[mask.numpy() > 0]
 
     def _batches(
         self,
@@ -132,13 +170,14 @@ class Evaluator:
         spec: EvalPreprocessing,
         batch_size: int,
         skip_bad_images: bool,
+        used_strategy: tf.distribute.Strategy | None = None,
     ) -> Iterator[Any]:
         bad_images = pipeline.BadImages(split) if skip_bad_images else None
         batches = pipeline.eval_batches(
             split,
             spec,
             batch_size=batch_size,
-            strategy=self._strategy,
+            strategy=used_strategy or self._strategy,
             bad_images=bad_images,
         )
         with pipeline.name_unreadable_image(split):
@@ -147,15 +186,27 @@ class Evaluator:
             bad_images.check(len(split))
             self.bad_images |= dict.fromkeys(bad_images.names)
 
-    def _with_labels(self, found: Scores, rows: list[tf.Tensor]) -> Scores:
+    def _split_rows(self, rows: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the outputs and labels of a batch, without padding."""
+        columns = rows.numpy()
+        columns = columns[columns[:, -1] > 0, :-1]
+        if self._multi_label:
+            labels, scores = np.split(columns, 2, axis=1)
+            return scores, labels
+        return columns[:, 1:], columns[:, 0].astype(np.int32)
+
+    def _with_labels(
+        self, found: Scores, parts: list[tuple[np.ndarray, np.ndarray]]
+    ) -> Scores:
         """Adds the scores of several labels per image."""
-        columns = np.concatenate([part.numpy() for part in rows])
-        columns = columns[columns[:, -1] > 0, :-1]  # without padding
-        self.label_sets, self.probabilities = np.split(columns, 2, axis=1)
+        columns = zip(*parts, strict=True)
+        self.probabilities, self.label_sets = map(np.concatenate, columns)
         return score_labels(found, self.label_sets, self.probabilities, self.thresholds)
 
 
 def _make_replica_step(model: keras.Model, from_logits: bool, smoothing: float) -> Any:
+    """Creates a step that returns sums, and label, outputs and mask by image."""
+
     def replica_step(images: Any, labels: Any, mask: Any) -> tuple[tf.Tensor, Any]:
         scores = model(images, training=False)
         tiny = keras.config.epsilon()
@@ -166,13 +217,16 @@ def _make_replica_step(model: keras.Model, from_logits: bool, smoothing: float) 
             top_k_correct(labels, scores, 5),
             tf.ones_like(mask),
         ]
-        return _masked_sums(columns, mask), mask
+        parts = [labels[:, tf.newaxis], scores, mask[:, tf.newaxis]]
+        # Class indices are exact in float32.
+        rows = tf.concat([tf.cast(part, tf.float32) for part in parts], axis=1)
+        return _masked_sums(columns, mask), rows
 
     return replica_step
 
 
 def _make_label_step(model: keras.Model, from_logits: bool, smoothing: float) -> Any:
-    """Creates a step that also returns labels, probabilities and mask, by image."""
+    """Creates a step that returns sums, and labels, probabilities and mask by image."""
     image_loss = make_binary_loss(smoothing)
 
     def replica_step(images: Any, labels: Any, mask: Any) -> tuple[tf.Tensor, Any]:

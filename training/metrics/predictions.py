@@ -44,7 +44,7 @@ class Predictions:
         answers: Most probable classes in descending order, (images, at most 5).
         probabilities: Probabilities of `answers`, of the same shape.
         losses: Cross-entropy of each image, (images,), nats.
-        confidences: Figures for calibration metrics; None for images without labels.
+        confidences: Values for calibration metrics; None for images without labels.
         uncalibrated: The same without the model's calibration; None without one.
         label_sets: All labels of each image, (images, classes), 1 or 0. None: each
             image has one, or they are not known.

@@ -13,6 +13,7 @@ from keras_efficientnet.calibration.thresholds import (
     operating_points,
 )
 from keras_efficientnet.common.intervals import wilson_interval
+from keras_efficientnet.preprocessing import EvalPreprocessing
 
 from ..config import TrainConfig
 from ..data.sources import Source, Split, unlabelled
@@ -28,6 +29,7 @@ from .confidence import (
     scale_labels,
 )
 from .evaluator import Evaluator
+from .metrics import Scores
 from .temperature import fit_class_temperatures, fit_temperature
 
 _ENTRIES = 2**28  # probabilities to fit on, at most; 1 GiB
@@ -39,8 +41,8 @@ class RunCalibration:
 
     Attributes:
         record: Temperature and thresholds.
-        before: Figures of the final split without the temperature.
-        after: Figures of the final split with it.
+        before: Values of the final split without the temperature.
+        after: Values of the final split with it.
         unknown: Confidences of images of other classes, (images,); None without any.
         problem: Reason why there is no rejection threshold or no measurement on
             `config.unknown`, although requested; empty otherwise.
@@ -75,15 +77,18 @@ def wants_calibration(config: TrainConfig) -> bool:
     return config.calibrate or config.reject_precision is not None
 
 
-def calibrate(
+def calibrate_and_score(
     evaluator: Evaluator, source: Source, config: TrainConfig
-) -> RunCalibration:
+) -> tuple[RunCalibration, Scores]:
     """Calibrates a model on the images that selected its epoch.
 
     Args:
         evaluator: Evaluator of the final model, whose outputs are probabilities.
         source: Images of the run.
         config: Configuration of the run.
+
+    Returns:
+        Calibration, and scores on the final split.
 
     Raises:
         ValueError: An image cannot be read.
@@ -103,17 +108,26 @@ def calibrate(
         operating_points=operating_points(scaled.confidence, scaled.is_right),
     )
     record, problem = _with_threshold(record, config.reject_precision)
-    final = source.split(source.final_split)
-    before, after = _measure_both(evaluator, final, config, temperature)
+    parts: list[tuple[Confidences, Confidences]] = []
+
+    def visit(outputs: np.ndarray, labels: np.ndarray) -> None:
+        before, after = (scale(outputs, t) for t in (1.0, temperature))
+        parts.append((measure(before, labels), measure(after, labels)))
+
+    final, options = source.split(source.final_split), _options(config)
+    scores = evaluator(final, *options, visit=visit)
+    before, after = map(concatenate, zip(*parts, strict=True))
     unknown = None
     if config.unknown is not None:
         try:
-            others, _ = _predict_all(evaluator, unlabelled(config.unknown), config)
-            unknown = scale(others, temperature).max(axis=1)
+            others = unlabelled(config.unknown)
+            found = [*evaluator.outputs_alone(others, *options)]
+            unknown = scale(np.concatenate(found), temperature).max(axis=1)
         except (ValueError, OSError) as error:
             # These images must not keep a trained model from being written.
-            problem = f"`unknown` could not be measured: {error}"
-    return RunCalibration(record, before, after, unknown, problem)
+            reasons = (problem, f"`unknown` could not be measured: {error}")
+            problem = ". ".join(filter(None, reasons))
+    return RunCalibration(record, before, after, unknown, problem), scores
 
 
 def calibrate_labels(
@@ -147,7 +161,7 @@ def rejection(
     """Computes how many images a rejection threshold accepts.
 
     Args:
-        found: Figures of images with labels.
+        found: Values of images with labels.
         unknown: Confidences of images of other classes, (images,), or None.
         threshold: Lowest accepted confidence; None: no image is rejected.
 
@@ -194,22 +208,11 @@ def _limited(split: Split, source: Source) -> Split:
 def _predict_all(
     evaluator: Evaluator, split: Split, config: TrainConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    batches = _outputs(evaluator, split, config)
+    batches = evaluator.outputs(split, *_options(config))
     probabilities, labels = zip(*batches, strict=True)
     return np.concatenate(probabilities), np.concatenate(labels)
 
 
-def _measure_both(
-    evaluator: Evaluator, split: Split, config: TrainConfig, temperature: float
-) -> tuple[Confidences, Confidences]:
-    before, after = [], []
-    for probabilities, labels in _outputs(evaluator, split, config):
-        before.append(measure(scale(probabilities, 1.0), labels))
-        after.append(measure(scale(probabilities, temperature), labels))
-    return concatenate(before), concatenate(after)
-
-
-def _outputs(evaluator: Evaluator, split: Split, config: TrainConfig) -> Any:
-    skips = config.on_bad_image == "skip"
-    spec = config.preprocessing
-    return evaluator.outputs(split, spec, config.batch_size, skips)
+def _options(config: TrainConfig) -> tuple[EvalPreprocessing, int, bool]:
+    """Returns the arguments of an evaluation that follow the split."""
+    return config.preprocessing, config.batch_size, config.on_bad_image == "skip"

@@ -54,7 +54,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         if abs(after - inverse) <= _TOLERANCE * inverse:
             break
         inverse = after
-    return 1 / after
+    return float(1 / after)
 
 
 def fit_class_temperatures(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -33,12 +33,12 @@ def draw_calibration(
     """Draws reliability diagrams, before and after calibration, and risk by coverage.
 
     Args:
-        before: Figures without the temperature; None: the model is not calibrated.
-        after: Figures of the same images with it.
+        before: Values without the temperature; None: the model is not calibrated.
+        after: Values of the same images with it.
         path: Path of the PNG file.
         threshold: Lowest accepted confidence, which is marked; None: none is.
         has_risk: Whether to draw the risk-coverage curve, which needs one label per
-            image.
+            image. False: values of pairs of image and label.
     """
     panels = {"Reliability": (after, _AFTER)}
     if before is not None:
@@ -51,6 +51,9 @@ def draw_calibration(
     grid = figure.subplots(1, count, squeeze=False)[0]
     for axes, (title, (found, color)) in zip(grid, panels.items(), strict=False):
         _draw_reliability(axes, title, found, color)
+        if not has_risk:
+            axes.set_xlabel("probability of a label")
+            axes.set_ylabel("images that have it, %")
     curves = {title: panel for title, panel in panels.items() if title != "Reliability"}
     if has_risk:
         _draw_risk(grid[-1], curves or {"": (after, _AFTER)}, threshold)

@@ -26,8 +26,8 @@ def describe_evaluation(
     """Describes the calibration of an evaluated model.
 
     Args:
-        after: Figures of the evaluated images.
-        before: Figures without the calibration; None: the model has none.
+        after: Values of the evaluated images.
+        before: Values without the calibration; None: the model has none.
         record: Calibration of the model, or None.
         unknown: Confidences of images of other classes, (images,), or None.
 
@@ -83,9 +83,10 @@ def calibration_section(
         "brier": "Brier score",
         "aurc": "area under the risk-coverage curve, %",
     }
-    rows = []
+    rows, picture = [], "Reliability, risk and coverage"
     if np.ndim(found["temperature"]):
         del names["aurc"]  # it needs one label per image
+        picture = "Reliability of the probabilities of all labels"
     for key, name in names.items():
         factor = 100 if name.endswith("%") else 1
         pair = {part: f"{factor * found[part][key]:.4g}" for part in _PARTS}
@@ -111,7 +112,7 @@ def calibration_section(
         markdown.table(rows),
         "",
         *_on_rejection(found, split),
-        f"![Reliability, risk and coverage]({folder.calibration_plot.name})",
+        f"![{picture}]({folder.calibration_plot.name})",
         "",
     ]
 
@@ -120,14 +121,18 @@ def _on_rejection(found: dict[str, Any], split: str) -> list[str]:
     precision, threshold = found["reject_precision"], found["reject_threshold"]
     if precision is None:
         return []
+    problem = markdown.escape(found["problem"])
     if threshold is None:
-        return [f"Nothing is rejected. {markdown.escape(found['problem'])}", ""]
+        return [f"Nothing is rejected. {problem}", ""]
     if threshold == 0:
-        return [
+        text = (
             f"Nothing is rejected: on {found['split']} the precision is at least "
-            f"{precision:.2%} without that. Request a higher one to reject more.",
-            "",
-        ]
+            f"{precision:.2%} without that. Request a higher one to reject more."
+        )
+        if "unknown_images" in found:
+            images = f"{found['unknown_images']:,} images of other classes"
+            text += f" So none of the {images} is rejected either."
+        return [f"{text} {problem}".rstrip(), ""]
     text = (
         f"Images with a confidence under {threshold:.4f} are not recognised: the "
         f"threshold for a precision of {precision:.2%} on {found['split']}. It accepts "
@@ -144,4 +149,4 @@ def _on_rejection(found: dict[str, Any], split: str) -> list[str]:
             f"; it rejects {found['unknown_rejected']:.2%} of "
             f"{found['unknown_images']:,} images of other classes"
         )
-    return [f"{text}. {markdown.escape(found['problem'])}".rstrip(), ""]
+    return [f"{text}. {problem}".rstrip(), ""]

@@ -220,7 +220,7 @@ def _on_bad_images(names: Sequence[str]) -> list[str]:
     return [
         "## Images that could not be decoded",
         "",
-        f"{len(names):,} training images were left out:",
+        f"{len(names):,} images were left out:",
         "",
         *[f"- {markdown.code(name)}" for name in names[:SHOWN_BAD_IMAGES]],
         *more,

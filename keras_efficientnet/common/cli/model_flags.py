@@ -5,13 +5,14 @@ from __future__ import annotations
 from absl import flags
 
 from ..models import WEIGHTS_HELP
+from ..scoring.thresholds import THRESHOLDS_HELP
 
 # The flags belong to the command that calls `define_model_flags`, in its help too.
 flags.disclaim_key_flags()
 
 
 def define_model_flags(values: flags.FlagValues) -> None:
-    """Defines the flags that complete a model: weights, labels and preprocessing.
+    """Defines the flags for weights, labels, preprocessing and thresholds of a model.
 
     Args:
         values: Registry of the flags; `flags.FLAGS` for the command itself.
@@ -38,3 +39,4 @@ def define_model_flags(values: flags.FlagValues) -> None:
     )
     string("interpolation", "Resize method. Default: the model's.")
     string("crop_mode", "Shape of the crop: center or squash. Default: the model's.")
+    string("thresholds", THRESHOLDS_HELP)

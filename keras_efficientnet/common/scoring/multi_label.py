@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -122,38 +121,6 @@ def thresholds_of(thresholds: Sequence[float] | None, classes: int) -> np.ndarra
     if thresholds is None:
         return np.full(classes, DEFAULT_THRESHOLD)
     return np.array(thresholds, np.float64)
-
-
-def check_thresholds(thresholds: Any, classes: int | None = None) -> tuple[float, ...]:
-    """Checks the thresholds of a multi-label model.
-
-    Args:
-        thresholds: List of numbers.
-        classes: Number of classes. None: unknown.
-
-    Returns:
-        The thresholds as floats.
-
-    Raises:
-        ValueError: A threshold is not a number from 0 to 1, or their number is wrong.
-    """
-    ok = isinstance(thresholds, list | tuple) and all(map(_is_ratio, thresholds))
-    if not ok:
-        raise ValueError(
-            "`thresholds` must be a list of numbers from 0 to 1, one per class. "
-            f"Received: thresholds={thresholds!r}"
-        )
-    if classes is not None and len(thresholds) != classes:
-        raise ValueError(
-            f"`thresholds` must have one number for each of the {classes} classes. "
-            f"Received: {len(thresholds)} thresholds"
-        )
-    return tuple(float(value) for value in thresholds)
-
-
-def _is_ratio(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 <= value <= 1
 
 
 def _steps(

@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -14,9 +15,13 @@ from PIL import Image
 import export
 from export import batch_predict, label_agreement, loading, predict
 from export.formats.registry import FORMATS
+from keras_efficientnet.calibration.record import CalibrationRecord
+from keras_efficientnet.calibration.thresholds import scale_thresholds
 from keras_efficientnet.common.sidecars import PREPROCESSING_FILE, read_sidecars
+from keras_efficientnet.preprocessing.tf_files import read_image
 from tests.support import export_run
 from tests.support.shared import shared
+from training.metrics.confidence import scale_labels
 
 THRESHOLDS = (0.9, 0.95, 0.8, 0.9999)  # too high for most images of darkness
 
@@ -143,23 +148,63 @@ def test_predict_and_batch_predict_list_all_labels_above_their_threshold(
     assert [sorted(json.loads(line)["classes"]) for line in lines] == expected
 
 
+def test_thresholds_can_be_chosen_on_the_command_line(tmp_path, capsys):
+    (result,), _ = multi_label_export()
+    images = sorted((multi_label_run() / "samples" / "verification").glob("*.png"))[:9]
+    loaded = loading.load(result.path)
+    pixels = [read_image(path, loaded.preprocessing) for path in images]
+    scores = loaded.classify(np.stack(pixels))
+    assert run(predict, result.path, *images, "--json", "--thresholds=0.3") == 0
+    found = json.loads(capsys.readouterr().out)
+    sets = [sorted(entry["index"] for entry in image["classes"]) for image in found]
+    assert sets == [np.flatnonzero(row >= 0.3).tolist() for row in scores]
+    limits = np.array(THRESHOLDS)
+    limits[1] = 0.01
+    expected = [np.flatnonzero(row >= limits).tolist() for row in scores]
+    assert expected != sets
+    arguments = [f"--model={result.path}", f"--input={images[0].parent}/*.png"]
+    arguments += [f"--output={tmp_path}", "--format=jsonl"]
+    choice = f"--thresholds={export_run.LABELS[1]}=0.01"
+    assert run(batch_predict, *arguments, choice) == 0
+    lines = (tmp_path / "part-00000.jsonl").read_text().splitlines()
+    rows = {json.loads(line)["path"]: json.loads(line)["classes"] for line in lines}
+    assert [
+        next(sorted(v) for k, v in rows.items() if k.endswith(path.name))
+        for path in images
+    ] == expected
+    # Parts with other thresholds must not be mixed.
+    assert run(batch_predict, *arguments) == 2
+    assert run(predict, result.path, images[0], "--thresholds=cloud=0.5") == 2
+    assert "label 'cloud'" in capsys.readouterr().err
+
+
 def test_images_without_labels_are_listed():
     nothing = predict.Prediction(pathlib.Path("a.png"), (), (), (), thresholds=())
     assert predict.format_text([nothing]) == "a.png\n  no label"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"tflite", "web"}))
-def test_every_format_keeps_the_thresholds(name, tmp_path):
-    listed = multi_label_run() / "samples" / "verification" / "labels.csv"
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_every_format_is_calibrated_and_keeps_the_thresholds(name, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(multi_label_run(), folder)
+    temperatures = (2.0, 0.5, 1.0, 3.0)
+    CalibrationRecord(temperatures, "validation", 100).write(folder)
+    listed = folder / "samples" / "verification" / "labels.csv"
     (result,) = export.export_model(
-        multi_label_run(),
+        folder,
         [name],
         verify=f"csv:{listed}",
         calibration=f"csv:{listed}",
-        output_dir=tmp_path,
     )
-    assert loading.load(result.path).thresholds == THRESHOLDS
+    loaded = loading.load(result.path)
+    assert loaded.thresholds == scale_thresholds(THRESHOLDS, temperatures)
+    pixels = np.concatenate([export_run.pictures(n, 3, 5) for n in export_run.LABELS])
+    pixels = pixels[:, 4:36, 8:40].astype(np.float32)
+    plain = network().predict(pixels, verbose=0)
+    difference = np.abs(loaded.classify(pixels) - scale_labels(plain, temperatures))
+    if (limit := FORMATS[name].max_difference) is not None:
+        assert difference.max() <= limit
     assert result.comparison.labels.keras_map is not None
 
 

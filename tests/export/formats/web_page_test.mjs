@@ -1,8 +1,8 @@
 // Drives the exported page in Chromium; prints what it saw as JSON.
 //
 // node web_page_test.mjs PLAYWRIGHT_FOLDER CHROMIUM TASK_FILE. The task, JSON: `url` of the
-// page, `photos` to choose, `broken` files that are no photos, `pictures` folder for
-// screenshots, `block` part of URLs that must not load, `offline` file of `folder` to open
+// page, `photos` to choose, `unknown` photo that is not recognised, `broken` files that
+// are no photos, `pictures` folder for screenshots, `block` part of URLs that must not load, `offline` file of `folder` to open
 // from a server that then stops.
 
 import { createRequire } from "node:module";
@@ -116,11 +116,16 @@ async function visitOnDesk(page) {
   seen.title = await page.title();
   seen.landmarks = [await page.locator("main").ariaSnapshot()];
   seen.answers = [];
-  for (const photo of task.photos) seen.answers.push(await choose(page, photo));
+  seen.titles = [];
+  for (const photo of task.photos) {
+    seen.answers.push(await choose(page, photo));
+    seen.titles.push(await page.locator("#answer-title").textContent());
+  }
   seen.time = await page.locator("#time").textContent();
   seen.landmarks.push(await page.locator("main").ariaSnapshot());
   await picture(page, "wide.png");
   seen.overflow = await findOverflow(page);
+  seen.unknown = await chooseUnknown(page);
   seen.keyboard = await byKeyboard(page);
   seen.dropped = await drop(page, task.photos[0]);
   seen.camera = await byCamera(page);
@@ -131,6 +136,14 @@ async function visitOnDesk(page) {
     await choose(page, task.photos[0]);
     if (await page.locator("#alert").isVisible()) seen.errors.push("alert stays");
   }
+}
+
+async function chooseUnknown(page) {
+  await page.setViewportSize({ width: 1100, height: 760 });
+  const found = await choose(page, task.unknown);
+  await picture(page, "unknown.png");
+  const title = await page.locator("#answer-title").textContent();
+  return { ...found, title, hasGuesses: await page.locator("#guesses").isVisible() };
 }
 
 // Here a photo is taken before the network is ready.

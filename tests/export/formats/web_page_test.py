@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 # Golden: human labels, examples/photos/labels.csv.
 ANIMALS = {"jaguar": 290, "koala": 105, "panda": 388}
 TITLE = "Animals & birds"
+REJECT_THRESHOLD = 0.5  # between the probabilities of the animals and of noise
 PLAYWRIGHT = "playwright-core@1.65.1"
 pytestmark = pytest.mark.slow  # a browser on a busy machine takes minutes
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -86,7 +87,14 @@ def page(tmp_path_factory, playwright, chromium):
     model, spec = lite0()
     labels = tuple(name for _, name in imagenet_classes())
     network = inference_model(model)
-    source = ExportInputs(network, spec.image_size, labels, spec, title=TITLE)
+    source = ExportInputs(
+        network,
+        spec.image_size,
+        labels,
+        spec,
+        title=TITLE,
+        reject_threshold=REJECT_THRESHOLD,
+    )
     try:
         web.write(source, folder)
     except OSError as error:
@@ -128,6 +136,15 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    """Image that shows none of the classes."""
+    path = tmp_path_factory.mktemp("noise") / "noise.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
 def broken(tmp_path_factory):
     """Files that are not photos."""
     folder = tmp_path_factory.mktemp("broken")
@@ -138,10 +155,11 @@ def broken(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def seen(page, files, broken, tmp_path_factory):
+def seen(page, files, noise, broken, tmp_path_factory):
     """Observations of a complete visit to the page."""
     pictures = os.environ.get("WEB_TEST_PICTURES") or tmp_path_factory.mktemp("pics")
-    task = {"photos": files, "broken": broken, "pictures": str(pictures)}
+    task = {"photos": files, "unknown": noise, "broken": broken}
+    task["pictures"] = str(pictures)
     return page(**task) | {"pictures": Path(pictures)}
 
 
@@ -185,6 +203,17 @@ def test_rows_show_bars_and_percentages(seen):
             assert row["shown"] == "under 0.1%" or row["shown"] == (
                 f"{100 * row['probability']:.1f}%"
             )
+
+
+def test_an_image_below_the_threshold_is_not_recognised(seen, noise):
+    wanted = keras_probabilities(decode_exactly(noise))
+    assert wanted.max() < REJECT_THRESHOLD
+    found = seen["unknown"]
+    assert found["title"] == "Not recognised"
+    assert found["hasGuesses"]
+    assert found["spoken"].startswith("Not recognised. Best guesses: ")
+    assert found["rows"][0]["probability"] == pytest.approx(wanted.max(), abs=5e-3)
+    assert seen["titles"] == ["What it shows"] * len(seen["answers"])
 
 
 def test_the_page_shows_the_time(seen):

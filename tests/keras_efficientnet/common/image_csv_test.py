@@ -63,6 +63,11 @@ def test_reads_any_number_of_labels(write):
     assert found.take([3, 1]).label_sets.tolist() == [[1, 0, 1], [0, 0, 0]]
 
 
+def test_ignores_blank_lines(write):
+    found = image_csv.open_image_csv(write("\n\npath,label\n\na.jpg,x\n\nb.jpg,y\n"))
+    assert found.images.class_names == ("x", "y")
+
+
 @pytest.mark.parametrize(
     ("label", "message"),
     [
@@ -83,7 +88,9 @@ def test_rejects_unusable_labels_of_several(write, label, message):
     [
         ("", "must have one column 'path' in its first line.* Received: no columns"),
         ("path,labels\n", "one column 'label'.* Did you mean 'labels'"),
-        ("path,path,label\n", "one column 'path'"),
+        ("path;label\na.jpg;x\n", "by commas, .* Received: semicolons, in path;label"),
+        ("path\tlabel\na.jpg\tx\n", "by commas, .* Received: tabs, in"),
+        ("path,path,label\n", "one column 'path' in its first line. Other headers"),
         ("path,label,split,split\n", "one column 'split'"),
         ("path,label\n", "must list images"),
         ("path,label\na.jpg,x\nb.jpg\n", "line 3 must have 2 values.* Received: 1"),
@@ -107,9 +114,12 @@ def test_rejects_unusable_labels_of_several(write, label, message):
         ("path,label,split\na.jpg,x,\n", "line 2 must have the split"),
         ("path,label,weight\na.jpg,x,-1\n", "line 2 must have a weight .* weight='-1'"),
         ("path,label,weight\na.jpg,x,inf\n", "line 2 must have a weight"),
+        ("path,label,weight\na.jpg,x,1e39\n", "line 2 must have a weight .* 1e.06"),
         ("path,label,weight\na.jpg,x,nan\n", "line 2 must have a weight"),
         ("path,label,weight\na.jpg,x,much\n", "line 2 must have a weight"),
         ('path,label\n"a.jpg,x\n', "must be a valid CSV file"),
+        ('path,label\n\na.jpg,"x\ny"\nb.jpg,x\n', "line 3 must have a label that fits"),
+        ('path,label\na.jpg,x\n"b\n.jpg",x\nc.jpg,\n', "line 5 must have a single"),
         (b"path,label\na.jpg,\xff\n", "must be UTF-8 text"),
     ],
 )
@@ -131,6 +141,11 @@ def test_rejects_unusable_lines(write, text, message):
 def test_rejects_unusable_headers(write, query, message):
     with pytest.raises(ValueError, match=message):
         image_csv.open_image_csv(f"{write('path,label,split')}?{query}")
+
+
+def test_rejects_commas_in_a_file_of_tabs(write):
+    with pytest.raises(ValueError, match="by tabs, as .tsv .* Received: commas"):
+        image_csv.open_image_csv(write("path,label\na.jpg,x\n", "list.tsv"))
 
 
 def test_rejects_other_files(tmp_path):

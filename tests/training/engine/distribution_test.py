@@ -81,6 +81,7 @@ EXPECTED = {
     "top1": _TOP1,
     "outputs": UNEVEN,
     "outputs_top1": _TOP1,
+    "alone_top1": _TOP1,
 }
 # By scikit-learn, for several labels per image.
 MAP = average_precision_score(tiny_run.uneven_label_sets(), tiny_run.uneven_means())

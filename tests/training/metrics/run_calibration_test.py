@@ -7,7 +7,8 @@ from PIL import Image
 from training.config import TrainConfig
 from training.data import sources
 from training.metrics import run_calibration
-from training.metrics.run_calibration import calibrate
+from training.metrics.metrics import Scores
+from training.metrics.run_calibration import calibrate_and_score
 
 # Validation: 36 of 40 are right, the wrong ones with the lowest confidence.
 # Test: 10 images, 8 right; one wrong image is accepted.
@@ -21,15 +22,29 @@ LABELS = {
     "test": np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 1]),
 }
 
+SCORES = Scores(10, 0.5, 0.8, 1.0)
+
 
 class FakeEvaluator:
     """Returns probabilities of class 0 from `CONFIDENCES`, in two batches."""
 
+    def __init__(self):
+        self.passes = []  # number of images of each pass
+
     def outputs(self, split, spec, batch_size, skip_bad_images):
+        self.passes.append(len(split))
         (name,) = [k for k, v in CONFIDENCES.items() if len(v) == len(split)]
         pairs = np.stack([CONFIDENCES[name], 1 - CONFIDENCES[name]], axis=1)
         for half in np.array_split(np.arange(len(pairs)), 2):
             yield pairs[half].astype(np.float32), split.labels[half]
+
+    def outputs_alone(self, *arguments):
+        return (outputs for outputs, _ in self.outputs(*arguments))
+
+    def __call__(self, *arguments, visit):
+        for batch in self.outputs(*arguments):
+            visit(*batch)
+        return SCORES
 
 
 @pytest.fixture
@@ -54,7 +69,7 @@ def config(**fields):
 
 def test_threshold_is_chosen_on_validation_and_measured_on_test(source, unknown):
     run = config(calibrate=False, reject_precision=0.99, unknown=unknown)
-    found = calibrate(FakeEvaluator(), source, run)
+    found, _ = calibrate_and_score(FakeEvaluator(), source, run)
     # The 36 most confident images are right: 0.56 to 0.95 in steps of 0.01.
     assert found.record.temperature == 1.0
     assert found.record.reject_threshold == pytest.approx(0.595, abs=1e-6)
@@ -67,12 +82,21 @@ def test_threshold_is_chosen_on_validation_and_measured_on_test(source, unknown)
     assert summary["problem"] == ""
 
 
+def test_every_image_is_predicted_once(source, unknown):
+    evaluator = FakeEvaluator()
+    run = config(reject_precision=0.9, unknown=unknown)
+    _, scores = calibrate_and_score(evaluator, source, run)
+    assert evaluator.passes == [40, 10, 4]  # validation, test, unknown
+    assert scores == SCORES
+
+
 def test_temperature_lowers_the_loss_on_validation(source):
-    found = calibrate(FakeEvaluator(), source, config())
+    found, _ = calibrate_and_score(FakeEvaluator(), source, config())
     assert found.record.temperature != 1.0
     only = dataclasses.replace(source, splits=dict(source.splits))
     del only.splits["test"]
-    summary = calibrate(FakeEvaluator(), only, config()).summary()
+    found, _ = calibrate_and_score(FakeEvaluator(), only, config())
+    summary = found.summary()
     assert summary["after"]["nll"] < summary["before"]["nll"]
     assert "accepted" not in summary
 
@@ -80,7 +104,9 @@ def test_temperature_lowers_the_loss_on_validation(source):
 def test_unreachable_precision_keeps_the_temperature(source):
     # A wrong image of the highest confidence, which any threshold would accept.
     source.split("validation").labels[0] = 1
-    found = calibrate(FakeEvaluator(), source, config(reject_precision=1.0))
+    found, _ = calibrate_and_score(
+        FakeEvaluator(), source, config(reject_precision=1.0)
+    )
     assert found.record.reject_threshold is None
     assert found.record.reject_precision == 1.0
     assert "the best precision is 0.97" in found.problem
@@ -89,10 +115,15 @@ def test_unreachable_precision_keeps_the_temperature(source):
 
 def test_unreadable_unknown_images_do_not_stop_the_run(source, tmp_path):
     run = config(reject_precision=0.5, unknown=str(tmp_path / "missing"))
-    found = calibrate(FakeEvaluator(), source, run)
+    found, _ = calibrate_and_score(FakeEvaluator(), source, run)
     assert found.unknown is None
     assert "`unknown` could not be measured" in found.problem
     assert found.record.reject_threshold is not None
+    source.split("validation").labels[0] = 1
+    run = dataclasses.replace(run, reject_precision=1.0)
+    found, _ = calibrate_and_score(FakeEvaluator(), source, run)
+    assert "the best precision is 0.97" in found.problem
+    assert "`unknown` could not be measured" in found.problem
 
 
 def test_large_splits_are_thinned_evenly(source, monkeypatch):

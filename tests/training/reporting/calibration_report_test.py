@@ -63,6 +63,14 @@ def test_report_states_the_effect_of_the_threshold():
             "Nothing is rejected. the best precision is 0.9",
         ),
         ({"reject_threshold": 0.0}, "at least 95.00% without that"),
+        (
+            {"reject_threshold": 0.0},
+            "So none of the 202 images of other classes is rejected either.",
+        ),
+        (
+            {"reject_threshold": 0.0, "problem": "An image could not be read."},
+            "rejected either. An image could not be read.",
+        ),
     ],
 )
 def test_report_explains_why_nothing_is_rejected(changes, text):

@@ -59,7 +59,7 @@ def test_report_shows_minival_phases_and_bad_images(tmp_path):
     assert "best epoch on minival, 25,000 training images that were held out" in text
     assert "| 1 to 10 | the classifier, 224 pixels |" in text
     assert "| 11 to 40 | stages from 5, 224 pixels |" in text
-    assert "102 training images were left out" in text
+    assert "102 images were left out" in text
     assert "- `bad_99.jpg`\n- and 2 more\n" in text
 
 

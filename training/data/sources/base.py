@@ -134,11 +134,16 @@ class Source:
             )
 
     def check_trainable(self) -> None:
-        """Checks that there are at least two classes.
+        """Checks that there are training images of at least two classes.
 
         Raises:
-            ValueError: There is only one class.
+            ValueError: There are not.
         """
+        if "train" not in self.splits:
+            raise ValueError(
+                "`data` must have training images. "
+                f"Received: images of {', '.join(self.splits)} only"
+            )
         if len(self.class_names) < 2:
             raise ValueError(
                 "`data` must have at least two classes, such as a folder for each. "

@@ -37,7 +37,7 @@ def csv_file(name: str, *, multi_label: bool = False) -> Source:
         parts = {name: np.flatnonzero(listed == name) for name in SHARES}
     splits = {name: _split(table, at) for name, at in parts.items() if len(at)}
     if "train" in splits:
-        _check_training_images(table, splits["train"])
+        _check_training_images(name, table, splits["train"])
     return Source(images.class_names, with_validation(splits))
 
 
@@ -47,19 +47,19 @@ def _split(table: ImageTable, positions: np.ndarray) -> Split:
     return file_split(images.paths, images.labels, weights, images.label_sets)
 
 
-def _check_training_images(table: ImageTable, train: Split) -> None:
-    root, names = printable(table.images.root), table.images.class_names
+def _check_training_images(name: str, table: ImageTable, train: Split) -> None:
+    names = table.images.class_names
     found = set(train.labels.tolist())
     if train.label_sets is not None:
         found = set(np.flatnonzero(train.label_sets.any(axis=0)).tolist())
     missing = set(range(len(names))) - found
     if missing:
         raise ValueError(
-            f"Each label of the list of images in {root} must have training images. "
+            f"Each label of {printable(name)} must have training images. "
             f"Received: none of {shorten([names[i] for i in sorted(missing)])}"
         )
     if train.weights is not None and not train.weights.any():
         raise ValueError(
-            f"The training images of the list in {root} must have weights above 0. "
+            f"Training images of {printable(name)} must have weights above 0. "
             "Received: only weights of 0"
         )

@@ -61,23 +61,3 @@ def test_thresholds_give_the_highest_f1(seed):
         )
         assert f1[i] == pytest.approx(best)
         assert (precision[i], recall[i]) == pytest.approx((theirs[0][i], theirs[1][i]))
-
-
-@pytest.mark.parametrize(
-    ("thresholds", "message"),
-    [
-        ([0.5, 1.5], r"numbers from 0 to 1.*thresholds=\[0.5, 1.5\]"),
-        ([0.5, -0.1], "numbers from 0 to 1"),
-        ([0.5, float("nan")], "numbers from 0 to 1"),
-        ([0.5, True], "numbers from 0 to 1"),
-        (0.5, "numbers from 0 to 1, one per class"),
-        ([0.5], "for each of the 2 classes. Received: 1 thresholds"),
-    ],
-)
-def test_rejects_thresholds_that_do_not_fit(thresholds, message):
-    with pytest.raises(ValueError, match=message):
-        multi_label.check_thresholds(thresholds, 2)
-
-
-def test_accepts_thresholds_of_0_and_1():
-    assert multi_label.check_thresholds([0, 1], 2) == (0.0, 1.0)
