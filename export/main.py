@@ -71,6 +71,14 @@ def define_flags(values: flags.FlagValues) -> None:
         "recognised. Default: the run's.",
         flag_values=values,
     )
+    flags.DEFINE_integer(
+        "saved_model_version",
+        None,
+        "Version for TensorFlow Serving: writes saved_model/VERSION. Default: no "
+        "folder for the version.",
+        flag_values=values,
+        lower_bound=1,
+    )
     flags.mark_flag_as_required("model", flag_values=values)
 
 
@@ -103,6 +111,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             title=values.title,
             calibrate=values.calibrate,
             reject_precision=values.reject_precision,
+            saved_model_version=values.saved_model_version,
         )
     except VerificationError as error:
         console.report(f"Failed: {error}")

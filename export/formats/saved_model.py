@@ -22,6 +22,8 @@ from keras_efficientnet.transfer import feature_extractor
 
 from ..runtimes.embedded import EXTRA_ASSETS
 from ..serving.graph_decoding import MAX_PIXELS, read_images
+from ..serving.warm_up import WARM_UP_FILE, write_warm_up
+from ..transforms.fold_batch_norm import fold_batch_norm
 from .export_inputs import ExportInputs
 
 TOP = 5  # classes that `classify` returns; fewer if the network has fewer
@@ -46,6 +48,8 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     `features`, for networks of this package: from `images` as above to `features`,
     (batch, channels), float32, pooled over the image.
 
+    The folder `assets.extra` has requests with which TensorFlow Serving warms up.
+
     Args:
         source: Network to export.
         path: Path of the folder.
@@ -53,30 +57,35 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     Returns:
         A remark on the signatures and the limit on image sizes.
     """
-    model = source.model
+    if source.saved_model_version is not None:
+        path = path / str(source.saved_model_version)
+    network = _network(source.model, source.output_name)
     module = tf.Module()
     # Keras' ExportArchive would write every weight twice.
-    module.weights = [weight.value for weight in model.weights]
-    signatures = _signatures(source)
+    module.weights = [weight.value for weight in network.weights]
+    signatures = _signatures(source, network)
     with quiet_stderr():
         tf.saved_model.save(module, str(path), signatures=signatures)
     extra = path / EXTRA_ASSETS
     extra.mkdir()
     write_labels(source.labels, extra / LABELS_FILE)
     (extra / PREPROCESSING_FILE).write_text(source.preprocessing_text, "utf-8")
+    inputs = {name: call.input_signature[0] for name, call in signatures.items()}
+    write_warm_up(inputs, extra / WARM_UP_FILE)
     return (
         f"Signatures: {', '.join(signatures)}. "
         f"Images of over {MAX_PIXELS / 1e6:.0f} megapixels are refused.",
     )
 
 
-def _signatures(source: ExportInputs) -> dict[str, Callable[..., Any]]:
+def _signatures(
+    source: ExportInputs, network: keras.Model
+) -> dict[str, Callable[..., Any]]:
     shape = source.model.inputs[0].shape
     pixels = tf.TensorSpec(shape, tf.float32, name="images")
     colours = tf.TensorSpec(shape, tf.uint8, name="images")
     files = tf.TensorSpec((None,), tf.string, name="encoded")
     name = source.output_name
-    network = _network(source.model, name)
     # All signatures share one function in the file. TensorFlow computes only the
     # outputs that are requested.
     run = _function(lambda images: network(images, training=False), pixels)
@@ -108,7 +117,7 @@ def _network(model: keras.Model, name: str) -> keras.Model:
     # Only networks of this package have features.
     with contextlib.suppress(ValueError):
         outputs["features"] = feature_extractor(model).output
-    return keras.Model(model.input, outputs)
+    return fold_batch_norm(keras.Model(model.input, outputs))
 
 
 def _function(call: Callable[..., Any], spec: tf.TensorSpec) -> Callable[..., Any]:

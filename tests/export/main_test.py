@@ -43,6 +43,7 @@ def test_flags_are_passed_to_the_python_function(monkeypatch):
         "--interpolation=bilinear",
         "--crop_mode=squash",
         "--title=Birds",
+        "--saved_model_version=3",
     )
     assert code == 0
     options = {
@@ -59,6 +60,7 @@ def test_flags_are_passed_to_the_python_function(monkeypatch):
         "title": "Birds",
         "calibrate": True,
         "reject_precision": None,
+        "saved_model_version": 3,
     }
     assert calls == [("EfficientNetB0", ["tflite", "saved_model"], options)]
 

@@ -87,7 +87,7 @@ PREPARED = {
 ELSEWHERE = {"addons.md"}
 # Packages of environments of their own; without them, code that needs them is only
 # compiled.
-OPTIONAL = ("apache_beam",)
+OPTIONAL = ("apache_beam", "tritonclient")
 
 
 # Keras warns about its own default whenever `fit` gets a tf.data.Dataset.

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 import os
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import keras_efficientnet
+from export import loading
 from export.formats import saved_model
 from export.serving import graph_decoding
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
@@ -246,8 +248,14 @@ def test_graph_has_no_python():
 def test_every_weight_is_saved_once():
     saved = tf.train.list_variables(str(artefact() / "variables" / "variables"))
     shapes = sorted(tuple(shape) for name, shape in saved if name[0] != "_")
-    weights = export_run.fitted_network().weights
-    assert shapes == sorted(tuple(weight.shape) for weight in weights)
+    kernels = [
+        tuple(layer.kernel.shape)
+        for layer in export_run.fitted_network().layers
+        if hasattr(layer, "kernel")
+    ]
+    assert sorted(shape for shape in shapes if len(shape) > 1) == sorted(kernels)
+    # One bias each, and nothing else: normalisation is folded.
+    assert len(shapes) == 2 * len(kernels)
 
 
 def test_remark_names_the_signatures():
@@ -259,11 +267,30 @@ def test_remark_names_the_signatures():
     assert graph_decoding.MAX_PIXELS == 50_000_000
 
 
+def test_version_gets_a_folder_that_runners_open(tmp_path):
+    inputs = keras.Input((16, 16, 4))
+    x = keras.layers.GlobalMaxPooling2D()(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(7, activation="softmax")(x))
+    source = export_run.source(model)
+    for version in (9, 10):
+        versioned = dataclasses.replace(source, saved_model_version=version)
+        saved_model.write(versioned, tmp_path)
+    assert (tmp_path / "9" / "saved_model.pb").is_file()
+    shutil.rmtree(tmp_path / "9" / "variables")  # it must not be opened
+    loaded = loading.load(tmp_path)
+    assert loaded.labels == source.labels
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 4)).astype("f4")
+    np.testing.assert_allclose(
+        loaded.classify(images), model.predict_on_batch(images), atol=1e-6
+    )
+
+
 def test_foreign_network_has_no_features():
     inputs = keras.Input((16, 16, 3))
     x = keras.layers.GlobalMaxPooling2D()(inputs)
     model = keras.Model(inputs, keras.layers.Dense(7, activation="softmax")(x))
-    found = saved_model._signatures(export_run.source(model))
+    network = saved_model._network(model, "probabilities")
+    found = saved_model._signatures(export_run.source(model), network)
     assert sorted(found) == ["classify", "serving_default", "serving_uint8"]
     files = [encoded_images.encode(encoded_images.smooth(), "PNG")]
     assert found["classify"](tf.constant(files))["classes"].shape == (1, 5)
