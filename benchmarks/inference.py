@@ -2,7 +2,7 @@
 
 python -m benchmarks.inference [--networks=b0,lite0] [--batches=1,8,32] [--threads=1,2]
     [--rounds=5] [--conversions=1] [--torch_python=PATH] [--output=results.json]
-    [--write_docs]
+    [--files=DIR] [--write_docs]
 
 Every contender classifies the same image in its own process, and all of them use the
 same cores. They take turns, a few runs each, so that changes in the machine's speed
@@ -13,7 +13,9 @@ time to convert our network to TFLite is measured too, by our exporter and by Ke
 
 Ratios compare medians with ONNX Runtime's, in the same run; they are the medians over
 rounds. Those that differ from benchmarks/runtimes/results.json by a quarter are listed;
-`--write_docs` replaces that file and the tables in docs/benchmarks.md.
+`--write_docs` replaces that file and the tables in docs/benchmarks.md. Parts can be
+measured one after the other: with `--files` the exported files are kept, and results
+are added to an existing `--output`.
 """
 
 from __future__ import annotations
@@ -137,25 +139,25 @@ def main() -> None:
     parser.add_argument("--conversions", type=int, default=1, help="to TFLite")
     parser.add_argument("--torch_python", default=sys.executable)
     parser.add_argument("--output", type=Path, help="JSON file for the results")
+    parser.add_argument("--files", type=Path, help="folder to keep the files in")
     parser.add_argument("--write_docs", action="store_true")
     args = parser.parse_args()
     batches, threads = (
         [int(x) for x in text.split(",")] for text in (args.batches, args.threads)
     )
     python = args.torch_python if has_torch(args.torch_python) else ""
-    found: dict[str, Any] = {
-        "machine": results.machine(),
-        "networks": {},
-        "conversion": {},
-    }
+    found: dict[str, Any] = {"networks": {}, "conversion": {}}
+    if args.output is not None and args.output.exists():
+        found = json.loads(args.output.read_text())
+    found["machine"] = results.machine()
     for network in args.networks.split(","):
         with tempfile.TemporaryDirectory() as parent:
-            folder = Path(parent, network)
-            prepare(network, folder)
-            cells: dict[str, Any] = {}
+            folder = (args.files or Path(parent)) / network
+            if not folder.exists():
+                prepare(network, folder)
+            cells = found["networks"].setdefault(network, {})
             for count in threads:
                 cells |= measure(folder, batches, count, args.rounds, python)
-        found["networks"][network] = cells
         if args.conversions:
             found["conversion"][network] = time_conversions(network, args.conversions)
     print(results.format_tables(found))

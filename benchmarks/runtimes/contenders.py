@@ -7,6 +7,7 @@ answers with the milliseconds of each run.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -187,7 +188,7 @@ REQUESTS: Mapping[str, Callable[[Path, int], Run]] = {
     "classify": open_classify,
     "decode": open_decode,
     **{
-        name: lambda folder, threads, name=name: open_request(name, folder, threads)
+        name: functools.partial(open_request, name)
         for name in ("tflite", "tflite_int8", "onnx", "openvino")
     },
 }

@@ -40,7 +40,7 @@ def prepare(network: str, folder: Path) -> None:
         folder: Folder to create.
     """
     keras.utils.set_random_seed(0)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     model = NETWORKS[network](weights=None)
     source = _source(model)
     model.save(folder / FILES["keras"])

@@ -228,13 +228,17 @@ def test_c_program_classifies(tmp_path):
     np.testing.assert_allclose(found, [scores[0].max(), 0, scores[1].max()], atol=1e-5)
 
 
-def tensor_names():
-    """Returns the names in the graph that the C program needs."""
+def meta_graph():
     from tensorflow.core.protobuf import saved_model_pb2
 
     content = (artefact() / "saved_model.pb").read_bytes()
     (graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
-    signature = graph.signature_def["classify"]
+    return graph
+
+
+def tensor_names():
+    """Returns the names in the graph that the C program needs."""
+    signature = meta_graph().signature_def["classify"]
     outputs = [signature.outputs[key].name for key in ("labels", "scores", "valid")]
     return [signature.inputs["encoded"].name, *outputs]
 
@@ -245,8 +249,11 @@ def test_graph_has_no_python():
     assert b"PyFunc" not in content
 
 
-def test_every_weight_is_saved_once():
-    saved = tf.train.list_variables(str(artefact() / "variables" / "variables"))
+def test_every_weight_of_a_large_network_is_saved_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(saved_model, "MAX_CONSTANTS", 0)
+    monkeypatch.setattr(saved_model, "_classify", lambda *_: {})  # quicker to trace
+    saved_model.write(artefacts.source(), tmp_path)
+    saved = tf.train.list_variables(str(tmp_path / "variables" / "variables"))
     shapes = sorted(tuple(shape) for name, shape in saved if name[0] != "_")
     kernels = [
         tuple(layer.kernel.shape)
@@ -256,6 +263,21 @@ def test_every_weight_is_saved_once():
     assert sorted(shape for shape in shapes if len(shape) > 1) == sorted(kernels)
     # One bias each, and nothing else: normalisation is folded.
     assert len(shapes) == 2 * len(kernels)
+
+
+def test_file_contains_the_weights_of_a_small_network_once():
+    constants = [
+        tuple(dim.size for dim in node.attr["value"].tensor.tensor_shape.dim)
+        for function in meta_graph().graph_def.library.function
+        for node in function.node_def
+        if node.op == "Const"
+    ]
+    kernels = [
+        tuple(layer.kernel.shape)
+        for layer in export_run.fitted_network().layers
+        if "Conv2D" in type(layer).__name__
+    ]
+    assert sorted(x for x in constants if len(x) == 4) == sorted(kernels)
 
 
 def test_remark_names_the_signatures():
