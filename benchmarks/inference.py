@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runtimes import results
-from benchmarks.runtimes.contenders import FILES, OPENERS, REQUESTS
+from benchmarks.runtimes.contenders import ENVIRONMENT, FILES, OPENERS, REQUESTS
 from benchmarks.runtimes.networks import prepare, time_conversions
 from benchmarks.workers import ROOT, Worker
 
@@ -55,7 +55,7 @@ def start(
         ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads)
     )
     cores = sorted(os.sched_getaffinity(0))[:threads]
-    return Worker(command, cores, environment)
+    return Worker(command, cores, environment | ENVIRONMENT.get(name, {}))
 
 
 def take_turns(

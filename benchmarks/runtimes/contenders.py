@@ -24,12 +24,15 @@ PHOTO = "photo.jpg"  # of the requests
 FILES = {
     "keras": "model.keras",
     "saved_model": "saved_model",
+    "saved_model_onednn": "saved_model",
     "tflite": "model_float32.tflite",
     "tflite_int8": "model_int8.tflite",
     "keras_litert": "keras.tflite",
     "onnx": "model.onnx",
     "openvino": "openvino",
 }
+# TensorFlow uses oneDNN by default only on processors with int8 dot products.
+ENVIRONMENT = {"saved_model_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
 TIMM_NAMES = {"b0": "efficientnet_b0", "lite0": "tf_efficientnet_lite0"}
 
 Run = Callable[[Any], Any]  # from pixels to probabilities, or from files to labels
@@ -125,6 +128,7 @@ def open_torch(path: Path, threads: int) -> Run:
 OPENERS: dict[str, Callable[[Path, int], Run]] = {
     "keras": open_keras,
     "saved_model": open_saved_model,
+    "saved_model_onednn": open_saved_model,
     "tflite": open_tflite,
     "tflite_int8": open_tflite,
     "keras_litert": open_tflite,

@@ -22,6 +22,7 @@ _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile")
 _TITLES = {
     "keras": "Keras, `predict`",
     "saved_model": "`saved_model`",
+    "saved_model_onednn": "`saved_model`, with `TF_ENABLE_ONEDNN_OPTS=1`",
     "tflite": "`tflite`",
     "tflite_int8": "`tflite_int8`",
     "keras_litert": "Keras' LiteRT export of keras.applications",
