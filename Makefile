@@ -87,12 +87,13 @@ test-bazel: $(VENV)/.dev ## build everything with Bazel and run the fast tests
 # PyTorch takes part if .venv-backends exists.
 TORCH = $(wildcard .venv-backends/bin/python)
 
-benchmark: $(VENV)/.dev ## measure batch prediction: speed, memory and time per image
-	$(BIN)/python -m benchmarks.batch.throughput $(TORCH:%=--torch_python=%)
-	$(BIN)/python -m benchmarks.batch.scaling
+benchmark: $(VENV)/.dev ## compare inference in every runtime with the committed results
+	$(BIN)/python -m benchmarks.inference $(TORCH:%=--torch_python=%) \
+		--output=runs/benchmark.json
 
-benchmark-all: benchmark ## the same, and a million images
-	$(BIN)/python -m benchmarks.batch.scaling --images=1000000
+benchmark-all: benchmark ## the same, and batch prediction of up to a million images
+	$(BIN)/python -m benchmarks.batch.throughput $(TORCH:%=--torch_python=%)
+	$(BIN)/python -m benchmarks.batch.scaling --images=1000,10000,100000,1000000
 
 docs: $(VENV)/.dev ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

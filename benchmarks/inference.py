@@ -1,248 +1,129 @@
-"""Latency of one image on one core, against Keras, other runtimes and PyTorch.
+"""Latency and throughput of inference on a server, in every runtime.
 
-python -m benchmarks.inference [--networks=b0,lite0] [--rounds=15] [--runs=10]
-    [--conversions=3] [--core=0] [--torch_python=PATH]
+python -m benchmarks.inference [--networks=b0,lite0] [--batches=1,8,32] [--threads=1,2]
+    [--rounds=5] [--conversions=1] [--torch_python=PATH] [--output=results.json]
+    [--files=DIR] [--write_docs]
 
-Every contender classifies the same image in its own process, all of them on the same
-core. They take turns, a few runs each, so that changes in the machine's speed
-affect all of them; the printed ratio is the median of the ratios per round. A run goes
-from an array of pixels to an array of probabilities.
+Every contender classifies the same image in its own process, and all of them use the
+same cores. They take turns, a few runs each, so that changes in the machine's speed
+affect all of them. A run goes from an array of pixels to an array of probabilities; in
+the cells "JPEG", from the bytes of a photo to labels. `classify` is the SavedModel's
+signature for that; the other runtimes decode with Pillow. The weights are random. The
+time to convert our network to TFLite is measured too, by our exporter and by Keras.
 
-`keras` is the file that `model.export(format="litert")` writes for keras.applications'
-network, `torch` is efficientnet-pytorch in eager mode; neither has Lite networks. The
-conversion is timed on our own network, by our exporter and by Keras in turn. PyTorch
-may be installed in another environment, whose interpreter is `--torch_python`; without
-PyTorch, it is skipped.
+Ratios compare medians with ONNX Runtime's, in the same run; they are the medians over
+rounds. Those that differ from benchmarks/runtimes/results.json by a quarter are listed;
+`--write_docs` replaces that file and the tables in docs/benchmarks.md. Parts can be
+measured one after the other: with `--files` the exported files are kept, and results
+are added to an existing `--output`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workers import Worker
+from benchmarks.runtimes import results
+from benchmarks.runtimes.contenders import ENVIRONMENT, FILES, OPENERS, REQUESTS
+from benchmarks.runtimes.networks import prepare, time_conversions
+from benchmarks.workers import ROOT, Worker
 
-SIZE, CLASSES = 224, 1000
-# Highest ratio of milliseconds: (ours, theirs) -> network -> bar.
-BARS = {
-    ("float32", "keras"): {"b0": 1.02},
-    ("float32", "onnx"): {"b0": 1.05, "lite0": 1.05},
-    ("float32", "openvino"): {"b0": 1.05, "lite0": 1.05},
-    ("float32", "torch"): {"b0": 0.4},
-    ("int8", "float32"): {"b0": 0.6, "lite0": 0.45},
-}
-CONVERSION_BAR = 0.8  # highest ratio of our seconds to Keras'
-# Files in the folder that `prepare` fills; PyTorch needs none.
-FILES = {
-    "float32": "model_float32.tflite",
-    "int8": "model_int8.tflite",
-    "keras": "keras.tflite",
-    "onnx": "model.onnx",
-    "openvino": "openvino",
-}
-
-Run = Callable[[], Any]  # classifies one image
+COMMITTED = ROOT / "benchmarks" / "runtimes" / "results.json"
+PAGE = ROOT / "docs" / "benchmarks.md"
+RUN_MS = 200  # time of a contender in a round, at least one run
 
 
-def litert(path: Path) -> Run:
-    """Returns a run of a .tflite file on one thread."""
-    import numpy as np
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path), num_threads=1)
-    interpreter.allocate_tensors()
-    (image,) = interpreter.get_input_details()
-    (answer,) = interpreter.get_output_details()
-    pixels = np.full(image["shape"], 99, image["dtype"])
-
-    def run() -> Any:
-        interpreter.set_tensor(image["index"], pixels)
-        interpreter.invoke()
-        return interpreter.get_tensor(answer["index"])
-
-    return run
-
-
-def other_runtime(path: Path) -> Run:
-    """Returns a run of an ONNX file or an OpenVINO folder on one thread."""
-    import numpy as np
-
-    from export.runtimes.onnx import OnnxRunner, OpenVinoRunner
-
-    runner = (OpenVinoRunner if path.is_dir() else OnnxRunner)(path)
-    shape = [SIZE if side is None else side for side in runner.input_shape]
-    pixels = np.full((1, *shape), 99, np.float32)
-    return lambda: runner(pixels)
-
-
-def torch(path: Path) -> Run:
-    """Returns a run of efficientnet-pytorch's B0, tuned for eager mode."""
-    import efficientnet_pytorch
-    import torch
-
-    torch.set_num_threads(1)
-    net = efficientnet_pytorch.EfficientNet.from_name("efficientnet-b0").eval()
-    net.set_swish(memory_efficient=False)
-    net = net.to(memory_format=torch.channels_last)
-    pixels = torch.full((1, 3, SIZE, SIZE), 0.1)
-    pixels = pixels.contiguous(memory_format=torch.channels_last)
-
-    def run() -> Any:
-        with torch.inference_mode():
-            return net(pixels).softmax(1).numpy()
-
-    return run
-
-
-OPENERS: dict[str, Callable[[Path], Run]] = {
-    "float32": litert,
-    "int8": litert,
-    "keras": litert,
-    "onnx": other_runtime,
-    "openvino": other_runtime,
-    "torch": torch,
-}
-
-
-def work(name: str, folder: Path) -> None:
-    """Runs a contender: reads numbers of runs from stdin, writes milliseconds."""
-    run = OPENERS[name](folder / FILES.get(name, ""))
-    for line in sys.stdin:
-        start = time.perf_counter()
-        for _ in range(int(line)):
-            run()
-        print(json.dumps(1000 * (time.perf_counter() - start) / int(line)), flush=True)
-
-
-def start(name: str, folder: Path, core: int, python: str = sys.executable) -> Worker:
-    """Starts a contender on one core."""
-    command = [python, "-m", "benchmarks.inference", f"--worker={name}"]
-    return Worker([*command, f"--folder={folder}"], core)
-
-
-def prepare(network: str, folder: Path, conversions: int) -> list[tuple[float, float]]:
-    """Writes all files of a network.
-
-    Args:
-        network: "b0" or "lite0".
-        folder: Folder to write to.
-        conversions: Number of conversions to TFLite.
-
-    Returns:
-        Seconds of each conversion, by our exporter and by Keras.
-    """
-    import keras
-    import numpy as np
-
-    import keras_efficientnet
-    from export.formats import onnx, openvino, tflite
-    from export.formats.export_inputs import ExportInputs
-    from export.quantization import calibration, recipes
-    from keras_efficientnet.preprocessing import EvalPreprocessing
-
-    keras.utils.set_random_seed(0)
-    factory = {
-        "b0": keras_efficientnet.EfficientNetB0,
-        "lite0": keras_efficientnet.EfficientNetLite0,
-    }[network]
-    model = factory(weights=None)
-    spec = EvalPreprocessing(SIZE, 1.0, "bilinear")
-    source = ExportInputs(model, SIZE, tuple(map(str, range(CLASSES))), spec)
-    path = folder / FILES["float32"]
-    seconds = []
-    for _ in range(conversions):
-        ours = _seconds(lambda: tflite.write_float32(source, path))
-        theirs = _seconds(lambda: _export(model, folder / "again.tflite"))
-        seconds.append((ours, theirs))
-    images = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3))
-    content = path.read_bytes()
-    ranges = calibration.find_ranges(
-        content,
-        calibration.collect_activations(content, [images.astype(np.float32)]),
-        0.0,
+def start(
+    name: str,
+    folder: Path,
+    threads: int,
+    *,
+    python: str = sys.executable,
+    requests: bool = False,
+) -> Worker:
+    """Starts a contender on as many cores as threads."""
+    command = [python, "-m", "benchmarks.runtimes.contenders", str(folder), name]
+    command += [f"--threads={threads}", *(["--requests"] if requests else [])]
+    environment = dict.fromkeys(
+        ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads)
     )
-    graph = recipes.apply_recipe(content, recipes.integer_recipe(8), ranges)
-    recipes.use_uint8_io(graph)
-    (folder / FILES["int8"]).write_bytes(graph.pack())
-    onnx.write(source, folder / FILES["onnx"])
-    openvino.write(source, folder / FILES["openvino"])
-    if network == "b0":
-        theirs = keras.applications.EfficientNetB0(weights=None)
-        _export(theirs, folder / FILES["keras"])
-    return seconds
+    cores = sorted(os.sched_getaffinity(0))[:threads]
+    return Worker(command, cores, environment | ENVIRONMENT.get(name, {}))
 
 
-def _export(model: Any, path: Path) -> None:
-    model.export(str(path), format="litert", verbose=False)
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def median_ratio(pairs: Iterable[tuple[float, float]]) -> float:
-    """Returns the median over pairs of the first value divided by the second."""
-    return statistics.median(a / b for a, b in pairs)
-
-
-def verdict(network: str, found: dict[str, list[float]]) -> list[str]:
-    """Compares latencies with the bars.
+def take_turns(
+    workers: Mapping[str, Worker], images: int, rounds: int
+) -> dict[str, list[list[float]]]:
+    """Measures contenders in turns.
 
     Args:
-        network: "b0" or "lite0".
-        found: Contender -> milliseconds in each round.
+        workers: Contenders by name.
+        images: Number of images per run.
+        rounds: Number of rounds.
 
     Returns:
-        One line per ratio that has a bar.
+        Milliseconds of each run, by contender and round.
     """
-    lines = []
-    for (ours, theirs), bars in BARS.items():
-        if network in bars and ours in found and theirs in found:
-            ratio = median_ratio(zip(found[ours], found[theirs], strict=True))
-            lines.append(
-                f"  {ours} / {theirs} {ratio:.2f} (bar: at most {bars[network]})"
-            )
-    return lines
-
-
-def compete(
-    network: str, folder: Path, rounds: int, runs: int, core: int, torch_python: str
-) -> None:
-    """Prints the latencies of all contenders, and our ratio to each."""
-    with_torch = network == "b0" and has_torch(torch_python)
-    workers = {
-        name: start(name, folder, core, torch_python if name == "torch" else python)
-        for name, python in dict.fromkeys(OPENERS, sys.executable).items()
-        if (with_torch if name == "torch" else (folder / FILES[name]).exists())
-    }
-    for worker in workers.values():
-        worker.ask(runs)
-    found: dict[str, list[float]] = {name: [] for name in workers}
+    runs = {}
+    for name, worker in workers.items():
+        worker.request([images, 2])  # warms up
+        (once,) = worker.request([images, 1])
+        runs[name] = max(1, round(RUN_MS / once))
+    found: dict[str, list[list[float]]] = {name: [] for name in workers}
     for _ in range(rounds):
         for name, worker in workers.items():
-            worker.ask(1)  # warms up the caches
-            found[name].append(worker.ask(runs))
+            if runs[name] > 1:
+                worker.request([images, 1])  # brings its data into the caches
+            found[name].append(worker.request([images, runs[name]]))
+    return found
+
+
+def measure(
+    folder: Path, batches: Sequence[int], threads: int, rounds: int, torch_python: str
+) -> dict[str, Any]:
+    """Measures all contenders of a network with a number of threads.
+
+    Args:
+        folder: Folder from `prepare`, with the name of the network.
+        batches: Numbers of images per run.
+        threads: Number of threads and cores of each contender.
+        rounds: Number of rounds.
+        torch_python: Interpreter with timm, or "".
+
+    Returns:
+        Summary of each cell, by the cell's name.
+    """
+    names = [x for x in OPENERS if x in FILES and (folder / FILES[x]).exists()]
+    workers = {name: start(name, folder, threads) for name in names}
+    if torch_python:
+        workers["torch"] = start("torch", folder, threads, python=torch_python)
+    cells, suffix = {}, f"{threads} thread{'s' if threads > 1 else ''}"
+    for images in batches:
+        found = take_turns(workers, images, rounds)
+        cells[f"batch {images}, {suffix}"] = results.summarize(found, images)
+    _stop(workers)
+    workers = {x: start(x, folder, threads, requests=True) for x in REQUESTS}
+    found = take_turns(workers, 1, rounds)
+    cells[f"{suffix}, JPEG"] = results.summarize(found, 1)
+    _stop(workers)
+    return cells
+
+
+def _stop(workers: Mapping[str, Worker]) -> None:
     for worker in workers.values():
         worker.stop()
-    print(f"{network}, milliseconds per image, {rounds} rounds of {runs} runs")
-    for name, times in found.items():
-        print(f"  {name:<8} {statistics.median(times):6.2f}")
-    print("\n".join(verdict(network, found)))
 
 
 def has_torch(python: str) -> bool:
     """Returns whether an interpreter can run the PyTorch contender."""
-    probe = [python, "-c", "import numpy, torch, efficientnet_pytorch"]
+    probe = [python, "-c", "import numpy, timm, torch"]
     try:
         return subprocess.run(probe, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
@@ -252,33 +133,49 @@ def has_torch(python: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default="b0,lite0")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--conversions", type=int, default=3)
-    parser.add_argument("--core", type=int, default=0)
+    parser.add_argument("--batches", default="1,8,32", help="images per run")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--conversions", type=int, default=1, help="to TFLite")
     parser.add_argument("--torch_python", default=sys.executable)
-    parser.add_argument("--worker", choices=OPENERS, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
+    parser.add_argument("--files", type=Path, help="folder to keep the files in")
+    parser.add_argument("--write_docs", action="store_true")
     args = parser.parse_args()
-    if args.worker:
-        work(args.worker, args.folder)
-        return
+    batches, threads = (
+        [int(x) for x in text.split(",")] for text in (args.batches, args.threads)
+    )
+    python = args.torch_python if has_torch(args.torch_python) else ""
+    found: dict[str, Any] = {"networks": {}, "conversion": {}}
+    if args.output is not None and args.output.exists():
+        found = json.loads(args.output.read_text())
+    found["machine"] = results.machine()
     for network in args.networks.split(","):
-        with tempfile.TemporaryDirectory() as folder:
-            seconds = prepare(network, Path(folder), args.conversions)
-            compete(
-                network,
-                Path(folder),
-                args.rounds,
-                args.runs,
-                args.core,
-                args.torch_python,
-            )
-        ours, theirs = (statistics.median(x) for x in zip(*seconds, strict=True))
-        print(
-            f"  seconds to convert {ours:.1f}, Keras {theirs:.1f}, ratio "
-            f"{median_ratio(seconds):.2f} (bar: at most {CONVERSION_BAR})"
-        )
+        with tempfile.TemporaryDirectory() as parent:
+            folder = (args.files or Path(parent)) / network
+            if not folder.exists():
+                prepare(network, folder)
+            cells = found["networks"].setdefault(network, {})
+            for count in threads:
+                cells |= measure(folder, batches, count, args.rounds, python)
+        if args.conversions:
+            found["conversion"][network] = time_conversions(network, args.conversions)
+    print(results.format_tables(found))
+    report(found, args.output, args.write_docs)
+
+
+def report(found: dict[str, Any], output: Path | None, write_docs: bool) -> None:
+    """Compares results with the committed ones and writes files."""
+    text = json.dumps(found, indent=1) + "\n"
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
+    if COMMITTED.exists():
+        print("\n".join(results.compare(found, json.loads(COMMITTED.read_text()))))
+    if write_docs:
+        COMMITTED.write_text(text)
+        tables = results.format_tables(found)
+        PAGE.write_text(results.replace_tables(PAGE.read_text(), tables))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -9,9 +10,9 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,29 +20,50 @@ ROOT = Path(__file__).parent.parent
 class Worker:
     """Process that reads numbers of repetitions and writes measurements as JSON."""
 
-    def __init__(self, command: Sequence[str], core: int | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        cores: Iterable[int] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Starts the process.
 
         Args:
             command: Command line of the process.
-            core: Processor core to run on. None: any.
+            cores: Processor cores to run on. None: any.
+            environment: Environment variables to set besides those of this process.
         """
         self._command = shlex.join(command)
-        cores = os.sched_getaffinity(0) if core is None else {core}
+        cores = os.sched_getaffinity(0) if cores is None else set(cores)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                **(environment or {}),
+            },
             preexec_fn=functools.partial(os.sched_setaffinity, 0, cores),
         )
 
     def ask(self, repetitions: int) -> float:
         """Sends a number of repetitions and returns the measurement."""
-        print(repetitions, file=self._process.stdin, flush=True)
-        return self.read()
+        return float(self.request(repetitions))
+
+    def request(self, message: object) -> Any:
+        """Sends a message and returns the answer, both JSON.
+
+        Raises:
+            RuntimeError: The process has ended.
+        """
+        text = json.dumps(message)
+        with contextlib.suppress(BrokenPipeError):
+            print(text, file=self._process.stdin, flush=True)
+        return self._answer(text)
 
     def read(self) -> float:
         """Returns the next measurement.
@@ -49,12 +71,16 @@ class Worker:
         Raises:
             RuntimeError: The process has ended.
         """
+        return float(self._answer("1"))
+
+    def _answer(self, message: str) -> Any:
         answer = cast(IO[str], self._process.stdout).readline()
         if not answer:
             raise RuntimeError(
-                f"A contender stopped; to see why: echo 1 | {self._command}"
+                "A contender stopped; to see why: "
+                f"echo {shlex.quote(message)} | {self._command}"
             )
-        return float(json.loads(answer))
+        return json.loads(answer)
 
     def stop(self) -> None:
         """Ends the process."""

@@ -64,6 +64,7 @@ def export_model(
     reject_precision: float | None = None,
     thresholds: str | None = None,
     unknown: str | Path | None = None,
+    saved_model_version: int | None = None,
 ) -> list[Result]:
     """Exports a model to several formats and verifies each artefact on real images.
 
@@ -101,6 +102,8 @@ def export_model(
             "0.5", or for some, as in "cat=0.3,dog=0.7". Defaults to those of the run.
         unknown: Folder of images of other classes; the report lists the share that
             each artefact rejects. Needs a rejection threshold.
+        saved_model_version: Version of the SavedModel, at least 1; it is written to
+            saved_model/VERSION, for TensorFlow Serving. None: to saved_model.
 
     Returns:
         One result per artefact, in the order of the table of formats.
@@ -115,6 +118,7 @@ def export_model(
     """
     rows = find_formats(formats)
     _check_title(title, rows)
+    _check_version(saved_model_version, rows)
     _check_backend()
     loaded = load(
         model,
@@ -150,6 +154,7 @@ def export_model(
         title,
         reject_threshold=loaded.reject_threshold,
         thresholds=loaded.thresholds,
+        saved_model_version=saved_model_version,
     )
     folder = OutputFolder(path, source, [row.artefact for row in rows.values()])
     reference = _ask(loaded, network, examples, others)
@@ -203,6 +208,15 @@ def _check_title(title: str | None, rows: Mapping[str, Format]) -> None:
         raise ValueError(
             "`title` applies to the format web only. "
             f"Received: title={title!r}, formats={','.join(rows)}"
+        )
+
+
+def _check_version(version: int | None, rows: Mapping[str, Format]) -> None:
+    if version is not None and (version < 1 or "saved_model" not in rows):
+        raise ValueError(
+            "`saved_model_version` must be at least 1 and applies to the format "
+            "saved_model only. "
+            f"Received: saved_model_version={version}, formats={','.join(rows)}"
         )
 
 

@@ -34,6 +34,7 @@ from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 from .runtimes.base import KerasRunner, Runner, SavedModelRunner, TFLiteRunner
 from .runtimes.onnx import XML_FILE, OnnxRunner, OpenVinoRunner
 from .runtimes.web import MODEL_FILE, WebRunner
+from .serving.versions import find_saved_model
 
 # Folders of a training run.
 CALIBRATION_SAMPLES = Path("samples", "calibration")
@@ -210,7 +211,7 @@ def _open_artefact(path: Path) -> Runner | None:
     path = path.expanduser()
     if (path / models.KERAS_FILE).is_file() or not path.exists():
         return None
-    if (path / "saved_model.pb").is_file():
+    if find_saved_model(path) is not None:
         return SavedModelRunner(path)
     if (path / MODEL_FILE).is_file():
         return WebRunner(path)

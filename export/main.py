@@ -77,6 +77,14 @@ def define_flags(values: flags.FlagValues) -> None:
         "Folder of images of other classes; the report lists the share that is "
         "rejected.",
     )
+    flags.DEFINE_integer(
+        "saved_model_version",
+        None,
+        "Version for TensorFlow Serving: writes saved_model/VERSION. Default: no "
+        "folder for the version.",
+        flag_values=values,
+        lower_bound=1,
+    )
     flags.mark_flag_as_required("model", flag_values=values)
 
 
@@ -111,6 +119,7 @@ def main(argv: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> int:
             reject_precision=values.reject_precision,
             thresholds=values.thresholds,
             unknown=values.unknown,
+            saved_model_version=values.saved_model_version,
         )
     except VerificationError as error:
         console.report(f"Failed: {error}")

@@ -29,6 +29,8 @@ class ExportInputs:
             predictions are accepted.
         thresholds: Threshold of each class of a multi-label model; None: one label per
             image.
+        saved_model_version: Name of the folder for the SavedModel in its artefact, as
+            TensorFlow Serving expects it; None: the artefact is the SavedModel.
     """
 
     model: keras.Model
@@ -39,6 +41,7 @@ class ExportInputs:
     title: str | None = None
     reject_threshold: float | None = None
     thresholds: tuple[float, ...] | None = None
+    saved_model_version: int | None = None
 
     @property
     def channels(self) -> int:

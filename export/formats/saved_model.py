@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2,
+)
 
 from keras_efficientnet.common.cli.quiet import quiet_stderr
 from keras_efficientnet.common.output_activation import LINEAR
@@ -22,9 +25,14 @@ from keras_efficientnet.transfer import feature_extractor
 
 from ..runtimes.embedded import EXTRA_ASSETS
 from ..serving.graph_decoding import MAX_PIXELS, read_images
+from ..serving.warm_up import WARM_UP_FILE, write_warm_up
+from ..transforms.fold_batch_norm import fold_batch_norm
 from .export_inputs import ExportInputs
 
 TOP = 5  # classes that `classify` returns; fewer if the network has fewer
+# Bytes of weights that become constants: oneDNN reorders them once, instead of in each
+# call, but every signature in use holds a copy.
+MAX_CONSTANTS = 100_000_000
 CHUNK = 8  # images in memory at once, regardless of the size of the request
 
 
@@ -46,6 +54,8 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     `features`, for networks of this package: from `images` as above to `features`,
     (batch, channels), float32, pooled over the image.
 
+    The folder `assets.extra` has requests with which TensorFlow Serving warms up.
+
     Args:
         source: Network to export.
         path: Path of the folder.
@@ -53,33 +63,41 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     Returns:
         A remark on the signatures and the limit on image sizes.
     """
-    model = source.model
+    if source.saved_model_version is not None:
+        path = path / str(source.saved_model_version)
+    network = _network(source.model, source.output_name)
+    signatures = _signatures(source, network)
     module = tf.Module()
-    # Keras' ExportArchive would write every weight twice.
-    module.weights = [weight.value for weight in model.weights]
-    signatures = _signatures(source)
+    if not _has_constants(network):
+        # Keras' ExportArchive would write every weight twice.
+        module.weights = [weight.value for weight in network.weights]
+    # Frozen graphs cannot have gradients.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with quiet_stderr():
-        tf.saved_model.save(module, str(path), signatures=signatures)
+        tf.saved_model.save(module, str(path), signatures, options)
     extra = path / EXTRA_ASSETS
     extra.mkdir()
     write_labels(source.labels, extra / LABELS_FILE)
     (extra / PREPROCESSING_FILE).write_text(source.preprocessing_text, "utf-8")
+    inputs = {name: call.input_signature[0] for name, call in signatures.items()}
+    write_warm_up(inputs, extra / WARM_UP_FILE)
     return (
         f"Signatures: {', '.join(signatures)}. "
         f"Images of over {MAX_PIXELS / 1e6:.0f} megapixels are refused.",
     )
 
 
-def _signatures(source: ExportInputs) -> dict[str, Callable[..., Any]]:
+def _signatures(source: ExportInputs, network: keras.Model) -> dict[str, Any]:
     shape = source.model.inputs[0].shape
     pixels = tf.TensorSpec(shape, tf.float32, name="images")
     colours = tf.TensorSpec(shape, tf.uint8, name="images")
     files = tf.TensorSpec((None,), tf.string, name="encoded")
     name = source.output_name
-    network = _network(source.model, name)
     # All signatures share one function in the file. TensorFlow computes only the
     # outputs that are requested.
     run = _function(lambda images: network(images, training=False), pixels)
+    if _has_constants(network):
+        run = _freeze(run, sorted(network.output))
 
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {name: run(tf.cast(images, tf.float32))[name]}
@@ -108,10 +126,25 @@ def _network(model: keras.Model, name: str) -> keras.Model:
     # Only networks of this package have features.
     with contextlib.suppress(ValueError):
         outputs["features"] = feature_extractor(model).output
-    return keras.Model(model.input, outputs)
+    return fold_batch_norm(keras.Model(model.input, outputs))
 
 
-def _function(call: Callable[..., Any], spec: tf.TensorSpec) -> Callable[..., Any]:
+def _has_constants(network: keras.Model) -> bool:
+    return 4 * network.count_params() <= MAX_CONSTANTS
+
+
+def _freeze(run: Any, outputs: Sequence[str]) -> Callable[..., Any]:
+    """Returns a function with constants in place of its variables.
+
+    Args:
+        run: TensorFlow function from images to a dict of outputs.
+        outputs: Keys of the dict, sorted.
+    """
+    frozen = convert_variables_to_constants_v2(run.get_concrete_function())
+    return lambda images: dict(zip(outputs, frozen(images), strict=True))
+
+
+def _function(call: Callable[..., Any], spec: tf.TensorSpec) -> Any:
     return tf.function(call, input_signature=[spec], autograph=False)
 
 

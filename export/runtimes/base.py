@@ -20,6 +20,7 @@ from keras_efficientnet.common.plain_text import tf_reason
 from keras_efficientnet.common.sidecars import Sidecars
 from keras_efficientnet.litert.interpreters import InterpreterPool
 
+from ..serving.versions import find_saved_model
 from . import embedded
 
 
@@ -70,9 +71,10 @@ class KerasRunner:
 
 
 class SavedModelRunner:
-    """Runs the signature `serving_default` of a SavedModel."""
+    """Runs the signature `serving_default` of a SavedModel or its newest version."""
 
     def __init__(self, folder: str | Path):
+        folder = find_saved_model(Path(folder)) or folder
         # Kept, because the signature has only weak references to its variables.
         self._loaded = _load_saved_model(folder)
         if "serving_default" not in self._loaded.signatures:

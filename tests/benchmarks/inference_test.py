@@ -1,49 +1,39 @@
+import json
+
 import keras
 import numpy as np
 import pytest
 
 from benchmarks import inference
+from benchmarks.runtimes import contenders, results
 from export.formats import tflite
-
-
-def test_ratio_is_the_median_over_rounds():
-    # A slow round changes nothing, whether it slows both contenders or one.
-    assert inference.median_ratio([(1, 2), (10, 20), (9, 2)]) == 0.5
-
-
-def test_verdict_compares_the_contenders_that_ran():
-    found = {"float32": [10.0, 12.0], "int8": [5.0, 6.0], "onnx": [8.0, 9.6]}
-    assert inference.verdict("lite0", found) == [
-        "  float32 / onnx 1.25 (bar: at most 1.05)",
-        "  int8 / float32 0.50 (bar: at most 0.45)",
-    ]
-
-
-def test_verdict_omits_bars_of_other_networks():
-    found = {name: [1.0] for name in inference.OPENERS}
-    lines = "\n".join(inference.verdict("lite0", found))
-    assert "keras" not in lines
-    assert "torch" not in lines
 
 
 @pytest.fixture
 def folder(tmp_path):
-    inputs = keras.Input((8, 8, 3))
+    """Returns a folder with a .tflite file that returns the channels' softmax."""
+    inputs = keras.Input((contenders.SIZE, contenders.SIZE, 3))
     x = keras.layers.GlobalAveragePooling2D()(inputs)
     model = keras.Model(inputs, keras.layers.Softmax()(x))
-    (tmp_path / inference.FILES["float32"]).write_bytes(tflite.convert(model, 8))
+    (tmp_path / contenders.FILES["tflite"]).write_bytes(
+        tflite.convert(model, contenders.SIZE)
+    )
     return tmp_path
 
 
 def test_run_goes_from_pixels_to_probabilities(folder):
-    run = inference.litert(folder / inference.FILES["float32"])
-    np.testing.assert_allclose(run(), np.full((1, 3), 1 / 3), rtol=1e-6)
+    run = contenders.open_tflite(folder / contenders.FILES["tflite"], 1)
+    pixels = np.full((2, contenders.SIZE, contenders.SIZE, 3), 99, np.float32)
+    np.testing.assert_allclose(run(pixels), np.full((2, 3), 1 / 3), rtol=1e-6)
 
 
-def test_worker_returns_milliseconds(folder):
-    worker = inference.start("float32", folder, core=0)
-    assert 0 < worker.ask(3) < 1000
+def test_contenders_answer_with_milliseconds_in_turns(folder, monkeypatch):
+    monkeypatch.setattr(inference, "RUN_MS", 0)
+    worker = inference.start("tflite", folder, 1)
+    found = inference.take_turns({"tflite": worker}, images=2, rounds=3)
     worker.stop()
+    assert [len(times) for times in found["tflite"]] == [1, 1, 1]
+    assert all(0 < ms < 1000 for times in found["tflite"] for ms in times)
 
 
 def test_detects_missing_torch(tmp_path):
@@ -51,7 +41,13 @@ def test_detects_missing_torch(tmp_path):
 
 
 def test_error_names_the_contender_that_stopped(tmp_path):
-    worker = inference.start("float32", tmp_path, core=0)
-    with pytest.raises(RuntimeError, match="to see why: .* --worker=float32"):
-        worker.ask(1)
+    worker = inference.start("tflite", tmp_path, 1)
+    with pytest.raises(RuntimeError, match=r"see why: echo '\[1, 2\]' .* tflite"):
+        worker.request([1, 2])
     worker.stop()
+
+
+def test_page_shows_the_committed_results():
+    found = json.loads(inference.COMMITTED.read_text())
+    page = inference.PAGE.read_text()
+    assert results.replace_tables(page, results.format_tables(found)) == page

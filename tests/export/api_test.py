@@ -137,6 +137,14 @@ def test_requires_output_dir(tmp_path):
         )
 
 
+@pytest.mark.parametrize(
+    ("formats", "version"), [(["tflite"], 1), (["saved_model"], 0)]
+)
+def test_rejects_a_version_without_a_saved_model(formats, version):
+    with pytest.raises(ValueError, match=f"saved_model_version={version}, formats="):
+        export.export_model("unused", formats, saved_model_version=version)
+
+
 def test_rejects_a_title_without_a_web_page():
     with pytest.raises(ValueError, match=r"`title` applies .* formats=tflite$"):
         export.export_model("unused", ["tflite"], title="Birds")

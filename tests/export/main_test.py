@@ -45,6 +45,7 @@ def test_flags_are_passed_to_the_python_function(monkeypatch):
         "--title=Birds",
         "--thresholds=a=0.3",
         "--unknown=u",
+        "--saved_model_version=3",
     )
     assert code == 0
     options = {
@@ -63,6 +64,7 @@ def test_flags_are_passed_to_the_python_function(monkeypatch):
         "reject_precision": None,
         "thresholds": "a=0.3",
         "unknown": "u",
+        "saved_model_version": 3,
     }
     assert calls == [("EfficientNetB0", ["tflite", "saved_model"], options)]
 

@@ -64,7 +64,7 @@ PREPARED = {
 ELSEWHERE = {"addons.md", "README.md"}
 # Packages of environments of their own; without them, code that needs them is only
 # compiled.
-OPTIONAL = ("apache_beam",)
+OPTIONAL = ("apache_beam", "tritonclient")
 
 
 # Pages whose code trains or exports for more than ten seconds.

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 import os
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import keras_efficientnet
+from export import loading
 from export.formats import saved_model
 from export.serving import graph_decoding
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
@@ -227,13 +229,17 @@ def test_c_program_classifies(tmp_path):
     np.testing.assert_allclose(found, [scores[0].max(), 0, scores[1].max()], atol=1e-5)
 
 
-def tensor_names():
-    """Returns the names in the graph that the C program needs."""
+def meta_graph():
     from tensorflow.core.protobuf import saved_model_pb2
 
     content = (artefact() / "saved_model.pb").read_bytes()
     (graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
-    signature = graph.signature_def["classify"]
+    return graph
+
+
+def tensor_names():
+    """Returns the names in the graph that the C program needs."""
+    signature = meta_graph().signature_def["classify"]
     outputs = [signature.outputs[key].name for key in ("labels", "scores", "valid")]
     return [signature.inputs["encoded"].name, *outputs]
 
@@ -244,11 +250,35 @@ def test_graph_has_no_python():
     assert b"PyFunc" not in content
 
 
-def test_every_weight_is_saved_once():
-    saved = tf.train.list_variables(str(artefact() / "variables" / "variables"))
+def test_every_weight_of_a_large_network_is_saved_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(saved_model, "MAX_CONSTANTS", 0)
+    monkeypatch.setattr(saved_model, "_classify", lambda *_: {})  # quicker to trace
+    saved_model.write(artefacts.source(), tmp_path)
+    saved = tf.train.list_variables(str(tmp_path / "variables" / "variables"))
     shapes = sorted(tuple(shape) for name, shape in saved if name[0] != "_")
-    weights = export_run.fitted_network().weights
-    assert shapes == sorted(tuple(weight.shape) for weight in weights)
+    kernels = [
+        tuple(layer.kernel.shape)
+        for layer in export_run.fitted_network().layers
+        if hasattr(layer, "kernel")
+    ]
+    assert sorted(shape for shape in shapes if len(shape) > 1) == sorted(kernels)
+    # One bias each, and nothing else: normalisation is folded.
+    assert len(shapes) == 2 * len(kernels)
+
+
+def test_file_contains_the_weights_of_a_small_network_once():
+    constants = [
+        tuple(dim.size for dim in node.attr["value"].tensor.tensor_shape.dim)
+        for function in meta_graph().graph_def.library.function
+        for node in function.node_def
+        if node.op == "Const"
+    ]
+    kernels = [
+        tuple(layer.kernel.shape)
+        for layer in export_run.fitted_network().layers
+        if "Conv2D" in type(layer).__name__
+    ]
+    assert sorted(x for x in constants if len(x) == 4) == sorted(kernels)
 
 
 def test_remark_names_the_signatures():
@@ -260,11 +290,30 @@ def test_remark_names_the_signatures():
     assert graph_decoding.MAX_PIXELS == 50_000_000
 
 
+def test_version_gets_a_folder_that_runners_open(tmp_path):
+    inputs = keras.Input((16, 16, 4))
+    x = keras.layers.GlobalMaxPooling2D()(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(7, activation="softmax")(x))
+    source = export_run.source(model)
+    for version in (9, 10):
+        versioned = dataclasses.replace(source, saved_model_version=version)
+        saved_model.write(versioned, tmp_path)
+    assert (tmp_path / "9" / "saved_model.pb").is_file()
+    shutil.rmtree(tmp_path / "9" / "variables")  # it must not be opened
+    loaded = loading.load(tmp_path)
+    assert loaded.labels == source.labels
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 4)).astype("f4")
+    np.testing.assert_allclose(
+        loaded.classify(images), model.predict_on_batch(images), atol=1e-6
+    )
+
+
 def test_foreign_network_has_no_features():
     inputs = keras.Input((16, 16, 3))
     x = keras.layers.GlobalMaxPooling2D()(inputs)
     model = keras.Model(inputs, keras.layers.Dense(7, activation="softmax")(x))
-    found = saved_model._signatures(export_run.source(model))
+    network = saved_model._network(model, "probabilities")
+    found = saved_model._signatures(export_run.source(model), network)
     assert sorted(found) == ["classify", "serving_default", "serving_uint8"]
     files = [encoded_images.encode(encoded_images.smooth(), "PNG")]
     assert found["classify"](tf.constant(files))["classes"].shape == (1, 5)
