@@ -11,8 +11,6 @@ from keras_efficientnet import efficientnet
 from keras_efficientnet.weights import load_weights
 from keras_efficientnet.weights.formats import reading
 
-# Keras' TensorFlow backend under NumPy 2.
-
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
