@@ -33,6 +33,10 @@ STUDIES = {
     "latency": Study(
         "Table 4: latency of B0 to B7 and ResNet-152 on one core", "latency_study"
     ),
+    "transfer": Study(
+        "Table 5, Figure 6: fine-tuning on the transfer data sets, with tuned settings",
+        "transfer.study",
+    ),
     "tables": Study(
         "Tables 1, 2, 3 and 7, Figures 1 and 5: paper against computed; V1, Lite, V2 "
         "and EdgeTPU compared",

@@ -1,0 +1,1 @@
+"""Transfer study: pretrained networks fine-tuned on other data sets."""
