@@ -23,7 +23,7 @@ PAPER_NAMES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSet:
+class TransferSet:
     """Data set of the study.
 
     Attributes:
@@ -39,6 +39,33 @@ class DataSet:
     train_images: int = 0
     classes: int = 0
     problem: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """Result of a network on a data set with the settings chosen for it.
+
+    Attributes:
+        dataset: Name of the data set.
+        model: Variant.
+        start: Initial weights.
+        learning_rate: Chosen learning rate.
+        weight_decay: Chosen weight decay.
+        validation_top1: Top-1 on the held-out images with seed 0, a ratio.
+        top1: Mean top-1 on the test images, a ratio.
+        deviation: Standard deviation of `top1` over the seeds, a ratio.
+        trainable_params: Number of trainable parameters.
+    """
+
+    dataset: str
+    model: str
+    start: str
+    learning_rate: float
+    weight_decay: float
+    validation_top1: float
+    top1: float
+    deviation: float
+    trainable_params: int
 
 
 def parse(text: str) -> tuple[str, str]:
@@ -65,7 +92,7 @@ def parse(text: str) -> tuple[str, str]:
     return name, trainer.config.load(f"transfer:b0,{name}").source_name
 
 
-def open_data_set(text: str, data_dir: str, most: int) -> DataSet:
+def open_data_set(text: str, data_dir: str, most: int) -> TransferSet:
     """Counts the images of a data set.
 
     Args:
@@ -83,9 +110,9 @@ def open_data_set(text: str, data_dir: str, most: int) -> DataSet:
     try:
         source = trainer.sources.load(data, data_dir=data_dir or None)
     except (ValueError, OSError, ImportError) as error:
-        return DataSet(name, data, problem=" ".join(str(error).split()))
+        return TransferSet(name, data, problem=" ".join(str(error).split()))
     images = len(source.split("train"))
-    return DataSet(name, data, min(most or images, images), len(source.class_names))
+    return TransferSet(name, data, min(most or images, images), len(source.class_names))
 
 
 def paper_rows(name: str) -> list[dict[str, str]]:

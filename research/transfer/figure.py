@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
 from ..reporting import drawing
-from .data import paper_rows
-
-if TYPE_CHECKING:
-    from .study import Best
+from .data import Best, paper_rows
 
 _COLUMNS = 4
 

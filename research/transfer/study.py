@@ -19,7 +19,15 @@ from ..options import option
 from ..reporting.folder import open_folder
 from ..reporting.page import picture, write_page
 from . import figure
-from .data import PAPER_NAMES, DataSet, open_data_set, paper_rows, parse, repeated
+from .data import (
+    PAPER_NAMES,
+    Best,
+    TransferSet,
+    open_data_set,
+    paper_rows,
+    parse,
+    repeated,
+)
 
 TITLE = "Transfer learning"
 PRETRAINED, SCRATCH = "imagenet", "scratch"
@@ -99,33 +107,6 @@ class TransferRow:
     validation_top1: float
     top1: float
     seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Best:
-    """Result of a network on a data set with the settings chosen for it.
-
-    Attributes:
-        dataset: Name of the data set.
-        model: Variant.
-        start: Initial weights.
-        learning_rate: Chosen learning rate.
-        weight_decay: Chosen weight decay.
-        validation_top1: Top-1 on the held-out images with seed 0, a ratio.
-        top1: Mean top-1 on the test images, a ratio.
-        deviation: Standard deviation of `top1` over the seeds, a ratio.
-        trainable_params: Number of trainable parameters.
-    """
-
-    dataset: str
-    model: str
-    start: str
-    learning_rate: float
-    weight_decay: float
-    validation_top1: float
-    top1: float
-    deviation: float
-    trainable_params: int
 
 
 def run(options: TransferOptions, output_dir: pathlib.Path) -> None:
@@ -208,7 +189,7 @@ def _checked(options: TransferOptions) -> TransferOptions:
 
 def _tune(
     options: TransferOptions,
-    data_sets: Sequence[DataSet],
+    data_sets: Sequence[TransferSet],
     root: pathlib.Path,
     add: Callable[[TransferRow], None],
 ) -> list[Best]:
@@ -237,7 +218,7 @@ def _tune(
 
 def _train(
     options: TransferOptions,
-    wanted: Sequence[tuple[tuple[DataSet, str, str], tuple[float, float], int]],
+    wanted: Sequence[tuple[tuple[TransferSet, str, str], tuple[float, float], int]],
     root: pathlib.Path,
     add: Callable[[TransferRow], None],
 ) -> list[TransferRow]:
@@ -268,7 +249,7 @@ def _train(
 
 
 def run_config(
-    options: TransferOptions, data_set: DataSet, model: str, start: str
+    options: TransferOptions, data_set: TransferSet, model: str, start: str
 ) -> trainer.config.TrainConfig:
     """Returns the training configuration of a network on a data set.
 
@@ -299,7 +280,9 @@ def _cell_of(row: TransferRow) -> tuple[str, str, str]:
 
 
 def _best(
-    cell: tuple[DataSet, str, str], row: TransferRow, repeats: Sequence[TransferRow]
+    cell: tuple[TransferSet, str, str],
+    row: TransferRow,
+    repeats: Sequence[TransferRow],
 ) -> Best:
     scores = [row.top1, *(repeat.top1 for repeat in repeats)]
     config = trainer.config.load(f"transfer:{cell[1]},flowers")
@@ -324,7 +307,7 @@ def _describe(options: TransferOptions) -> str:
     )
 
 
-def _section(data_set: DataSet, best: Sequence[Best]) -> str:
+def _section(data_set: TransferSet, best: Sequence[Best]) -> str:
     lines: list[dict[str, Any]] = []
     paper = {row["model"]: row for row in paper_rows(data_set.name)}
     for found in best:
@@ -353,7 +336,7 @@ def _section(data_set: DataSet, best: Sequence[Best]) -> str:
     return text
 
 
-def _missing(data_sets: Sequence[DataSet]) -> str:
+def _missing(data_sets: Sequence[TransferSet]) -> str:
     lines = [f"- {found.name} (`{found.data}`): {found.problem}" for found in data_sets]
     more = "The guide to transfer learning, docs/transfer.md, explains how to get data."
     return "\n".join(["## Missing data", "", *lines, "", more])

@@ -92,7 +92,7 @@ def test_missing_data_are_named_and_the_others_trained(pretended, tmp_path):
 def test_steps_and_batch_norm_follow_the_recipe():
     """arXiv:1805.08974, appendix A: momentum max(1 - 10 / steps per epoch, 0.9)."""
     options = dataclasses.replace(OPTIONS, steps=20_000, batch_size=256, image_size=0)
-    data_set = study.DataSet("cifar10", "tfds:cifar10", 45_000, 10)
+    data_set = study.TransferSet("cifar10", "tfds:cifar10", 45_000, 10)
     config = study.run_config(options, data_set, "EfficientNetB0", "imagenet")
     assert config.total_steps(45_000) == 20_000
     assert config.bn_momentum == pytest.approx(1 - 10 / (45_000 / 256))
