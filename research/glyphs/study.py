@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import pathlib
 import shutil
 from concurrent import futures
@@ -12,8 +11,9 @@ from concurrent import futures
 import numpy as np
 from PIL import Image
 
-from keras_efficientnet.common.files import write_csv
+from keras_efficientnet.common.files import publish, replacing, write_csv
 from keras_efficientnet.common.markdown import table
+from keras_efficientnet.litert.interpreters import usable_processors
 
 from ..options import option
 from ..reporting.folder import StudyFolder, open_folder
@@ -61,13 +61,14 @@ def run(options: GlyphOptions, output_dir: pathlib.Path) -> None:
         FileNotFoundError: A folder of fonts does not exist.
     """
     counts = _counts(options)
+    images = output_dir / IMAGES
+    if images.is_dir():  # written last
+        with open_folder(output_dir, "glyphs", options):
+            return
     folders = [pathlib.Path(text).expanduser() for text in options.fonts]
     splits = split_typefaces(find_typefaces(folders), SHARES)
     with open_folder(output_dir, "glyphs", options) as folder:
         _write_typefaces(folder, splits)
-        images = folder.root / IMAGES
-        if not images.is_dir():
-            _write_images(options, counts, splits, images)
         _write_examples(options, splits["test"], folder.root / "examples.png")
         rows = [
             {"split": name, "typefaces": len(splits[name]), "images": count}
@@ -88,6 +89,7 @@ def run(options: GlyphOptions, output_dir: pathlib.Path) -> None:
             "typefaces.csv": "the typeface files of each split",
         }
         write_page(folder, TITLE, blocks, files)
+        _write_images(options, counts, splits, images)
 
 
 def _counts(options: GlyphOptions) -> dict[str, int]:
@@ -128,11 +130,11 @@ def _write_images(
         )
         starts = range(0, count, _CHUNK)
         tasks += [(write, range(i, min(i + _CHUNK, count))) for i in starts]
-    processes = options.processes or len(os.sched_getaffinity(0))
+    processes = options.processes or usable_processors()
     with futures.ProcessPoolExecutor(processes) as pool:
         for done in [pool.submit(write, indices) for write, indices in tasks]:
             done.result()
-    unfinished.rename(folder)
+    publish(unfinished, folder)
 
 
 def write_chunk(
@@ -182,4 +184,5 @@ def _write_examples(
         for i in range(rows * columns)
     ]
     lines = [np.hstack(images[i : i + columns]) for i in range(0, len(images), columns)]
-    Image.fromarray(np.vstack(lines)).save(path)
+    with replacing(path) as unfinished:
+        Image.fromarray(np.vstack(lines)).save(unfinished)

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 # No I and O, which many typefaces draw like 1 and 0.
 CHARACTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ234679"
 FONT_SUFFIXES = (".ttf", ".otf", ".pfb")
-# Typefaces whose characters look like pictures, or all alike, would have wrong labels.
+# Fonts of symbols draw pictures instead of the characters, which would be mislabelled.
 MIN_READABLE = 0.6
 # Come with Matplotlib.
 _REFERENCES = ("DejaVu Sans", "DejaVu Serif", "DejaVu Sans Mono", "STIXGeneral")
