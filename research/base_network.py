@@ -29,7 +29,32 @@ DIGITS_EPOCHS = 30.0  # more epochs, because there are only a thousand images
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingOptions:
+class ParallelOptions:
+    """Options of the studies that divide training runs among processes."""
+
+    processes: int = option(
+        0,
+        "Number of parallel training runs; 0: one per core, or 1 with GPUs.",
+        is_setting=False,
+    )
+    storage: str = option(
+        "",
+        "Folder that several machines share to divide the training runs. By "
+        "default a folder in output_dir.",
+        is_setting=False,
+    )
+
+    def storage_folder(self, root: pathlib.Path) -> pathlib.Path:
+        """Returns the folder of the training runs.
+
+        Args:
+            root: Folder of the study.
+        """
+        return pathlib.Path(self.storage or root / "trials").expanduser()
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions(ParallelOptions):
     """Options shared by the studies that train networks."""
 
     data: str = option(
@@ -55,17 +80,6 @@ class TrainingOptions:
     )
     test_images: int = option(
         10_000, "Maximum number of test images, scored at the end; 0: all."
-    )
-    processes: int = option(
-        0,
-        "Number of parallel training runs; 0: one per core, or 1 with GPUs.",
-        is_setting=False,
-    )
-    storage: str = option(
-        "",
-        "Folder that several machines share to divide the training runs. By "
-        "default a folder in output_dir.",
-        is_setting=False,
     )
 
 

@@ -218,7 +218,7 @@ def _judge(
         for seed in range(options.seeds)
         for s in first
     ]
-    storage = pathlib.Path(options.storage or folder.root / "trials").expanduser()
+    storage = options.storage_folder(folder.root)
     results = trials.run_trials(jobs, storage, processes=options.processes)
     rows = folder.rows(GridRow, ("alpha", "beta", "gamma"))
     classes = base_network.count_classes(config)

@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or __package__ == "research":
     from training import config
+    from training.configs import transfer
     from training.data import sources
     from training.engine import trainer
     from training.engine.preemption import SignalHandler
     from training.memory import variant_of
 else:
     from ..training import config
+    from ..training.configs import transfer
     from ..training.data import sources
     from ..training.engine import trainer
     from ..training.engine.preemption import SignalHandler
     from ..training.memory import variant_of
 
-__all__ = ["SignalHandler", "config", "sources", "trainer", "variant_of"]
+__all__ = [
+    "SignalHandler",
+    "config",
+    "sources",
+    "trainer",
+    "transfer",
+    "variant_of",
+]

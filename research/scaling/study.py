@@ -149,7 +149,7 @@ def _train(
         )
         for s, seed in wanted
     ]
-    storage = pathlib.Path(options.storage or root / "trials").expanduser()
+    storage = options.storage_folder(root)
     results = trials.run_trials(jobs, storage, processes=options.processes)
     classes = base_network.count_classes(config)
     for (s, seed), job, result in zip(wanted, jobs, results, strict=True):

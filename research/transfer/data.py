@@ -92,13 +92,13 @@ def parse(text: str) -> tuple[str, str]:
     return name, trainer.config.load(f"transfer:b0,{name}").source_name
 
 
-def open_data_set(text: str, data_dir: str, most: int) -> TransferSet:
+def open_data_set(text: str, data_dir: str, max_images: int) -> TransferSet:
     """Counts the images of a data set.
 
     Args:
         text: Entry of the option `datasets`.
         data_dir: Folder of TFDS's data sets; "" for the default.
-        most: Maximum number of training images; 0 for all.
+        max_images: Maximum number of training images; 0 for all.
 
     Returns:
         The data set, with `problem` set if it cannot be read.
@@ -112,7 +112,9 @@ def open_data_set(text: str, data_dir: str, most: int) -> TransferSet:
     except (ValueError, OSError, ImportError) as error:
         return TransferSet(name, data, problem=" ".join(str(error).split()))
     images = len(source.split("train"))
-    return TransferSet(name, data, min(most or images, images), len(source.class_names))
+    return TransferSet(
+        name, data, min(max_images or images, images), len(source.class_names)
+    )
 
 
 def paper_rows(name: str) -> list[dict[str, str]]:

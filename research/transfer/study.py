@@ -9,11 +9,11 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from keras_efficientnet import plan_cost
+from keras_efficientnet import VARIANTS, plan_cost
 from keras_efficientnet.architecture import find_variant
 from keras_efficientnet.common.markdown import table
 
-from .. import trainer
+from .. import base_network, trainer
 from ..execution import trials
 from ..options import option
 from ..reporting.folder import open_folder
@@ -31,12 +31,10 @@ from .data import (
 
 TITLE = "Transfer learning"
 PRETRAINED, SCRATCH = "imagenet", "scratch"
-# Source: arXiv:1805.08974, appendix A, which section 5.3 of the paper follows.
-LEARNING_RATES = (1e-4, 10**-3.5, 1e-3, 10**-2.5, 1e-2, 10**-1.5, 1e-1)
 
 
 @dataclasses.dataclass(frozen=True)
-class TransferOptions:
+class TransferOptions(base_network.ParallelOptions):
     """Options of the transfer study."""
 
     models: tuple[str, ...] = option(
@@ -48,7 +46,8 @@ class TransferOptions:
         "place, such as birdsnap=folder:/data/birdsnap.",
     )
     learning_rates: tuple[float, ...] = option(
-        LEARNING_RATES, "Learning rates for 256 images, chosen on held-out images."
+        trainer.transfer.LEARNING_RATES,
+        "Learning rates for 256 images, chosen on held-out images.",
     )
     weight_decays: tuple[float, ...] = option(
         (1e-6, 1e-5, 1e-4), "Weight decays, chosen on held-out images."
@@ -56,8 +55,8 @@ class TransferOptions:
     scratch: bool = option(
         False, "Whether to train each network from random weights too."
     )
-    steps: int = option(20_000, "Training steps per run.")
-    batch_size: int = option(256, "Number of images per step.")
+    steps: int = option(trainer.transfer.STEPS, "Training steps per run.")
+    batch_size: int = option(trainer.transfer.BATCH_SIZE, "Number of images per step.")
     image_size: int = option(0, "Image size in pixels; 0: the variant's.")
     seeds: int = option(
         1, "Number of training runs with the chosen settings, with seeds 0, 1, ..."
@@ -66,17 +65,6 @@ class TransferOptions:
     validation_images: int = option(0, "Maximum number of held-out images; 0: all.")
     test_images: int = option(0, "Maximum number of test images; 0: all.")
     data_dir: str = option("", "Folder of TFDS's data sets; empty: TFDS's default.")
-    processes: int = option(
-        0,
-        "Number of parallel training runs; 0: one per core, or 1 with GPUs.",
-        is_setting=False,
-    )
-    storage: str = option(
-        "",
-        "Folder that several machines share to divide the training runs. By "
-        "default a folder in output_dir.",
-        is_setting=False,
-    )
 
 
 OPTIONS = TransferOptions
@@ -152,7 +140,7 @@ def run(options: TransferOptions, output_dir: pathlib.Path) -> None:
 
 
 def train_or_diverge(trial: trials.Trial, folder: pathlib.Path) -> trials.Result:
-    """Trains a network; a run that diverges has no correct answers.
+    """Trains a network; the accuracy of a run that diverges counts as 0.
 
     Large learning rates may diverge, which must not end the study.
 
@@ -202,7 +190,7 @@ def _tune(
     chosen = {}
     for i, cell in enumerate(cells):
         candidates = tried[i * len(grid) : (i + 1) * len(grid)]
-        # Of equals, the first: the smallest learning rate and weight decay.
+        # `max` returns the first of several equals.
         chosen[cell] = max(candidates, key=lambda row: row.validation_top1)
     again = [
         (cell, (row.learning_rate, row.weight_decay), seed)
@@ -236,7 +224,7 @@ def _train(
         )
         limits = options.train_images, options.validation_images, options.test_images
         jobs.append(trials.Trial(name, config, *limits))
-    storage = pathlib.Path(options.storage or root / "trials").expanduser()
+    storage = options.storage_folder(root)
     results = trials.run_trials(
         jobs, storage, processes=options.processes, make=train_or_diverge
     )
@@ -260,17 +248,16 @@ def run_config(
         start: Initial weights, "imagenet" or "scratch".
     """
     config = trainer.config.load(f"transfer:{model},flowers")
-    steps_per_epoch = data_set.train_images / options.batch_size
+    length = trainer.transfer.schedule_fields(
+        data_set.train_images, options.steps, options.batch_size
+    )
     return dataclasses.replace(
         config,
         weights=PRETRAINED if start == PRETRAINED else None,
         data=data_set.data,
         data_dir=options.data_dir or None,
         image_size=options.image_size or None,
-        batch_size=options.batch_size,
-        # Slightly more, so that rounding down does not lose a step.
-        epochs=(options.steps + 1e-3) / steps_per_epoch,
-        bn_momentum=max(1 - 10 / steps_per_epoch, 0.9),
+        **length,
         strategy="one_device",
     )
 
@@ -285,8 +272,7 @@ def _best(
     repeats: Sequence[TransferRow],
 ) -> Best:
     scores = [row.top1, *(repeat.top1 for repeat in repeats)]
-    config = trainer.config.load(f"transfer:{cell[1]},flowers")
-    cost = plan_cost(trainer.variant_of(config), cell[0].classes)
+    cost = plan_cost(VARIANTS[row.model], cell[0].classes)
     return Best(
         *_cell_of(row),
         row.learning_rate,
@@ -303,7 +289,8 @@ def _describe(options: TransferOptions) -> str:
     return (
         f"Each network was trained for {options.steps:,} steps of {options.batch_size} "
         f"images with {runs} settings of learning rate and weight decay. Only the "
-        "held-out images chose the setting and the epoch. Paper: the paper's Table 5."
+        'held-out images chose the setting and the epoch. The column "paper" has the '
+        "accuracy in the paper's Table 5."
     )
 
 

@@ -18,6 +18,8 @@ select nothing. They are a tenth of the training images, for Flowers its 1,020 o
 ones.
 """
 
+from typing import Any
+
 from keras_efficientnet.common.choices import did_you_mean
 
 from ..config import TrainConfig
@@ -45,14 +47,11 @@ def get_config(argument: str = "b0,flowers") -> TrainConfig:
             f"Received: {argument!r}"
         )
     data_set = TRANSFER[name]
-    steps_per_epoch = data_set.splits["train"] / BATCH_SIZE
     return TrainConfig(
         model=model,
         weights="imagenet",
         data=data_set.data,
-        batch_size=BATCH_SIZE,
-        # Slightly more, so that rounding down does not lose a step.
-        epochs=(STEPS + 1e-3) / steps_per_epoch,
+        **schedule_fields(data_set.splits["train"], STEPS, BATCH_SIZE),
         lr_per_256=0.01,
         warmup_epochs=0,
         schedule="cosine",
@@ -61,6 +60,22 @@ def get_config(argument: str = "b0,flowers") -> TrainConfig:
         label_smoothing=0.0,
         ema_decay=0.0,  # no moving average in the paper
         augment="crop_flip",
-        bn_momentum=max(1 - 10 / steps_per_epoch, 0.9),
         checkpoint_every_steps=1000,
     )
+
+
+def schedule_fields(train_images: int, steps: int, batch_size: int) -> dict[str, Any]:
+    """Returns the config fields that depend on the number of training images.
+
+    Args:
+        train_images: Number of training images.
+        steps: Number of steps of the run.
+        batch_size: Number of images per step.
+    """
+    steps_per_epoch = train_images / batch_size
+    return {
+        "batch_size": batch_size,
+        # Slightly more, so that rounding down does not lose a step.
+        "epochs": (steps + 1e-3) / steps_per_epoch,
+        "bn_momentum": max(1 - 10 / steps_per_epoch, 0.9),
+    }
