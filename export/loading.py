@@ -202,7 +202,7 @@ def load(
         preprocessing=opened.preprocessing,
         run_folder=opened.run_folder,
         temperature=calibration.temperature if calibration else None,
-        reject_threshold=calibration.reject_threshold if calibration else None,
+        reject_threshold=opened.reject_threshold,
         thresholds=opened.thresholds,
     )
 

@@ -190,8 +190,7 @@ def _run(args: Any) -> None:
         thresholds=args.thresholds,
     )
     record = opened.calibration
-    threshold = record.reject_threshold if record else None
-    if args.unknown and (threshold is None or args.images):
+    if args.unknown and (opened.reject_threshold is None or args.images):
         raise ValueError(
             "`unknown` needs `data` and a rejection threshold; pass a run and "
             f"--reject_precision. Received: unknown={args.unknown!r}"
@@ -224,7 +223,7 @@ def _run(args: Any) -> None:
     if args.output_dir:
         folder = pathlib.Path(args.output_dir).expanduser()
         is_labelled = not args.images
-        _write(found, shown, folder, is_labelled, calibration, threshold)
+        _write(found, shown, folder, is_labelled, calibration, opened.reject_threshold)
 
 
 def _places(args: Any) -> list[pathlib.Path]:

@@ -115,9 +115,7 @@ def fine_tune(
         split=summary["final_split"],
         preprocessing=opened.preprocessing,
         workdir=folder.root,
-        reject_threshold=opened.calibration.reject_threshold
-        if opened.calibration
-        else None,
+        reject_threshold=opened.reject_threshold,
         thresholds=opened.thresholds,
     )
 

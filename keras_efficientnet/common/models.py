@@ -65,6 +65,11 @@ class OpenedModel:
         outputs = int(self.model.outputs[0].shape[-1])
         return class_count(outputs, self.output_activation)
 
+    @property
+    def reject_threshold(self) -> float | None:
+        """Lowest accepted probability of the top prediction; None: all are accepted."""
+        return self.calibration.reject_threshold if self.calibration else None
+
 
 @raised_recursion_limit()
 def open_model(
