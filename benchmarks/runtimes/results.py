@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_efficientnet.common.markdown import table
+from keras_efficientnet.cost.tflite_latency import processor_name
 
 REFERENCE = "onnx"  # contender that ratios compare with
 TOLERANCE = 1.25  # largest ratio to the committed one that counts as unchanged
@@ -63,9 +64,8 @@ def summarize(rounds: Rounds, images: int) -> dict[str, dict[str, float]]:
 
 def machine() -> dict[str, Any]:
     """Describes the processor and the versions of the packages."""
-    info = Path("/proc/cpuinfo").read_text().splitlines()
-    facts = dict(reversed([[y.strip() for y in x.split(":", 1)] for x in info if x]))
-    flags = set(facts.get("flags", "").split())
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = set(next((x for x in lines if x.startswith("flags")), "").split())
     versions = {}
     for package in _PACKAGES:
         try:
@@ -73,7 +73,7 @@ def machine() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "processor": facts.get("model name", "unknown"),
+        "processor": processor_name(),
         "features": [x for x in _FEATURES if x in flags],
         "cores": len(os.sched_getaffinity(0)),
         "python": ".".join(map(str, sys.version_info[:3])),

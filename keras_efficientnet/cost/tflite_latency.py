@@ -96,7 +96,7 @@ def cache_path() -> pathlib.Path:
     of the machine and the runtime, so that another processor or version of LiteRT has
     its own file.
     """
-    machine = [_processor(), str(os.cpu_count()), platform.machine()]
+    machine = [processor_name(), str(os.cpu_count()), platform.machine()]
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         machine += [importlib.metadata.version("ai-edge-litert")]
     digest = hashlib.sha256("\n".join(machine).encode()).hexdigest()[:16]
@@ -140,7 +140,8 @@ def _key(variant: Variant, classes: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Returns the name of the processor, or that of the machine if it is unknown."""
     info = pathlib.Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
