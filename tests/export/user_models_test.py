@@ -154,7 +154,7 @@ def photos(folder, count=3):
     return folder
 
 
-# Of the other models, the artefacts are written from the model itself.
+# For the other models, the artefacts are written from the model itself.
 COPIED = (*MAKERS[:5], integers)
 
 

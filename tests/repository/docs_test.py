@@ -60,13 +60,11 @@ PREPARED = {
     "evaluation.md": _development_kit,
     "fit.md": _tiny_networks,
 }
-# Pages whose code tests/addons runs, in another environment, and readme_test.py.
+# Pages whose code is run by tests/addons, in another environment, or readme_test.py.
 ELSEWHERE = {"addons.md", "README.md"}
 # Packages of environments of their own; without them, code that needs them is only
 # compiled.
 OPTIONAL = ("apache_beam", "tritonclient")
-
-
 # Pages whose code trains or exports for more than ten seconds.
 LONG = {"augmentation.md", "fit.md", "models.md", "serving.md", "transfer.md"}
 
@@ -94,7 +92,7 @@ def test_code_blocks_use_names_that_exist(page):
 
 
 def _resolve(node, names):
-    """Returns what an expression names, if it begins with an import; or None."""
+    """Resolves an expression that begins with an imported name, else returns None."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
     owner = _resolve(node.value, names) if isinstance(node, ast.Attribute) else None

@@ -31,7 +31,7 @@ KINDS = {
 }
 
 
-# Of the policies, which are slow to trace, the fast tests take one.
+# Policies are slow to trace, so the fast tests run only RandAugment.
 QUICK = [
     pytest.param(
         name, marks=pytest.mark.slow if name in ("autoaugment", "augmix") else ()
