@@ -1,3 +1,4 @@
+import contextlib
 import signal
 import socket
 import threading
@@ -58,7 +59,8 @@ def server():
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection:
+                # A worker that has read enough closes before all bytes are sent.
+                with connection, contextlib.suppress(ConnectionError):
                     connection.sendall(answer)
 
         threading.Thread(target=loop, daemon=True).start()
