@@ -158,6 +158,16 @@ def read_all(folder: Path, spec: EvalPreprocessing) -> tuple[list[Path], np.ndar
     return paths, np.concatenate(list(read_batches(paths, spec)))
 
 
+def read_digits(spec: EvalPreprocessing) -> tuple[np.ndarray, list[set[int]]]:
+    """Returns the images of the digits' test split, and their classes."""
+    split = sources.digits().splits["test"]
+    images = [
+        tf_ops.eval_image(split.read(tf.constant(i, tf.int64)), spec)
+        for i in range(len(split))
+    ]
+    return np.stack(images), [{int(label)} for label in split.labels]
+
+
 def compare(
     files: dict[str, Path], images: np.ndarray, correct: list[set[int]]
 ) -> None:
@@ -241,16 +251,7 @@ def on_digits(model: str, formats: list[str], folder: Path, epochs: float) -> No
     trainer.train(config, run)
     export(str(run), formats, output_dir=made)
     opened = open_model(run)
-    split = sources.digits().splits["test"]
-    images = np.stack(
-        [
-            tf_ops.eval_image(
-                split.read(tf.constant(i, tf.int64)), config.preprocessing
-            )
-            for i in range(len(split))
-        ]
-    )
-    correct = [{int(label)} for label in split.labels]
+    images, correct = read_digits(config.preprocessing)
     calibration = run / CALIBRATION_SAMPLES
     compare_with_peers(opened, calibration, made, formats, images, correct)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
-import tqdm
 
 from keras_efficientnet.common.cli import console
-from keras_efficientnet.common.files import scratch_folder
 from keras_efficientnet.common.image_classes import choose_balanced
 from keras_efficientnet.common.image_csv import is_image_csv, open_image_csv
 from keras_efficientnet.common.image_folders import ImageFolder, list_images
@@ -20,13 +17,14 @@ from keras_efficientnet.common.split_folders import open_image_folder
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import BATCH_SIZE, read_batches
 
-from . import latency
+from .artefacts.maker import Maker
+from .artefacts.ranking import find_candidates
+from .artefacts.result import Result
 from .formats.export_inputs import ExportInputs
-from .formats.registry import Format, find_formats
+from .formats.registry import FASTEST, Format, find_formats
 from .loading import Loaded, load
 from .output_folder import OutputFolder
-from .progress import progress_bar
-from .report import REPORT_MD, Result, format_table, link_from_run, write_report
+from .report import REPORT_MD, format_table, link_from_run, write_report
 from .runtimes.base import KerasRunner
 from .transforms.inference_model import inference_model
 from .verify import (
@@ -34,8 +32,6 @@ from .verify import (
     UnknownImages,
     VerificationError,
     check_copy,
-    compare_with_reference,
-    find_problems,
     find_warnings,
     reference_predictions,
 )
@@ -77,7 +73,8 @@ def export_model(
     Args:
         model: A run folder, a .keras or .h5 file, a variant name ("EfficientNetB0"),
             or a Keras model.
-        formats: Keys of `formats.FORMATS`, or "all".
+        formats: Keys of `formats.FORMATS`, or "all". With "fastest", all formats for
+            servers are measured, and the fastest that passes is kept.
         weights: For a variant name: a family of published weights, or a weight
             file. Defaults to the family that its factory loads.
         labels: Class names in index order, or a file of them, one per line.
@@ -138,8 +135,12 @@ def export_model(
     multi_label = loaded.thresholds is not None
     examples = _verification(verify or loaded.verification, multi_label)
     others = _unknown(unknown, loaded)
+    calibration = calibration or loaded.calibration
+    candidates, skipped = {}, {}
+    if FASTEST in formats:
+        candidates, skipped = find_candidates(calibration is not None)
     calibration_set = _calibration(
-        rows, calibration or loaded.calibration, calibration_images, multi_label
+        rows | candidates, calibration, calibration_images, multi_label
     )
     warnings = find_warnings(examples.paths, calibration_set)
     for warning in warnings:
@@ -158,12 +159,15 @@ def export_model(
     )
     folder = OutputFolder(path, source, [row.artefact for row in rows.values()])
     reference = _ask(loaded, network, examples, others)
-    results = _make_all(rows, source, reference, spec, folder)
+    maker = Maker(rows, candidates, source, reference)
+    results, ranking = maker.run(folder, skipped)
     folder.write_sidecars(loaded, results)
-    write_report(loaded, reference, results, path, warnings)
+    write_report(loaded, reference, results, path, warnings, ranking)
     if loaded.run_folder is not None:
         link_from_run(loaded.run_folder, results, path)
     print(format_table(results))
+    if ranking is not None:
+        print(ranking.as_line())
     print(f"Report: {path / REPORT_MD}")
     _raise_on_problems(results)
     return results
@@ -310,58 +314,6 @@ def _calibration(
         by_class = f", {each} from each of {len(counts)} classes"
     print(f"Calibrating on {len(chosen)} images{by_class}.", flush=True)
     return chosen.paths
-
-
-def _make_all(
-    rows: dict[str, Format],
-    source: ExportInputs,
-    reference: Reference,
-    spec: EvalPreprocessing,
-    folder: OutputFolder,
-) -> list[Result]:
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with (
-        scratch_folder(folder.path, f"exports to {folder.path}") as scratch,
-        progress_bar(len(rows), "export", "artefacts", is_immediate=True) as bar,
-    ):
-        made = []
-        for name, row in rows.items():
-            path = scratch / row.artefact
-            made.append(_make(name, row, path, source, reference, spec, bar))
-            bar.update()
-        return folder.publish(made)
-
-
-def _make(
-    name: str,
-    row: Format,
-    path: Path,
-    source: ExportInputs,
-    reference: Reference,
-    spec: EvalPreprocessing,
-    bar: tqdm.tqdm,
-) -> Result:
-    start = time.perf_counter()
-    bar.set_description_str(f"{name}: conversion")
-    remarks = tuple(row.write(source, path))
-    seconds = time.perf_counter() - start
-    bar.set_description_str(f"{name}: verification and latency")
-    comparison = compare_with_reference(row, path, reference, spec)
-    return Result(
-        format=name,
-        path=path,
-        seconds=seconds,
-        megabytes=_bytes(path) / 1e6,
-        latency=latency.measure_artefact(row, path, spec.image_size),
-        comparison=comparison,
-        remarks=remarks,
-        problems=tuple(find_problems(comparison, row)),
-    )
-
-
-def _bytes(path: Path) -> int:
-    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    return sum(file.stat().st_size for file in files)
 
 
 def _raise_on_problems(results: Sequence[Result]) -> None:

@@ -31,6 +31,7 @@ from keras_efficientnet.common.sidecars import (
 )
 from keras_efficientnet.preprocessing import EvalPreprocessing, imagenet_classes
 
+from .artefacts.record import find_fastest
 from .runtimes.base import KerasRunner, Runner, SavedModelRunner, TFLiteRunner
 from .runtimes.onnx import XML_FILE, OnnxRunner, OpenVinoRunner
 from .runtimes.web import MODEL_FILE, WebRunner
@@ -138,7 +139,8 @@ def load(
 
     Args:
         model: A model that `open_model` accepts, or a SavedModel, OpenVINO or web
-            folder, or a .tflite, .onnx or .xml file.
+            folder, or a .tflite, .onnx or .xml file; or the folder of an export that
+            has ranked formats, for the fastest artefact.
         weights: For a variant name: a family of published weights, or a weight
             file. Defaults to the family that its factory loads.
         labels: Class names in index order, or a file of them, one per line. Defaults
@@ -165,7 +167,10 @@ def load(
         "interpolation": interpolation,
         "crop_mode": crop_mode,
     }
-    runner = None if isinstance(model, keras.Model) else _open_artefact(Path(model))
+    runner = None
+    if not isinstance(model, keras.Model):
+        model = find_fastest(Path(model).expanduser()) or model
+        runner = _open_artefact(Path(model))
     if runner is not None:
         if weights:
             raise ValueError(

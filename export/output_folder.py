@@ -23,10 +23,10 @@ from keras_efficientnet.common.sidecars import (
     write_labels,
 )
 
+from .artefacts.result import Result
 from .formats.export_inputs import ExportInputs
 from .formats.registry import FORMATS
 from .loading import Loaded
-from .report import Result
 
 FAILED_SUFFIX = ".failed"
 

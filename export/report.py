@@ -19,12 +19,13 @@ from keras_efficientnet.common.image_csv import rarest_labels
 from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import read_image
 
+from .artefacts.ranking import Ranking
+from .artefacts.record import FASTEST_KEY, REPORT_JSON
+from .artefacts.result import Result
 from .contact_sheet import Line, write_sheet
-from .latency import Latency
 from .loading import Loaded
 from .verify import Comparison, Reference
 
-REPORT_JSON = "report.json"
 REPORT_MD = "report.md"
 PICTURE = "verification.png"
 BARS = "artefacts.png"
@@ -33,31 +34,6 @@ MIN_OVERLAP_CLASSES = 20  # with fewer classes, top-5 overlap says little
 _BAR = "#005ab5"
 _OTHER_CLASS = "top-1 class differs"
 _RUN_SECTION = "\n## Artefacts\n"  # last section of a run's report
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Result of the export to one format.
-
-    Attributes:
-        format: Key of the table of formats.
-        path: Path of the artefact, with the suffix .failed if it missed a threshold.
-        seconds: Time of the conversion.
-        megabytes: Size in 1e6 bytes.
-        latency: Latency for one image on one thread.
-        comparison: Comparison with the Keras model.
-        remarks: Remarks of the converter, one sentence each.
-        problems: Missed thresholds, one sentence each.
-    """
-
-    format: str
-    path: Path
-    seconds: float
-    megabytes: float
-    latency: Latency
-    comparison: Comparison
-    remarks: tuple[str, ...]
-    problems: tuple[str, ...]
 
 
 def format_table(results: Sequence[Result]) -> str:
@@ -80,6 +56,7 @@ def write_report(
     results: Sequence[Result],
     folder: Path,
     warnings: Sequence[str] = (),
+    ranking: Ranking | None = None,
 ) -> None:
     """Writes report.json, report.md and their pictures.
 
@@ -93,8 +70,9 @@ def write_report(
         results: Results, one per artefact.
         folder: Folder of the export.
         warnings: Reasons to doubt the verification, one sentence each.
+        ranking: Ranking of the formats for servers, if it was requested.
     """
-    summary = {
+    summary: dict[str, Any] = {
         "model": loaded.name,
         "classes": len(loaded.labels),
         "preprocessing": dataclasses.asdict(loaded.preprocessing),
@@ -106,9 +84,11 @@ def write_report(
         "warnings": list(warnings),
         "artefacts": [_as_json(result, reference, loaded.labels) for result in results],
     }
+    if ranking is not None:
+        summary[FASTEST_KEY] = ranking.as_json()
     text = json.dumps(summary, indent=2) + "\n"
     write_text(folder / REPORT_JSON, text)
-    page = _markdown(loaded, reference, results, warnings)
+    page = _markdown(loaded, reference, results, warnings, ranking)
     write_text(folder / REPORT_MD, page)
     _write_contact_sheet(loaded, reference, results, folder / PICTURE)
     draw_bars(results, folder / BARS)
@@ -266,6 +246,7 @@ def _markdown(
     reference: Reference,
     results: Sequence[Result],
     warnings: Sequence[str],
+    ranking: Ranking | None,
 ) -> str:
     spec = loaded.preprocessing
     overlap = ""
@@ -293,6 +274,8 @@ def _markdown(
         "",
         f"![Sizes and latencies]({BARS})",
     ]
+    if ranking is not None:
+        lines += ["", *ranking.as_markdown()]
     disagreements = [
         {
             "artefact": result.path.name,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import functools
+import weakref
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import keras
 import numpy as np
@@ -11,8 +14,10 @@ import numpy as np
 from keras_efficientnet.common import output_activation, sidecars
 from keras_efficientnet.preprocessing import EvalPreprocessing
 
+_Made = TypeVar("_Made")
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ExportInputs:
     """Network to export, with its labels, preprocessing and calibration images.
 
@@ -73,3 +78,23 @@ class ExportInputs:
             reject_threshold=self.reject_threshold,
             thresholds=self.thresholds,
         )
+
+
+def once_per_network(
+    make: Callable[[ExportInputs], _Made],
+) -> Callable[[ExportInputs], _Made]:
+    """Decorates a slow function whose result several formats need.
+
+    Args:
+        make: Function; its result is kept as long as the network's export inputs.
+    """
+    results: weakref.WeakKeyDictionary[ExportInputs, _Made]
+    results = weakref.WeakKeyDictionary()
+
+    @functools.wraps(make)
+    def get(source: ExportInputs) -> _Made:
+        if source not in results:
+            results[source] = make(source)
+        return results[source]
+
+    return get

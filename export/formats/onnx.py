@@ -1,7 +1,8 @@
-"""Export to ONNX."""
+"""Export to ONNX, in float32 and int8."""
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,13 @@ import tensorflow as tf
 from keras_efficientnet.common.cli.quiet import quiet_stderr
 
 from ..extras import require_package
+from ..quantization.onnx_network import prepare_network
+from ..quantization.qdq import FloatNetwork, Placement
+from ..quantization.selective import search_int8
+from ..quantization.targets import ONNX_RUNTIME, onnx_target
 from ..runtimes.embedded import ONNX_LABELS, ONNX_PREPROCESSING
-from .export_inputs import ExportInputs
+from . import tflite
+from .export_inputs import ExportInputs, once_per_network
 
 # Opset of 2021, supported by ONNX Runtime since 1.10; the networks need nothing newer.
 OPSET = 15
@@ -56,7 +62,66 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     onnx.helper.set_model_props(model, _metadata(source))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
-    return (f"ONNX opset {OPSET}, IR version {model.ir_version}.",)
+    return (_opset_remark(model),)
+
+
+def write_int8(source: ExportInputs, path: Path) -> tuple[str, ...]:
+    """Writes an .onnx file with int8 kernels and uint8 activations, in QDQ form.
+
+    Inputs, outputs and metadata are those of `write`. The answers are the same on all
+    processors: kernels of convolutions over several channels have 7 bits, so that sums
+    do not saturate on x86 without VNNI.
+
+    Args:
+        source: Network to export, with images to calibrate activation ranges on.
+        path: Path of the file.
+
+    Returns:
+        Remarks on the opset and on the parts in float32, if there are any.
+
+    Raises:
+        ImportError: A required package is missing.
+        ValueError: The network uses an operation that TFLite lacks, or there
+            are no images.
+    """
+    onnx = require_package("onnx", _EXTRA)
+    content, remarks = quantize(source, ONNX_RUNTIME)
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+    return (_opset_remark(model), *remarks)
+
+
+def quantize(
+    source: ExportInputs, placement: Placement
+) -> tuple[bytes, tuple[str, ...]]:
+    """Quantises a network with the ranges and kernels of our TFLite files.
+
+    Args:
+        source: Network to export, with images to calibrate activation ranges on.
+        placement: Operations that the runtime computes in integers.
+
+    Returns:
+        Content of an .onnx file, and a remark on the parts in float32, if there are
+        any.
+    """
+    require_package("onnx", _EXTRA)
+    require_package("onnxruntime", _EXTRA)
+    content, seen = tflite.calibrate(source)
+    return search_int8(content, seen, onnx_target(_float_network(source), placement))
+
+
+@once_per_network
+def _float_network(source: ExportInputs) -> FloatNetwork:
+    content, seen = tflite.calibrate(source)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        write(source, path)
+        return prepare_network(path.read_bytes(), content, seen.images[0])
+
+
+def _opset_remark(model: Any) -> str:
+    return f"ONNX opset {OPSET}, IR version {model.ir_version}."
 
 
 def _name_tensors(graph: Any, output_name: str) -> None:

@@ -31,6 +31,7 @@ class Format:
         min_agreement: Smallest allowed share of images with the same top-1 class as
             Keras, 0 to 1.
         max_top1_loss: Largest allowed loss of top-1 accuracy, 0 to 1.
+        packages: Optional packages that it needs.
     """
 
     artefact: str
@@ -41,8 +42,10 @@ class Format:
     max_difference: float | None = 1e-4
     min_agreement: float = 1.0
     max_top1_loss: float = 0.0
+    packages: tuple[str, ...] = ()
 
 
+_ONNX = ("onnx", "onnxruntime", "tf2onnx")
 FORMATS = {
     "saved_model": Format(
         artefact="saved_model",
@@ -102,12 +105,36 @@ FORMATS = {
         about="ONNX Runtime, on servers and desktops",
         write=onnx.write,
         runner=OnnxRunner,
+        packages=_ONNX,
     ),
     "openvino": Format(
         artefact="openvino",
         about="Intel processors",
         write=openvino.write,
         runner=OpenVinoRunner,
+        packages=("openvino",),
+    ),
+    "onnx_int8": Format(
+        artefact="model_int8.onnx",
+        about="ONNX Runtime, in integers; a quarter of the size",
+        write=onnx.write_int8,
+        runner=OnnxRunner,
+        packages=_ONNX,
+        needs_calibration=True,
+        max_difference=None,
+        min_agreement=0.97,
+        max_top1_loss=0.01,
+    ),
+    "openvino_int8": Format(
+        artefact="openvino_int8",
+        about="Intel processors, in integers; a quarter of the size",
+        write=openvino.write_int8,
+        runner=OpenVinoRunner,
+        packages=("openvino", *_ONNX),
+        needs_calibration=True,
+        max_difference=None,
+        min_agreement=0.97,
+        max_top1_loss=0.01,
     ),
     "web": Format(
         artefact="web",
@@ -121,18 +148,20 @@ FORMATS = {
 }
 # Default formats, which need no optional package or program.
 DEFAULTS = ("saved_model", "tflite", "tflite_int8")
+# In place of a format: the one that is found to be the fastest on this machine.
+FASTEST = "fastest"
 
 
 def find_formats(names: Sequence[str]) -> dict[str, Format]:
     """Returns the requested rows of `FORMATS`, in the table's order.
 
     Args:
-        names: Keys of `FORMATS`, or "all".
+        names: Keys of `FORMATS`, "all", or "fastest", which selects no row.
 
     Raises:
         ValueError: A name is not in the table, or no name is given.
     """
-    choices = [*FORMATS, "all"]
+    choices = [*FORMATS, "all", FASTEST]
     for name in names:
         if name not in choices:
             raise ValueError(
@@ -149,5 +178,6 @@ def find_formats(names: Sequence[str]) -> dict[str, Format]:
 def describe_formats() -> str:
     """Describes each format on one line, for help texts."""
     rows = [(key, f"{row.artefact}: {row.about}") for key, row in FORMATS.items()]
+    rows.append((FASTEST, "the fastest format for servers on this machine"))
     width = max(len(key) for key, _ in rows)
     return "\n".join(f"{key:<{width}}  {text}" for key, text in rows)

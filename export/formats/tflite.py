@@ -16,12 +16,12 @@ from tensorflow.python.framework.convert_to_constants import (
 
 from keras_efficientnet.common.cli.quiet import quiet_stderr
 
-from ..quantization.calibration import collect_activations
+from ..quantization.calibration import Activations, collect_activations
 from ..quantization.recipes import apply_recipe, dynamic_recipe
 from ..quantization.selective import quantize_int8, quantize_int16
 from ..quantization.tflite_graph import Graph
 from ..transforms.fold_normalization import classify_pixels
-from .export_inputs import ExportInputs
+from .export_inputs import ExportInputs, once_per_network
 from .metadata import pack_with_metadata
 
 FEATURES = "features"  # second output of networks that have one
@@ -107,8 +107,7 @@ def write_int16x8(source: ExportInputs, path: Path) -> tuple[str, ...]:
         ValueError: The network uses an operation that TFLite lacks, or there
             are no images.
     """
-    content = _convert(source)
-    seen = collect_activations(content, source.calibration, source.output_activation)
+    content, seen = calibrate(source)
     graph, remarks = quantize_int16(content, seen)
     _save(graph, source, path)
     return remarks
@@ -135,13 +134,31 @@ def write_int8(source: ExportInputs, path: Path) -> tuple[str, ...]:
         ValueError: The network uses an operation that TFLite lacks, or there
             are no images.
     """
-    content = _convert(source)
-    seen = collect_activations(content, source.calibration, source.output_activation)
+    content, seen = calibrate(source)
     graph, remarks = quantize_int8(content, seen)
     if not remarks:
         check_integer(graph)
     _save(graph, source, path)
     return remarks
+
+
+@once_per_network
+def calibrate(source: ExportInputs) -> tuple[bytes, Activations]:
+    """Runs the float32 network on the calibration images.
+
+    Args:
+        source: Network to export.
+
+    Returns:
+        Content of its .tflite file in float32, and statistics of its activations.
+
+    Raises:
+        ValueError: The network uses an operation that TFLite lacks, or there
+            are no images.
+    """
+    content = _convert(source)
+    activation = source.output_activation
+    return content, collect_activations(content, source.calibration, activation)
 
 
 def convert(

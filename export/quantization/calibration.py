@@ -80,11 +80,11 @@ def collect_activations(
     lows, highs = collections.defaultdict(list), collections.defaultdict(list)
     moments: dict[str, Moments] = {}
     readers = _readers(graph)
-    chunks = list(_chunks(graph))
+    chunks = list(split_tensors(graph))
     bar = progress_bar(len(chunks) * len(images), "  calibration", "images")
     for indices in chunks:
         random = np.random.default_rng(0)
-        for _, values in _run(content, indices, images):
+        for _, values in run_network(content, indices, images):
             for index, found in values.items():
                 lows[graph.name(index)].append(found.min())
                 highs[graph.name(index)].append(found.max())
@@ -103,7 +103,7 @@ def collect_activations(
         highs={name: np.array(found) for name, found in highs.items()},
         moments=moments,
         images=np.stack(kept),
-        outputs=np.stack([answer for answer, _ in _run(content, [], kept)]),
+        outputs=np.stack([answer for answer, _ in run_network(content, [], kept)]),
         output_activation=output_activation,
     )
 
@@ -159,8 +159,11 @@ def _readers(graph: Graph) -> dict[int, list[Any]]:
     return found
 
 
-def _chunks(graph: Graph) -> Iterator[list[int]]:
-    # All computed tensors, in groups that fit into `MAX_BYTES`.
+def split_tensors(graph: Graph) -> Iterator[list[int]]:
+    """Yields the indices of all computed tensors in groups that fit into `MAX_BYTES`.
+
+    Each group has the inputs of the graph, too.
+    """
     chunk: list[int] = []
     size = 0
     for index in sorted({int(i) for x in graph.operators for i in x.outputs}):
@@ -173,10 +176,16 @@ def _chunks(graph: Graph) -> Iterator[list[int]]:
     yield [*graph.inputs, *chunk]
 
 
-def _run(
+def run_network(
     content: bytes, indices: Sequence[int], images: Iterable[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, dict[int, np.ndarray]]]:
-    # Yields the output and the values of these tensors for each image.
+    """Yields a network's output and the values of tensors for each image.
+
+    Args:
+        content: Content of a .tflite file in float32.
+        indices: Indices of the tensors.
+        images: Images, each (height, width, channels), 0 to 255.
+    """
     graph = Graph(content)
     (image,), (answer,) = graph.inputs, graph.outputs
     # The interpreter preserves only outputs.

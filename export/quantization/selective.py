@@ -21,7 +21,7 @@ from keras_efficientnet.common.output_activation import LINEAR, to_probabilities
 from ..progress import track
 from ..runtimes import base
 from .calibration import Activations, Ranges, find_ranges
-from .gptq import Kernels, round_kernels, with_kernels
+from .gptq import STEPS, Kernels, Steps, round_kernels, with_kernels
 from .recipes import (
     PROBABILITY_RANGE,
     apply_recipe,
@@ -53,8 +53,7 @@ class QuantizedCandidate:
     """Quantised network with its accuracy on the calibration images.
 
     Attributes:
-        graph: The network.
-        content: Content of its .tflite file.
+        content: Content of its file.
         distance: Squared distance from the float32 network's probabilities, summed
             over the classes, mean over the images.
         agreement: Share of images with the same top-1 class, or one within `TIE` of it
@@ -62,7 +61,6 @@ class QuantizedCandidate:
         latency_ms: Median latency over the images, milliseconds.
     """
 
-    graph: Graph
     content: bytes
     distance: float
     agreement: float
@@ -89,6 +87,26 @@ class RoundedNetwork:
     ranges: Ranges
 
 
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Kind of file that candidates are written to.
+
+    Attributes:
+        build: Function from a network, its activations and the tensors to keep in
+            float32 to the content of an int8 file.
+        open: Function from this content to one that classifies an image,
+            (height, width, channels), uint8, and returns its outputs, float32.
+        steps: See `round_kernels`.
+        tries_all: Whether to try all ranges and take the best, instead of the first
+            that is good enough.
+    """
+
+    build: Callable[[RoundedNetwork, Activations, Collection[str]], bytes]
+    open: Callable[[bytes], Callable[[np.ndarray], np.ndarray]]
+    steps: Steps = lambda kind: STEPS
+    tries_all: bool = False
+
+
 def quantize_int16(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
     """Quantises a network to int8 weights and int16 activations.
 
@@ -112,7 +130,7 @@ def quantize_int16(content: bytes, seen: Activations) -> tuple[Graph, tuple[str,
 
 
 def quantize_int8(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, ...]]:
-    """Quantises a network to int8 weights and activations.
+    """Quantises a network to int8 weights and activations in TFLite.
 
     Args:
         content: Content of a .tflite file in float32.
@@ -122,19 +140,38 @@ def quantize_int8(content: bytes, seen: Activations) -> tuple[Graph, tuple[str, 
         Network with uint8 input and output, and a remark on the parts in float32, if
         there are any.
     """
+    packed, remarks = search_int8(content, seen, TFLITE)
+    return Graph(packed), remarks
+
+
+def search_int8(
+    content: bytes, seen: Activations, target: Target
+) -> tuple[bytes, tuple[str, ...]]:
+    """Searches ranges, and parts to keep in float32, for an accurate int8 network.
+
+    Args:
+        content: Content of a .tflite file in float32.
+        seen: Activations on calibration images.
+        target: Kind of file.
+
+    Returns:
+        Content of the file, and a remark on the parts in float32, if there are any.
+    """
     candidates = []
     kernels = None
     for share in SHARES:
         ranges = find_ranges(content, seen, share)
         revived = revive_dead_kernels(content, ranges, 8)
-        kernels = kernels or round_kernels(revived, seen.moments)
+        kernels = kernels or round_kernels(revived, seen.moments, target.steps)
         network = RoundedNetwork(revived, kernels, ranges)
-        trial = _try(network, seen)
-        if trial.is_good:
-            return trial.graph, ()
+        trial = _try(network, seen, target)
+        if trial.is_good and not target.tries_all:
+            return trial.content, ()
         candidates.append((trial, network))
     best, network = min(candidates, key=lambda found: found[0].distance)
-    return _keep_parts(network, seen, best)
+    if best.is_good:
+        return best.content, ()
+    return _keep_parts(network, seen, best, target)
 
 
 def layer_groups(content: bytes) -> dict[str, set[str]]:
@@ -166,12 +203,39 @@ def layer_groups(content: bytes) -> dict[str, set[str]]:
 
 
 def _try(
-    network: RoundedNetwork, seen: Activations, kept: Collection[str] = ()
+    network: RoundedNetwork,
+    seen: Activations,
+    target: Target,
+    kept: Collection[str] = (),
 ) -> QuantizedCandidate:
+    return _judge(target.build(network, seen, kept), seen, target)
+
+
+def _build_tflite(
+    network: RoundedNetwork, seen: Activations, kept: Collection[str]
+) -> bytes:
     prepared = with_kernels(network.content, network.kernels, kept)
     graph = apply_recipe(prepared, integer_recipe(8, kept), network.ranges)
     use_uint8_io(graph, _range(seen))
-    return _judge(graph, seen)
+    return graph.pack()
+
+
+def _open_tflite(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    interpreter = base.open_tflite(content, "the quantised network")
+    (image,) = interpreter.get_input_details()
+    (answer,) = interpreter.get_output_details()
+
+    def classify(pixels: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(
+            image["index"], pixels[np.newaxis].astype(image["dtype"])
+        )
+        interpreter.invoke()
+        return base.dequantize(interpreter.get_tensor(answer["index"])[0], answer)
+
+    return classify
+
+
+TFLITE = Target(_build_tflite, _open_tflite)
 
 
 def _range(seen: Activations) -> tuple[float, float]:
@@ -183,28 +247,19 @@ def _range(seen: Activations) -> tuple[float, float]:
     return low - reach, high + reach
 
 
-def _judge(graph: Graph, seen: Activations) -> QuantizedCandidate:
-    packed = graph.pack()
-    interpreter = base.open_tflite(packed, "the quantised network")
-    (image,) = interpreter.get_input_details()
-    (answer,) = interpreter.get_output_details()
+def _judge(content: bytes, seen: Activations, target: Target) -> QuantizedCandidate:
+    classify = target.open(content)
     found, times = [], []
     for pixels in track(seen.images, "  trial of a candidate", "images"):
-        interpreter.set_tensor(
-            image["index"], pixels[np.newaxis].astype(image["dtype"])
-        )
         start = time.perf_counter()
-        interpreter.invoke()
+        found.append(classify(pixels))
         times.append(time.perf_counter() - start)
-        scores = interpreter.get_tensor(answer["index"])[0]
-        found.append(base.dequantize(scores, answer))
     probabilities = to_probabilities(np.stack(found), seen.output_activation)
     expected = seen.probabilities
     rows = np.arange(len(found))
     lost = expected.max(1) - expected[rows, probabilities.argmax(1)]
     return QuantizedCandidate(
-        graph,
-        packed,
+        content,
         float(np.square(probabilities - expected).sum(axis=1).mean()),
         float(np.mean(lost <= TIE)),
         1000 * statistics.median(times),
@@ -223,7 +278,7 @@ def _first_parts(
 
     def distance(count: int) -> float:
         prepared = with_kernels(content, kernels, keep(count))
-        return _judge(Graph(prepared), seen).distance
+        return _judge(prepared, seen, TFLITE).distance
 
     count = _fewest(len(choices), lambda n: distance(n) <= MAX_DISTANCE_16)
     if not count:
@@ -250,8 +305,11 @@ def _fewest(limit: int, is_enough: Callable[[int], bool]) -> int:
 
 
 def _keep_parts(
-    network: RoundedNetwork, seen: Activations, plain: QuantizedCandidate
-) -> tuple[Graph, tuple[str, ...]]:
+    network: RoundedNetwork,
+    seen: Activations,
+    plain: QuantizedCandidate,
+    target: Target,
+) -> tuple[bytes, tuple[str, ...]]:
     choices = layer_groups(network.content)
     few = dataclasses.replace(
         seen,
@@ -259,7 +317,7 @@ def _keep_parts(
         outputs=seen.outputs[:RANKING_IMAGES],
     )
     alone = {
-        name: _try(network, few, choices[name]).distance
+        name: _try(network, few, target, choices[name]).distance
         for name in track(choices, "  ranking of blocks", "blocks")
     }
     order = sorted(choices, key=lambda name: alone[name])
@@ -267,7 +325,7 @@ def _keep_parts(
     @functools.cache
     def keep(count: int) -> QuantizedCandidate:
         names = set[str]().union(*(choices[name] for name in order[:count]))
-        return _try(network, seen, names)
+        return _try(network, seen, target, names)
 
     # The smallest number of the most helpful parts.
     count = _fewest(len(order), lambda n: keep(n).is_good)
@@ -279,4 +337,4 @@ def _keep_parts(
         f"{best.agreement:.1%}: {', '.join(order[:count])}. This costs "
         f"{megabytes:.2f} MB and {best.latency_ms - plain.latency_ms:+.2f} ms here."
     )
-    return best.graph, (remark,)
+    return best.content, (remark,)

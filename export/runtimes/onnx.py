@@ -69,19 +69,38 @@ def open_onnx(path: str | Path) -> Any:
         ImportError: ONNX Runtime is missing.
         ValueError: The file is not an ONNX model.
     """
-    runtime = require_package("onnxruntime", "onnx")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # fatal errors only
+    content = read_regular(Path(path))
+    require_package("onnxruntime", "onnx")
     try:
-        return runtime.InferenceSession(
-            read_regular(Path(path)), options, providers=["CPUExecutionProvider"]
-        )
+        return open_session(content)
     # Its exceptions have no common base class.
     except Exception as error:
         raise ValueError(
             f"An .onnx file must contain an ONNX model. Received: {path} ({error})"
         ) from error
+
+
+def open_session(content: bytes, optimized: Path | None = None) -> Any:
+    """Opens an ONNX model.
+
+    Args:
+        content: Content of an .onnx file.
+        optimized: Path for a copy in which constants are folded and biases are part of
+            the layers; None: no copy.
+
+    Returns:
+        An `onnxruntime.InferenceSession` on one thread.
+    """
+    runtime = require_package("onnxruntime", "onnx")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # fatal errors only
+    if optimized is not None:
+        level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # standard operations
+        options.graph_optimization_level = level
+        options.optimized_model_filepath = str(optimized)
+    providers = ["CPUExecutionProvider"]
+    return runtime.InferenceSession(content, options, providers=providers)
 
 
 def open_openvino(path: str | Path) -> Any:

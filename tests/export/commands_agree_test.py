@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from export import api, main, predict
+from export import latency, main, predict
 from keras_efficientnet import efficientnet
 from keras_efficientnet.cost.tflite_latency import Latency
 from training import evaluate
@@ -47,7 +47,7 @@ def write_images(folder, labels=LABELS, greys=GREY):
 @pytest.fixture
 def commands(monkeypatch, capsys, tmp_path):
     """Runs each command on a model; returns exit codes, outputs and errors by name."""
-    monkeypatch.setattr(api.latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
+    monkeypatch.setattr(latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
     images = tmp_path / "images"
 
     def parse(define, *arguments):

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 
 import export
-from export import api, progress
+from export import latency, progress
 from export.latency import Latency
 from tests.support import export_run
 
@@ -34,7 +34,7 @@ def test_a_pipe_shows_no_bar(monkeypatch):
 
 def test_an_int8_export_shows_each_step(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "DELAY_SECONDS", 0)
-    monkeypatch.setattr(api.latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
+    monkeypatch.setattr(latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
     monkeypatch.setattr(sys, "stderr", Terminal())
     inputs = keras.Input((export_run.SIZE, export_run.SIZE, 3))
     export_run.write_pictures(tmp_path / "calibration", 8, seed=2)

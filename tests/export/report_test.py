@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from export import loading, report
+from export.artefacts.result import Result
 from export.contact_sheet import Line
 from export.latency import Latency
-from export.report import Result
 from export.verify import Comparison, Reference
 from keras_efficientnet.common.image_folders import list_images
 from tests.support import export_run

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import export
-from export import api, loading, output_folder
+from export import api, latency, loading, output_folder
 from export.formats.registry import FORMATS
 from export.runtimes import embedded
 from keras_efficientnet import EfficientNet, Stage
@@ -25,7 +25,7 @@ FEW = ("saved_model", "tflite", "onnx", "openvino")
 @pytest.fixture(autouse=True)
 def no_latency(monkeypatch):
     """Skips the latency measurement."""
-    monkeypatch.setattr(api.latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
+    monkeypatch.setattr(latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
 
 
 @pytest.fixture

@@ -50,6 +50,8 @@ ARTEFACTS = {
     "tflite_int16x8": "model_int16x8.tflite",
     "onnx": "model.onnx",
     "openvino": "openvino",
+    "onnx_int8": "model_int8.onnx",
+    "openvino_int8": "openvino_int8",
     "web": "web",
 }
 SUMMARY_KEYS = {

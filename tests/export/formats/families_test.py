@@ -10,7 +10,7 @@ import pytest
 
 import export
 import keras_efficientnet
-from export import api
+from export import latency
 from export.formats.registry import FORMATS
 from keras_efficientnet.cost.tflite_latency import Latency
 from keras_efficientnet.preprocessing import EvalPreprocessing
@@ -27,7 +27,7 @@ MAX_BYTES = 16 << 30  # of a process that exports the largest network
 @pytest.fixture(autouse=True)
 def no_latency(monkeypatch):
     """Skips the latency measurement."""
-    monkeypatch.setattr(api.latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
+    monkeypatch.setattr(latency, "measure_artefact", lambda *_: Latency(1.0, 1.0))
 
 
 def fitted(build, size, count, **options):
@@ -125,7 +125,7 @@ families_test.export_float_formats(*sys.argv[1:])
 
 def export_float_formats(name, size, folder):
     """Exports a network in the float formats and prints the peak memory in bytes."""
-    api.latency.measure_artefact = lambda *_: Latency(1.0, 1.0)
+    latency.measure_artefact = lambda *_: Latency(1.0, 1.0)
     build = getattr(keras_efficientnet, name)
     check(fitted(build, int(size), 2), FLOAT, Path(folder), count=1)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

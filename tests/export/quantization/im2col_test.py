@@ -34,7 +34,7 @@ def run(name):
     (found,) = graph.layers()
     ends = int(found.inputs[0]), int(found.outputs[0])
     image = RNG.integers(0, 10, (7, 7, 3))
-    ((_, values),) = calibration._run(content, ends, [image])
+    ((_, values),) = calibration.run_network(content, ends, [image])
     return graph, found, *(values[index] for index in ends)
 
 

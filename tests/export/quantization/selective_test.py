@@ -107,3 +107,21 @@ def test_squeeze_excite_is_a_separate_part(tiny):
     names = {name.split(";")[0] for name in parts["squeeze-excite"]}
     assert any("_se_squeeze" in name for name in names)
     assert not any("_project_conv" in name for name in names)
+
+
+def test_thorough_search_takes_the_ranges_with_the_smallest_distance(monkeypatch):
+    distances = {0.05: 0.002, 0.1: 0.003, 0.02: 0.001, 0.0: 0.004}
+    monkeypatch.setattr(selective, "find_ranges", lambda *given: given[-1])
+    monkeypatch.setattr(selective, "revive_dead_kernels", lambda content, *_: content)
+    monkeypatch.setattr(selective, "round_kernels", lambda *_: {"layer": 0})
+    monkeypatch.setattr(
+        selective,
+        "_try",
+        lambda network, *_: selective.QuantizedCandidate(
+            str(network.ranges).encode(), distances[network.ranges], 1.0, 1.0
+        ),
+    )
+    first = selective.Target(build=None, open=None)
+    assert selective.search_int8(b"", None, first) == (b"0.05", ())
+    thorough = selective.Target(build=None, open=None, tries_all=True)
+    assert selective.search_int8(b"", None, thorough) == (b"0.02", ())

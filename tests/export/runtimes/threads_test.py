@@ -11,6 +11,7 @@ from tests.support import export_run
 NAMES = (
     *("", "export/saved_model", "export/model.onnx", "export/openvino"),
     *("export/model_float32.tflite", "export/model_int8.tflite"),
+    *("export/model_int8.onnx", "export/openvino_int8"),
 )
 THREADS, CALLS = 4, 40
 

@@ -1,0 +1,1 @@
+"""Comparisons of files for servers with those of other quantisers."""

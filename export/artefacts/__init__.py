@@ -1,0 +1,1 @@
+"""Making of artefacts, their results, and their ranking by latency."""
