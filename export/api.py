@@ -21,7 +21,7 @@ from .artefacts.maker import Maker
 from .artefacts.ranking import find_candidates
 from .artefacts.result import Result
 from .formats.export_inputs import ExportInputs
-from .formats.registry import FASTEST, Format, find_formats
+from .formats.registry import Format, find_formats
 from .loading import Loaded, load
 from .output_folder import OutputFolder
 from .report import REPORT_MD, format_table, link_from_run, write_report
@@ -136,9 +136,7 @@ def export_model(
     examples = _verification(verify or loaded.verification, multi_label)
     others = _unknown(unknown, loaded)
     calibration = calibration or loaded.calibration
-    candidates, skipped = {}, {}
-    if FASTEST in formats:
-        candidates, skipped = find_candidates(calibration is not None)
+    candidates, skipped = find_candidates(formats, calibration is not None)
     calibration_set = _calibration(
         rows | candidates, calibration, calibration_images, multi_label
     )
@@ -167,7 +165,7 @@ def export_model(
         link_from_run(loaded.run_folder, results, path)
     print(format_table(results))
     if ranking is not None:
-        print(ranking.as_line())
+        print(ranking.as_text())
     print(f"Report: {path / REPORT_MD}")
     _raise_on_problems(results)
     return results

@@ -103,7 +103,7 @@ def _quantize_static(
     from onnxruntime import quantization as peer
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Reader(peer.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(peer.CalibrationDataReader):
         """Calibration images, one at a time."""
 
         def __init__(self) -> None:
@@ -184,7 +184,7 @@ def measure(
     """Returns the milliseconds per image of each file in each round."""
     command = [sys.executable, "-m", "benchmarks.servers.int8"]
     workers = {
-        name: Worker([*command, f"--worker={path}"], core)
+        name: Worker([*command, f"--worker={path}"], [core])
         for name, path in files.items()
     }
     for worker in workers.values():

@@ -12,7 +12,7 @@ from typing import Any
 from keras_efficientnet.common import markdown
 
 from .. import latency
-from ..formats.registry import FORMATS, Format
+from ..formats.registry import FASTEST, FORMATS, Format
 from ..latency import Latency
 from ..runtimes.base import SavedModelRunner
 from .processor import describe_processor
@@ -66,14 +66,21 @@ class Ranking:
         first = self.entries[0] if self.entries else None
         return None if first is None or first.problems else first
 
-    def as_line(self) -> str:
-        """Returns the ranking on one line."""
+    def as_text(self) -> str:
+        """Returns the latencies, and the agreement of the fastest if it is int8."""
         times = [
-            f"{x.format} {x.latency.median_ms:.2f} ms"
-            for x in self.entries
-            if x.latency
+            f"{entry.format} {entry.latency.median_ms:.2f} ms"
+            for entry in self.entries
+            if entry.latency
         ]
-        return f"The fastest on {self.processor}: {', '.join(times)}"
+        text = f"The fastest on {self.processor}: {', '.join(times)}."
+        first = self.fastest
+        if first is not None and FORMATS[first.format].needs_calibration:
+            text += (
+                f" {first.format} computes in integers and has the top-1 class of "
+                f"Keras on {first.agreement:.1%} of the images."
+            )
+        return text
 
     def as_json(self) -> dict[str, Any]:
         """Returns the ranking for report.json."""
@@ -110,9 +117,9 @@ class Ranking:
         return [
             "## Ranking",
             "",
-            f"Formats for servers on {self.processor}, one image on one thread, "
-            "measured in turn. Only the fastest that passed is kept, besides formats "
-            "that were requested by name.",
+            f"{self.as_text()} Milliseconds are for one image on one thread, measured "
+            "in turn. Only the fastest that passed is kept, besides formats that were "
+            "requested by name.",
             "",
             markdown.table(rows),
             "",
@@ -121,17 +128,21 @@ class Ranking:
         ]
 
 
-def find_candidates(has_calibration: bool) -> tuple[dict[str, Format], dict[str, str]]:
+def find_candidates(
+    formats: Sequence[str], has_calibration: bool
+) -> tuple[dict[str, Format], dict[str, str]]:
     """Returns the formats to rank.
 
     Args:
+        formats: Requested formats; without "fastest" among them, none are ranked.
         has_calibration: Whether there are images to quantise with.
 
     Returns:
         Formats, and the others with a reason.
     """
-    rows, skipped = {}, {}
-    for name in CANDIDATES:
+    rows: dict[str, Format] = {}
+    skipped: dict[str, str] = {}
+    for name in CANDIDATES if FASTEST in formats else ():
         row = FORMATS[name]
         missing = [x for x in row.packages if importlib.util.find_spec(x) is None]
         if missing:

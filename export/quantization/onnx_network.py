@@ -76,7 +76,7 @@ def _drop_reshapes(model: Any) -> None:
         for x in model.graph.initializer
         if x.data_type == onnx.TensorProto.INT64
     }
-    same = {}
+    same: dict[str, str] = {}
     for node in list(model.graph.node):
         node.input[:] = [same.get(name, name) for name in node.input]
         target = targets.get(node.input[1], []) if node.op_type == "Reshape" else []

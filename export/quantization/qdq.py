@@ -206,8 +206,8 @@ class QdqWriter:
         if name not in self._integers:
             return
         scale, zero = self._step(name)
-        self._constants[f"{name}_scale"] = np.float32(scale)
-        self._constants[f"{name}_zero"] = np.uint8(zero)
+        self._constants[f"{name}_scale"] = np.array(scale, np.float32)
+        self._constants[f"{name}_zero"] = np.array(zero, np.uint8)
         self._pair(name, "QuantizeLinear", name, _quantized(name))
         self._pair(name, "DequantizeLinear", _quantized(name), _dequantized(name))
 

@@ -54,7 +54,7 @@ def test_candidates_need_their_packages_and_calibration_images(monkeypatch):
         return None if name == "openvino" else object()
 
     monkeypatch.setattr(ranking.importlib.util, "find_spec", find_spec)
-    rows, skipped = ranking.find_candidates(has_calibration=False)
+    rows, skipped = ranking.find_candidates(["fastest"], has_calibration=False)
     assert list(rows) == ["saved_model", "tflite", "onnx"]
     assert skipped == {
         "tflite_int8": "there are no calibration images.",
@@ -62,6 +62,7 @@ def test_candidates_need_their_packages_and_calibration_images(monkeypatch):
         "openvino": "openvino is not installed.",
         "openvino_int8": "openvino is not installed.",
     }
+    assert ranking.find_candidates(["onnx"], has_calibration=True) == ({}, {})
 
 
 def test_fastest_is_the_first_that_passes(latencies, tmp_path):
@@ -74,6 +75,10 @@ def test_fastest_is_the_first_that_passes(latencies, tmp_path):
     assert [x.format for x in found.entries] == ["tflite_int8", "tflite", "onnx"]
     assert found.fastest.format == "tflite_int8"
     assert found.entries[-1].latency is None
+    assert found.as_text().endswith(
+        ": tflite_int8 2.00 ms, tflite 3.00 ms. tflite_int8 computes in integers and "
+        "has the top-1 class of Keras on 99.0% of the images."
+    )
     assert ranking.rank(entries[1:2], 32, {}).fastest is None
 
 
