@@ -1,4 +1,5 @@
 import functools
+import types
 
 import numpy as np
 import pytest
@@ -121,7 +122,8 @@ def test_thorough_search_takes_the_ranges_with_the_smallest_distance(monkeypatch
             str(network.ranges).encode(), distances[network.ranges], 1.0, 1.0
         ),
     )
+    unused = types.SimpleNamespace(moments={})
     first = selective.Target(build=None, open=None)
-    assert selective.search_int8(b"", None, first) == (b"0.05", ())
+    assert selective.search_int8(b"", unused, first) == (b"0.05", ())
     thorough = selective.Target(build=None, open=None, tries_all=True)
-    assert selective.search_int8(b"", None, thorough) == (b"0.02", ())
+    assert selective.search_int8(b"", unused, thorough) == (b"0.02", ())
