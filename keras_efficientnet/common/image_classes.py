@@ -99,6 +99,26 @@ def readable_names(class_names: Sequence[str]) -> tuple[str, ...]:
     return tuple(english.get(name, name) for name in class_names)
 
 
+def find_similar_names(class_names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Finds classes whose names differ only in spelling.
+
+    Args:
+        class_names: Names of classes.
+
+    Returns:
+        Groups of names that are equal but for case, underscores, leading zeros and
+        Unicode normalisation.
+
+    Example:
+        >>> find_similar_names(["cat", "Cat", "dog"])
+        [('cat', 'Cat')]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in class_names:
+        groups.setdefault(_plain(name), []).append(name)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
 def _by_order(
     data_names: Sequence[str], outputs: int, is_numbered: bool, is_known: bool
 ) -> np.ndarray:

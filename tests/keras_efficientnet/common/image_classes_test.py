@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
-from keras_efficientnet.common.image_classes import choose_balanced, match_classes
+from keras_efficientnet.common.image_classes import (
+    choose_balanced,
+    find_similar_names,
+    match_classes,
+)
 from keras_efficientnet.preprocessing import imagenet_classes
 
 WNIDS = [wnid for wnid, _ in imagenet_classes()]
@@ -91,3 +95,13 @@ def test_balanced_choice_of_zero_images():
     assert choose_balanced(np.zeros(0, int), 3) == []
     with pytest.raises(ValueError, match=r"at least 0. Received: count=-1"):
         choose_balanced(np.array([0]), -1)
+
+
+def test_finds_classes_that_differ_only_in_spelling():
+    names = ["caf\u00e9", "1", "sea_lion", "cafe\u0301", "01", "Sea lion", "cafe"]
+    assert find_similar_names(names) == [
+        ("caf\u00e9", "cafe\u0301"),
+        ("1", "01"),
+        ("sea_lion", "Sea lion"),
+    ]
+    assert not find_similar_names([*"0123456789", "10"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.common.choices import did_you_mean
+from keras_efficientnet.common.image_classes import find_similar_names
 from keras_efficientnet.common.plain_text import printable
 from keras_efficientnet.preprocessing import tf_ops
 
@@ -136,6 +138,8 @@ class Source:
     def check_trainable(self) -> None:
         """Checks that there are training images of at least two classes.
 
+        Warns about classes whose names differ only in spelling.
+
         Raises:
             ValueError: There are not.
         """
@@ -148,6 +152,12 @@ class Source:
             raise ValueError(
                 "`data` must have at least two classes, such as a folder for each. "
                 f"Received: {', '.join(map(printable, self.class_names)) or 'none'}"
+            )
+        for names in find_similar_names(self.class_names):
+            warnings.warn(
+                f"Classes {' and '.join(map(repr, names))} differ only in spelling; "
+                "they are trained as different classes",
+                stacklevel=2,
             )
 
     def split(self, name: str) -> Split:

@@ -106,6 +106,13 @@ def test_rejects_training_on_a_single_class(tmp_path):
         source.check_trainable()
 
 
+def test_warns_about_classes_that_differ_only_in_spelling(tmp_path):
+    write_images(tmp_path, {"cat": 5, "Cat ": 5, "dog": 5})
+    source = sources.folder(str(tmp_path))
+    with pytest.warns(UserWarning, match="'Cat ' and 'cat' differ only in spelling"):
+        source.check_trainable()
+
+
 def test_file_names_need_not_be_utf8(tmp_path):
     name = os.fsdecode(b"caf\xe9")
     write_images(tmp_path, {f"cat/{name}": 10, f"dog/{name}": 10})
