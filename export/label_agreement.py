@@ -55,8 +55,8 @@ def compare_labels(
     wanted: np.ndarray,
     found: np.ndarray,
     thresholds: np.ndarray,
-    label_sets: np.ndarray | None,
-    allowed: float,
+    label_sets: np.ndarray | None = None,
+    allowed: float = 0.0,
 ) -> LabelComparison:
     """Compares the probabilities of a multi-label artefact with the Keras model's.
 

@@ -158,7 +158,9 @@ def calibrate(source: ExportInputs) -> tuple[bytes, Activations]:
     """
     content = _convert(source)
     activation = source.output_activation
-    return content, collect_activations(content, source.calibration, activation)
+    return content, collect_activations(
+        content, source.calibration, activation, source.thresholds
+    )
 
 
 def convert(

@@ -36,6 +36,8 @@ class Activations:
         images: First `KEPT_IMAGES` images, (images, height, width, 3), uint8.
         outputs: Outputs for these images, (images, outputs), float32.
         output_activation: Activation of these outputs.
+        thresholds: Threshold of each class of a multi-label network; None: one label
+            per image.
     """
 
     lows: dict[str, np.ndarray]
@@ -44,6 +46,7 @@ class Activations:
     images: np.ndarray
     outputs: np.ndarray
     output_activation: str = SOFTMAX
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -55,6 +58,7 @@ def collect_activations(
     content: bytes,
     batches: Iterable[np.ndarray],
     output_activation: str = SOFTMAX,
+    thresholds: tuple[float, ...] | None = None,
 ) -> Activations:
     """Runs a network on images and records statistics of its activations.
 
@@ -62,6 +66,7 @@ def collect_activations(
         content: Content of a .tflite file in float32.
         batches: (batch, height, width, channels), float32, 0 to 255.
         output_activation: "softmax", "linear" or "sigmoid".
+        thresholds: See `Activations`.
 
     Raises:
         ValueError: There are no images.
@@ -105,6 +110,7 @@ def collect_activations(
         images=np.stack(kept),
         outputs=np.stack([answer for answer, _ in run_network(content, [], kept)]),
         output_activation=output_activation,
+        thresholds=thresholds,
     )
 
 

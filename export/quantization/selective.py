@@ -18,6 +18,7 @@ import numpy as np
 
 from keras_efficientnet.common.output_activation import LINEAR, to_probabilities
 
+from ..label_agreement import compare_labels
 from ..progress import track
 from ..runtimes import base
 from .calibration import Activations, Ranges, find_ranges
@@ -57,7 +58,7 @@ class QuantizedCandidate:
         distance: Squared distance from the float32 network's probabilities, summed
             over the classes, mean over the images.
         agreement: Share of images with the same top-1 class, or one within `TIE` of it
-            in float32, 0 to 1.
+            in float32, 0 to 1; of a multi-label network, that of `compare_labels`.
         latency_ms: Median latency over the images, milliseconds.
     """
 
@@ -256,14 +257,22 @@ def _judge(content: bytes, seen: Activations, target: Target) -> QuantizedCandid
         times.append(time.perf_counter() - start)
     probabilities = to_probabilities(np.stack(found), seen.output_activation)
     expected = seen.probabilities
-    rows = np.arange(len(found))
-    lost = expected.max(1) - expected[rows, probabilities.argmax(1)]
     return QuantizedCandidate(
         content,
         float(np.square(probabilities - expected).sum(axis=1).mean()),
-        float(np.mean(lost <= TIE)),
+        _agreement(expected, probabilities, seen.thresholds),
         1000 * statistics.median(times),
     )
+
+
+def _agreement(
+    expected: np.ndarray, found: np.ndarray, thresholds: tuple[float, ...] | None
+) -> float:
+    if thresholds is not None:
+        return compare_labels(expected, found, np.array(thresholds)).agreement
+    rows = np.arange(len(found))
+    lost = expected.max(1) - expected[rows, found.argmax(1)]
+    return float(np.mean(lost <= TIE))
 
 
 def _first_parts(
@@ -331,9 +340,10 @@ def _keep_parts(
     count = _fewest(len(order), lambda n: keep(n).is_good)
     best = keep(count)
     megabytes = (len(best.content) - len(plain.content)) / 1e6
+    unit = "images" if seen.thresholds is None else "labels"
     remark = (
         f"With integers only, it agreed with float32 on {plain.agreement:.1%} of the "
-        f"calibration images; with {count} of {len(order)} parts in float32, on "
+        f"calibration {unit}; with {count} of {len(order)} parts in float32, on "
         f"{best.agreement:.1%}: {', '.join(order[:count])}. This costs "
         f"{megabytes:.2f} MB and {best.latency_ms - plain.latency_ms:+.2f} ms here."
     )

@@ -3,7 +3,7 @@ r"""The quickstart: handwritten digits in one to two minutes on two CPU cores.
 python -m training.main --config=digits --workdir=runs/digits
 
 Target: 97% top-1 on the test split (359 images).
-Measured here: 98.6%, 98.9% and 98.6% with seeds 0, 1 and 2; 95 s on two cores.
+Test top-1 with seed 0: 97.77%, in 95 to 150 s on two cores.
 """
 
 from ..config import TrainConfig

@@ -8,6 +8,8 @@ const CONTROL_MS = 5000; // to wait for the service worker at most
 const at = (id) => document.getElementById(id);
 
 let spec = null;
+let configure = null; // resolves `configured`
+const configured = new Promise((resolve) => { configure = resolve; }); // spec is here
 let worker = null;
 let isReady = false;
 let hasFailed = false;
@@ -25,10 +27,11 @@ async function main() {
 python3 -m http.server");
     return;
   }
+  listen(); // first, so that no button is dead while the page loads
   await keepForOffline();
   try {
     spec = await (await fetch("model.json")).json();
-    listen();
+    configure();
     if (typeof WebAssembly !== "object" || typeof OffscreenCanvas !== "function") {
       throw new Error("WebAssembly or OffscreenCanvas is missing");
     }
@@ -128,6 +131,7 @@ async function open(file) {
   if (hasFailed) return;
   const id = ++opened;
   const bitmap = await decode(file).catch(() => null);
+  await configured;
   if (id !== opened) return;
   if (!bitmap) {
     complain(await whyUnreadable(file));

@@ -188,7 +188,7 @@ def test_images_without_labels_are_listed():
 def test_every_format_is_calibrated_and_keeps_the_thresholds(name, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(multi_label_run(), folder)
-    temperatures = (2.0, 0.5, 1.0, 3.0)
+    temperatures = (2.0, 0.8, 1.0, 3.0)  # all thresholds stay below 255/256
     CalibrationRecord(temperatures, "validation", 100).write(folder)
     listed = folder / "samples" / "verification" / "labels.csv"
     (result,) = export.export_model(

@@ -2,8 +2,8 @@
 //
 // node web_page_test.mjs PLAYWRIGHT_FOLDER CHROMIUM TASK_FILE. The task, JSON: `url` of the
 // page, `photos` to choose, `unknown` photo that is not recognised, `broken` files that
-// are no photos, `pictures` folder for screenshots, `block` part of URLs that must not load, `offline` file of `folder` to open
-// from a server that then stops.
+// are no photos, `pictures` folder for screenshots, `block` part of URLs that must not
+// load, `offline` file of `folder` to open from a server that then stops.
 
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
@@ -52,6 +52,7 @@ try {
         deviceScaleFactor: 2,
         isMobile: true,
         hasTouch: true,
+        delayed: "model.json",
       }),
     );
   }
@@ -60,10 +61,19 @@ try {
 }
 console.log(JSON.stringify(seen));
 
-async function openPage(options, url = task.url) {
-  const context = await browser.newContext({ reducedMotion: "reduce", ...options });
+async function openPage({ delayed, ...options }, url = task.url) {
+  const serviceWorkers = delayed ? "block" : "allow"; // or it would load the file
+  const context = await browser.newContext({
+    reducedMotion: "reduce", serviceWorkers, ...options,
+  });
   context.on("request", (request) => seen.requests.push(request.url()));
   if (task.block) await context.route(`**/*${task.block}*`, (route) => route.abort());
+  if (delayed) {
+    await context.route(`**/${delayed}`, async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+      await route.continue();
+    });
+  }
   const page = await context.newPage();
   page.setDefaultTimeout(60_000);
   page.on("pageerror", (error) => seen.errors.push(String(error)));

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import types
 
@@ -42,6 +43,20 @@ def test_good_network_has_only_integers(tmp_path):
     assert remarks == ()
     tflite.check_integer(graph)
     assert agreement(graph, tmp_path) >= 0.97
+
+
+def test_multi_label_networks_are_judged_by_their_labels(monkeypatch):
+    wanted = seen().probabilities
+    found = iter(np.where(wanted > 0.5, 0.4, wanted))  # the same top-1 class
+    target = selective.Target(
+        build=None, open=lambda content: lambda pixels: next(found)
+    )
+    multi_label = dataclasses.replace(seen(), thresholds=(0.5, 0.5, 0.5, 0.3))
+    lost = (wanted[:, :3] > 0.5).sum()
+    agreement = selective._judge(b"", multi_label, target).agreement
+    assert agreement == pytest.approx(1 - lost / (wanted >= [0.5, 0.5, 0.5, 0.3]).sum())
+    found = iter(np.where(wanted > 0.5, 0.4, wanted))
+    assert selective._judge(b"", seen(), target).agreement == 1
 
 
 def test_int16_matches_float32(tmp_path):
