@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -41,12 +42,13 @@ def draw_tiles(
         path: Path of the PNG file.
     """
     figure, grid = image_grid(len(tiles), row_height=2.1, title_height=0.0)
-    for axes, tile in zip(grid, tiles, strict=False):
+    for axes, tile in itertools.zip_longest(grid, tiles):
         if tile is None:
+            axes.remove()
             continue
         image = splits[tile.split].read(tf.constant(tile.position, tf.int64))
         axes.imshow(tf_ops.pixels(image).numpy(), interpolation="nearest")
         lines = [short(line, TITLE_LENGTH) for line in tile.caption]
         axes.set_title("\n".join(lines), fontsize=9)
     with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=100)
+        figure.savefig(unfinished, dpi=100, bbox_inches="tight")

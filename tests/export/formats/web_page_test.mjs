@@ -153,7 +153,12 @@ async function chooseUnknown(page) {
   const found = await choose(page, task.unknown);
   await picture(page, "unknown.png");
   const title = await page.locator("#answer-title").textContent();
-  return { ...found, title, hasGuesses: await page.locator("#guesses").isVisible() };
+  const boxes = [];
+  for (const id of ["#frame", "#picture", "#crop"]) {
+    boxes.push(await page.locator(id).boundingBox());
+  }
+  const hasGuesses = await page.locator("#guesses").isVisible();
+  return { ...found, title, hasGuesses, boxes };
 }
 
 // Here a photo is taken before the network is ready.

@@ -216,6 +216,13 @@ def test_an_image_below_the_threshold_is_not_recognised(seen, noise):
     assert seen["titles"] == ["What it shows"] * len(seen["answers"])
 
 
+def test_the_crop_of_a_small_image_is_square(seen):
+    frame, picture, crop = seen["unknown"]["boxes"]
+    assert (picture["width"], picture["height"]) == (320, 240)
+    assert frame == picture
+    assert crop["width"] == pytest.approx(crop["height"], abs=1)
+
+
 def test_the_page_shows_the_time(seen):
     assert re.fullmatch(r"Network [\d.]+ ms, crop and resize [\d.]+ ms", seen["time"])
 
