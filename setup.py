@@ -95,6 +95,7 @@ EXTRAS = {
         "absl-py",
         "matplotlib",
         "optuna>=4.0",
+        "scipy",  # Student's t
     ],  # besides train and export
     "onnx": ["onnx>=1.16", "onnxruntime", "tf2onnx>=1.16"],
     "openvino": ["openvino>=2025.0"],

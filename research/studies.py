@@ -37,6 +37,9 @@ STUDIES = {
         "Table 5, Figure 6: fine-tuning on the transfer data sets, with tuned settings",
         "transfer.study",
     ),
+    "server": Study(
+        "Table 8: accuracy on ImageNet's validation and test images", "server.study"
+    ),
     "tables": Study(
         "Tables 1, 2, 3 and 7, Figures 1 and 5: paper against computed; V1, Lite, V2 "
         "and EdgeTPU compared",

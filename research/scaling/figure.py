@@ -10,9 +10,8 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 
 from ..reporting import drawing
-from .records import Point
+from .records import COMPOUND, SINGLE, Point
 
-SINGLE = ("width", "depth", "resolution")
 _X = "multiply-adds, millions"
 _Y = "test top-1, %"
 
@@ -45,7 +44,7 @@ def draw(
         line(panels["at"], found, f"d={depth:g}, r={resolution:g}", i)
     title = "Figure 4: width at depth d and resolution r"
     drawing.tidy(panels["at"], title, _X, _Y)
-    for i, name in enumerate((*SINGLE, "compound")):
+    for i, name in enumerate((*SINGLE, COMPOUND)):
         line(panels["all"], points[name], name, i)
     drawing.tidy(panels["all"], "Figure 8: one dimension, or all three", _X, "")
     seeds = points["width"][0].seeds
@@ -67,11 +66,12 @@ def line(
 
     Args:
         axes: Axes to draw into.
-        points: Points of the line.
+        points: Points of the line, in any order.
         label: Legend entry.
         style: Index of colour and marker.
         labels: Whether to label each point.
     """
+    points = sorted(points, key=lambda point: point.multiply_adds)
     x = [point.multiply_adds / 1e6 for point in points]
     y = [100 * point.top1 for point in points]
     axes.errorbar(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 
 from keras_efficientnet import Scaling
+
+SINGLE = ("width", "depth", "resolution")  # lines that scale one dimension
+COMPOUND = "compound"  # the line that scales all three
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,22 +42,33 @@ class ScalingRow:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """Mean of a network over the seeds.
+    """Results of a network with several seeds.
 
     Attributes:
         label: Label in figures and tables, such as "w=2".
         scaling: Ratios to the base.
         multiply_adds: Multiply-adds for one image.
         trainable_params: Number of trainable parameters.
-        top1: Mean top-1, a ratio.
-        deviation: Standard deviation over the seeds, a ratio; 0 with one seed.
-        seeds: Number of seeds.
+        scores: Top-1 of each seed, ratios, in the order of the seeds.
     """
 
     label: str
     scaling: Scaling
     multiply_adds: int
     trainable_params: int
-    top1: float
-    deviation: float
-    seeds: int
+    scores: tuple[float, ...]
+
+    @property
+    def top1(self) -> float:
+        """Mean top-1, a ratio."""
+        return statistics.fmean(self.scores)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation over the seeds, a ratio; 0 with one seed."""
+        return statistics.stdev(self.scores) if self.seeds > 1 else 0.0
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds."""
+        return len(self.scores)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
 import pathlib
-import statistics
 from collections.abc import Iterator, Sequence
 
 from keras_efficientnet import Scaling, compound, plan_cost
@@ -17,12 +14,10 @@ from ..execution import trials
 from ..options import option
 from ..reporting.folder import open_folder
 from ..reporting.page import picture, write_page
-from . import figure
-from .figure import SINGLE
-from .records import Point, ScalingRow
+from . import comparison, figure
+from .records import COMPOUND, SINGLE, Point, ScalingRow
 
 TITLE = "Scaling one dimension or all three"
-COMPOUND = "compound"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +66,10 @@ def run(options: ScalingOptions, output_dir: pathlib.Path) -> None:
         at = [_at(text) for text in options.at]
         figure.draw(points, at, options.data, folder.root / "scaling.png")
         blocks = [
-            base_network.describe(config),
+            f"{base_network.describe(config)} {_describe_time(rows.rows)}",
             picture("scaling.png", "Accuracy against multiply-adds"),
             *_tables(points),
-            *_comparison(points),
+            *comparison.describe(points),
         ]
         files = {
             rows.path.name: "one row per training run",
@@ -174,18 +169,16 @@ def _points(
     for label, s in line:
         wanted = (s.width, s.depth, s.resolution)
         of = [r for r in rows if (r.width, r.depth, r.resolution) == wanted]
-        scores = [row.top1 for row in of]
-        point = Point(
-            label,
-            s,
-            of[0].multiply_adds,
-            of[0].trainable_params,
-            statistics.fmean(scores),
-            statistics.stdev(scores) if len(scores) > 1 else 0.0,
-            len(scores),
-        )
-        found.append(point)
+        of.sort(key=lambda row: row.seed)
+        scores = tuple(row.top1 for row in of)
+        cost = of[0].multiply_adds, of[0].trainable_params
+        found.append(Point(label, s, *cost, scores))
     return found
+
+
+def _describe_time(rows: Sequence[ScalingRow]) -> str:
+    minutes = sum(row.seconds for row in rows) / 60
+    return f"The {len(rows)} training runs took {minutes:.0f} minutes in total."
 
 
 def _tables(points: dict[str, list[Point]]) -> Iterator[str]:
@@ -198,48 +191,9 @@ def _tables(points: dict[str, list[Point]]) -> Iterator[str]:
                 "top-1, %": f"{100 * point.top1:.2f}",
                 "deviation": f"{100 * point.deviation:.2f}",
                 "seeds": point.seeds,
+                "95% interval": comparison.describe_interval(point.scores),
             }
             for point in line
         ]
         title = name if name in (*SINGLE, COMPOUND) else f"width at {name}"
         yield f"## {title.capitalize()}\n\n{table(rows)}"
-
-
-def _comparison(points: dict[str, list[Point]]) -> list[str]:
-    rows = []
-    for point in points[COMPOUND][1:]:
-        cells = {
-            "compound": point.label,
-            "multiply-adds, M": f"{point.multiply_adds / 1e6:.2f}",
-            "top-1, %": f"{100 * point.top1:.2f}",
-        }
-        for name in SINGLE:
-            other = interpolate(points[name], point.multiply_adds)
-            text = "" if other is None else f"{100 * (point.top1 - other):+.2f}"
-            cells[f"over {name}"] = text
-        rows.append(cells)
-    if not rows:
-        return []
-    return [
-        "## Compound against one dimension\n\nLead of compound scaling over a single "
-        "dimension at equal multiply-adds, in percentage points. The line of the "
-        "single dimension is interpolated in the logarithm of the multiply-adds; a "
-        "cell is empty where the line does not reach that far.\n\n"
-        f"{table(rows)}"
-    ]
-
-
-def interpolate(line: Sequence[Point], multiply_adds: float) -> float | None:
-    """Interpolates the top-1 of a line, or returns None outside its range.
-
-    Args:
-        line: Points in any order.
-        multiply_adds: Cost to interpolate at.
-    """
-    ordered = sorted(line, key=lambda point: point.multiply_adds)
-    for one, other in itertools.pairwise(ordered):
-        if one.multiply_adds <= multiply_adds <= other.multiply_adds:
-            low, high = math.log(one.multiply_adds), math.log(other.multiply_adds)
-            share = (math.log(multiply_adds) - low) / (high - low) if high > low else 0
-            return one.top1 + share * (other.top1 - one.top1)
-    return None

@@ -5,7 +5,7 @@ import pytest
 from keras_efficientnet import Scaling
 from research.execution import trials
 from research.reporting import folder
-from research.scaling import study
+from research.scaling import comparison, figure, study
 
 OPTIONS = study.ScalingOptions(
     data="digits",
@@ -65,7 +65,8 @@ def test_trains_each_network_once_per_seed(pretended, tmp_path):
     report = (tmp_path / "report.md").read_text()
     # Mean of 0.84 and 0.842, deviation of 0.001 * sqrt(2).
     assert "| w=2 |" in report
-    assert "| 84.10 | 0.14 | 2 |" in report
+    # Half of the interval: 12.706 * 0.1414 / sqrt(2).
+    assert "| 84.10 | 0.14 | 2 | ± 1.27 |" in report
     assert (tmp_path / "scaling.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -109,12 +110,35 @@ def test_figure_4_accepts_any_number_of_lines(pretended, tmp_path):
 
 def test_interpolation_is_linear_in_the_logarithm():
     line = [
-        study.Point(str(cost), Scaling(), cost, 1, top1, 0.0, 1)
+        study.Point(str(cost), Scaling(), cost, 1, (top1,))
         for cost, top1 in ((400, 0.9), (100, 0.8))
     ]
-    assert study.interpolate(line, 200) == pytest.approx(0.85)
-    assert study.interpolate(line, 100) == pytest.approx(0.8)
-    assert study.interpolate(line, 401) is None
+    assert comparison.interpolate(line, 200) == pytest.approx(0.85)
+    assert comparison.interpolate(line, 100) == pytest.approx(0.8)
+    assert comparison.interpolate(line, 401) is None
+
+
+def test_pairs_the_seeds_with_the_network_of_the_nearest_cost():
+    """By hand: differences 2, 4 and 6 points; 4.3027 * 2 / sqrt(3) = 4.97."""
+    base = study.Point("base", Scaling(), 100, 1, (0.5, 0.5, 0.5))
+    wide = study.Point("w=2", Scaling(width=2.0), 390, 1, (0.6, 0.7, 0.8))
+    grown = study.Point("phi=2", Scaling(1.4, 1.2, 1.3), 400, 1, (0.62, 0.74, 0.86))
+    points = {"compound": [base, grown], "width": [base, wide]}
+    points |= {"depth": [base], "resolution": [base]}
+    text = "\n".join(comparison.describe(points))
+    assert "| phi=2 | width, w=2 | 0.00 | +4.00 | ± 4.97 | 3 |" in text
+    assert "| phi=2 | depth, base | 0.00 | +24.00 |" in text
+
+
+def test_one_seed_has_no_interval():
+    assert comparison.describe_interval([0.5]) == ""
+
+
+def test_draws_a_line_in_the_order_of_cost():
+    axes = figure.drawing.new_figure().subplots()
+    line = [study.Point(str(x), Scaling(), x, 1, (0.5,)) for x in (2, 8, 1)]
+    figure.line(axes, line, "width", 0)
+    assert list(axes.lines[0].get_xdata() * 1e6) == pytest.approx([1, 2, 8])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Study of validation against test accuracy: ImageNet's test server."""
