@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from .typefaces import CHARACTERS, draw_character
+from .typefaces import draw_character
 
-MIN_HEIGHT, MAX_HEIGHT = 0.07, 0.7  # of a character, as ratios to the image's side
+MAX_HEIGHT = 0.7  # of a character, as a ratio to the image's side
 MIN_CONTRAST, MAX_CONTRAST = 30.0, 120.0  # grey levels between character and ground
 MAX_ROTATION = 15.0  # degrees
-MAX_STROKES = 6  # lines that belong to no character
 _OVERSAMPLING = 2  # of the character before it is rotated
 
 
+@dataclasses.dataclass(frozen=True)
+class Difficulty:
+    """Difficulty of recognising the characters.
+
+    Attributes:
+        min_height: Smallest height of a character, as a ratio to the image's side.
+        max_strokes: Maximum number of lines that belong to no character.
+    """
+
+    min_height: float = 0.07
+    max_strokes: int = 6
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_height <= MAX_HEIGHT:
+            raise ValueError(
+                f"`min_height` must be above 0 and at most {MAX_HEIGHT}. "
+                f"Received: min_height={self.min_height}"
+            )
+        if self.max_strokes < 0:
+            raise ValueError(
+                "`max_strokes` must not be negative. "
+                f"Received: max_strokes={self.max_strokes}"
+            )
+
+
 def render(
-    character: str, font: pathlib.Path, size: int, random: np.random.Generator
+    character: str,
+    font: pathlib.Path,
+    size: int,
+    random: np.random.Generator,
+    difficulty: Difficulty,
 ) -> np.ndarray:
     """Draws a character of random size, position, rotation, contrast and blur.
 
@@ -29,13 +58,15 @@ def render(
         font: Path of the font file.
         size: Side of the image in pixels.
         random: Random number generator.
+        difficulty: Smallest character and number of strokes.
 
     Returns:
         Grey image, (size, size), uint8.
     """
     ground = _texture(size, random)
-    ground = _draw_strokes(ground, random)
-    mask = _place(_glyph(character, font, size, random), size, random)
+    ground = _draw_strokes(ground, random, difficulty.max_strokes)
+    glyph = _glyph(character, font, size, random, difficulty.min_height)
+    mask = _place(glyph, size, random)
     contrast = random.uniform(MIN_CONTRAST, MAX_CONTRAST) * random.choice((-1, 1))
     level = ground[mask > 0].mean()
     # Away from the limits, so that the contrast is not clipped.
@@ -47,22 +78,27 @@ def render(
 
 
 def render_example(
-    seed: tuple[int, ...], fonts: list[pathlib.Path], label: int, size: int
+    seed: tuple[int, ...],
+    fonts: list[pathlib.Path],
+    character: str,
+    size: int,
+    difficulty: Difficulty,
 ) -> np.ndarray:
     """Draws the image of a seed, always the same one.
 
     Args:
         seed: Non-negative numbers.
         fonts: Font files to choose from.
-        label: Index in `CHARACTERS`.
+        character: Character to draw.
         size: Side of the image in pixels.
+        difficulty: Smallest character and number of strokes.
 
     Returns:
         Grey image, (size, size), uint8.
     """
     random = np.random.default_rng(seed)
     font = fonts[int(random.integers(len(fonts)))]
-    return render(CHARACTERS[label], font, size, random)
+    return render(character, font, size, random, difficulty)
 
 
 def _texture(size: int, random: np.random.Generator) -> np.ndarray:
@@ -78,11 +114,13 @@ def _texture(size: int, random: np.random.Generator) -> np.ndarray:
     return np.clip(image, 0, 255)
 
 
-def _draw_strokes(ground: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _draw_strokes(
+    ground: np.ndarray, random: np.random.Generator, most: int
+) -> np.ndarray:
     size = len(ground)
     canvas = Image.fromarray(ground.astype(np.float32))
     draw = ImageDraw.Draw(canvas)
-    for _ in range(random.integers(MAX_STROKES + 1)):
+    for _ in range(random.integers(most + 1)):
         start = random.uniform(0, size, 2)
         length = size * np.exp(random.uniform(np.log(0.03), np.log(0.4)))
         angle = random.uniform(0, 2 * np.pi)
@@ -94,10 +132,14 @@ def _draw_strokes(ground: np.ndarray, random: np.random.Generator) -> np.ndarray
 
 
 def _glyph(
-    character: str, font: pathlib.Path, size: int, random: np.random.Generator
+    character: str,
+    font: pathlib.Path,
+    size: int,
+    random: np.random.Generator,
+    min_height: float,
 ) -> Image.Image:
     """Returns the mask of a rotated character of random height."""
-    low, high = np.log(MIN_HEIGHT * size), np.log(MAX_HEIGHT * size)
+    low, high = np.log(min_height * size), np.log(MAX_HEIGHT * size)
     height = float(np.exp(random.uniform(low, high)))
     face = ImageFont.truetype(str(font), max(8, round(2 * _OVERSAMPLING * height)))
     drawn = draw_character(face, character)

@@ -18,7 +18,7 @@ from keras_efficientnet.litert.interpreters import usable_processors
 from ..options import option
 from ..reporting.folder import StudyFolder, open_folder
 from ..reporting.page import picture, write_page
-from .rendering import render_example
+from .rendering import MAX_HEIGHT, Difficulty, render_example
 from .typefaces import CHARACTERS, Typeface, find_typefaces, split_typefaces
 
 TITLE = "Rendered characters"
@@ -36,6 +36,14 @@ class GlyphOptions:
         ("/usr/share/fonts",), "Folders of font files (.ttf, .otf, .pfb)."
     )
     size: int = option(128, "Side of the images in pixels.")
+    characters: str = option(CHARACTERS, "Characters to draw, one class each.")
+    min_height: float = option(
+        Difficulty.min_height,
+        "Smallest height of a character, as a ratio to the image's side.",
+    )
+    max_strokes: int = option(
+        Difficulty.max_strokes, "Maximum number of lines that belong to no character."
+    )
     train_images: int = option(24_000, "Number of training images.")
     validation_images: int = option(3_000, "Number of validation images.")
     test_images: int = option(6_000, "Number of test images.")
@@ -43,6 +51,11 @@ class GlyphOptions:
     processes: int = option(
         0, "Number of processes; 0: one per core.", is_setting=False
     )
+
+    @property
+    def difficulty(self) -> Difficulty:
+        """Difficulty of recognising the characters."""
+        return Difficulty(self.min_height, self.max_strokes)
 
 
 OPTIONS = GlyphOptions
@@ -76,10 +89,12 @@ def run(options: GlyphOptions, output_dir: pathlib.Path) -> None:
         ]
         blocks = [
             f"One character on each image of {options.size} pixels; the classes are "
-            f"the {len(CHARACTERS)} characters `{CHARACTERS}`. The splits share no "
-            "typeface. Height, position, rotation, contrast, blur and background are "
-            "random; the height is 7% to 70% of the image's, small and large ones "
-            "equally often.",
+            f"the {len(options.characters)} characters `{options.characters}`. The "
+            "splits share no typeface. Height, position, rotation, contrast, blur and "
+            "background are random; the height is "
+            f"{options.min_height:.0%} to {MAX_HEIGHT:.0%} of the image's, small and "
+            f"large ones equally often, with up to {options.max_strokes} lines in the "
+            "background.",
             table(rows),
             picture("examples.png", "Test images"),
             f"Train on it with `--config.data=folder:{images}`.",
@@ -93,21 +108,29 @@ def run(options: GlyphOptions, output_dir: pathlib.Path) -> None:
 
 
 def _counts(options: GlyphOptions) -> dict[str, int]:
+    classes = len(options.characters)
+    wrong = sorted(set(options.characters) - set(CHARACTERS))
+    if wrong or not 2 <= classes == len(set(options.characters)):
+        raise ValueError(
+            f"`characters` must be at least two different ones of {CHARACTERS}. "
+            f"Received: characters={options.characters!r}"
+        )
     counts = {
         "train": options.train_images,
         "validation": options.validation_images,
         "test": options.test_images,
     }
     for name, count in counts.items():
-        if count < len(CHARACTERS):
+        if count < classes:
             raise ValueError(
-                f"`{name}_images` must be at least {len(CHARACTERS)}, one per class. "
+                f"`{name}_images` must be at least {classes}, one per class. "
                 f"Received: {name}_images={count}"
             )
     if options.size < 16:
         raise ValueError(
             f"`size` must be at least 16 pixels. Received: size={options.size}"
         )
+    _ = options.difficulty  # checks its fields
     return counts
 
 
@@ -122,11 +145,11 @@ def _write_images(
     shutil.rmtree(unfinished, ignore_errors=True)
     tasks = []
     for number, (name, count) in enumerate(counts.items()):
-        for character in CHARACTERS:
+        for character in options.characters:
             (unfinished / name / character).mkdir(parents=True)
         fonts = [typeface.path for typeface in splits[name]]
         write = functools.partial(
-            write_chunk, unfinished / name, (options.seed, number), fonts, options.size
+            write_chunk, options, unfinished / name, number, fonts
         )
         starts = range(0, count, _CHUNK)
         tasks += [(write, range(i, min(i + _CHUNK, count))) for i in starts]
@@ -138,25 +161,28 @@ def _write_images(
 
 
 def write_chunk(
+    options: GlyphOptions,
     folder: pathlib.Path,
-    seed: tuple[int, int],
+    split: int,
     fonts: list[pathlib.Path],
-    size: int,
     indices: range,
 ) -> None:
     """Writes some images of a split into their class folders.
 
     Args:
+        options: Options of the data set.
         folder: Folder of the split.
-        seed: Seed of the data set and number of the split.
+        split: Number of the split.
         fonts: Font files of the split.
-        size: Side of the images in pixels.
         indices: Indices of the images; the classes take turns.
     """
     for i in indices:
-        label = i % len(CHARACTERS)
-        pixels = render_example((*seed, i), fonts, label, size)
-        path = folder / CHARACTERS[label] / f"{i:06}.png"
+        character = options.characters[i % len(options.characters)]
+        seed = (options.seed, split, i)
+        pixels = render_example(
+            seed, fonts, character, options.size, options.difficulty
+        )
+        path = folder / character / f"{i:06}.png"
         Image.fromarray(pixels).save(path, compress_level=1)
 
 
@@ -180,7 +206,13 @@ def _write_examples(
     fonts = [typeface.path for typeface in typefaces]
     rows, columns = _EXAMPLES
     images = [
-        render_example((options.seed, 2, i), fonts, i % len(CHARACTERS), options.size)
+        render_example(
+            (options.seed, 2, i),
+            fonts,
+            options.characters[i % len(options.characters)],
+            options.size,
+            options.difficulty,
+        )
         for i in range(rows * columns)
     ]
     lines = [np.hstack(images[i : i + columns]) for i in range(0, len(images), columns)]

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from research import main
-from research.glyphs import typefaces
-from research.glyphs.rendering import render_example
+from research.glyphs import rendering, typefaces
+from research.glyphs.rendering import Difficulty, render_example
 from training.data import sources
 
 FONTS = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -88,16 +88,43 @@ def test_finished_images_are_kept(written, tmp_path):
 
 def test_large_and_small_characters_differ_from_their_background(found):
     fonts = [face.path for face in found if face.family == "DejaVu Sans"]
-    images = np.stack([render_example((0, i), fonts, i % 30, 64) for i in range(60)])
+    characters = typefaces.CHARACTERS * 2
+    images = np.stack(
+        [
+            render_example((0, i), fonts, character, 64, Difficulty())
+            for i, character in enumerate(characters)
+        ]
+    )
     assert images.dtype == np.uint8
     assert images.shape == (60, 64, 64)
     assert len(np.unique(images.reshape(60, -1), axis=0)) == 60
     assert images.std(axis=(1, 2)).min() > 2
 
 
+def test_draws_only_the_chosen_characters(tmp_path):
+    flags = ("--characters=AB7", "--min_height=0.5", "--max_strokes=0")
+    assert run(tmp_path, *flags) == 0
+    source = sources.load(f"folder:{tmp_path / 'images'}")
+    assert source.class_names == ("7", "A", "B")
+    assert "50% to 70%" in (tmp_path / "report.md").read_text()
+
+
+def test_min_height_sets_the_smallest_character(found):
+    """By hand: at least 0.5 * 64 pixels, less what the rotation and the blur take."""
+    fonts = [face.path for face in found if face.family == "DejaVu Sans"]
+    for i in range(20):
+        random = np.random.default_rng(i)
+        glyph = rendering._glyph("H", fonts[0], 64, random, 0.5)
+        assert glyph.height >= 31
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
+        ("--characters=AAB", "`characters` must be at least two different ones of A"),
+        ("--characters=AO", "Received: characters='AO'"),
+        ("--min_height=0.8", "`min_height` must be above 0 and at most 0.7"),
+        ("--max_strokes=-1", "`max_strokes` must not be negative"),
         ("--train_images=29", "`train_images` must be at least 30, one per class"),
         ("--size=15", "`size` must be at least 16 pixels. Received: size=15"),
         ("--fonts=/no/such", "`fonts` must be folders of font files. Received: /no"),
