@@ -31,6 +31,7 @@ class TransferSet:
         data: Value of the config field `data`.
         train_images: Number of training images.
         classes: Number of classes.
+        test_images: Number of test images.
         problem: Reason why the data set cannot be read; "" if it can.
     """
 
@@ -38,6 +39,7 @@ class TransferSet:
     data: str
     train_images: int = 0
     classes: int = 0
+    test_images: int = 0
     problem: str = ""
 
 
@@ -53,7 +55,9 @@ class Best:
         weight_decay: Chosen weight decay.
         validation_top1: Top-1 on the held-out images with seed 0, a ratio.
         top1: Mean top-1 on the test images, a ratio.
-        deviation: Standard deviation of `top1` over the seeds, a ratio.
+        deviation: Standard deviation of `top1` over the seeds, a ratio; 0 with one
+            seed.
+        seeds: Number of seeds.
         trainable_params: Number of trainable parameters.
     """
 
@@ -65,6 +69,7 @@ class Best:
     validation_top1: float
     top1: float
     deviation: float
+    seeds: int
     trainable_params: int
 
 
@@ -92,13 +97,16 @@ def parse(text: str) -> tuple[str, str]:
     return name, trainer.config.load(f"transfer:b0,{name}").source_name
 
 
-def open_data_set(text: str, data_dir: str, max_images: int) -> TransferSet:
+def open_data_set(
+    text: str, data_dir: str, max_train_images: int = 0, max_test_images: int = 0
+) -> TransferSet:
     """Counts the images of a data set.
 
     Args:
         text: Entry of the option `datasets`.
         data_dir: Folder of TFDS's data sets; "" for the default.
-        max_images: Maximum number of training images; 0 for all.
+        max_train_images: Maximum number of training images; 0 for all.
+        max_test_images: Maximum number of test images; 0 for all.
 
     Returns:
         The data set, with `problem` set if it cannot be read.
@@ -111,9 +119,13 @@ def open_data_set(text: str, data_dir: str, max_images: int) -> TransferSet:
         source = trainer.sources.load(data, data_dir=data_dir or None)
     except (ValueError, OSError, ImportError) as error:
         return TransferSet(name, data, problem=" ".join(str(error).split()))
-    images = len(source.split("train"))
+    train, test = (len(source.split(key)) for key in ("train", source.final_split))
     return TransferSet(
-        name, data, min(max_images or images, images), len(source.class_names)
+        name,
+        data,
+        train_images=min(max_train_images or train, train),
+        classes=len(source.class_names),
+        test_images=min(max_test_images or test, test),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from keras_efficientnet import VARIANTS, plan_cost
 from keras_efficientnet.architecture import find_variant
+from keras_efficientnet.common.intervals import wilson_interval
 from keras_efficientnet.common.markdown import table
 
 from .. import base_network, trainer
@@ -111,7 +112,7 @@ def run(options: TransferOptions, output_dir: pathlib.Path) -> None:
     """
     options = _checked(options)
     data_sets = [
-        open_data_set(text, options.data_dir, options.train_images)
+        open_data_set(text, options.data_dir, options.train_images, options.test_images)
         for text in options.datasets
     ]
     present = [data_set for data_set in data_sets if not data_set.problem]
@@ -280,6 +281,7 @@ def _best(
         row.validation_top1,
         statistics.fmean(scores),
         statistics.stdev(scores) if len(scores) > 1 else 0.0,
+        len(scores),
         cost.trainable_params,
     )
 
@@ -290,7 +292,8 @@ def _describe(options: TransferOptions) -> str:
         f"Each network was trained for {options.steps:,} steps of {options.batch_size} "
         f"images with {runs} settings of learning rate and weight decay. Only the "
         'held-out images chose the setting and the epoch. The column "paper" has the '
-        "accuracy in the paper's Table 5."
+        "accuracy in the paper's Table 5. The interval covers the random choice of the "
+        "test images, not the seed."
     )
 
 
@@ -309,7 +312,8 @@ def _section(data_set: TransferSet, best: Sequence[Best]) -> str:
                     "weight decay": f"{found.weight_decay:.2g}",
                     "held-out top-1": f"{found.validation_top1:.2%}",
                     "test top-1": f"{found.top1:.2%}",
-                    "deviation": f"{found.deviation:.2%}",
+                    "95% interval": _interval(found.top1, data_set.test_images),
+                    "deviation": f"{found.deviation:.2%}" if found.seeds > 1 else "",
                     "paper": f"{printed['acc']}%" if printed else "",
                 }
             )
@@ -321,6 +325,11 @@ def _section(data_set: TransferSet, best: Sequence[Best]) -> str:
             f"{row['peer_acc']}% for {row['peer']}{size} ({row['comparison']})."
         )
     return text
+
+
+def _interval(top1: float, images: int) -> str:
+    low, high = wilson_interval(round(top1 * images), images)
+    return f"{low:.1%} to {high:.1%}"
 
 
 def _missing(data_sets: Sequence[TransferSet]) -> str:
