@@ -21,6 +21,7 @@ from absl import flags
 
 from keras_efficientnet.common.cli import console
 from keras_efficientnet.common.cli.exit_codes import ExitCode, end, end_with, run_app
+from keras_efficientnet.common.cli.processes import return_freed_arrays
 from keras_efficientnet.common.models import open_model
 from keras_efficientnet.common.output_activation import SIGMOID, probability_model
 from keras_efficientnet.common.plain_text import tf_reason
@@ -95,7 +96,8 @@ def choose_images(
     """
     selection = ImageSelection(min_confidence, per_class)
     selection.add(found.argmax(axis=1), found.max(axis=1))
-    return selection.chosen()
+    kept, rows = selection.chosen()
+    return kept[rows]
 
 
 def label_images(
@@ -172,13 +174,10 @@ def label_from_predictions(
     selection = ImageSelection(min_confidence, per_class)
     for batch in predictions.rows(names=False):
         selection.add(batch.classes[:, 0], batch.scores[:, 0])
-    chosen, highest = selection.chosen(), selection.highest
+    (kept, rows), highest = selection.chosen(), selection.highest
     del selection  # millions of candidates
-    if not len(chosen):
+    if not len(kept):
         raise _no_confident_image(highest, min_confidence)
-    kept = np.unique(chosen)
-    rows = np.searchsorted(kept, chosen).astype(np.int32)
-    del chosen
     names, probabilities = predictions.take(kept)
     if images is None:
         check_file_names(names)
@@ -254,6 +253,8 @@ def _label(args: flags.FlagValues) -> pseudo.PseudoLabels:
         "per_class": args.per_class,
     }
     if args.predictions is not None:
+        return_freed_arrays()
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # it returns them
         return label_from_predictions(args.predictions, args.data, **options)
     if args.data is None:
         raise ValueError("`data` must be given with `teacher`. Received: data=None")

@@ -232,10 +232,10 @@ def _read_parquet(path: Path, top: int, names: bool) -> Iterator[PredictionRows]
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(_ROWS, columns=columns):
+                lists = (batch.column("classes"), batch.column("scores"))
                 yield PredictionRows(
                     _names(batch.column("path"), pyarrow) if names else None,
-                    _matrix(batch.column("classes"), top, np.int32),
-                    _matrix(batch.column("scores"), top, np.float32),
+                    *_matrices(*map(_flatten, lists), top),
                 )
     except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
         raise _damaged(path, error) from error
@@ -249,14 +249,52 @@ def _names(column: Any, pyarrow: Any) -> NameArray:
     return NameArray(content, ends[1:] - ends[0])
 
 
-def _matrix(column: Any, width: int, dtype: Any) -> np.ndarray:
-    """Returns a column of lists as an array; null becomes zeros."""
-    found = np.zeros((len(column), width), dtype)
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    is_row = column.is_valid().to_numpy(zero_copy_only=False)
-    if len(values) != width * int(is_row.sum()):
-        raise ValueError(f"rows must have {width} classes")
-    found[is_row] = values.reshape(-1, width)
+def _flatten(column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the values of a column of lists, and the lists' lengths, 0 for null."""
+    lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    return column.flatten().to_numpy(zero_copy_only=False), lengths
+
+
+def _matrices(
+    classes: tuple[np.ndarray, np.ndarray],
+    scores: tuple[np.ndarray, np.ndarray],
+    top: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns classes and scores as arrays, (rows, top).
+
+    Batch prediction leaves out classes with probability 0. Here they follow the others,
+    with score 0.
+
+    Args:
+        classes: Classes of all rows, and the number of classes of each row; 0 for an
+            image that could not be read, which gets zeros.
+        scores: Scores in the same form.
+        top: Number of classes per row.
+    """
+    lengths = classes[1]
+    is_given = np.arange(top) < lengths[:, np.newaxis]
+    given = int(is_given.sum())
+    if not given == len(classes[0]) == len(scores[0]) or (lengths != scores[1]).any():
+        raise ValueError(f"rows must have at most {top} classes, each with a score")
+    found = np.zeros(is_given.shape, np.int32)
+    found[is_given] = classes[0]
+    values = np.zeros(is_given.shape, np.float32)
+    values[is_given] = scores[0]
+    short = np.flatnonzero((lengths > 0) & (lengths < top))
+    if len(short):
+        found[short] = _add_others(found[short], is_given[short])
+    return found, values
+
+
+def _add_others(classes: np.ndarray, is_given: np.ndarray) -> np.ndarray:
+    """Fills incomplete rows with other classes, the lowest indices first."""
+    is_used = np.zeros(classes.shape, bool)
+    row, column = np.nonzero(is_given & (classes < classes.shape[1]))
+    is_used[row, classes[row, column]] = True
+    others = np.argsort(is_used, axis=1, kind="stable")  # unused ones first
+    found = classes.copy()
+    row, column = np.nonzero(~is_given)
+    found[row, column] = others[row, column - is_given.sum(axis=1)[row]]
     return found
 
 
@@ -278,12 +316,19 @@ def _read_jsonl(path: Path, top: int, names: bool) -> Iterator[PredictionRows]:
 def _from_json(
     rows: Sequence[Mapping[str, Any]], top: int, names: bool
 ) -> PredictionRows:
-    empty = [0] * top
     return PredictionRows(
         NameArray.from_names(row["path"] for row in rows) if names else None,
-        np.array([row["classes"] or empty for row in rows], np.int32).reshape(-1, top),
-        np.array([row["scores"] or empty for row in rows], np.float32).reshape(-1, top),
+        *_matrices(
+            _flatten_lists([row["classes"] or [] for row in rows]),
+            _flatten_lists([row["scores"] or [] for row in rows]),
+            top,
+        ),
     )
+
+
+def _flatten_lists(lists: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
+    lengths = np.array([len(values) for values in lists])
+    return np.array([value for values in lists for value in values]), lengths
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:

@@ -50,29 +50,38 @@ class ImageSelection:
         if self._waiting > max(_LEAST_WAITING, self._kept):
             self._drop_weakest()
 
-    def chosen(self) -> np.ndarray:
+    def chosen(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the chosen images.
 
         Returns:
-            Positions in the stream, (chosen,), int64, by class and confidence, with
-            repetitions. A class that is never predicted has none.
+            Positions of the kept images in the stream, (kept,), int64, ascending; and
+            the images to train on as indices into them, (chosen,), int32, by class and
+            confidence, with repetitions. A class that is never predicted has none.
         """
-        answers, positions = self._drop_weakest()
-        counts = np.bincount(answers)
+        counts, positions = self._drop_weakest()
+        order = np.argsort(positions)
+        ranks = np.empty(len(order), np.int32)
+        ranks[order] = np.arange(len(order), dtype=np.int32)
         counts = counts[counts > 0]
         starts = np.cumsum(counts) - counts
         target = counts.max(initial=0)  # at most `per_class`
-        parts = [
-            positions[start + np.arange(target) % count]
-            for start, count in zip(starts, counts, strict=True)
-        ]
-        return np.concatenate([np.zeros(0, np.int64), *parts])
+        rows = np.empty((len(counts), target), np.int32)
+        for row, start, count in zip(rows, starts, counts, strict=True):
+            row[:] = np.resize(ranks[start : start + count], target)
+        return positions[order], rows.ravel()
 
     def _drop_weakest(self) -> tuple[np.ndarray, np.ndarray]:
-        """Keeps the best of each class; returns their classes and positions, sorted."""
-        columns = zip(*self._parts, strict=True)
-        answers, confidence, positions = (np.concatenate(found) for found in columns)
+        """Keeps the best of each class.
+
+        Returns:
+            Number of kept images of each class, and their positions, sorted by class
+            and confidence.
+        """
+        # Column by column, so that little is in memory twice.
+        answers, confidence, positions = map(list, zip(*self._parts, strict=True))
         self._parts = []
+        answers = _join(answers)
+        confidence = _join(confidence)
         # Stable, so of equally confident images the first ones are kept.
         order = np.lexsort((-confidence, answers))
         counts = np.bincount(answers)
@@ -83,7 +92,15 @@ class ImageSelection:
             np.stack([kept, counts - kept], axis=1).ravel(),
         )
         order = order[is_kept]
-        answers, positions = answers[order], positions[order]
-        self._parts = [(answers, confidence[order], positions)]
+        answers, confidence = answers[order], confidence[order]
+        positions = _join(positions)[order]
+        self._parts = [(answers, confidence, positions)]
         self._kept, self._waiting = len(order), 0
-        return answers, positions
+        return kept, positions
+
+
+def _join(parts: list[np.ndarray]) -> np.ndarray:
+    """Concatenates arrays and drops them from their list."""
+    found = np.concatenate(parts)
+    parts.clear()
+    return found

@@ -23,7 +23,7 @@ class JobProgress:
         # Time and images of the first result: what precedes it, mostly the start of
         # the workers, would distort the rate.
         self._first: tuple[float, int] | None = None
-        self._start = self._reported = time.monotonic()
+        self._start = self._reported = self._last = time.monotonic()
 
     def start(self, text: str) -> None:
         """Prints the number of images and starts the clock.
@@ -41,7 +41,7 @@ class JobProgress:
             images: Number of images.
         """
         self._done += images
-        now = time.monotonic()
+        now = self._last = time.monotonic()
         self._first = self._first or (now, images)
         if now - self._reported < _SECONDS or self._done >= self._total:
             return
@@ -56,10 +56,11 @@ class JobProgress:
     def close(self) -> None:
         """Prints the duration and the rate."""
         if self._done:
-            now = time.monotonic()
+            seconds = time.monotonic() - self._start
+            # The rate ends with the last result: workers take a second to exit.
             console.report(
-                f"{self._done:,} images in {_duration(now - self._start)}, "
-                f"{self._rate(now):.1f} images/s"
+                f"{self._done:,} images in {_duration(seconds)}, "
+                f"{self._rate(self._last):.1f} images/s"
             )
         sys.stderr.flush()
 

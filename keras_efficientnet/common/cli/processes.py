@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
 from collections.abc import Iterator
+
+_MIB = 1 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # source: glibc, malloc/malloc.h
 
 
 @contextlib.contextmanager
@@ -28,7 +32,8 @@ def start_worker() -> None:
     """Prepares a worker process: one thread, no GPU, and its end with its parent.
 
     Call it before TensorFlow starts its threads. Without it, a worker whose parent was
-    killed would wait for work for ever.
+    killed would wait for work for ever. Freed arrays stay in the process for reuse,
+    because getting their memory anew for every image costs a tenth of the throughput.
     """
     os.environ.update(
         TF_NUM_INTRAOP_THREADS="1",
@@ -36,7 +41,23 @@ def start_worker() -> None:
         OMP_NUM_THREADS="1",
         CUDA_VISIBLE_DEVICES="-1",
     )
+    _set_malloc(_M_MMAP_THRESHOLD, 32 * _MIB)
+    _set_malloc(_M_TRIM_THRESHOLD, 512 * _MIB)
     threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def return_freed_arrays() -> None:
+    """Makes freed arrays of 1 MiB or more leave the process.
+
+    By default, the C library of Linux keeps them on its heap, where they leave holes.
+    """
+    _set_malloc(_M_MMAP_THRESHOLD, _MIB)
+
+
+def _set_malloc(parameter: int, value: int) -> None:
+    """Sets a parameter of the memory allocation of glibc; elsewhere does nothing."""
+    if os.name == "posix" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(parameter, value)
 
 
 def _wait_for_parent() -> None:

@@ -80,6 +80,27 @@ def test_takes_rows_from_several_parts(tmp_path, monkeypatch, kind):
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_classes_with_probability_zero_may_be_missing(tmp_path, kind):
+    rows = [
+        ("/data/sure.jpg", [1], [1.0]),
+        ("/data/bad.jpg", None, None),
+        ("/data/both.jpg", [3, 0], [0.75, 0.25]),
+        ("/data/all.jpg", [2, 1, 0], [0.5, 0.375, 0.125]),
+    ]
+    folder = write_predictions(
+        tmp_path / "p", rows, kind, part_size=4, top=3, labels="abcd"
+    )
+    (found,) = open_predictions(str(folder)).rows(names=False)
+    classes = [[1, 0, 2], [0, 0, 0], [3, 0, 1], [2, 1, 0]]
+    assert found.classes.tolist() == classes
+    scores = [[1, 0, 0], [0, 0, 0], [0.75, 0.25, 0], [0.5, 0.375, 0.125]]
+    assert found.scores.tolist() == scores
+    _, top = open_predictions(str(folder)).take(np.array([0, 2]))
+    expected = [[0, 1, 0, 0], [0.25, 0, 0, 0.75]]
+    assert top.dense(np.array([0, 1])).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -87,7 +108,8 @@ def test_takes_rows_from_several_parts(tmp_path, monkeypatch, kind):
         (("/a", [-1, 0], [0.5, 0.25]), "must be 0 to 2"),
         (("/a", [1, 0], [0.75, 0.5]), "mutually exclusive classes. .* 1.250"),
         (("/a", [1, 0], [0.75, float("nan")]), "mutually exclusive classes"),
-        (("/a", [1], [0.75]), "as export.batch_predict has written them. .*part-0000"),
+        (("/a", [1], [0.75, 0.25]), "at most 2 classes, each with a score"),
+        (("/a", [1, 0, 2], [0.5, 0.3, 0.1]), "has written them. .*part-0000"),
     ],
 )
 def test_rejects_invalid_rows(tmp_path, kind, row, message):
