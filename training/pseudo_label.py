@@ -181,7 +181,8 @@ def label_from_predictions(
     names, probabilities = predictions.take(kept)
     if images is None:
         check_file_names(names)
-        positions = np.arange(len(kept))
+        del kept
+        positions = np.arange(len(names))
     else:
         if os.path.isdir(images):
             images = os.path.abspath(images)  # as in `label_images`

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_efficientnet.common.files import lock
+from keras_efficientnet.common.output_activation import SIGMOID
 from keras_efficientnet.common.sidecars import LABELS_FILE, write_labels
 from keras_efficientnet.litert.interpreters import usable_processors
 
@@ -127,6 +128,9 @@ def _fixed_fields(
 ) -> dict[str, Any]:
     """Returns the fields of the manifest that finished parts must share."""
     options = job.options
+    # Absent otherwise, so that folders of earlier versions can be resumed.
+    is_multi_label = loaded.output_activation == SIGMOID and loaded.runner.outputs > 1
+    kind = {"multi_label": True} if is_multi_label else {}
     return {
         "model_digest": digest_model(loaded),
         "input_digest": input_digest,
@@ -137,6 +141,7 @@ def _fixed_fields(
             "embeddings": options.embeddings,
             "precision": job.precision,
             "format": job.format,
+            **kind,
         },
     }
 

@@ -22,23 +22,24 @@ CLASSES = 3
 OPTIONS = {"min_confidence": 0.34, "per_class": 4}
 
 
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    """Path of a network that predicts the brightest channel."""
+def write_teacher(path, scale, activation="softmax"):
+    """Writes a network that predicts the brightest channel; returns its path."""
+    kernel = keras.initializers.Constant(np.eye(3) * scale)
     network = keras.Sequential(
         [
             keras.Input((8, 8, 3)),
             keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(
-                CLASSES,
-                "softmax",
-                kernel_initializer=keras.initializers.Constant(np.eye(3) / 64),
-            ),
+            keras.layers.Dense(CLASSES, activation, kernel_initializer=kernel),
         ]
     )
-    path = tmp_path_factory.mktemp("teacher") / "teacher.keras"
     network.save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """Path of a network whose predictions are unsure."""
+    return write_teacher(tmp_path_factory.mktemp("teacher") / "teacher.keras", 1 / 64)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,30 @@ def test_chooses_as_the_direct_path_does(teacher, photos, tmp_path):
         )
         np.testing.assert_array_equal(found.answers, golden.answers)
     np.testing.assert_array_equal(found.positions, golden.positions)
+
+
+@pytest.mark.parametrize("top", [CLASSES - 1, CLASSES, CLASSES + 7])
+def test_confident_teachers_leave_out_classes(photos, tmp_path, top):
+    """Probabilities that are 0 in float32 are not in the rows."""
+    path = write_teacher(tmp_path / "teacher.keras", 4.0)
+    spec = EvalPreprocessing(8, crop_ratio=1.0, interpolation="bilinear")
+    model = keras.models.load_model(path)
+    golden = pseudo_label.label_images(model, spec, str(photos), **OPTIONS)
+    assert (golden.probabilities == 0).any()
+    folder = predict(path, photos, tmp_path / "predictions", top=top)
+    found = pseudo_label.label_from_predictions(folder, **OPTIONS)
+    assert list(found.names) == list(golden.names)
+    every = np.arange(len(found.names))
+    np.testing.assert_allclose(
+        found.probabilities.dense(every), golden.probabilities, atol=1e-3
+    )
+
+
+def test_rejects_predictions_of_several_labels(photos, tmp_path):
+    path = write_teacher(tmp_path / "teacher.keras", 1 / 64, "sigmoid")
+    folder = predict(path, photos, tmp_path / "predictions")
+    with pytest.raises(ValueError, match="mutually exclusive.* of a multi-label model"):
+        pseudo_label.label_from_predictions(folder, **OPTIONS)
 
 
 def some_source():

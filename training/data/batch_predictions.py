@@ -137,18 +137,25 @@ def open_predictions(folder: str) -> BatchPredictions:
         folder: Path of the folder.
 
     Raises:
-        ValueError: It is not such a folder, or the predictions are not finished.
+        ValueError: It is not such a folder, the predictions are not finished, or those
+            of a multi-label model.
     """
     root = Path(folder).expanduser().absolute()
     try:
         manifest = json.loads((root / _MANIFEST).read_text(encoding="utf-8"))
         images, size = int(manifest["images"]), int(manifest["part_size"])
-        suffix, top = manifest["options"]["format"], int(manifest["options"]["top"])
+        options = manifest["options"]
+        suffix, top = options["format"], int(options["top"])
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ValueError(
             "`predictions` must be a folder written by export.batch_predict. "
             f"Received: predictions={folder!r} ({error})"
         ) from error
+    if options.get("multi_label"):
+        raise ValueError(
+            "`predictions` must be those of a teacher with mutually exclusive classes. "
+            f"Received: predictions={folder!r} of a multi-label model"
+        )
     class_names = read_sidecars(root).labels
     if class_names is None:
         raise ValueError(
