@@ -9,6 +9,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,11 +36,12 @@ class Worker:
         """
         self._command = shlex.join(command)
         cores = os.sched_getaffinity(0) if cores is None else set(cores)
+        self._messages = tempfile.TemporaryFile("w+")  # noqa: SIM115, see `stop`
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._messages,
             text=True,
             env={
                 **os.environ,
@@ -82,9 +84,12 @@ class Worker:
             )
         return json.loads(answer)
 
-    def stop(self) -> None:
-        """Ends the process."""
+    def stop(self) -> str:
+        """Ends the process and returns the last line of its messages."""
         self._process.communicate()
+        with self._messages as file:
+            file.seek(0)
+            return (file.read().strip().splitlines() or [""])[-1]
 
 
 def serve_seconds(run: Callable[[int], object]) -> None:

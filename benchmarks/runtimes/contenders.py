@@ -7,11 +7,12 @@ answers with the milliseconds of each run.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ FILES = {
     "tflite_int8": "model_int8.tflite",
     "keras_litert": "keras.tflite",
     "onnx": "model.onnx",
+    "onnx_int8": "model_int8.onnx",
     "openvino": "openvino",
+    "openvino_int8": "openvino_int8",
 }
 # TensorFlow uses oneDNN by default only on processors with int8 dot products.
 ENVIRONMENT = {"saved_model_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
@@ -84,36 +87,27 @@ def open_tflite(path: Path, threads: int) -> Run:
 
 def open_onnx(path: Path, threads: int) -> Run:
     """Opens an .onnx file with ONNX Runtime."""
-    import onnxruntime
+    from export.runtimes import onnx
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(str(path), options)
+    session = onnx.open_onnx(path, threads)
     name = session.get_inputs()[0].name
     return lambda pixels: session.run(None, {name: pixels})[0]
 
 
 def open_openvino(path: Path, threads: int) -> Run:
-    """Opens an OpenVINO folder, in float32."""
-    from export.extras import require_openvino
+    """Opens an OpenVINO folder; what is not int8 is computed in float32."""
+    from export.runtimes import onnx
 
-    options = {
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    core = require_openvino().Core()
-    model = core.compile_model(str(path / "model.xml"), "CPU", options)
+    model = onnx.open_openvino(path, threads)
     return lambda pixels: np.array(model([pixels])[0])
 
 
 def open_torch(path: Path, threads: int) -> Run:
     """Opens timm's network in eager mode, channels_last; the name is the folder's."""
-    import timm
     import torch
 
     torch.set_num_threads(threads)
-    net = timm.create_model(TIMM_NAMES[path.name]).eval()
+    net = _import_timm().create_model(TIMM_NAMES[path.name]).eval()
     net = net.to(memory_format=torch.channels_last)
 
     def run(pixels: np.ndarray) -> Any:
@@ -125,6 +119,24 @@ def open_torch(path: Path, threads: int) -> Run:
     return run
 
 
+def _import_timm() -> Any:
+    """Imports timm, even if torchvision was built for another PyTorch.
+
+    timm imports torchvision, whose Python part refers to two operators of the compiled
+    part. These networks need neither.
+    """
+    import torch
+
+    try:
+        import timm
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor boxes, Tensor scores, float iou) -> Tensor")
+        import timm
+    return timm
+
+
 OPENERS: dict[str, Callable[[Path, int], Run]] = {
     "keras": open_keras,
     "saved_model": open_saved_model,
@@ -133,7 +145,9 @@ OPENERS: dict[str, Callable[[Path, int], Run]] = {
     "tflite_int8": open_tflite,
     "keras_litert": open_tflite,
     "onnx": open_onnx,
+    "onnx_int8": open_onnx,
     "openvino": open_openvino,
+    "openvino_int8": open_openvino,
     "torch": open_torch,
 }
 
@@ -193,7 +207,8 @@ REQUESTS: Mapping[str, Callable[[Path, int], Run]] = {
     "decode": open_decode,
     **{
         name: functools.partial(open_request, name)
-        for name in ("tflite", "tflite_int8", "onnx", "openvino")
+        for name in OPENERS
+        if name.startswith(("tflite", "onnx", "openvino"))
     },
 }
 
@@ -205,18 +220,26 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--requests", action="store_true", help="image files")
+    parser.add_argument("--clients", type=int, default=1, help="runs at once")
     args = parser.parse_args()
     if args.requests:
         run = REQUESTS[args.name](args.folder, args.threads)
         one: Any = [(args.folder / PHOTO).read_bytes()]
     else:
         path = args.folder / FILES.get(args.name, "")
-        run = OPENERS[args.name](path, args.threads)
+        opened = [OPENERS[args.name](path, args.threads) for _ in range(args.clients)]
+        run = opened[0] if args.clients == 1 else _run_at_once(opened)
         one = np.full((1, SIZE, SIZE, 3), 99, np.float32)
     for line in sys.stdin:
         images, runs = json.loads(line)
         batch = one * images if args.requests else np.repeat(one, images, axis=0)
         print(json.dumps([_milliseconds(run, batch) for _ in range(runs)]), flush=True)
+
+
+def _run_at_once(runs: Sequence[Run]) -> Run:
+    """Returns a function that passes its argument to several others at once."""
+    pool = concurrent.futures.ThreadPoolExecutor(len(runs))
+    return lambda batch: list(pool.map(lambda run: run(batch), runs))
 
 
 def _milliseconds(run: Run, batch: Any) -> float:

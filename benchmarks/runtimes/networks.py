@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
 import time
@@ -15,9 +16,9 @@ from PIL import Image
 import keras_efficientnet
 from benchmarks.input_pipeline import PHOTOS
 from benchmarks.runtimes.contenders import FILES, PHOTO, SIZE
-from export.formats import onnx, openvino, saved_model, tflite
+from export.formats import tflite
 from export.formats.export_inputs import ExportInputs
-from export.quantization import calibration, recipes
+from export.formats.registry import FORMATS
 from keras_efficientnet.common.sidecars import (
     LABELS_FILE,
     PREPROCESSING_FILE,
@@ -29,11 +30,13 @@ NETWORKS = {
     "b0": keras_efficientnet.EfficientNetB0,
     "lite0": keras_efficientnet.EfficientNetLite0,
 }
+MISSING = "missing.json"  # contenders without a file, and why
 _CLASSES = 1000
+_CALIBRATION_IMAGES = 4
 
 
 def prepare(network: str, folder: Path) -> None:
-    """Writes the files of all contenders.
+    """Writes the files of all contenders, and the reasons for missing ones.
 
     Args:
         network: Key of `NETWORKS`.
@@ -44,14 +47,18 @@ def prepare(network: str, folder: Path) -> None:
     model = NETWORKS[network](weights=None)
     source = _source(model)
     model.save(folder / FILES["keras"])
-    saved_model.write(source, folder / FILES["saved_model"])
-    tflite.write_float32(source, folder / FILES["tflite"])
-    write_int8(folder / FILES["tflite"], folder / FILES["tflite_int8"])
-    onnx.write(source, folder / FILES["onnx"])
-    openvino.write(source, folder / FILES["openvino"])
+    missing = {}
+    for name in filter(FORMATS.__contains__, FILES):
+        try:
+            FORMATS[name].write(source, folder / FILES[name])
+        except ImportError as error:
+            missing[name] = str(error)
     if network == "b0":
         theirs = keras.applications.EfficientNetB0(weights=None)
         _export(theirs, folder / FILES["keras_litert"])
+    else:
+        missing["keras_litert"] = "keras.applications does not have this network"
+    (folder / MISSING).write_text(json.dumps(missing))
     write_labels(source.labels, folder / LABELS_FILE)
     (folder / PREPROCESSING_FILE).write_text(source.preprocessing_text)
     _write_photo(folder / PHOTO)
@@ -95,18 +102,10 @@ def _export(model: keras.Model, path: Path) -> None:
 
 def _source(model: keras.Model) -> ExportInputs:
     labels = tuple(map(str, range(_CLASSES)))
-    return ExportInputs(model, SIZE, labels, EvalPreprocessing(SIZE))
-
-
-def write_int8(float32: Path, int8: Path) -> None:
-    """Quantises a .tflite file on noise, which affects neither its size nor speed."""
-    content = float32.read_bytes()
-    noise = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3))
-    activations = calibration.collect_activations(content, [noise.astype(np.float32)])
-    ranges = calibration.find_ranges(content, activations, 0.0)
-    graph = recipes.apply_recipe(content, recipes.integer_recipe(8), ranges)
-    recipes.use_uint8_io(graph)
-    int8.write_bytes(graph.pack())
+    # Calibration on noise affects neither the size nor the speed of int8 files.
+    shape = (_CALIBRATION_IMAGES, SIZE, SIZE, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    return ExportInputs(model, SIZE, labels, EvalPreprocessing(SIZE), [noise])
 
 
 def _write_photo(path: Path) -> None:

@@ -28,7 +28,9 @@ _TITLES = {
     "tflite_int8": "`tflite_int8`",
     "keras_litert": "Keras' LiteRT export of keras.applications",
     "onnx": "`onnx`",
+    "onnx_int8": "`onnx_int8`",
     "openvino": "`openvino`",
+    "openvino_int8": "`openvino_int8`",
     "torch": "PyTorch, eager, timm",
     "classify": "`saved_model`, signature `classify`",
     "decode": "decoding in TensorFlow, without a network",
@@ -119,6 +121,10 @@ def format_tables(results: Mapping[str, Any]) -> str:
             }
             if chosen:
                 parts.append(_format_table(network, chosen))
+        missing = results["missing"].get(network, {})
+        if missing:
+            reasons = "; ".join(f"{_TITLES[k]} ({v})" for k, v in missing.items())
+            parts.append(f"Not measured for {network}: {reasons}.")
     for network, found in results["conversion"].items():
         parts.append(
             f"Conversion of {network} to TFLite takes {found['seconds']:.1f} s, "

@@ -59,11 +59,15 @@ class OpenVinoRunner:
             return np.array(self._model([images])[0], np.float32)
 
 
-def open_onnx(path: str | Path) -> Any:
+def open_onnx(path: str | Path, threads: int = 1) -> Any:
     """Opens an .onnx file.
 
+    Args:
+        path: Path of the file.
+        threads: Number of threads that compute an operation.
+
     Returns:
-        An `onnxruntime.InferenceSession` on one thread.
+        An `onnxruntime.InferenceSession`.
 
     Raises:
         ImportError: ONNX Runtime is missing.
@@ -72,7 +76,7 @@ def open_onnx(path: str | Path) -> Any:
     content = read_regular(Path(path))
     require_package("onnxruntime", "onnx")
     try:
-        return open_session(content)
+        return open_session(content, threads=threads)
     # Its exceptions have no common base class.
     except Exception as error:
         raise ValueError(
@@ -80,20 +84,23 @@ def open_onnx(path: str | Path) -> Any:
         ) from error
 
 
-def open_session(content: bytes, optimized: Path | None = None) -> Any:
+def open_session(
+    content: bytes, optimized: Path | None = None, *, threads: int = 1
+) -> Any:
     """Opens an ONNX model.
 
     Args:
         content: Content of an .onnx file.
         optimized: Path for a copy in which constants are folded and biases are part of
             the layers; None: no copy.
+        threads: Number of threads that compute an operation.
 
     Returns:
-        An `onnxruntime.InferenceSession` on one thread.
+        An `onnxruntime.InferenceSession`.
     """
     runtime = require_package("onnxruntime", "onnx")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4  # fatal errors only
     if optimized is not None:
         level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # standard operations
@@ -103,11 +110,15 @@ def open_session(content: bytes, optimized: Path | None = None) -> Any:
     return runtime.InferenceSession(content, options, providers=providers)
 
 
-def open_openvino(path: str | Path) -> Any:
+def open_openvino(path: str | Path, threads: int = 1) -> Any:
     """Opens a folder with a model.xml and model.bin, or the .xml file of a model.
 
+    Args:
+        path: Path of the folder or file.
+        threads: Number of threads that compute an image.
+
     Returns:
-        An `openvino.CompiledModel` on one thread.
+        An `openvino.CompiledModel`.
 
     Raises:
         ImportError: OpenVINO is missing.
@@ -117,7 +128,7 @@ def open_openvino(path: str | Path) -> Any:
     file = _xml_file(path)
     # By default it computes in bfloat16 or float16 on processors that support it.
     options = {
-        "INFERENCE_NUM_THREADS": 1,
+        "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "f32",
     }

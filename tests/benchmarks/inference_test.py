@@ -1,4 +1,5 @@
 import json
+import threading
 
 import keras
 import numpy as np
@@ -36,8 +37,29 @@ def test_contenders_answer_with_milliseconds_in_turns(folder, monkeypatch):
     assert all(0 < ms < 1000 for times in found["tflite"] for ms in times)
 
 
-def test_detects_missing_torch(tmp_path):
-    assert not inference.has_torch(str(tmp_path / "python"))
+def test_clients_run_at_once():
+    barrier = threading.Barrier(2, timeout=10)
+    run = contenders._run_at_once([lambda x: barrier.wait() >= 0] * 2)
+    assert run("an image") == [True, True]
+
+
+def test_names_the_reason_why_a_contender_is_missing(folder, monkeypatch):
+    monkeypatch.setattr(results, "REFERENCE", "tflite")
+    missing = {"keras": "known before"}
+    names = ("keras", "tflite", "tflite_int8", "torch")
+    nowhere = str(folder / "python")
+    workers = inference.start_all(names, folder, 1, missing, torch_python=nowhere)
+    assert list(workers) == ["tflite"]
+    workers["tflite"].stop()
+    assert missing["keras"] == "known before"
+    assert "model_int8.tflite" in missing["tflite_int8"], missing
+    assert missing["torch"] == f"there is no {nowhere}"
+
+
+def test_rejects_a_run_without_the_contender_that_ratios_need(folder):
+    missing = {"onnx": "No module named 'onnxruntime'"}
+    with pytest.raises(ValueError, match=r"onnx must be .* Received: .*onnxruntime"):
+        inference.start_all(["onnx"], folder, 1, missing)
 
 
 def test_error_names_the_contender_that_stopped(tmp_path):
