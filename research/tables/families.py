@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
 from keras_efficientnet import VARIANTS, plan_cost, weights_info
 from keras_efficientnet.common.choices import check_choice
@@ -191,6 +192,8 @@ def _draw(
             _draw_family(axes, family, own, color, marker)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axes.xaxis.set_minor_formatter("{x:g}")
     tidy(axes, title, unit, "ImageNet top-1 accuracy, %")
     axes.margins(x=0.08, y=0.08)
     axes.legend(frameon=False, loc="lower right")
