@@ -69,12 +69,16 @@ def predict(
     """
     if top < 1:
         raise ValueError(f"`top` must be at least 1. Received: top={top}")
-    from .batch.runtime import accelerate
+    from keras_efficientnet.litert.conversion import MIN_IMAGES
+
     from .progress import progress_bar
     from .read_ahead import read_ahead
 
     bar = progress_bar(len(paths), "prediction", "images")
-    loaded = accelerate(loaded, paths)
+    if len(paths) >= MIN_IMAGES:  # importing what converts takes longer than a few
+        from .batch.runtime import accelerate
+
+        loaded = accelerate(loaded, paths)
     for batch in read_ahead(paths, loaded.preprocessing, loaded.channels):
         read: dict[Path, np.ndarray] = {}
         for path, found in batch:

@@ -4,6 +4,7 @@ from .common.cli import startup as _startup
 
 try:
     _startup.hide_startup_lines()  # before Keras imports TensorFlow
+    _startup.import_keras()
     import keras as _keras
 except ModuleNotFoundError as error:
     from .common.cli import missing_packages as _missing_packages

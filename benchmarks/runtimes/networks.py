@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import tempfile
@@ -75,12 +76,12 @@ def time_conversions(network: str, count: int) -> dict[str, float]:
         Median seconds of both, and the median of the ratios.
     """
     model = NETWORKS[network](weights=None)
-    source = _source(model)
     pairs = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.tflite")
         for _ in range(count):
-            ours = _seconds(lambda: tflite.write_float32(source, path))
+            source = _source(model)  # a new one, because conversions are kept
+            ours = _seconds(functools.partial(tflite.write_float32, source, path))
             theirs = _seconds(lambda: _export(model, path))
             pairs.append((ours, theirs))
     return {

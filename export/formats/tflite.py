@@ -44,7 +44,7 @@ def write_float32(source: ExportInputs, path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: The network uses an operation that TFLite lacks.
     """
-    _save(Graph(_convert(source)), source, path)
+    _save(Graph(_float32_content(source)), source, path)
     return ()
 
 
@@ -64,7 +64,12 @@ def write_float16(source: ExportInputs, path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: The network uses an operation that TFLite lacks.
     """
-    content = _convert(source, float16_weights=True)
+    content = convert(
+        source.model,
+        source.image_size,
+        output_name=source.output_name,
+        float16_weights=True,
+    )
     _save(Graph(content), source, path)
     return ()
 
@@ -85,7 +90,7 @@ def write_dynamic(source: ExportInputs, path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: The network uses an operation that TFLite lacks.
     """
-    content = _convert(source)
+    content = _float32_content(source)
     _save(apply_recipe(content, dynamic_recipe()), source, path)
     return ()
 
@@ -156,7 +161,7 @@ def calibrate(source: ExportInputs) -> tuple[bytes, Activations]:
         ValueError: The network uses an operation that TFLite lacks, or there
             are no images.
     """
-    content = _convert(source)
+    content = _float32_content(source)
     activation = source.output_activation
     return content, collect_activations(
         content, source.calibration, activation, source.thresholds
@@ -238,13 +243,9 @@ def check_integer(graph: Graph) -> None:
         )
 
 
-def _convert(source: ExportInputs, *, float16_weights: bool = False) -> bytes:
-    return convert(
-        source.model,
-        source.image_size,
-        output_name=source.output_name,
-        float16_weights=float16_weights,
-    )
+@once_per_network
+def _float32_content(source: ExportInputs) -> bytes:
+    return convert(source.model, source.image_size, output_name=source.output_name)
 
 
 def _save(graph: Graph, source: ExportInputs, path: Path) -> None:
@@ -264,7 +265,7 @@ def _converter(
     frozen = convert_variables_to_constants_v2(classify.get_concrete_function())
 
     # Freezing drops the output's name.
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, autograph=False)
     def named(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(zip((output_name, FEATURES), frozen(images), strict=False))
 

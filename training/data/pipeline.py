@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientnet.augmentation.tf_calls import without_autograph
 from keras_efficientnet.preprocessing import EvalPreprocessing, tf_ops
 
 from ..augment.mixup import Mix
@@ -106,7 +107,11 @@ def train_batches(
 
     begin, end = first_step * batch_size, last_step * batch_size
     epochs = tf.data.Dataset.range(begin // images, math.ceil(end / images))
-    order = epochs.flat_map(epoch_order).skip(begin % images).take(end - begin)
+    order = (
+        epochs.flat_map(without_autograph(epoch_order))
+        .skip(begin % images)
+        .take(end - begin)
+    )
     read = bad_images.guard(example, blank) if bad_images else example
     finish = mixed if mix else None
     return _distribute(order, read, batch_size, strategy, finish, first_step)
@@ -157,7 +162,9 @@ def eval_batches(
 
     positions = tf.data.Dataset.range(math.ceil(images / batch_size) * batch_size)
     order = positions.map(
-        lambda i: (tf.cast(i < images, tf.float32), tf.minimum(i, images - 1))
+        without_autograph(
+            lambda i: (tf.cast(i < images, tf.float32), tf.minimum(i, images - 1))
+        )
     )
     read = bad_images.guard(example, blank) if bad_images else example
     return _distribute(order, read, batch_size, strategy)
@@ -325,16 +332,20 @@ def _distribute(
             ours = batches.map(
                 lambda *b: tf.nest.map_structure(lambda x: x[begin : begin + part], b)
             ).unbatch()
-        ours = ours.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        # Nothing here needs AutoGraph, which would take a second of the start.
+        read = without_autograph(example)
+        ours = ours.map(read, num_parallel_calls=tf.data.AUTOTUNE)
         ours = ours.batch(batch_size // replicas, drop_remainder=True)
         if finish is not None:
             local = replicas // context.num_input_pipelines
             first_replica = context.input_pipeline_id * local
+
+            def finished(i: tf.Tensor, batch: Any) -> Any:
+                step, replica = first_step + i // local, first_replica + i % local
+                return finish(step, replica, batch)
+
             ours = ours.enumerate().map(
-                lambda i, batch: finish(
-                    first_step + i // local, first_replica + i % local, batch
-                ),
-                num_parallel_calls=tf.data.AUTOTUNE,
+                without_autograph(finished), num_parallel_calls=tf.data.AUTOTUNE
             )
         return without_autotuning(ours.prefetch(tf.data.AUTOTUNE))
 

@@ -148,11 +148,14 @@ def describe_start(
     launched = f", {workers}" if workers else ""
     several = ", any number of labels per image" if config.is_multi_label else ""
     resumed = f", resumed after step {first_step:,}" if first_step else ""
+    devices = describe_devices(strategy)
+    is_slow = devices.endswith("CPU") and config.precision != "float32"
+    precision = config.precision + " (slower than float32 on CPUs)" * is_slow
     return [
         f"model    {config.variant} at {config.resolution} pixels, "
         f"{len(source.class_names)} classes{several}{smoothed}",
         f"images   {splits}",
-        f"devices  {describe_devices(strategy)}, {config.precision}{launched}",
+        f"devices  {devices}, {precision}{launched}",
         f"steps    {config.total_steps(images):,} of {config.batch_size} images in "
         f"{config.epochs_over(images):.4g} epochs{resumed}",
     ]

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pty
 import re
@@ -118,6 +119,16 @@ def test_header_describes_model_data_devices_and_steps():
         "devices  CPU, float32, 2 workers from SLURM",
         "steps    8 of 5 images in 4 epochs, resumed after step 3",
     ]
+
+
+def test_header_warns_about_half_precision_on_cpus():
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
+    part = (images, labels)
+    source = sources.arrays({"train": part, "validation": part}, ["a", "b"])
+    config = dataclasses.replace(CONFIG, precision="mixed_bfloat16")
+    strategy = tf.distribute.get_strategy()
+    _, _, devices, _ = progress.describe_start(config, source, strategy, 0)
+    assert devices == "devices  CPU, mixed_bfloat16 (slower than float32 on CPUs)"
 
 
 def test_devices_are_counted_and_named(monkeypatch):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,21 +55,28 @@ def digits() -> Source:
         E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI
         Machine Learning Repository, 1998 (its test part).
     """
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise ImportError(
-            "The source 'digits' needs scikit-learn: pip install scikit-learn"
-        ) from error
-    found = datasets.load_digits()
-    pixels = found.images[..., np.newaxis] * (255 / 16)  # 0 to 16 in the original
+    flat, target = _read_digits()
+    pixels = flat.reshape(-1, 8, 8, 1) * (255 / 16)  # 0 to 16 in the original
     pixels = tf.image.resize(pixels, (DIGIT_SIZE, DIGIT_SIZE), "bicubic")
     pixels = np.clip(np.rint(pixels.numpy()), 0, 255).astype(np.uint8)
     images = np.repeat(pixels, 3, axis=-1)
-    labels = found.target.astype(np.int32)
+    labels = target.astype(np.int32)
     parts = stratify([str(i) for i in range(len(labels))], labels, SHARES)
     splits = {name: (images[at], labels[at]) for name, at in parts.items()}
     return arrays(splits, [str(digit) for digit in range(10)])
+
+
+def _read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Returns the pixels, (images, 64), 0 to 16, and the labels, (images,)."""
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise ImportError(
+            "The source 'digits' needs scikit-learn: pip install scikit-learn"
+        )
+    # Importing scikit-learn would take longer than the rest of the start of training.
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    rows = np.loadtxt(file, delimiter=",")
+    return rows[:, :-1], rows[:, -1]
 
 
 def _split(

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from keras_efficientnet.common.cli import startup
@@ -42,3 +45,29 @@ def test_name_of_a_program_in_a_checkout_and_installed():
     assert startup.command_name("keras_efficientnet.other") == (
         "python -m keras_efficientnet.other"
     )
+
+
+IMPORTS = """
+import sys
+sys.argv[0] = sys.argv[1]
+import keras_efficientnet
+print(*sorted({"cv2", "matplotlib", "sklearn"} & set(sys.modules)))
+import matplotlib, sklearn
+"""
+
+
+def imported_packages(program):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    command = [sys.executable, "-c", IMPORTS, program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_commands_import_keras_without_packages_for_drawing():
+    assert imported_packages("efficientnet-predict") == []
+
+
+@pytest.mark.slow
+def test_other_programs_get_all_of_keras():
+    assert {"matplotlib", "sklearn"} <= set(imported_packages("notebook"))

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_efficientnet.preprocessing import tf_ops
 from training.data import sources
+from training.data.sources.arrays import _read_digits
 
 
 def write_images(root, counts):
@@ -35,6 +36,13 @@ def test_digits_are_complete_and_split_evenly():
     assert image.shape == (32, 32, 3)
     assert image.dtype == tf.uint8
     assert np.max(image) > 200
+
+
+def test_digits_are_those_of_scikit_learn():
+    expected = pytest.importorskip("sklearn.datasets").load_digits()
+    pixels, labels = _read_digits()
+    np.testing.assert_array_equal(pixels, expected.data)
+    np.testing.assert_array_equal(labels, expected.target)
 
 
 def test_arrays_return_their_images():

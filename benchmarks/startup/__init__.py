@@ -1,0 +1,1 @@
+"""Time that commands take before they do their work."""
