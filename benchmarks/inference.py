@@ -237,23 +237,28 @@ def main() -> None:
                     cells |= measure_clients(
                         folder, count, args.rounds, args.torch_python, missing
                     )
-            found["missing"][network] = missing
+                found["missing"][network] = missing
+                save(found, args.output)  # in case that a later part fails
         if args.conversions:
             found["conversion"][network] = time_conversions(network, args.conversions)
+    save(found, args.output)
     print(results.format_tables(found))
-    report(found, args.output, args.write_docs)
+    report(found, args.write_docs)
 
 
-def report(found: dict[str, Any], output: Path | None, write_docs: bool) -> None:
-    """Compares results with the committed ones and writes files."""
-    text = json.dumps(found, indent=1) + "\n"
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text)
+def save(found: dict[str, Any], path: Path | None) -> None:
+    """Writes results to a file, if there is one."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def report(found: dict[str, Any], write_docs: bool) -> None:
+    """Compares results with the committed ones, or replaces them."""
     if COMMITTED.exists():
         print("\n".join(results.compare(found, json.loads(COMMITTED.read_text()))))
     if write_docs:
-        COMMITTED.write_text(text)
+        save(found, COMMITTED)
         tables = results.format_tables(found)
         PAGE.write_text(results.replace_tables(PAGE.read_text(), tables))
 

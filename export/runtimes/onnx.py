@@ -126,8 +126,10 @@ def open_openvino(path: str | Path, threads: int = 1) -> Any:
     """
     openvino = require_openvino()
     file = _xml_file(path)
-    # By default it computes in bfloat16 or float16 on processors that support it.
+    # By default it computes in bfloat16 or float16 on processors that support it, and
+    # models and processes with one thread would all be pinned to the first core.
     options = {
+        "ENABLE_CPU_PINNING": False,
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "f32",

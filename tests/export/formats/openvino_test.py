@@ -101,6 +101,19 @@ def test_runner_has_one_thread():
     assert compiled.get_property("NUM_STREAMS") == 1
 
 
+def test_models_are_not_pinned_to_the_same_core():
+    compiled = runners_onnx.open_openvino(artefact())
+    assert not compiled.get_property("ENABLE_CPU_PINNING")
+
+
+def test_openers_accept_a_number_of_threads():
+    onnx_file, _ = artefacts.written(onnx.write, "model.onnx")
+    options = runners_onnx.open_onnx(onnx_file, 2).get_session_options()
+    assert options.intra_op_num_threads == 2
+    compiled = runners_onnx.open_openvino(artefact(), 2)
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
+
+
 def test_runner_opens_the_xml_file_too():
     scores = runners_onnx.OpenVinoRunner(artefact() / "model.xml")(noise(2))
     folder = runners_onnx.OpenVinoRunner(artefact())(noise(2))
