@@ -4,7 +4,8 @@ python -m benchmarks.batch.throughput [--images=5000] [--networks=Lite0,B0] [--r
     [--torch_python=PATH] [--only=float32,predict]
 
 Photos become JPEG files of 500 x 375 pixels. The contenders take turns, each in its own
-process. Rates do not count the start: imports, tracing, and the first batch.
+process. Rates do not count the start: imports, conversion, tracing, and the first
+batch. It is printed beside the rate, as the rest of the time that the process took.
 
 - `predict`: `benchmarks.peers.keras_predict`;
 - `torch`: `benchmarks.peers.torch_predict` with the interpreter of `--torch_python`;
@@ -17,6 +18,7 @@ The printed ratios are medians of the ratios per round.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import re
 import shutil
@@ -24,6 +26,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -76,20 +79,34 @@ def export_network(name: str, folder: Path, photos: Path) -> int:
     return int(model.input_shape[1])
 
 
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Speed of a contender.
+
+    Attributes:
+        rate: Images per second after the start.
+        start: Duration of the start, seconds.
+    """
+
+    rate: float
+    start: float
+
+
 def run_together(
-    commands: Sequence[Sequence[str]], cores: Sequence[int | None] = (None,)
-) -> float:
-    """Runs commands at the same time; returns the sum of their images/s.
+    commands: Sequence[Sequence[str]], images: int, cores: Sequence[int | None]
+) -> Speed:
+    """Runs commands at the same time and adds up their rates.
 
     Args:
         commands: Command lines whose last printed rate counts.
+        images: Number of images that they process in all.
         cores: Core of each command; None: any.
 
     Raises:
         RuntimeError: A command fails; the message is its output.
     """
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    started = []
+    start, started = time.perf_counter(), []
     for command, core in zip(commands, cores, strict=True):
         pin = [] if core is None else ["taskset", "-c", str(core)]
         started.append(
@@ -103,9 +120,11 @@ def run_together(
             )
         )
     texts = [process.communicate()[0] for process in started]
+    seconds = time.perf_counter() - start
     if any(process.returncode for process in started):
         raise RuntimeError("\n".join(texts))
-    return sum(float(_RATE.findall(text)[-1]) for text in texts)
+    rate = sum(float(_RATE.findall(text)[-1]) for text in texts)
+    return Speed(rate, seconds - images / rate)
 
 
 class Contenders:
@@ -120,19 +139,20 @@ class Contenders:
     def __init__(self, network: str, folder: Path, torch_python: str | None) -> None:
         self._network, self._torch_python = network, torch_python
         self._photos, self._run = folder / "images", folder / network
+        self._images = len(list(self._photos.rglob("*.jpg")))
         self._size = export_network(f"EfficientNet{network}", self._run, self._photos)
         self._output = folder / "output"
 
-    def rate(self, contender: str) -> float | None:
-        """Runs a contender; returns its images/s, or None if it does not take part."""
+    def measure(self, contender: str) -> Speed | None:
+        """Runs a contender; returns None if it does not take part."""
         if contender == "predict":
             name = f"EfficientNet{self._network}"
-            return run_together([self._peer(sys.executable, "keras_predict", name)])
+            return self._peer(sys.executable, "keras_predict", name)
         if contender == "torch":
             if not self._torch_python:
                 return None
             name = f"efficientnet_{self._network.lower()}"
-            return run_together([self._peer(self._torch_python, "torch_predict", name)])
+            return self._peer(self._torch_python, "torch_predict", name)
         if contender == "float32":
             return self._batch([["--runtime=litert"]], [None])
         if contender == "int8":
@@ -151,13 +171,14 @@ class Contenders:
         ]
         return self._batch(tasks, cores)
 
-    def _peer(self, python: str, module: str, name: str) -> list[str]:
+    def _peer(self, python: str, module: str, name: str) -> Speed:
         arguments = [name, str(self._photos), str(self._size)]
-        return [python, "-m", f"benchmarks.peers.{module}", *arguments]
+        command = [python, "-m", f"benchmarks.peers.{module}", *arguments]
+        return run_together([command], self._images, [None])
 
     def _batch(
         self, tasks: Sequence[Sequence[str]], cores: Sequence[int | None]
-    ) -> float:
+    ) -> Speed:
         """Runs tasks of `export.batch_predict` that share an output folder."""
         shutil.rmtree(self._output, ignore_errors=True)
         commands = [
@@ -168,7 +189,7 @@ class Contenders:
             ]
             for more in tasks
         ]
-        return run_together(commands, cores)
+        return run_together(commands, self._images, cores)
 
 
 def verdict(rates: Mapping[str, Sequence[float]]) -> list[str]:
@@ -203,10 +224,14 @@ def main() -> None:
             rates: dict[str, list[float]] = {}
             for _ in range(args.rounds):
                 for contender in args.only.split(","):
-                    rate = contenders.rate(contender)
-                    if rate is not None:
-                        rates.setdefault(contender, []).append(rate)
-                        print(f"{network} {contender}: {rate:.1f} images/s", flush=True)
+                    found = contenders.measure(contender)
+                    if found is not None:
+                        rates.setdefault(contender, []).append(found.rate)
+                        print(
+                            f"{network} {contender}: {found.rate:.1f} images/s "
+                            f"after {found.start:.0f} s",
+                            flush=True,
+                        )
             for line in verdict(rates):
                 print(f"{network} {line}", flush=True)
 

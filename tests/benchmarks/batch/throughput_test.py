@@ -13,4 +13,11 @@ def test_verdict_marks_missed_bars():
 
 def test_rates_of_commands_that_run_together_are_added():
     commands = [["echo", f"3 images/s, then {rate} images/s"] for rate in (2.5, 4)]
-    assert throughput.run_together(commands, [None, None]) == 6.5
+    found = throughput.run_together(commands, 0, [None, None])
+    assert found.rate == 6.5
+
+
+def test_start_is_the_time_that_the_images_do_not_explain():
+    command = ["bash", "-c", "sleep 0.5; echo 100 images/s"]
+    found = throughput.run_together([command], 20, [None])
+    assert 0.25 < found.start < 2
