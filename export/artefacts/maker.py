@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tqdm
 
+from keras_efficientnet.common.cli.processes import return_free_memory
 from keras_efficientnet.common.files import scratch_folder
 
 from .. import latency
@@ -92,7 +93,9 @@ class Maker:
         remarks = tuple(row.write(self._source, path))
         seconds = time.perf_counter() - start
         bar.set_description_str(f"{name}: verification and latency")
+        return_free_memory()
         comparison = compare_with_reference(row, path, self._reference, spec)
+        return_free_memory()
         return Result(
             format=name,
             path=path,

@@ -14,6 +14,7 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
+from keras_efficientnet.common.cli.processes import return_free_memory
 from keras_efficientnet.common.cli.quiet import quiet_stderr
 
 from ..quantization.calibration import Activations, collect_activations
@@ -197,6 +198,7 @@ def convert(
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
                 converter.target_spec.supported_types = [tf.float16]
             content = converter.convert()
+            return_free_memory()
     except ConverterError as error:
         raise ValueError(
             "A network must use only operations that are builtin in TFLite. "
@@ -263,6 +265,7 @@ def _converter(
         classify_pixels(model), input_signature=signature, autograph=False
     )
     frozen = convert_variables_to_constants_v2(classify.get_concrete_function())
+    return_free_memory()
 
     # Freezing drops the output's name.
     @tf.function(input_signature=signature, autograph=False)
@@ -273,4 +276,5 @@ def _converter(
     # converter would silently drop the signature.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(tf.Module(), folder, named.get_concrete_function(), options)
+    return_free_memory()
     return tf.lite.TFLiteConverter.from_saved_model(folder)

@@ -239,10 +239,11 @@ def _read_parquet(path: Path, top: int, names: bool) -> Iterator[PredictionRows]
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(_ROWS, columns=columns):
-                lists = (batch.column("classes"), batch.column("scores"))
+                classes = _flatten(batch.column("classes"))
+                scores = _flatten(batch.column("scores"))
                 yield PredictionRows(
                     _names(batch.column("path"), pyarrow) if names else None,
-                    *_matrices(*map(_flatten, lists), top),
+                    *_matrices(classes, scores, top),
                 )
     except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
         raise _damaged(path, error) from error

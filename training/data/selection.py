@@ -78,10 +78,9 @@ class ImageSelection:
             and confidence.
         """
         # Column by column, so that little is in memory twice.
-        answers, confidence, positions = map(list, zip(*self._parts, strict=True))
+        parts = [list(column) for column in zip(*self._parts, strict=True)]
         self._parts = []
-        answers = _join(answers)
-        confidence = _join(confidence)
+        answers, confidence = _join(parts[0]), _join(parts[1])
         # Stable, so of equally confident images the first ones are kept.
         order = np.lexsort((-confidence, answers))
         counts = np.bincount(answers)
@@ -93,7 +92,7 @@ class ImageSelection:
         )
         order = order[is_kept]
         answers, confidence = answers[order], confidence[order]
-        positions = _join(positions)[order]
+        positions = _join(parts[2])[order]
         self._parts = [(answers, confidence, positions)]
         self._kept, self._waiting = len(order), 0
         return kept, positions

@@ -54,6 +54,15 @@ def return_freed_arrays() -> None:
     _set_malloc(_M_MMAP_THRESHOLD, _MIB)
 
 
+def return_free_memory() -> None:
+    """Returns freed memory to the system; where glibc is not used, does nothing.
+
+    The C library of Linux keeps what conversions free, many times the network's size.
+    """
+    if os.name == "posix" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
+
+
 def _set_malloc(parameter: int, value: int) -> None:
     """Sets a parameter of the memory allocation of glibc; elsewhere does nothing."""
     if os.name == "posix" and hasattr(library := ctypes.CDLL(None), "mallopt"):
