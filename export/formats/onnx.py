@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +50,7 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     require_package("tf2onnx", _EXTRA)
     shape = (None, source.image_size, source.image_size, source.channels)
     images = tf.TensorSpec(shape, tf.float32, name="images")
-    with quiet_stderr(), warnings.catch_warnings():
+    with quiet_stderr(), _frequent_collections(), warnings.catch_warnings():
         # Keras' exporter looks up a type that only NumPy 1 has.
         warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
         source.model.export(
@@ -118,6 +121,19 @@ def _float_network(source: ExportInputs) -> FloatNetwork:
         path = Path(folder, "model.onnx")
         write(source, path)
         return prepare_network(path.read_bytes(), content, seen.images[0])
+
+
+@contextlib.contextmanager
+def _frequent_collections() -> Iterator[None]:
+    """Makes Python collect the copies of the network that tf2onnx leaves in cycles.
+
+    Complete collections are rare while all of TensorFlow's objects count.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _opset_remark(model: Any) -> str:

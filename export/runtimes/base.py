@@ -59,8 +59,7 @@ class KerasRunner:
         self.input_shape: tuple[int | None, ...] = tuple(model.inputs[0].shape[1:])
         self.outputs = int(model.outputs[0].shape[-1])
         self.embedded = Sidecars(output_activation=output_activation(model))
-        self._is_first = True
-        # Keras creates and traces its function on the first call of `predict_on_batch`.
+        # Keras creates and traces its function on the first call.
         self._lock = threading.Lock()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -68,11 +67,6 @@ class KerasRunner:
         if np.dtype(self.model.inputs[0].dtype).kind in "iu":
             images = np.clip(np.rint(images), 0, 255)  # Keras would truncate them
         with self._lock:
-            if self._is_first:
-                # Often the only batch, and tracing takes longer than one.
-                self._is_first = False
-                outputs = self.model(images, training=False)
-                return np.asarray(keras.ops.convert_to_numpy(outputs), np.float32)
             return np.asarray(self.model.predict_on_batch(images), np.float32)
 
 
