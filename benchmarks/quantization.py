@@ -22,6 +22,7 @@ import csv
 import dataclasses
 import importlib.util
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,22 @@ def read_digits(spec: EvalPreprocessing) -> tuple[np.ndarray, list[set[int]]]:
     return np.stack(images), [{int(label)} for label in split.labels]
 
 
+def score(
+    predicted: np.ndarray, reference: np.ndarray, correct: Sequence[set[int]]
+) -> tuple[float, float]:
+    """Returns the agreement of top-1 classes with others, and their top-1 accuracy.
+
+    Args:
+        predicted: Top-1 class of each image, (images,), int.
+        reference: Those of the float32 file.
+        correct: Correct classes of each image; images without any count for agreement
+            only.
+    """
+    pairs = zip(predicted, correct, strict=True)
+    hits = [int(i) in classes for i, classes in pairs if classes]
+    return float(np.mean(predicted == reference)), float(np.mean(hits))
+
+
 def compare(
     files: dict[str, Path], images: np.ndarray, correct: list[set[int]]
 ) -> None:
@@ -176,21 +193,15 @@ def compare(
     Args:
         files: Name -> TFLite file.
         images: Preprocessed images.
-        correct: Correct classes of each image; images without any count for agreement
-            only.
+        correct: See `score`.
     """
     reference = None
     print(f"{len(images)} images; {sum(map(bool, correct))} with a correct class")
     for name, path in files.items():
         predicted = TFLiteRunner(path)(images).argmax(axis=1)
         reference = predicted if reference is None else reference
-        pairs = zip(predicted, correct, strict=True)
-        hits = [int(i) in classes for i, classes in pairs if classes]
-        print(
-            f"{name:<17} agreement {np.mean(predicted == reference):6.1%}  "
-            f"top-1 {np.mean(hits):6.1%}",
-            flush=True,
-        )
+        agreement, top1 = score(predicted, reference, correct)
+        print(f"{name:<17} agreement {agreement:6.1%}  top-1 {top1:6.1%}", flush=True)
 
 
 def compare_with_peers(

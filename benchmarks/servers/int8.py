@@ -35,6 +35,7 @@ import numpy as np
 from benchmarks import quantization
 from benchmarks.workers import ROOT, Worker
 from export.artefacts.processor import describe_processor
+from export.formats import registry
 from export.loading import CALIBRATION_SAMPLES
 from export.output_folder import FAILED_SUFFIX
 from export.runtimes.base import Runner, TFLiteRunner
@@ -42,14 +43,7 @@ from export.runtimes.onnx import OnnxRunner, OpenVinoRunner
 from keras_efficientnet.common.models import open_model
 
 FORMATS = ("onnx", "onnx_int8", "openvino", "openvino_int8", "tflite", "tflite_int8")
-FILES = {
-    "onnx": "model.onnx",
-    "onnx_int8": "model_int8.onnx",
-    "openvino": "openvino",
-    "openvino_int8": "openvino_int8",
-    "tflite": "model_float32.tflite",
-    "tflite_int8": "model_int8.tflite",
-}
+FILES = {name: registry.FORMATS[name].artefact for name in FORMATS}
 # Ours, and the peers' files in the same runtime.
 PAIRS = {
     "onnx_int8": ("onnxruntime", "onnxruntime, 7 bits"),
@@ -144,25 +138,20 @@ def classify(path: Path, images: np.ndarray) -> np.ndarray:
 def compare(
     files: dict[str, Path], images: np.ndarray, correct: Sequence[set[int]]
 ) -> dict[str, dict[str, Any]]:
-    """Returns each file's agreement with the first one, top-1 accuracy and size.
+    """Returns each file's agreement with the first one, and its top-1 accuracy.
 
     Args:
         files: Name -> artefact; the first is in float32.
         images: Preprocessed images.
-        correct: Correct classes of each image; images without any count for agreement
-            only.
+        correct: See `quantization.score`.
     """
     found = {}
     reference = None
     for name, path in files.items():
         predicted = classify(path, images)
         reference = predicted if reference is None else reference
-        pairs = zip(predicted, correct, strict=True)
-        hits = [int(i) in classes for i, classes in pairs if classes]
-        found[name] = {
-            "agreement": float(np.mean(predicted == reference)),
-            "top1": float(np.mean(hits)),
-        }
+        agreement, top1 = quantization.score(predicted, reference, correct)
+        found[name] = {"agreement": agreement, "top1": top1}
     return found
 
 

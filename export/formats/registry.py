@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from keras_efficientnet.common.choices import did_you_mean
 
@@ -46,6 +47,14 @@ class Format:
 
 
 _ONNX = ("onnx", "onnxruntime", "tf2onnx")
+# Rounding to 8 bits changes the probabilities of images that the network is unsure of,
+# and with them some top-1 classes; so 3 in 100 may change, but hardly any correct
+# answer may be lost.
+_INT8_LIMITS: dict[str, Any] = {
+    "max_difference": None,
+    "min_agreement": 0.97,
+    "max_top1_loss": 0.01,
+}
 FORMATS = {
     "saved_model": Format(
         artefact="saved_model",
@@ -73,22 +82,15 @@ FORMATS = {
         about="phone CPUs, without calibration images; a quarter of the size",
         write=tflite.write_dynamic,
         runner=TFLiteRunner,
-        max_difference=None,
-        min_agreement=0.97,
-        max_top1_loss=0.01,
+        **_INT8_LIMITS,
     ),
-    # Rounding to 8 bits changes the probabilities of images that the network is unsure
-    # of, and with them some top-1 classes; so 3 in 100 may change, but hardly any
-    # correct answer may be lost.
     "tflite_int8": Format(
         artefact="model_int8.tflite",
         about="phones and integer accelerators; a quarter of the size",
         write=tflite.write_int8,
         runner=TFLiteRunner,
         needs_calibration=True,
-        max_difference=None,
-        min_agreement=0.97,
-        max_top1_loss=0.01,
+        **_INT8_LIMITS,
     ),
     "tflite_int16x8": Format(
         artefact="model_int16x8.tflite",
@@ -121,9 +123,7 @@ FORMATS = {
         runner=OnnxRunner,
         packages=_ONNX,
         needs_calibration=True,
-        max_difference=None,
-        min_agreement=0.97,
-        max_top1_loss=0.01,
+        **_INT8_LIMITS,
     ),
     "openvino_int8": Format(
         artefact="openvino_int8",
@@ -132,9 +132,7 @@ FORMATS = {
         runner=OpenVinoRunner,
         packages=("openvino", *_ONNX),
         needs_calibration=True,
-        max_difference=None,
-        min_agreement=0.97,
-        max_top1_loss=0.01,
+        **_INT8_LIMITS,
     ),
     "web": Format(
         artefact="web",

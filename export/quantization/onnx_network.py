@@ -136,7 +136,8 @@ def _center_images(model: Any, chain: Sequence[Any]) -> np.ndarray:
     Returns:
         Subtracted colour, (channels,), float64.
     """
-    numpy_helper = require_package("onnx", "onnx").numpy_helper
+    onnx = require_package("onnx", "onnx")
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
     graph = model.graph
     constants = {x.name: x for x in graph.initializer}
 
@@ -153,7 +154,6 @@ def _center_images(model: Any, chain: Sequence[Any]) -> np.ndarray:
         elif node.op_type == "Add":
             offset = offset + value(node.input[1]).ravel()
     border = -offset / scale
-    helper = require_package("onnx", "onnx").helper
     subtract = helper.make_node(
         "Sub", [graph.input[0].name, f"{_CENTERED}_border"], [_CENTERED], _CENTERED
     )

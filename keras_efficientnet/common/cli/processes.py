@@ -41,8 +41,8 @@ def start_worker() -> None:
         OMP_NUM_THREADS="1",
         CUDA_VISIBLE_DEVICES="-1",
     )
-    _set_malloc(_M_MMAP_THRESHOLD, 32 * _MIB)
-    _set_malloc(_M_TRIM_THRESHOLD, 512 * _MIB)
+    _call_glibc("mallopt", _M_MMAP_THRESHOLD, 32 * _MIB)
+    _call_glibc("mallopt", _M_TRIM_THRESHOLD, 512 * _MIB)
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
@@ -51,7 +51,7 @@ def return_freed_arrays() -> None:
 
     By default, the C library of Linux keeps them on its heap, where they leave holes.
     """
-    _set_malloc(_M_MMAP_THRESHOLD, _MIB)
+    _call_glibc("mallopt", _M_MMAP_THRESHOLD, _MIB)
 
 
 def return_free_memory() -> None:
@@ -59,14 +59,13 @@ def return_free_memory() -> None:
 
     The C library of Linux keeps what conversions free, many times the network's size.
     """
-    if os.name == "posix" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
-        library.malloc_trim(0)
+    _call_glibc("malloc_trim", 0)
 
 
-def _set_malloc(parameter: int, value: int) -> None:
-    """Sets a parameter of the memory allocation of glibc; elsewhere does nothing."""
-    if os.name == "posix" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(parameter, value)
+def _call_glibc(name: str, *arguments: int) -> None:
+    """Calls a function of glibc; where there is none, does nothing."""
+    if os.name == "posix" and hasattr(library := ctypes.CDLL(None), name):
+        getattr(library, name)(*arguments)
 
 
 def _wait_for_parent() -> None:
