@@ -34,7 +34,7 @@ FAMILIES = {
 NETWORKS = tuple(name for _, names in FAMILIES.values() for name in names)
 # Place of a label: points to the right and up, and the horizontal alignment. V2 crosses
 # V1, so the labels of either are above where its line is.
-_ABOVE, _BELOW = (-5, 6, "right"), (6, -11, "left")
+_ABOVE, _BELOW, _BESIDE = (-5, 6, "right"), (6, -11, "left"), (9, -5, "left")
 _LABELS_ABOVE = (
     *(f"EfficientNetB{i}" for i in range(5)),
     *(f"EfficientNetV2{i}" for i in "SML"),
@@ -195,6 +195,7 @@ def _draw(
     axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.xaxis.set_minor_formatter("{x:g}")
     tidy(axes, title, unit, "ImageNet top-1 accuracy, %")
+    axes.tick_params(axis="x", which="both", length=3, pad=4)
     axes.margins(x=0.08, y=0.08)
     axes.legend(frameon=False, loc="lower right")
     save(figure, path)
@@ -211,7 +212,7 @@ def _draw_family(
     accuracies = [row.top1 for row in rows]
     axes.plot(costs, accuracies, marker=marker, color=color, label=family)
     for cost, row in points:
-        right, up, side = _ABOVE if row.model in _LABELS_ABOVE else _BELOW
+        right, up, side = _place_label(row)
         text = row.model.removeprefix("EfficientNet").removeprefix(family)
         axes.annotate(
             text,
@@ -222,3 +223,9 @@ def _draw_family(
             fontsize=9,
             color=color,
         )
+
+
+def _place_label(row: FamilyMember) -> tuple[int, int, str]:
+    if row.model in _LABELS_ABOVE:
+        return _ABOVE
+    return _BESIDE if row.family == "Lite" else _BELOW
