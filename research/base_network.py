@@ -15,8 +15,9 @@ from keras_efficientnet import (
     read_stages,
 )
 from keras_efficientnet.architecture import Variant, find_variant
+from keras_efficientnet.common.choices import did_you_mean
 
-from . import trainer
+from . import baselines, trainer
 from .options import option
 
 # Two downsamplings after the stem suit images of 14 pixels or more.
@@ -74,6 +75,9 @@ class TrainingOptions(ParallelOptions):
     )
     image_size: int = option(0, "Image size of the base, in pixels; 0: the recipe's.")
     epochs: float = option(0.0, "Epochs per training run; 0: the recipe's.")
+    lr_per_256: float = option(
+        0.0, "Peak learning rate at a batch size of 256; 0: the recipe's."
+    )
     train_images: int = option(15_000, "Maximum number of training images; 0: all.")
     validation_images: int = option(
         2_000, "Maximum number of images to choose the best epoch on; 0: all."
@@ -123,6 +127,7 @@ def base_config(options: TrainingOptions) -> trainer.config.TrainConfig:
     config.image_size = options.image_size or config.image_size or row.resolution
     config.model, config.data = trainer.config.ANY_SCALING, options.data
     config.epochs = options.epochs or config.epochs
+    config.lr_per_256 = options.lr_per_256 or config.lr_per_256
     config.validate()
     return config
 
@@ -161,9 +166,17 @@ def describe(config: trainer.config.TrainConfig) -> str:
     )
     return (
         f"The base network: stem of {config.stem_filters} channels, {rows}, head of "
-        f"{config.head_filters} channels, on `{config.data}` at {config.image_size} "
-        f"pixels. Each network is trained for {config.epochs:g} epochs with batch size "
-        f"{config.batch_size}, {config.optimizer} and a {config.schedule} schedule."
+        f"{config.head_filters} channels, {describe_training(config)}"
+    )
+
+
+def describe_training(config: trainer.config.TrainConfig) -> str:
+    """Describes data and training: the end of a sentence, and another one."""
+    return (
+        f"on `{config.data}` at {config.image_size} pixels. Each network is trained "
+        f"for {config.epochs:g} epochs with batch size {config.batch_size}, "
+        f"{config.optimizer} and a {config.schedule} schedule, with a peak learning "
+        f"rate of {config.peak_lr:g}."
     )
 
 
@@ -199,4 +212,12 @@ def _base_row(base: str) -> Variant:
         small = _small()
         size = (1.0, 1.0, small.resolution, 0.2, False)
         return Variant(*size, read_stages(base), small.stem_filters, small.head_filters)
-    return VARIANTS[find_variant(base)]
+    try:
+        return VARIANTS[find_variant(base)]
+    except ValueError as error:
+        near = did_you_mean(base, (*VARIANTS, *baselines.NETWORKS))
+        raise ValueError(
+            "`base` must be a variant such as EfficientNetB0 or a JSON file with a "
+            f"stage table; in the scaling study also {', '.join(baselines.NETWORKS)}."
+            f"{near} Received: base={base!r}"
+        ) from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -28,7 +29,7 @@ from keras_efficientnet.architecture import block_plan
 from keras_efficientnet.common.files import InUseError, lock, write_text
 from keras_efficientnet.common.image_classes import choose_balanced
 
-from .. import trainer
+from .. import baselines, trainer
 from .processes import POLL_S, is_orphan, run_processes
 
 Result = dict[str, Any]
@@ -45,6 +46,8 @@ class Trial:
         validation_images: Maximum number of images to choose the best epoch on; 0
             for all.
         test_images: Maximum number of images that are scored at the end; 0 for all.
+        baseline: Network to train in place of the config's, a key of
+            `baselines.NETWORKS`; "" for the config's.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Trial:
     train_images: int = 0
     validation_images: int = 0
     test_images: int = 0
+    baseline: str = ""
 
     @property
     def key(self) -> str:
@@ -62,6 +66,7 @@ class Trial:
             self.validation_images,
             self.test_images,
         ]
+        identity += [self.baseline] if self.baseline else []
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:20]
 
     def check(self) -> None:
@@ -71,7 +76,8 @@ class Trial:
             ValueError: It cannot be built; the message says why.
         """
         self.config.validate()
-        block_plan(trainer.variant_of(self.config))
+        if not self.baseline:
+            block_plan(trainer.variant_of(self.config))
 
 
 def train(trial: Trial, folder: pathlib.Path) -> Result:
@@ -102,8 +108,11 @@ def train(trial: Trial, folder: pathlib.Path) -> Result:
             chosen = choose_balanced(split.labels, most)
             splits[name] = split.take(np.sort(chosen))
     source = dataclasses.replace(source, splits=splits)
+    build = trainer.build_network
+    if trial.baseline:
+        build = functools.partial(baselines.build, trial.baseline)
     summary = trainer.trainer.train(
-        trial.config, folder, source, show=False, scores_only=True
+        trial.config, folder, source, show=False, scores_only=True, build=build
     )
     if summary is None:
         raise RuntimeError(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from keras_efficientnet import Scaling, compound, plan_cost
 from keras_efficientnet.common.markdown import table
 
-from .. import base_network, trainer
+from .. import base_network, baselines, trainer
 from ..execution import trials
 from ..options import option
 from ..reporting.folder import open_folder
@@ -24,6 +24,14 @@ TITLE = "Scaling one dimension or all three"
 class ScalingOptions(base_network.TrainingOptions):
     """Options of the scaling study."""
 
+    base: str = option(
+        "",
+        "Base network: a variant such as EfficientNetB0, a baseline of Table 3 "
+        "(MobileNetV1, MobileNetV2, ResNet50), or a JSON file with a stage table. By "
+        "default the recipe's network.",
+    )
+    base_width: float = option(1.0, "Width of the base, as a ratio to that network.")
+    base_depth: float = option(1.0, "Depth of the base, as a ratio to that network.")
     widths: tuple[float, ...] = option((2.0, 3.0), "Figure 3: width ratios.")
     depths: tuple[float, ...] = option((2.0, 4.0), "Figure 3: depth ratios.")
     resolutions: tuple[float, ...] = option(
@@ -57,16 +65,16 @@ def run(options: ScalingOptions, output_dir: pathlib.Path) -> None:
     """
     options = base_network.resolve_data(options)
     lines = series(options)
-    config = base_network.base_config(options)
+    baseline, config = base_of(options)
     with open_folder(output_dir, "scaling", options) as folder:
         rows = folder.rows(ScalingRow, ("width", "depth", "resolution", "seed"))
-        for row in _train(options, config, lines, folder.root):
+        for row in _train(options, baseline, config, lines, folder.root):
             rows.add(row)
         points = {name: _points(found, rows.rows) for name, found in lines.items()}
         at = [_at(text) for text in options.at]
         figure.draw(points, at, options.data, folder.root / "scaling.png")
         blocks = [
-            f"{base_network.describe(config)} {_describe_time(rows.rows)}",
+            f"{_describe_base(baseline, config)} {_describe_time(rows.rows)}",
             picture("scaling.png", "Accuracy against multiply-adds"),
             *_tables(points),
             *comparison.describe(points),
@@ -76,6 +84,27 @@ def run(options: ScalingOptions, output_dir: pathlib.Path) -> None:
             "scaling.png": "the figures",
         }
         write_page(folder, TITLE, blocks, files)
+
+
+def base_of(options: ScalingOptions) -> tuple[str, trainer.config.TrainConfig]:
+    """Returns the base network and its training configuration.
+
+    Args:
+        options: Options with a resolved data source.
+
+    Returns:
+        Key of `baselines.NETWORKS`, or "" for an EfficientNet, and the configuration.
+
+    Raises:
+        ValueError: An option is invalid.
+    """
+    baseline = baselines.find(options.base)
+    plain = dataclasses.replace(options, base="") if baseline else options
+    config = base_network.base_config(plain)
+    width, depth = options.base_width, options.base_depth
+    if baseline:  # whose ratios are to the published network
+        return baseline, dataclasses.replace(config, width=width, depth=depth)
+    return "", base_network.scaled_config(config, Scaling(depth, width), config.seed)
 
 
 def series(options: ScalingOptions) -> dict[str, list[tuple[str, Scaling]]]:
@@ -127,6 +156,7 @@ def _at(text: str) -> tuple[float, float]:
 
 def _train(
     options: ScalingOptions,
+    baseline: str,
     config: trainer.config.TrainConfig,
     lines: dict[str, list[tuple[str, Scaling]]],
     root: pathlib.Path,
@@ -141,6 +171,7 @@ def _train(
             options.train_images,
             options.validation_images,
             options.test_images,
+            baseline,
         )
         for s, seed in wanted
     ]
@@ -148,18 +179,33 @@ def _train(
     results = trials.run_trials(jobs, storage, processes=options.processes)
     classes = base_network.count_classes(config)
     for (s, seed), job, result in zip(wanted, jobs, results, strict=True):
-        variant = trainer.variant_of(job.config)
-        cost = plan_cost(variant, classes)
+        multiply_adds, trainable_params = _cost(job, classes)
         yield ScalingRow(
             width=s.width,
             depth=s.depth,
             resolution=s.resolution,
             seed=seed,
             image_size=job.config.resolution,
-            multiply_adds=cost.multiply_adds,
-            trainable_params=cost.trainable_params,
+            multiply_adds=multiply_adds,
+            trainable_params=trainable_params,
             **result,
         )
+
+
+def _cost(job: trials.Trial, classes: int) -> tuple[int, int]:
+    if job.baseline:
+        return baselines.count(job.baseline, job.config, classes)
+    cost = plan_cost(trainer.variant_of(job.config), classes)
+    return cost.multiply_adds, cost.trainable_params
+
+
+def _describe_base(baseline: str, config: trainer.config.TrainConfig) -> str:
+    if not baseline:
+        return base_network.describe(config)
+    return (
+        f"The base network: {baseline} with {config.width:g} times the channels and "
+        f"{config.depth:g} times the blocks, {base_network.describe_training(config)}"
+    )
 
 
 def _points(

@@ -41,6 +41,7 @@ from .run import Run
 from .train_state import TrainState
 from .train_step import make_train_step
 
+BuildNetwork = Callable[[TrainConfig, int], keras.Model]
 CHECK_EVERY_STEPS = 100  # steps between loss fetches, which wait for the device
 
 
@@ -53,6 +54,7 @@ def train(
     stop_at_step: int | None = None,
     show: bool = True,
     scores_only: bool = False,
+    build: BuildNetwork = model.build,
 ) -> dict[str, Any] | None:
     """Trains a model, or resumes a run that was interrupted.
 
@@ -70,6 +72,8 @@ def train(
         show: Whether to show progress on standard error.
         scores_only: Whether to skip the final model, the pictures, the samples for
             exports and the report, for a run that is one of many.
+        build: Function from the config and the number of classes to the network, which
+            outputs logits. Another network than the config's requires `scores_only`.
 
     Returns:
         The contents of summary.json; None if the run stopped before its end.
@@ -84,6 +88,11 @@ def train(
             resumed.
     """
     started = time.perf_counter()
+    if build is not model.build and not scores_only:
+        raise ValueError(
+            "`build` must be the default unless `scores_only` is True. "
+            f"Received: build={build!r}"
+        )
     config.validate()
     config = config.self_contained()
     folder = RunFolder(workdir)
@@ -121,7 +130,7 @@ def train(
 
         workers.by_chief(begin)
         parts = (config, folder, source, used_strategy, workers, interrupts, teacher)
-        run = _set_up(*parts, started, show)
+        run = _set_up(*parts, started, show, build)
         launched = distribution.describe_workers(used_strategy)
         header = describe_start(config, source, used_strategy, run.step, launched)
         run.progress.header(header)
@@ -190,11 +199,12 @@ def _set_up(
     teacher: Teacher | None,
     started: float,
     show: bool,
+    build: BuildNetwork,
 ) -> Run:
     keras.utils.set_random_seed(config.seed)
     images = len(source.split("train"))
     with used_strategy.scope():
-        net = model.build(config, len(source.class_names))
+        net = build(config, len(source.class_names))
         auxiliary = _auxiliary(config, net)
         optim = _optimizer(config, images)
         state = TrainState(net, optim, config.ema_decay, auxiliary)

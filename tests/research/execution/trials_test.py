@@ -108,11 +108,15 @@ def test_options_override_the_recipe_of_the_base(tmp_path):
     assert (config.image_size, config.epochs) == (16, base_network.DIGITS_EPOCHS)
     (tmp_path / "table.json").write_text(ONE_STAGE)
     mine = dataclasses.replace(
-        options, base=str(tmp_path / "table.json"), image_size=12, epochs=2.0
+        options,
+        base=str(tmp_path / "table.json"),
+        image_size=12,
+        epochs=2.0,
+        lr_per_256=0.04,
     )
     config = base_network.base_config(mine)
     assert [stage.filters for stage in config.stage_table] == [8]
-    assert (config.image_size, config.epochs) == (12, 2.0)
+    assert (config.image_size, config.epochs, config.lr_per_256) == (12, 2.0, 0.04)
     assert str(tmp_path) not in config.to_json()
 
 

@@ -2,7 +2,9 @@ import dataclasses
 
 import pytest
 
-from keras_efficientnet import Scaling
+from keras_efficientnet import Scaling, profile
+from keras_efficientnet.baselines import MobileNetV2
+from research import base_network, baselines
 from research.execution import trials
 from research.reporting import folder
 from research.scaling import comparison, figure, study
@@ -153,3 +155,64 @@ def test_rejects_invalid_options(change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         study.run(dataclasses.replace(OPTIONS, **change), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", list(baselines.NETWORKS))
+def test_baselines_are_scaled_like_the_published_networks(name):
+    options = dataclasses.replace(
+        OPTIONS, base=name.lower(), base_width=0.25, base_depth=0.5
+    )
+    found, config = study.base_of(options)
+    assert found == name
+    scaled = base_network.scaled_config(config, Scaling(2.0, 2.0, 1.5), seed=1)
+    assert (scaled.width, scaled.depth, scaled.image_size) == (0.5, 1.0, 24)
+    net = baselines.build(name, scaled, 10)
+    other = baselines.NETWORKS[name](
+        Scaling(1.0, 0.5), resolution=24, classes=10, dropout=0.0
+    )
+    assert net.count_params() == other.count_params()
+    assert net.output_shape == (None, 10)
+    assert baselines.count(name, scaled, 10)[0] == profile(other).multiply_adds
+
+
+def test_trains_a_baseline_of_table_3(tmp_path):
+    options = dataclasses.replace(
+        OPTIONS,
+        base="MobileNetV2",
+        base_width=0.25,
+        base_depth=0.25,
+        widths=(),
+        depths=(),
+        resolutions=(),
+        at=(),
+        phis=(),
+        seeds=1,
+        epochs=1,
+        train_images=64,
+        validation_images=20,
+        test_images=20,
+    )
+    study.run(options, tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert (
+        "MobileNetV2 with 0.25 times the channels and 0.25 times the blocks" in report
+    )
+    (row,) = folder.ResultsTable(
+        tmp_path / "results.csv",
+        study.ScalingRow,
+        ("width", "depth", "resolution", "seed"),
+    ).rows
+    published = MobileNetV2(Scaling(0.25, 0.25), resolution=16, classes=10)
+    assert row.multiply_adds == profile(published).multiply_adds
+
+
+def test_names_the_nearest_base():
+    options = dataclasses.replace(OPTIONS, base="MobileNetV3")
+    with pytest.raises(ValueError, match=r"Did you mean 'MobileNetV\d'.*MobileNetV3"):
+        study.base_of(options)
+
+
+def test_the_base_can_be_made_smaller():
+    options = dataclasses.replace(OPTIONS, base="b0", base_width=0.5, image_size=64)
+    _, config = study.base_of(options)
+    assert (config.width, config.depth, config.image_size) == (0.5, 1.0, 64)

@@ -327,3 +327,12 @@ def test_half_precision_trains(tmp_path, source, precision):
     assert np.isfinite(float(row["train_loss"]))
     assert np.isfinite(float(row["validation_loss"]))
     assert keras.config.dtype_policy() == before
+
+
+def test_own_network_needs_scores_only(source, tmp_path):
+    def build(config, classes):
+        raise AssertionError
+
+    with pytest.raises(ValueError, match="unless `scores_only` is True"):
+        trainer.train(TINY, tmp_path / "run", source, build=build)
+    assert not (tmp_path / "run").exists()
