@@ -14,6 +14,7 @@ from .records import COMPOUND, SINGLE, Point
 
 _X = "multiply-adds, millions"
 _Y = "test top-1, %"
+_FEW_OCTAVES = 2**4  # ratio of costs below which powers of 2 are too few ticks
 
 
 def draw(
@@ -50,6 +51,9 @@ def draw(
     seeds = points["width"][0].seeds
     for name, axes in panels.items():
         axes.set_xscale("log", base=2)
+        low, high = axes.get_xlim()
+        halves = (1.0, 1.5) if high < _FEW_OCTAVES * low else (1.0,)
+        axes.xaxis.set_major_locator(ticker.LogLocator(base=2, subs=halves))
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
         axes.tick_params(labelbottom=True)
         if name in ("at", "all"):
