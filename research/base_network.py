@@ -171,7 +171,7 @@ def describe(config: trainer.config.TrainConfig) -> str:
 
 
 def describe_training(config: trainer.config.TrainConfig) -> str:
-    """Describes data and training: the end of a sentence, and another one."""
+    """Describes data, image size and training, to complete a sentence."""
     return (
         f"on `{config.data}` at {config.image_size} pixels. Each network is trained "
         f"for {config.epochs:g} epochs with batch size {config.batch_size}, "

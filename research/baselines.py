@@ -19,8 +19,15 @@ NETWORKS: dict[str, Callable[..., keras.Model]] = {
 }
 
 
+# Fields of a training configuration that baselines do not support.
+_UNSUPPORTED = (
+    *("weights", "normalization", "padding", "bn_epsilon"),
+    *("progressive_sizes", "progressive_schedule", "remat"),
+)
+
+
 def find(name: str) -> str:
-    """Returns the key of `NETWORKS` that a name means in any case, or "".
+    """Returns the key of `NETWORKS` that matches a name, ignoring case, or "".
 
     Args:
         name: Name of a network.
@@ -30,6 +37,8 @@ def find(name: str) -> str:
 
 def build(name: str, config: trainer.config.TrainConfig, classes: int) -> keras.Model:
     """Builds a network of a training configuration, which outputs logits.
+
+    It has no stochastic depth, whatever the configuration's.
 
     Args:
         name: Key of `NETWORKS`.
@@ -51,10 +60,28 @@ def build(name: str, config: trainer.config.TrainConfig, classes: int) -> keras.
         classifier_activation=None,
         dropout=config.architecture.dropout,
     )
-    for layer in net.layers:
+    for layer in net.layers if config.bn_momentum is not None else ():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = config.bn_momentum
     return net
+
+
+def check(config: trainer.config.TrainConfig) -> None:
+    """Checks that a training configuration suits a baseline.
+
+    Args:
+        config: Configuration of the network; see `build`.
+
+    Raises:
+        ValueError: It has a setting that baselines do not support.
+    """
+    for name in _UNSUPPORTED:
+        value = getattr(config, name)
+        if value:
+            raise ValueError(
+                f"`{name}` must be None for a baseline of Table 3. "
+                f"Received: {name}={value!r}"
+            )
 
 
 def count(

@@ -13,7 +13,6 @@ if TYPE_CHECKING or __package__ == "research":
     from training.configs import transfer
     from training.data import sources
     from training.engine import trainer
-    from training.engine.model import build as build_network
     from training.engine.preemption import SignalHandler
     from training.memory import variant_of
 else:
@@ -21,13 +20,11 @@ else:
     from ..training.configs import transfer
     from ..training.data import sources
     from ..training.engine import trainer
-    from ..training.engine.model import build as build_network
     from ..training.engine.preemption import SignalHandler
     from ..training.memory import variant_of
 
 __all__ = [
     "SignalHandler",
-    "build_network",
     "config",
     "sources",
     "trainer",

@@ -76,7 +76,9 @@ class Trial:
             ValueError: It cannot be built; the message says why.
         """
         self.config.validate()
-        if not self.baseline:
+        if self.baseline:
+            baselines.check(self.config)
+        else:
             block_plan(trainer.variant_of(self.config))
 
 
@@ -108,11 +110,11 @@ def train(trial: Trial, folder: pathlib.Path) -> Result:
             chosen = choose_balanced(split.labels, most)
             splits[name] = split.take(np.sort(chosen))
     source = dataclasses.replace(source, splits=splits)
-    build = trainer.build_network
+    factory = None
     if trial.baseline:
-        build = functools.partial(baselines.build, trial.baseline)
+        factory = functools.partial(baselines.build, trial.baseline)
     summary = trainer.trainer.train(
-        trial.config, folder, source, show=False, scores_only=True, build=build
+        trial.config, folder, source, show=False, scores_only=True, factory=factory
     )
     if summary is None:
         raise RuntimeError(

@@ -14,7 +14,7 @@ from .records import COMPOUND, SINGLE, Point
 
 _X = "multiply-adds, millions"
 _Y = "test top-1, %"
-_FEW_OCTAVES = 2**4  # ratio of costs below which powers of 2 are too few ticks
+_NARROW = 16  # ratio of costs below which powers of 2 are too few ticks
 
 
 def draw(
@@ -50,17 +50,26 @@ def draw(
     drawing.tidy(panels["all"], "Figure 8: one dimension, or all three", _X, "")
     seeds = points["width"][0].seeds
     for name, axes in panels.items():
-        axes.set_xscale("log", base=2)
-        low, high = axes.get_xlim()
-        halves = (1.0, 1.5) if high < _FEW_OCTAVES * low else (1.0,)
-        axes.xaxis.set_major_locator(ticker.LogLocator(base=2, subs=halves))
-        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+        set_cost_scale(axes)
         axes.tick_params(labelbottom=True)
         if name in ("at", "all"):
             axes.legend(frameon=False, loc="lower right")
     title = f"Mean of {seeds} runs per network on {data}, with standard deviation"
     figure.suptitle(title if seeds > 1 else f"One training run per network on {data}")
     drawing.save(figure, path)
+
+
+def set_cost_scale(axes: Axes) -> None:
+    """Makes the horizontal axis logarithmic, with at least a few ticks.
+
+    Args:
+        axes: Axes whose limits are set.
+    """
+    axes.set_xscale("log", base=2)
+    low, high = axes.get_xlim()
+    subs = (1.0, 1.5) if high < _NARROW * low else (1.0,)
+    axes.xaxis.set_major_locator(ticker.LogLocator(base=2, subs=subs))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
 
 
 def line(

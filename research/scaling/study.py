@@ -102,7 +102,7 @@ def base_of(options: ScalingOptions) -> tuple[str, trainer.config.TrainConfig]:
     plain = dataclasses.replace(options, base="") if baseline else options
     config = base_network.base_config(plain)
     width, depth = options.base_width, options.base_depth
-    if baseline:  # whose ratios are to the published network
+    if baseline:  # its ratios refer to the published network
         return baseline, dataclasses.replace(config, width=width, depth=depth)
     return "", base_network.scaled_config(config, Scaling(depth, width), config.seed)
 

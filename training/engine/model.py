@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -13,13 +13,19 @@ from keras_efficientnet.weights import published_options
 
 from ..config import ANY_SCALING, TrainConfig
 
+NetworkFactory = Callable[[TrainConfig, int], keras.Model]
 
-def build(config: TrainConfig, classes: int) -> keras.Model:
+
+def build(
+    config: TrainConfig, classes: int, factory: NetworkFactory | None = None
+) -> keras.Model:
     """Builds the network to train, which outputs logits.
 
     Args:
         config: Architecture, initial weights and precision.
         classes: Number of classes.
+        factory: Function that builds another network from the config and the number of
+            classes. None: the config's network.
 
     Returns:
         A model from (batch, resolution, resolution, 3), 0 to 255, to logits,
@@ -31,7 +37,10 @@ def build(config: TrainConfig, classes: int) -> keras.Model:
     """
     size = None if {*config.sizes} != {config.resolution} else config.resolution
     with _dtype_policy(config.precision):
-        net = _build(config, classes, size, weights=config.weights)
+        if factory is None:
+            net = _build(config, classes, size, weights=config.weights)
+        else:
+            net = factory(config, classes)
     for layer in net.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = config.sync_batch_norm

@@ -41,7 +41,6 @@ from .run import Run
 from .train_state import TrainState
 from .train_step import make_train_step
 
-BuildNetwork = Callable[[TrainConfig, int], keras.Model]
 CHECK_EVERY_STEPS = 100  # steps between loss fetches, which wait for the device
 
 
@@ -54,7 +53,7 @@ def train(
     stop_at_step: int | None = None,
     show: bool = True,
     scores_only: bool = False,
-    build: BuildNetwork = model.build,
+    factory: model.NetworkFactory | None = None,
 ) -> dict[str, Any] | None:
     """Trains a model, or resumes a run that was interrupted.
 
@@ -72,8 +71,8 @@ def train(
         show: Whether to show progress on standard error.
         scores_only: Whether to skip the final model, the pictures, the samples for
             exports and the report, for a run that is one of many.
-        build: Function from the config and the number of classes to the network, which
-            outputs logits. Another network than the config's requires `scores_only`.
+        factory: Function that builds another network than the config's from the config
+            and the number of classes; it outputs logits. It requires `scores_only`.
 
     Returns:
         The contents of summary.json; None if the run stopped before its end.
@@ -88,10 +87,10 @@ def train(
             resumed.
     """
     started = time.perf_counter()
-    if build is not model.build and not scores_only:
+    if factory is not None and not scores_only:
         raise ValueError(
-            "`build` must be the default unless `scores_only` is True. "
-            f"Received: build={build!r}"
+            "`factory` must be None unless `scores_only` is True. "
+            f"Received: factory={factory!r}"
         )
     config.validate()
     config = config.self_contained()
@@ -130,7 +129,7 @@ def train(
 
         workers.by_chief(begin)
         parts = (config, folder, source, used_strategy, workers, interrupts, teacher)
-        run = _set_up(*parts, started, show, build)
+        run = _set_up(*parts, started, show, factory)
         launched = distribution.describe_workers(used_strategy)
         header = describe_start(config, source, used_strategy, run.step, launched)
         run.progress.header(header)
@@ -199,12 +198,12 @@ def _set_up(
     teacher: Teacher | None,
     started: float,
     show: bool,
-    build: BuildNetwork,
+    factory: model.NetworkFactory | None,
 ) -> Run:
     keras.utils.set_random_seed(config.seed)
     images = len(source.split("train"))
     with used_strategy.scope():
-        net = build(config, len(source.class_names))
+        net = model.build(config, len(source.class_names), factory)
         auxiliary = _auxiliary(config, net)
         optim = _optimizer(config, images)
         state = TrainState(net, optim, config.ema_decay, auxiliary)

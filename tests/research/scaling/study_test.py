@@ -6,7 +6,7 @@ from keras_efficientnet import Scaling, profile
 from keras_efficientnet.baselines import MobileNetV2
 from research import base_network, baselines
 from research.execution import trials
-from research.reporting import folder
+from research.reporting import drawing, folder
 from research.scaling import comparison, figure, study
 
 OPTIONS = study.ScalingOptions(
@@ -206,7 +206,7 @@ def test_trains_a_baseline_of_table_3(tmp_path):
     assert row.multiply_adds == profile(published).multiply_adds
 
 
-def test_names_the_nearest_base():
+def test_suggests_the_nearest_base():
     options = dataclasses.replace(OPTIONS, base="MobileNetV3")
     with pytest.raises(ValueError, match=r"Did you mean 'MobileNetV\d'.*MobileNetV3"):
         study.base_of(options)
@@ -216,3 +216,30 @@ def test_the_base_can_be_made_smaller():
     options = dataclasses.replace(OPTIONS, base="b0", base_width=0.5, image_size=64)
     _, config = study.base_of(options)
     assert (config.width, config.depth, config.image_size) == (0.5, 1.0, 64)
+
+
+def test_baselines_keep_their_momentum_without_one_in_the_recipe():
+    _, config = study.base_of(dataclasses.replace(OPTIONS, base="MobileNetV1"))
+    config = dataclasses.replace(config, width=0.25, bn_momentum=None)
+    net = baselines.build("MobileNetV1", config, 10)
+    assert net.get_layer("conv1_bn").momentum == 0.99
+    config = dataclasses.replace(config, bn_momentum=0.8)
+    net = baselines.build("MobileNetV1", config, 10)
+    assert net.get_layer("conv1_bn").momentum == 0.8
+
+
+def test_baselines_reject_settings_that_they_lack():
+    _, config = study.base_of(dataclasses.replace(OPTIONS, base="MobileNetV1"))
+    baselines.check(config)
+    for change in ({"weights": "imagenet"}, {"progressive_sizes": "16,24"}):
+        with pytest.raises(ValueError, match="for a baseline of Table 3"):
+            baselines.check(dataclasses.replace(config, **change))
+
+
+@pytest.mark.parametrize(("costs", "ticks"), [((1, 3), 1.5), ((1, 40), None)])
+def test_narrow_ranges_have_ticks_between_powers_of_two(costs, ticks):
+    axes = drawing.new_figure().subplots()
+    axes.set_xlim(*costs)
+    figure.set_cost_scale(axes)
+    assert (1.5 in axes.xaxis.get_majorticklocs()) == (ticks == 1.5)
+    assert 2.0 in axes.xaxis.get_majorticklocs()

@@ -329,10 +329,10 @@ def test_half_precision_trains(tmp_path, source, precision):
     assert keras.config.dtype_policy() == before
 
 
-def test_own_network_needs_scores_only(source, tmp_path):
-    def build(config, classes):
+def test_another_network_requires_scores_only(source, tmp_path):
+    def factory(config, classes):
         raise AssertionError
 
     with pytest.raises(ValueError, match="unless `scores_only` is True"):
-        trainer.train(TINY, tmp_path / "run", source, build=build)
+        trainer.train(TINY, tmp_path / "run", source, factory=factory)
     assert not (tmp_path / "run").exists()
