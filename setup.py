@@ -170,7 +170,7 @@ setup(
     package_data={
         "keras_efficientnet": ["imagenet_classes.txt", "py.typed"],
         "keras_efficientnet.export": ["formats/web_assets/*"],
-        "keras_efficientnet.research": ["paper/*"],
+        "keras_efficientnet.research": ["glyphs/*.txt", "paper/*"],
     },
     install_requires=[f"keras>=2.15,{EXCLUDED_KERAS}", "filelock>=3.29", "numpy"],
     extras_require=EXTRAS,

@@ -33,8 +33,7 @@ from ..reporting.run_folder import RunFolder
 from . import advprop, distribution, model, phases
 from .checkpoints import Checkpoints
 from .cluster import agreement
-from .cluster.rendezvous import WorkerLostError
-from .cluster.workers import Workers, explain_loss
+from .cluster.workers import Workers, naming_lost_workers
 from .finalize import finish, rebuild_missing_model
 from .preemption import Interrupted, SignalHandler
 from .run import Run
@@ -102,7 +101,7 @@ def train(
         timeouts = distribution.Timeouts(config.start_timeout, config.heartbeat_timeout)
         used_strategy = distribution.make_strategy(config.strategy, timeouts)
         workers = Workers(used_strategy)
-        stack.enter_context(_naming_lost_workers(workers))
+        stack.enter_context(naming_lost_workers(workers))
         finished = _check_start(config, folder, workers)
         if finished:
             if not scores_only:
@@ -154,20 +153,6 @@ def _check_start(
         return finished
     agreement.check_shared(workers, folder.root)
     return None
-
-
-@contextlib.contextmanager
-def _naming_lost_workers(workers: Workers) -> Iterator[None]:
-    """Turns TensorFlow's error about a lost worker into a readable one."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        lost = explain_loss(error) if workers.count > 1 else None
-        if lost is None:
-            raise
-        raise WorkerLostError(
-            f"{lost}; start all workers again to resume from the latest checkpoint"
-        ) from error
 
 
 def _open_teacher(

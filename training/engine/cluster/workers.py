@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -184,6 +185,24 @@ def explain_loss(error: tf.errors.OpError) -> str | None:
     tasks = re.findall(r"/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
     names = sorted({f"{job} {number}" for job, number in tasks})
     return f"Lost contact with {' and '.join(names) or 'a worker'}"
+
+
+@contextlib.contextmanager
+def naming_lost_workers(workers: Workers) -> Iterator[None]:
+    """Turns TensorFlow's error about a lost worker into a readable one.
+
+    Args:
+        workers: Workers of the run.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        lost = explain_loss(error) if workers.count > 1 else None
+        if lost is None:
+            raise
+        raise WorkerLostError(
+            f"{lost}; start all workers again to resume from the latest checkpoint"
+        ) from error
 
 
 def _place(used_strategy: tf.distribute.Strategy) -> tuple[list[str], int]:
