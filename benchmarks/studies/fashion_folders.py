@@ -11,14 +11,14 @@ from Debian's package `dataset-fashion-mnist`.
 from __future__ import annotations
 
 import argparse
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-SOURCE = Path("/usr/share/datasets/fashion-mnist")
+from training.data.sources.mnist import FASHION_MNIST, read_idx
+
 PARTS = {  # folder -> files, and the images to write
     "labelled/train": ("train", range(500)),
     "labelled/validation": ("train", range(500, 1000)),
@@ -34,15 +34,16 @@ def write(source: Path, folder: Path) -> dict[str, int]:
         source: Folder with the four files of the data set.
         folder: Folder to write to.
     """
+    arrays = {
+        name: (
+            read_idx(source, f"{name}-images-idx3-ubyte", 3),
+            read_idx(source, f"{name}-labels-idx1-ubyte", 1),
+        )
+        for name in ("train", "t10k")
+    }
     for part, (name, indices) in PARTS.items():
-        images = _read(source / f"{name}-images-idx3-ubyte.gz", 16)
-        labels = _read(source / f"{name}-labels-idx1-ubyte.gz", 8)
-        _write_part(folder / part, images.reshape(-1, 28, 28), labels, indices)
+        _write_part(folder / part, *arrays[name], indices)
     return {part: len(indices) for part, (_, indices) in PARTS.items()}
-
-
-def _read(path: Path, header: int) -> np.ndarray:
-    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
 
 
 def _write_part(
@@ -58,7 +59,7 @@ def _write_part(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR")
-    for part, count in write(SOURCE, parser.parse_args().folder).items():
+    for part, count in write(FASHION_MNIST, parser.parse_args().folder).items():
         print(f"{part}: {count:,} images")
 
 

@@ -10,12 +10,12 @@ def test_writes_labelled_images_by_class_and_the_others_without(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (10_000, 28, 28), np.uint8)
     labels = (np.arange(10_000) % 10).astype(np.uint8)
     for name in ("train", "t10k"):
-        for kind, header, content in (
-            ("images-idx3", 16, images),
-            ("labels-idx1", 8, labels),
-        ):
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            header = (
+                bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            )
             path = tmp_path / f"{name}-{kind}-ubyte.gz"
-            path.write_bytes(gzip.compress(bytes(header) + content.tobytes(), 1))
+            path.write_bytes(gzip.compress(header + array.tobytes(), 1))
     counts = fashion_folders.write(tmp_path, tmp_path / "out")
     found = {
         part: len(list((tmp_path / "out" / part).rglob("*.png"))) for part in counts

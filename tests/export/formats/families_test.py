@@ -27,7 +27,10 @@ from tests.support.paths import ROOT
 
 FLOAT = ("saved_model", "tflite", "tflite_float16", "onnx", "openvino")
 RESIDUAL_SCALE = 0.1  # of the branch beside a skip connection, whose scale is 1
-MAX_BYTES = 16 << 30  # without the converters that keep many copies of the weights
+MAX_BYTES = 16 << 30  # of a process that exports the largest network
+TOO_LARGE = pytest.mark.xfail(
+    reason="TFLite's converter and tf2onnx need 35 times the weights", strict=True
+)
 ABOVE_CHANCE = 0.5  # top-1 of four classes; the features are random
 
 
@@ -115,25 +118,24 @@ def test_every_format_agrees_with_keras(name, tmp_path, monkeypatch, capsys):
     ("name", "formats"),
     [
         ("V2M", FLOAT),
-        ("V2L", FLOAT),
-        ("V2XL", FLOAT),
+        pytest.param("V2L", FLOAT, marks=TOO_LARGE),
+        pytest.param("V2XL", FLOAT, marks=TOO_LARGE),
         ("V2XL", ("saved_model", "openvino")),
         ("EdgeTPUL", FLOAT),
     ],
 )
 def test_float_formats_of_large_networks_agree_with_keras(name, formats, tmp_path):
-    limit, free = MAX_BYTES, available_bytes()
     if set(formats) - FRUGAL:
         network = plan_cost(VARIANTS[f"EfficientNet{name}"], len(export_run.LABELS))
-        limit = int(1.1 * (OVERHEAD + BYTES_PER_PARAMETER * network.params))
-        if free is not None and free < limit:
-            pytest.skip(f"needs {limit / 1e9:.0f} GB of memory")
+        needed = OVERHEAD + BYTES_PER_PARAMETER * network.params
+        if needed > (available_bytes() or needed):
+            pytest.skip(f"needs {needed / 1e9:.0f} GB of memory")
     task = [f"EfficientNet{name}", ",".join(formats), tmp_path]
     command = [sys.executable, "-c", EXPORT, *task]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     peak = int(done.stdout.split()[-1])
-    assert peak < limit, f"{peak / 1e9:.1f} GB"
+    assert peak < MAX_BYTES, f"{peak / 2**30:.1f} GiB"
 
 
 # In a process of its own, so that its memory can be measured.

@@ -71,7 +71,7 @@ def idx(directory: str, class_names: Sequence[str] = ()) -> Source:
     """
     folder = pathlib.Path(directory).expanduser()
     parts = {
-        part: (_read(folder, f"{name}-images-idx3-ubyte", 3), _labels(folder, name))
+        part: (read_idx(folder, f"{name}-images-idx3-ubyte", 3), _labels(folder, name))
         for part, name in _PARTS.items()
     }
     classes = 1 + max(int(labels.max()) for _, labels in parts.values())
@@ -104,11 +104,20 @@ def _split(part: str, pixels: np.ndarray, labels: np.ndarray) -> Split:
 
 
 def _labels(folder: pathlib.Path, name: str) -> np.ndarray:
-    return _read(folder, f"{name}-labels-idx1-ubyte", 1)
+    return read_idx(folder, f"{name}-labels-idx1-ubyte", 1)
 
 
-def _read(folder: pathlib.Path, name: str, dimensions: int) -> np.ndarray:
-    """Reads an array of unsigned bytes."""
+def read_idx(folder: pathlib.Path, name: str, dimensions: int) -> np.ndarray:
+    """Reads an array of unsigned bytes.
+
+    Args:
+        folder: Folder of the file.
+        name: Name of the file, which may also end in .gz.
+        dimensions: Number of dimensions.
+
+    Raises:
+        ValueError: The file is missing, or its content does not match its name.
+    """
     path = folder / name
     packed = folder / f"{name}.gz"
     if not (path.is_file() or packed.is_file()):
