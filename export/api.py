@@ -18,7 +18,6 @@ from keras_efficientnet.preprocessing import EvalPreprocessing
 from keras_efficientnet.preprocessing.tf_files import BATCH_SIZE, read_batches
 
 from .artefacts.maker import Maker
-from .artefacts.memory import find_memory_warnings
 from .artefacts.ranking import find_candidates
 from .artefacts.result import Result
 from .formats.export_inputs import ExportInputs
@@ -141,10 +140,7 @@ def export_model(
     calibration_set = _calibration(
         rows | candidates, calibration, calibration_images, multi_label
     )
-    warnings = [
-        *find_warnings(examples.paths, calibration_set),
-        *find_memory_warnings(rows | candidates, network.count_params()),
-    ]
+    warnings = find_warnings(examples.paths, calibration_set)
     for warning in warnings:
         console.report(f"warning: {warning}")
     batches = _Batches(calibration_set, spec, loaded.channels)

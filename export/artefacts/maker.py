@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tqdm
 
-from keras_efficientnet.common.cli.processes import return_free_memory
 from keras_efficientnet.common.files import scratch_folder
 
 from .. import latency
@@ -25,8 +23,6 @@ from ..verify import (
 )
 from .ranking import RankedFormat, Ranking, rank
 from .result import Result
-
-_LARGE = 20_000_000  # parameters
 
 
 class Maker:
@@ -96,9 +92,7 @@ class Maker:
         remarks = tuple(row.write(self._source, path))
         seconds = time.perf_counter() - start
         bar.set_description_str(f"{name}: verification and latency")
-        self._free_memory()
         comparison = compare_with_reference(row, path, self._reference, spec)
-        self._free_memory()
         return Result(
             format=name,
             path=path,
@@ -109,12 +103,6 @@ class Maker:
             remarks=remarks,
             problems=tuple(find_problems(comparison, row)),
         )
-
-    def _free_memory(self) -> None:
-        """Frees what conversions leave, many times the network's size."""
-        if self._source.model.count_params() > _LARGE:  # it takes a second
-            gc.collect()
-        return_free_memory()
 
     def _rank(self, made: Sequence[Result], skipped: Mapping[str, str]) -> Ranking:
         entries = [

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.common.cli.quiet import quiet_stderr
@@ -20,6 +20,8 @@ from ..quantization.qdq import FloatNetwork, Placement
 from ..quantization.selective import search_int8
 from ..quantization.targets import ONNX_RUNTIME, onnx_target
 from ..runtimes.embedded import ONNX_LABELS, ONNX_PREPROCESSING
+from ..transforms.fold_batch_norm import fold_batch_norm
+from ..transforms.placeholders import large_kernels
 from . import tflite
 from .export_inputs import ExportInputs, once_per_network
 
@@ -48,19 +50,25 @@ def write(source: ExportInputs, path: Path) -> tuple[str, ...]:
     """
     onnx = require_package("onnx", _EXTRA)
     require_package("tf2onnx", _EXTRA)
+    network = fold_batch_norm(source.model, tensorflow_layers=False)
+    kernels = {f"kernel_{i}": k for i, k in enumerate(large_kernels(network))}
     shape = (None, source.image_size, source.image_size, source.channels)
-    images = tf.TensorSpec(shape, tf.float32, name="images")
-    with quiet_stderr(), _frequent_collections(), warnings.catch_warnings():
+    inputs = [
+        tf.TensorSpec(shape, tf.float32, name="images"),
+        *(tf.TensorSpec(k.shape, tf.float32, name=name) for name, k in kernels.items()),
+    ]
+    with quiet_stderr(), warnings.catch_warnings():
         # Keras' exporter looks up a type that only NumPy 1 has.
         warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
-        source.model.export(
+        _WithKernels(network, [*kernels.values()]).export(
             str(path),
             format="onnx",
             verbose=False,
-            input_signature=[images],
+            input_signature=[inputs],
             opset_version=OPSET,
         )
     model = onnx.load(str(path))
+    _fill_in(model.graph, kernels)
     _name_tensors(model.graph, source.output_name)
     onnx.helper.set_model_props(model, _metadata(source))
     onnx.checker.check_model(model, full_check=True)
@@ -123,17 +131,43 @@ def _float_network(source: ExportInputs) -> FloatNetwork:
         return prepare_network(path.read_bytes(), content, seen.images[0])
 
 
-@contextlib.contextmanager
-def _frequent_collections() -> Iterator[None]:
-    """Makes Python collect the copies of the network that tf2onnx leaves in cycles.
+class _WithKernels(keras.Model):
+    """Network whose large kernels are inputs, so that tf2onnx does not copy them.
 
-    Complete collections are rare while all of TensorFlow's objects count.
+    Args:
+        network: Keras network.
+        kernels: Kernels of it.
     """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+
+    def __init__(self, network: keras.Model, kernels: Sequence[keras.Variable]) -> None:
+        super().__init__(name=network.name)
+        self._network, self._kernels = network, kernels
+        self.built = True
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        images, *values = inputs
+        with keras.StatelessScope(zip(self._kernels, values, strict=True)):
+            # Without the network's name in front of those of the operations.
+            return self._network.call(images, training=False)
+
+
+def _fill_in(graph: Any, kernels: Mapping[str, keras.Variable]) -> None:
+    """Makes initializers of the inputs that stand for kernels, transposed if needed."""
+    onnx = require_package("onnx", _EXTRA)
+    for tensor in list(graph.input):
+        kernel = kernels.get(tensor.name)
+        if kernel is None:
+            continue
+        graph.input.remove(tensor)
+        values, name = np.asarray(kernel, np.float32), tensor.name
+        readers = [node for node in graph.node if name in node.input]
+        if [node.op_type for node in readers] == ["Transpose"]:
+            (transpose,) = readers
+            values = values.transpose(transpose.attribute[0].ints)
+            name = transpose.output[0]
+            graph.node.remove(transpose)
+        values = np.ascontiguousarray(values)
+        graph.initializer.append(onnx.numpy_helper.from_array(values, name))
 
 
 def _opset_remark(model: Any) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,14 +14,15 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
-from keras_efficientnet.common.cli.processes import return_free_memory
 from keras_efficientnet.common.cli.quiet import quiet_stderr
 
 from ..quantization.calibration import Activations, collect_activations
-from ..quantization.recipes import apply_recipe, dynamic_recipe
+from ..quantization.recipes import apply_recipe, dynamic_recipe, float16_recipe
 from ..quantization.selective import quantize_int8, quantize_int16
 from ..quantization.tflite_graph import Graph
+from ..transforms.fold_batch_norm import fold_batch_norm
 from ..transforms.fold_normalization import classify_pixels
+from ..transforms.placeholders import fill_in, large_kernels, with_placeholders
 from .export_inputs import ExportInputs, once_per_network
 from .metadata import pack_with_metadata
 
@@ -65,13 +66,7 @@ def write_float16(source: ExportInputs, path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: The network uses an operation that TFLite lacks.
     """
-    content = convert(
-        source.model,
-        source.image_size,
-        output_name=source.output_name,
-        float16_weights=True,
-    )
-    _save(Graph(content), source, path)
+    _save(apply_recipe(_float32_content(source), float16_recipe()), source, path)
     return ()
 
 
@@ -174,7 +169,6 @@ def convert(
     image_size: int,
     *,
     output_name: str = "probabilities",
-    float16_weights: bool = False,
 ) -> bytes:
     """Converts a network to TFLite in float32.
 
@@ -182,7 +176,6 @@ def convert(
         model: Network to convert; a second output is named `features`.
         image_size: Side of its input, pixels.
         output_name: Name of the first output.
-        float16_weights: Whether to store the constants in float16.
 
     Returns:
         Content of a .tflite file.
@@ -190,20 +183,12 @@ def convert(
     Raises:
         ValueError: The network uses an operation that TFLite lacks.
     """
-    try:
-        with quiet_stderr(), tempfile.TemporaryDirectory() as folder:
-            converter = _converter(model, image_size, output_name, folder)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-            if float16_weights:
-                converter.optimizations = [tf.lite.Optimize.DEFAULT]
-                converter.target_spec.supported_types = [tf.float16]
-            content = converter.convert()
-            return_free_memory()
-    except ConverterError as error:
-        raise ValueError(
-            "A network must use only operations that are builtin in TFLite. "
-            f"Received: {error}"
-        ) from error
+    network = fold_batch_norm(model, tensorflow_layers=False)
+    kernels = large_kernels(network)
+    graph = Graph(_convert(network, kernels, image_size, output_name))
+    if not fill_in(graph, kernels):
+        graph = Graph(_convert(network, (), image_size, output_name))
+    content = graph.pack()
     check_builtin(content)
     return content
 
@@ -256,16 +241,21 @@ def _save(graph: Graph, source: ExportInputs, path: Path) -> None:
     path.write_bytes(content)
 
 
-def _converter(
-    model: keras.Model, image_size: int, output_name: str, folder: str
-) -> Any:
-    shape = (1, image_size, image_size, model.inputs[0].shape[-1])
+def _convert(
+    network: keras.Model,
+    kernels: Sequence[keras.Variable],
+    image_size: int,
+    output_name: str,
+) -> bytes:
+    """Converts a network, with placeholders for some of its kernels."""
+    shape = (1, image_size, image_size, network.inputs[0].shape[-1])
     signature = [tf.TensorSpec(shape, tf.float32, name="images")]
     classify = tf.function(
-        classify_pixels(model), input_signature=signature, autograph=False
+        with_placeholders(classify_pixels(network), kernels),
+        input_signature=signature,
+        autograph=False,
     )
     frozen = convert_variables_to_constants_v2(classify.get_concrete_function())
-    return_free_memory()
 
     # Freezing drops the output's name.
     @tf.function(input_signature=signature, autograph=False)
@@ -275,6 +265,16 @@ def _converter(
     # Custom gradients, such as swish's, cannot be saved with a frozen graph; the
     # converter would silently drop the signature.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(tf.Module(), folder, named.get_concrete_function(), options)
-    return_free_memory()
-    return tf.lite.TFLiteConverter.from_saved_model(folder)
+    try:
+        with quiet_stderr(), tempfile.TemporaryDirectory() as folder:
+            function = named.get_concrete_function()
+            tf.saved_model.save(tf.Module(), folder, function, options)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            content: bytes = converter.convert()
+            return content
+    except ConverterError as error:
+        raise ValueError(
+            "A network must use only operations that are builtin in TFLite. "
+            f"Received: {error}"
+        ) from error

@@ -37,6 +37,17 @@ def dynamic_recipe() -> Recipe:
     return [_rule("CONV_2D", config), _rule("FULLY_CONNECTED", config)]
 
 
+def float16_recipe() -> Recipe:
+    """Returns the recipe for kernels that are stored in float16."""
+    config = {
+        "weight_tensor_config": {"dtype": "FLOAT", "num_bits": 16},
+        "compute_precision": "FLOAT",
+        "explicit_dequantize": True,
+    }
+    kinds = ("CONV_2D", "CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+    return [_rule(kind, config, algorithm="float_casting") for kind in kinds]
+
+
 def integer_recipe(bits: int, kept: Collection[str] = ()) -> Recipe:
     """Returns the recipe for int8 kernels and integer activations.
 

@@ -1,4 +1,4 @@
-"""Folding of batch normalisation into convolutions, for TensorFlow.
+"""Folding of batch normalisation into convolutions.
 
 Keras normalises in two passes over the features, and TensorFlow, unlike the converters
 of the other formats, fuses neither these nor the addition of a Keras bias with the
@@ -91,31 +91,41 @@ _FUSED: dict[type, Any] = {
 }
 
 
-def fold_batch_norm(model: keras.Model) -> keras.Model:
+def fold_batch_norm(
+    model: keras.Model, *, tensorflow_layers: bool = True
+) -> keras.Model:
     """Returns a network without the batch normalisation that follows convolutions.
 
     Args:
         model: Functional network in float32.
+        tensorflow_layers: Whether to use layers that are faster in TensorFlow, but that
+            only TensorFlow can run; False: the layers of the network.
 
     Returns:
         A network with the same outputs for inference, up to rounding. It shares the
         layers that need no change with `model`.
     """
     followers = _find_followers(model)
+    if not tensorflow_layers:
+        followers = {i: (norm, None) for i, (norm, _) in followers.items() if norm}
     norms = {id(norm) for norm, _ in followers.values() if norm is not None}
     halved = {id(swish) for _, swish in followers.values() if swish is not None}
     copies: dict[int, Any] = {}
 
     def copy(layer: Any) -> Any:
-        if type(layer) is keras.layers.Rescaling:
+        if tensorflow_layers and type(layer) is keras.layers.Rescaling:
             return _Rescaling.from_config(layer.get_config())
-        if _is_swish(layer):
+        if tensorflow_layers and _is_swish(layer):
             kind = _HalvedSwish if id(layer) in halved else _Swish
             return kind.from_config(layer.get_config())
         if not _is_convolution(layer):
             return layer
+        if not tensorflow_layers and id(layer) not in followers:
+            return layer
         if id(layer) not in copies:
-            copies[id(layer)] = _fuse(layer, *followers.get(id(layer), (None, None)))
+            kind = _FUSED[type(layer)] if tensorflow_layers else type(layer)
+            norm, swish = followers.get(id(layer), (None, None))
+            copies[id(layer)] = _fuse(layer, kind, norm, swish)
         return copies[id(layer)]
 
     def call(layer: Any, *args: Any, **options: Any) -> Any:
@@ -168,11 +178,12 @@ def _is_swish(layer: Any) -> bool:
     return type(layer) is kind and layer.activation is keras.activations.silu
 
 
-def _fuse(layer: Any, norm: Any, swish: Any) -> Any:
+def _fuse(layer: Any, kind: Any, norm: Any, swish: Any) -> Any:
     """Returns a copy of a convolution with a bias.
 
     Args:
         layer: Convolution.
+        kind: Class of the copy.
         norm: Normalisation to fold into it, or None.
         swish: Activation that expects halved values, or None.
     """
@@ -185,9 +196,9 @@ def _fuse(layer: Any, norm: Any, swish: Any) -> Any:
         kernel, bias = kernel * scale, bias * scale + offset
     if swish is not None:
         kernel, bias = kernel / 2, bias / 2
-    copy = _FUSED[type(layer)].from_config({**layer.get_config(), "use_bias": True})
+    copy = kind.from_config({**layer.get_config(), "use_bias": True})
     groups = 1 if is_depthwise else layer.groups
-    if layer.activation is keras.activations.silu:
+    if kind is not type(layer) and layer.activation is keras.activations.silu:
         copy.activation = _swish
     copy.build((None, None, None, kernel.shape[2] * groups))
     copy.set_weights([kernel.astype(np.float32), bias.ravel().astype(np.float32)])

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientnet.common.padding import same_padding
+from keras_efficientnet.cost import layer_calls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Stem:
         bias: Bias for pixels, (filters,), float32.
         border: Padding colour, (channels,), float32.
         padding: Pixels of padding: (before, after) in height, and in width.
+        output: Output of the convolution in the network.
     """
 
     conv: keras.layers.Conv2D
@@ -35,6 +37,7 @@ class Stem:
     bias: np.ndarray
     border: np.ndarray
     padding: tuple[tuple[int, int], tuple[int, int]]
+    output: keras.KerasTensor
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Convolves images.
@@ -61,9 +64,9 @@ def classify_pixels(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """
     stem = find_stem(model)
     # Keras cannot build a model whose input is one of its outputs.
-    if stem is None or any(stem.conv.output is t for t in model.outputs):
+    if stem is None or any(stem.output is t for t in model.outputs):
         return model
-    rest = keras.Model(stem.conv.output, model.output)
+    rest = keras.Model(stem.output, model.output)
     return lambda images: rest(stem(images), training=False)
 
 
@@ -77,8 +80,8 @@ def find_stem(model: keras.Model) -> Stem | None:
         The stem; None if the network does not begin with Rescaling, optionally
         ZeroPadding2D, and Conv2D, in sequence.
     """
-    chain = _chain(model)
-    match chain:
+    calls = _chain(model)
+    match [call.operation for call in calls]:
         case [keras.layers.Rescaling() as normalize, keras.layers.Conv2D() as conv, *_]:
             explicit = None
         case [
@@ -90,6 +93,7 @@ def find_stem(model: keras.Model) -> Stem | None:
             explicit = pad.padding
         case _:
             return None
+    (output,) = calls[2 if explicit else 1].output_tensors
     is_plain = conv.groups == 1 and conv.dilation_rate == (1, 1)
     if not is_plain:
         return None
@@ -106,28 +110,22 @@ def find_stem(model: keras.Model) -> Stem | None:
         bias.astype(np.float32),
         (-offset / scale).astype(np.float32),
         _padding(conv, model.inputs[0].shape[1:3], explicit),
+        output,
     )
 
 
-def _chain(model: keras.Model) -> list[keras.layers.Layer]:
-    # Linear chain of layers after the input: each has one input and one user.
-    chain: list[keras.layers.Layer] = []
-    if any(isinstance(x, keras.Model) for x in model.operations):
-        return chain  # the users inside a nested model are not visible
+def _chain(model: keras.Model) -> list[Any]:
+    """Returns the first three layer calls, if each has one input and one user."""
+    calls = layer_calls(model)
+    chain: list[Any] = []
     tensor = model.inputs[0]
-    while len(chain) < 3:
-        users = [x for x in model.operations if any(tensor is i for i in _inputs(x))]
-        if len(users) != 1 or len(_inputs(users[0])) != 1:
+    while len(chain) < 3 and not any(tensor is t for t in model.outputs):
+        users = [c for c in calls if any(tensor is t for t in c.input_tensors)]
+        if len(users) != 1 or len(users[0].input_tensors) != 1:
             break
         chain.append(users[0])
-        tensor = users[0].output
+        tensor = users[0].output_tensors[0]
     return chain
-
-
-def _inputs(operation: Any) -> list[Any]:
-    if isinstance(operation, keras.layers.InputLayer):
-        return []
-    return keras.tree.flatten(operation.input)
 
 
 def _padding(

@@ -82,12 +82,13 @@ class Trial:
             block_plan(trainer.variant_of(self.config))
 
 
-def train(trial: Trial, folder: pathlib.Path) -> Result:
+def train(trial: Trial, folder: pathlib.Path, *, scores_only: bool = True) -> Result:
     """Trains a network with the trainer's loop.
 
     Args:
         trial: Trial to train.
-        folder: Run folder; an interrupted run is resumed.
+        folder: Run folder; an interrupted run is resumed, a finished one is kept.
+        scores_only: Whether to skip the model file and the report, as for baselines.
 
     Returns:
         "top1" on the final split, "validation_top1" of the best epoch, and "seconds".
@@ -114,7 +115,12 @@ def train(trial: Trial, folder: pathlib.Path) -> Result:
     if trial.baseline:
         factory = functools.partial(baselines.build, trial.baseline)
     summary = trainer.trainer.train(
-        trial.config, folder, source, show=False, scores_only=True, factory=factory
+        trial.config,
+        folder,
+        source,
+        show=False,
+        scores_only=scores_only,
+        factory=factory,
     )
     if summary is None:
         raise RuntimeError(

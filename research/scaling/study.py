@@ -47,6 +47,12 @@ class ScalingOptions(base_network.TrainingOptions):
     beta: float = option(1.1, "Figure 8: width ratio of one step of phi.")
     gamma: float = option(1.15, "Figure 8: resolution ratio of one step of phi.")
     seeds: int = option(3, "Number of training runs per network, with seeds 0, 1, ...")
+    keep_runs: bool = option(
+        False,
+        "Whether to train each network once more with seed 0 and to keep its run "
+        "folder in OUTPUT_DIR/runs, for `cam` and for export; not for baselines.",
+        is_setting=False,
+    )
 
 
 OPTIONS = ScalingOptions
@@ -66,6 +72,11 @@ def run(options: ScalingOptions, output_dir: pathlib.Path) -> None:
     options = base_network.resolve_data(options)
     lines = series(options)
     baseline, config = base_of(options)
+    if baseline and options.keep_runs:
+        raise ValueError(
+            "`keep_runs` must be False for a baseline, because only EfficientNets have "
+            f"run folders with a model. Received: base={options.base!r}"
+        )
     with open_folder(output_dir, "scaling", options) as folder:
         rows = folder.rows(ScalingRow, ("width", "depth", "resolution", "seed"))
         for row in _train(options, baseline, config, lines, folder.root):
@@ -83,6 +94,9 @@ def run(options: ScalingOptions, output_dir: pathlib.Path) -> None:
             rows.path.name: "one row per training run",
             "scaling.png": "the figures",
         }
+        if options.keep_runs:
+            _keep_runs(options, config, lines, folder.root / "runs")
+            files["runs"] = "run folders of seed 0"
         write_page(folder, TITLE, blocks, files)
 
 
@@ -163,18 +177,7 @@ def _train(
 ) -> Iterator[ScalingRow]:
     networks = list(dict.fromkeys(s for line in lines.values() for _, s in line))
     wanted = [(s, seed) for seed in range(options.seeds) for s in networks]
-    jobs = [
-        trials.Trial(
-            f"width {s.width:.3g}, depth {s.depth:.3g}, resolution "
-            f"{s.resolution:.3g}, seed {seed}",
-            base_network.scaled_config(config, s, seed),
-            options.train_images,
-            options.validation_images,
-            options.test_images,
-            baseline,
-        )
-        for s, seed in wanted
-    ]
+    jobs = [_trial(options, baseline, config, s, seed) for s, seed in wanted]
     storage = options.storage_folder(root)
     results = trials.run_trials(jobs, storage, processes=options.processes)
     classes = base_network.count_classes(config)
@@ -190,6 +193,39 @@ def _train(
             trainable_params=trainable_params,
             **result,
         )
+
+
+def _trial(
+    options: ScalingOptions,
+    baseline: str,
+    config: trainer.config.TrainConfig,
+    s: Scaling,
+    seed: int,
+) -> trials.Trial:
+    return trials.Trial(
+        f"width {s.width:.3g}, depth {s.depth:.3g}, resolution "
+        f"{s.resolution:.3g}, seed {seed}",
+        base_network.scaled_config(config, s, seed),
+        options.train_images,
+        options.validation_images,
+        options.test_images,
+        baseline,
+    )
+
+
+def _keep_runs(
+    options: ScalingOptions,
+    config: trainer.config.TrainConfig,
+    lines: dict[str, list[tuple[str, Scaling]]],
+    root: pathlib.Path,
+) -> None:
+    """Trains each network with seed 0, in a run folder named after its scaling."""
+    for line, networks in lines.items():
+        for label, s in networks:
+            if line not in (*SINGLE, COMPOUND):
+                label = f"{label}_d={s.depth:g}_r={s.resolution:g}"
+            trial = _trial(options, "", config, s, 0)
+            trials.train(trial, root / label, scores_only=False)
 
 
 def _cost(job: trials.Trial, classes: int) -> tuple[int, int]:

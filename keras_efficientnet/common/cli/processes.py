@@ -54,14 +54,6 @@ def return_freed_arrays() -> None:
     _call_glibc("mallopt", _M_MMAP_THRESHOLD, _MIB)
 
 
-def return_free_memory() -> None:
-    """Returns freed memory to the system; where glibc is not used, does nothing.
-
-    The C library of Linux keeps what conversions free, many times the network's size.
-    """
-    _call_glibc("malloc_trim", 0)
-
-
 def _call_glibc(name: str, *arguments: int) -> None:
     """Calls a function of glibc; where there is none, does nothing."""
     if os.name == "posix" and hasattr(library := ctypes.CDLL(None), name):

@@ -145,9 +145,10 @@ def test_rejects_an_operation_that_only_tensorflow_has(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_rejects_flex_operations(tmp_path):
-    converter = tflite._converter(
-        small_model(keras.ops.tan), 8, "probabilities", str(tmp_path)
+def test_rejects_flex_operations():
+    tan = tf.function(tf.math.tan, input_signature=[tf.TensorSpec((1, 8), tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [tan.get_concrete_function()]
     )
     converter.target_spec.supported_ops = [
         tf.lite.OpsSet.TFLITE_BUILTINS,

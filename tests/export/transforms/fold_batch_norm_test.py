@@ -20,11 +20,11 @@ def randomize(model):
     return model
 
 
-def check_outputs(model, size):
+def check_outputs(model, size, **options):
     """Compares a folded network with Keras on several images at once."""
     rng = np.random.default_rng(1)
     x = rng.uniform(0, 255, (3, size, size, model.input.shape[-1])).astype(np.float32)
-    folded = fold_batch_norm(model)
+    folded = fold_batch_norm(model, **options)
     expected, found = model(x, training=False), folded(x, training=False)
     scale = max(float(np.abs(y).max()) for y in keras.tree.flatten(expected))
     for a, b in zip(*map(keras.tree.flatten, (expected, found)), strict=True):
@@ -42,6 +42,23 @@ def test_network_keeps_its_outputs(options):
     folded = check_outputs(randomize(model), 33)
     assert layers.BatchNormalization not in kinds(folded)
     assert layers.BatchNormalization in kinds(model)
+
+
+@pytest.mark.parametrize("options", [{}, {"lite": True}, {"family": "v2"}])
+def test_can_keep_the_classes_of_the_layers(options):
+    model = keras_efficientnet.EfficientNet(0.25, 0.3, 33, classes=4, **options)
+    folded = check_outputs(randomize(model), 33, tensorflow_layers=False)
+    assert kinds(folded) == kinds(model) - {layers.BatchNormalization}
+
+
+def test_layers_without_normalization_are_shared():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Rescaling(1 / 255)(inputs)
+    x = layers.Conv2D(4, 3, activation="silu", name="plain")(x)
+    x = layers.Activation("silu")(layers.Conv2D(4, 3, name="other")(x))
+    model = keras.Model(inputs, layers.DepthwiseConv2D(3)(x))
+    folded = check_outputs(randomize(model), 8, tensorflow_layers=False)
+    assert folded.layers[1:] == model.layers[1:]
 
 
 def test_graph_has_no_normalization_and_few_operations_per_swish():

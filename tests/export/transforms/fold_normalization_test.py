@@ -88,6 +88,30 @@ def test_a_convolution_that_is_an_output_is_not_folded():
     assert fold_normalization.classify_pixels(model) is model
 
 
+def test_a_normalization_that_is_an_output_is_not_folded():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Rescaling(2)(inputs)
+    model = keras.Model(inputs, [tail(keras.layers.Conv2D(4, 3)(x)), x])
+    assert fold_normalization.classify_pixels(model) is model
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_layers_may_be_part_of_another_model_too(use_bias):
+    inputs = keras.Input((8, 8, 3))
+    layers = [
+        keras.layers.Rescaling(1 / 128, -1),
+        keras.layers.Conv2D(4, 3, use_bias=use_bias),
+    ]
+    first = keras.Model(inputs, tail(layers[1](layers[0](inputs))))
+    again = keras.Input((8, 8, 3))
+    second = keras.Model(again, tail(layers[1](layers[0](again))))
+    pixels = images(8)
+    for model in (first, second):
+        found = fold_normalization.classify_pixels(model)
+        assert found is not model
+        np.testing.assert_allclose(found(pixels), model(pixels), atol=1e-6)
+
+
 def plain(x):
     return keras.layers.Conv2D(4, 3)(x)
 

@@ -243,3 +243,30 @@ def test_narrow_ranges_have_ticks_between_powers_of_two(costs, ticks):
     figure.set_cost_scale(axes)
     assert (1.5 in axes.xaxis.get_majorticklocs()) == (ticks == 1.5)
     assert 2.0 in axes.xaxis.get_majorticklocs()
+
+
+def test_keeps_run_folders_that_cam_reads(pretended, tmp_path, monkeypatch):
+    kept = []
+
+    def train(trial, folder, *, scores_only=True):
+        kept.append((folder.relative_to(tmp_path), trial.config, scores_only))
+
+    monkeypatch.setattr(trials, "train", train)
+    study.run(dataclasses.replace(OPTIONS, keep_runs=True), tmp_path)
+    names = {path.name for path, _, _ in kept}
+    figure_4 = {"w=1_d=2_r=1.5", "w=2_d=2_r=1.5"}
+    assert names == {"base", "w=2", "d=2", "r=1.5", "phi=1", *figure_4}
+    assert {path.parent.name for path, _, _ in kept} == {"runs"}
+    assert {(config.seed, scores_only) for _, config, scores_only in kept} == {
+        (0, False)
+    }
+    (deep,) = {config.depth for path, config, _ in kept if path.name == "d=2"}
+    assert deep == 2.0
+    assert "run folders of seed 0" in (tmp_path / "report.md").read_text()
+
+
+def test_does_not_keep_runs_of_baselines(tmp_path):
+    options = dataclasses.replace(OPTIONS, base="MobileNetV2", keep_runs=True)
+    with pytest.raises(ValueError, match=r"`keep_runs` must be False .*MobileNetV2"):
+        study.run(options, tmp_path)
+    assert not list(tmp_path.iterdir())
