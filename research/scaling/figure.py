@@ -53,7 +53,7 @@ def draw(
         set_cost_scale(axes)
         axes.tick_params(labelbottom=True)
         if name in ("at", "all"):
-            axes.legend(frameon=False, loc="lower right")
+            axes.legend(frameon=False)  # where it covers least
     title = f"Mean of {seeds} runs per network on {data}, with standard deviation"
     figure.suptitle(title if seeds > 1 else f"One training run per network on {data}")
     drawing.save(figure, path)
