@@ -152,7 +152,10 @@ class _WithKernels(keras.Model):
 
 
 def _fill_in(graph: Any, kernels: Mapping[str, keras.Variable]) -> None:
-    """Makes initializers of the inputs that stand for kernels, transposed if needed."""
+    """Replaces the inputs that stand for kernels with initializers.
+
+    A transposition that follows is done here.
+    """
     onnx = require_package("onnx", _EXTRA)
     for tensor in list(graph.input):
         kernel = kernels.get(tensor.name)
@@ -163,7 +166,8 @@ def _fill_in(graph: Any, kernels: Mapping[str, keras.Variable]) -> None:
         readers = [node for node in graph.node if name in node.input]
         if [node.op_type for node in readers] == ["Transpose"]:
             (transpose,) = readers
-            values = values.transpose(transpose.attribute[0].ints)
+            (order,) = (x.ints for x in transpose.attribute if x.name == "perm")
+            values = values.transpose(order)
             name = transpose.output[0]
             graph.node.remove(transpose)
         values = np.ascontiguousarray(values)

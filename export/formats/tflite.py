@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert import ConverterError
 from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
@@ -51,10 +53,10 @@ def write_float32(source: ExportInputs, path: Path) -> tuple[str, ...]:
 
 
 def write_float16(source: ExportInputs, path: Path) -> tuple[str, ...]:
-    """Writes a .tflite file whose weights are stored in float16.
+    """Writes a .tflite file whose kernels are stored in float16.
 
     Inputs and outputs are those of `write_float32`. Processors without float16
-    arithmetic widen the weights once, when the file is opened.
+    arithmetic widen the kernels once, when the file is opened.
 
     Args:
         source: Network to export.
@@ -64,9 +66,10 @@ def write_float16(source: ExportInputs, path: Path) -> tuple[str, ...]:
         An empty tuple.
 
     Raises:
-        ValueError: The network uses an operation that TFLite lacks.
+        ValueError: The network uses an operation that TFLite lacks, or a weight is too
+            large for float16.
     """
-    _save(apply_recipe(_float32_content(source), float16_recipe()), source, path)
+    _save(to_float16(_float32_content(source)), source, path)
     return ()
 
 
@@ -185,12 +188,40 @@ def convert(
     """
     network = fold_batch_norm(model, tensorflow_layers=False)
     kernels = large_kernels(network)
-    graph = Graph(_convert(network, kernels, image_size, output_name))
-    if not fill_in(graph, kernels):
-        graph = Graph(_convert(network, (), image_size, output_name))
+    outputs = (output_name, FEATURES)[: len(model.outputs)]
+    graph = Graph(_convert(network, kernels, image_size, outputs))
+    is_right = fill_in(graph, kernels)
     content = graph.pack()
+    if kernels and not (is_right and _agrees(content, model, image_size, outputs)):
+        content = _convert(network, (), image_size, outputs)
     check_builtin(content)
     return content
+
+
+def to_float16(content: bytes) -> Graph:
+    """Stores the kernels of a network in float16.
+
+    Args:
+        content: Content of a .tflite file in float32.
+
+    Returns:
+        The network with kernels in float16.
+
+    Raises:
+        ImportError: litert-quantizer is not installed.
+        ValueError: A weight is too large for float16.
+    """
+    largest = np.finfo(np.float16).max
+    graph = Graph(content)
+    for layer in graph.layers():
+        kernel = graph.constant(layer.inputs[1])
+        if np.abs(kernel).max() > largest:
+            raise ValueError(
+                f"Weights must be at most {largest:.0f} for float16; export to "
+                f"float32. Received: {np.abs(kernel).max():.6g} in "
+                f"{graph.name(layer.inputs[1])}"
+            )
+    return apply_recipe(content, float16_recipe())
 
 
 def check_builtin(content: bytes) -> None:
@@ -241,11 +272,28 @@ def _save(graph: Graph, source: ExportInputs, path: Path) -> None:
     path.write_bytes(content)
 
 
+def _agrees(
+    content: bytes, model: keras.Model, image_size: int, outputs: Sequence[str]
+) -> bool:
+    """Returns whether a file gives a network's outputs for random pixels."""
+    shape = (1, image_size, image_size, model.inputs[0].shape[-1])
+    pixels = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    with quiet_stderr():
+        interpreter = Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+    found = interpreter.get_signature_runner()(images=pixels)
+    expected = map(np.asarray, keras.tree.flatten(model(pixels, training=False)))
+    return all(
+        np.allclose(found[name], y, rtol=0, atol=1e-3 * np.abs(y).max(), equal_nan=True)
+        for name, y in zip(outputs, expected, strict=True)
+    )
+
+
 def _convert(
     network: keras.Model,
     kernels: Sequence[keras.Variable],
     image_size: int,
-    output_name: str,
+    outputs: Sequence[str],
 ) -> bytes:
     """Converts a network, with placeholders for some of its kernels."""
     shape = (1, image_size, image_size, network.inputs[0].shape[-1])
@@ -260,7 +308,7 @@ def _convert(
     # Freezing drops the output's name.
     @tf.function(input_signature=signature, autograph=False)
     def named(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(zip((output_name, FEATURES), frozen(images), strict=False))
+        return dict(zip(outputs, frozen(images), strict=True))
 
     # Custom gradients, such as swish's, cannot be saved with a frozen graph; the
     # converter would silently drop the signature.

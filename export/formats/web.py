@@ -20,7 +20,6 @@ from keras_efficientnet.common.output_activation import (
 )
 from keras_efficientnet.preprocessing.tf_files import LUMA
 
-from ..quantization.recipes import apply_recipe, float16_recipe
 from ..runtimes.embedded import WEB_SPEC
 from ..runtimes.web import MODEL_FILE
 from . import npm, tflite
@@ -142,8 +141,7 @@ def _model(source: ExportInputs) -> tuple[bytes, dict[str, int] | None]:
     model = of_rgb(probability_model(source.model))
     found = explain.with_features(model, (SOFTMAX, SIGMOID))
     network = model if found is None else found[0]
-    content = tflite.convert(network, source.image_size)
-    content = apply_recipe(content, float16_recipe()).pack()
+    content = tflite.to_float16(tflite.convert(network, source.image_size)).pack()
     if found is None:
         return content, None
     # The page reads the weights of the classes from this file, so that they load once.

@@ -27,10 +27,18 @@ class Graph:
         model: Unpacked file.
         operators: Operators in execution order.
         tensors: Tensors, which operators refer to by index.
+
+    Raises:
+        ValueError: The file has several subgraphs.
     """
 
     def __init__(self, content: bytes):
         self.model = schema.ModelT.InitFromPackedBuf(content)
+        if len(self.model.subgraphs) != 1:
+            raise ValueError(
+                "A network must be a single graph, without loops such as those of "
+                f"LSTM. Received: {len(self.model.subgraphs)} graphs"
+            )
         (subgraph,) = self.model.subgraphs
         self.operators: list[Any] = subgraph.operators
         self.tensors: list[Any] = subgraph.tensors

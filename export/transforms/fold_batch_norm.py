@@ -98,8 +98,8 @@ def fold_batch_norm(
 
     Args:
         model: Functional network in float32.
-        tensorflow_layers: Whether to use layers that are faster in TensorFlow, but that
-            only TensorFlow can run; False: the layers of the network.
+        tensorflow_layers: Whether to replace layers by faster ones that only TensorFlow
+            can run.
 
     Returns:
         A network with the same outputs for inference, up to rounding. It shares the
@@ -196,13 +196,23 @@ def _fuse(layer: Any, kind: Any, norm: Any, swish: Any) -> Any:
         kernel, bias = kernel * scale, bias * scale + offset
     if swish is not None:
         kernel, bias = kernel / 2, bias / 2
-    copy = kind.from_config({**layer.get_config(), "use_bias": True})
+    copy = kind.from_config({**_inference_config(layer), "use_bias": True})
     groups = 1 if is_depthwise else layer.groups
     if kind is not type(layer) and layer.activation is keras.activations.silu:
         copy.activation = _swish
     copy.build((None, None, None, kernel.shape[2] * groups))
     copy.set_weights([kernel.astype(np.float32), bias.ravel().astype(np.float32)])
     return copy
+
+
+def _inference_config(layer: Any) -> dict[str, Any]:
+    # The others may need classes that are not registered, or add weights.
+    training_only = ("initializer", "regularizer", "constraint", "rank", "alpha")
+    return {
+        key: value
+        for key, value in layer.get_config().items()
+        if not key.endswith(training_only)
+    }
 
 
 def _affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:

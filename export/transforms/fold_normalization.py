@@ -93,7 +93,7 @@ def find_stem(model: keras.Model) -> Stem | None:
             explicit = pad.padding
         case _:
             return None
-    (output,) = calls[2 if explicit else 1].output_tensors
+    (output,) = calls[1 if explicit is None else 2].output_tensors
     is_plain = conv.groups == 1 and conv.dilation_rate == (1, 1)
     if not is_plain:
         return None

@@ -7,6 +7,8 @@ everywhere, of which the converter stores a single one until it writes the file.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import keras
@@ -17,10 +19,10 @@ from ai_edge_litert import schema_py_generated as schema
 from ..quantization.tflite_graph import Graph, Kind
 
 MIN_SIZE = 2**15  # elements of a kernel that is worth a placeholder
-# Each placeholder has a number of its own, so large that whatever the converter
-# computes from it is large too.
-_NUMBER = 2.0**100
-_TOO_LARGE = 2.0**60
+# Each placeholder has a number of its own, so large that almost everything that the
+# converter could compute from it is large too.
+_NUMBER = 2.0**120
+_TOO_LARGE = 2.0**40
 # Operations whose kernels have the output channels first.
 _LAYERS = (Kind.CONV_2D, Kind.FULLY_CONNECTED)
 
@@ -29,17 +31,27 @@ def large_kernels(model: keras.Model) -> list[keras.Variable]:
     """Returns the large kernels of a network's convolutions and dense layers.
 
     Args:
-        model: Network without nested models.
+        model: Network; kernels in nested models are left out.
     """
+    owners = Counter(
+        id(variable) for layer in model.layers for variable in layer.variables
+    )
     kernels = [
         layer.kernel
         for layer in model.layers
         if type(layer) is keras.layers.Dense
         or (type(layer) is keras.layers.Conv2D and layer.groups == 1)
     ]
-    # A first convolution absorbs the normalisation before it.
-    large = [k for k in kernels if np.prod(k.shape) >= MIN_SIZE and k.shape[-2] > 4]
-    return large
+    return [
+        kernel
+        for kernel in kernels
+        # With LoRA, the kernel is a sum. Other layers may compute with a shared one.
+        if isinstance(kernel, keras.Variable)
+        and owners[id(kernel)] == 1
+        and math.prod(kernel.shape) >= MIN_SIZE
+        # The first convolution, of few channels, absorbs the normalisation before it.
+        and kernel.shape[-2] > 4
+    ]
 
 
 def with_placeholders(
@@ -71,10 +83,11 @@ def fill_in(graph: Graph, kernels: Sequence[keras.Variable]) -> bool:
         kernels: The same kernels as for `with_placeholders`.
 
     Returns:
-        Whether the graph is right. If the converter computes with a kernel, as it does
-        with a factor that follows a convolution, the network needs another conversion,
-        without placeholders.
+        Whether each kernel was found, and no number is left that the converter could
+        have computed from a placeholder, as it does with a factor that follows a
+        convolution.
     """
+    found = set()
     indices = {np.float32(_number(i)): i for i in range(len(kernels))}
     users = graph.users()
     for position, tensor in enumerate(graph.tensors):
@@ -82,7 +95,7 @@ def fill_in(graph: Graph, kernels: Sequence[keras.Variable]) -> bool:
         if tensor.type != schema.TensorType.FLOAT32 or buffer.data is None:
             continue
         values = np.asarray(buffer.data, np.uint8).view(np.float32)
-        if values.size == 0 or (np.abs(values) < _TOO_LARGE).all():
+        if (np.abs(values) < _TOO_LARGE).all():
             continue
         index = indices.get(values[0])
         if index is None or (values != values[0]).any():
@@ -96,7 +109,8 @@ def fill_in(graph: Graph, kernels: Sequence[keras.Variable]) -> bool:
         if kernel.shape != tuple(tensor.shape) or not is_kernel:
             return False
         buffer.data = np.ascontiguousarray(kernel).view(np.uint8).ravel()
-    return True
+        found.add(index)
+    return len(found) == len(kernels)
 
 
 def _number(index: int) -> float:

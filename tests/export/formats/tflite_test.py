@@ -158,3 +158,21 @@ def test_rejects_flex_operations():
         content = converter.convert()
     with pytest.raises(ValueError, match=r"builtin operations only.*FlexTan"):
         tflite.check_builtin(content)
+
+
+def test_rejects_weights_that_are_too_large_for_float16(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, kernel_initializer="ones")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1e5)(x))
+    model = keras.Model(inputs, keras.layers.Softmax()(x))
+    with pytest.raises(ValueError, match=r"at most 65504 for float16.*100000 in"):
+        tflite.write_float16(export_run.source(model), tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_rejects_loops():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.LSTM(4)(keras.layers.Reshape((8, 24))(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(4)(x))
+    with pytest.raises(ValueError, match=r"single graph, without loops"):
+        tflite.convert(model, 8)

@@ -51,6 +51,30 @@ def test_can_keep_the_classes_of_the_layers(options):
     assert kinds(folded) == kinds(model) - {layers.BatchNormalization}
 
 
+class Unregistered(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        return keras.ops.ones(shape, dtype)
+
+
+def sum_of_squares(weights):
+    return keras.ops.sum(weights * weights)
+
+
+@pytest.mark.parametrize("tensorflow_layers", [False, True])
+def test_settings_for_training_need_not_be_serialisable(tensorflow_layers):
+    inputs = keras.Input((8, 8, 3))
+    conv = layers.Conv2D(
+        4,
+        3,
+        kernel_initializer=Unregistered(),
+        kernel_regularizer=sum_of_squares,
+    )
+    x = layers.BatchNormalization()(conv(inputs))
+    model = randomize(keras.Model(inputs, x))
+    conv.enable_lora(2)
+    check_outputs(model, 8, tensorflow_layers=tensorflow_layers)
+
+
 def test_layers_without_normalization_are_shared():
     inputs = keras.Input((8, 8, 3))
     x = layers.Rescaling(1 / 255)(inputs)

@@ -128,9 +128,67 @@ def test_layer_that_is_used_twice():
     check_outputs(keras.Model(inputs, x), 8)
 
 
-def test_fills_in_nothing_without_placeholders():
+def test_placeholders_that_are_not_found_are_reported():
     graph = Graph(tflite.convert(network(), 32))
     before = graph.pack()
     kernel = keras.Variable(tf.ones((3, 3, 8, 8)))
-    assert placeholders.fill_in(graph, [kernel])
+    assert not placeholders.fill_in(graph, [kernel])
     assert graph.pack() == before
+
+
+class Gate(layers.Layer):
+    """Learned numbers, the same for all images."""
+
+    def build(self, shape):
+        self.numbers = self.add_weight(shape=(1, 8))
+
+    def call(self, x):
+        return keras.ops.broadcast_to(self.numbers, (keras.ops.shape(x)[0], 8))
+
+
+class Tied(layers.Layer):
+    """Multiplies by the transposed kernel of another layer."""
+
+    def __init__(self, dense):
+        super().__init__()
+        self.dense = dense
+
+    def call(self, x):
+        return keras.ops.matmul(x, keras.ops.transpose(self.dense.kernel))
+
+
+def gated(x):
+    # The converter computes the branch, which does not depend on the image.
+    return x * layers.Dense(8, "sigmoid")(Gate()(x))
+
+
+def tied(x):
+    dense = layers.Dense(8, "relu")
+    return Tied(dense)(dense(x))
+
+
+def tied_in_a_closure(x):
+    dense = layers.Dense(8, "relu")
+    y = dense(x)
+    return layers.Lambda(lambda z: z @ tf.transpose(dense.kernel.value))(y)
+
+
+def scaled_down(x):
+    return layers.Rescaling(1e-13)(layers.Dense(8, use_bias=False)(x))
+
+
+def with_lora(x):
+    dense = layers.Dense(8, "relu")
+    y = dense(x)
+    dense.enable_lora(4)
+    return y
+
+
+@pytest.mark.parametrize(
+    "make", [gated, tied, tied_in_a_closure, scaled_down, with_lora]
+)
+def test_unusual_uses_of_kernels(make):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, activation="relu")(inputs)
+    x = make(layers.GlobalAveragePooling2D()(x))
+    check_outputs(keras.Model(inputs, layers.Dense(4)(x)), 8)
