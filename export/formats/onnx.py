@@ -147,8 +147,9 @@ class _WithKernels(keras.Model):
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         images, *values = inputs
         with keras.StatelessScope(zip(self._kernels, values, strict=True)):
+            given = keras.tree.map_structure(lambda _: images, self._network.input)
             # Without the network's name in front of those of the operations.
-            return self._network.call(images, training=False)
+            return self._network.call(given, training=False)
 
 
 def _fill_in(graph: Any, kernels: Mapping[str, keras.Variable]) -> None:

@@ -5,9 +5,10 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 import keras_efficientnet
-from export.formats import tflite
+from export.formats import onnx, tflite
 from export.quantization.tflite_graph import Graph
 from export.transforms import placeholders
+from tests.support import export_run
 
 layers = keras.layers
 
@@ -192,3 +193,20 @@ def test_unusual_uses_of_kernels(make):
     x = layers.Conv2D(8, 3, activation="relu")(inputs)
     x = make(layers.GlobalAveragePooling2D()(x))
     check_outputs(keras.Model(inputs, layers.Dense(4)(x)), 8)
+
+
+def test_model_with_a_list_of_one_input():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3)(layers.Conv2D(8, 3, activation="relu")(inputs))
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model([inputs], [layers.Dense(4)(x), x])
+    assert placeholders.large_kernels(model)
+    tflite.convert(model, 8)
+
+
+def test_onnx_takes_a_list_of_one_input(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(inputs))
+    model = keras.Model([inputs], layers.Dense(4, "softmax")(x))
+    onnx.write(export_run.source(model), tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").is_file()
