@@ -213,13 +213,12 @@ def to_float16(content: bytes) -> Graph:
     """
     largest = np.finfo(np.float16).max
     graph = Graph(content)
-    for layer in graph.layers():
-        kernel = graph.constant(layer.inputs[1])
-        if np.abs(kernel).max() > largest:
+    for index in graph.kernels():
+        kernel = np.abs(graph.constant(index))
+        if kernel.max() > largest:
             raise ValueError(
                 f"Weights must be at most {largest:.0f} for float16; export to "
-                f"float32. Received: {np.abs(kernel).max():.6g} in "
-                f"{graph.name(layer.inputs[1])}"
+                f"float32. Received: {kernel.max():.6g} in {graph.name(index)}"
             )
     return apply_recipe(content, float16_recipe())
 

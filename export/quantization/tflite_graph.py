@@ -98,6 +98,15 @@ class Graph:
             and operator.inputs[2] >= 0
         ]
 
+    def kernels(self) -> list[int]:
+        """Returns the constant kernels of all layers, also of those without a bias."""
+        kinds = (*LAYERS, Kind.TRANSPOSE_CONV)
+        found = {int(x.inputs[1]) for x in self.operators if self.kind(x) in kinds}
+        buffers = self.model.buffers
+        return sorted(
+            i for i in found if buffers[self.tensors[i].buffer].data is not None
+        )
+
     def name(self, index: int) -> str:
         """Returns the name of a tensor."""
         return self.tensors[index].name.decode()

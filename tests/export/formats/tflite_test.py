@@ -170,6 +170,16 @@ def test_rejects_weights_that_are_too_large_for_float16(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_finds_weights_too_large_for_float16_in_layers_without_a_bias(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    x = keras.layers.Dense(4, use_bias=False, kernel_initializer="ones")(x)
+    model = keras.Model(inputs, keras.layers.Softmax()(x))
+    model.layers[-2].set_weights([np.full((3, 4), 1e5)])
+    with pytest.raises(ValueError, match=r"at most 65504 for float16.*100000 in"):
+        tflite.write_float16(export_run.source(model), tmp_path / "model.tflite")
+
+
 def test_rejects_loops():
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.LSTM(4)(keras.layers.Reshape((8, 24))(inputs))
