@@ -2,7 +2,8 @@
 
 Keras normalises in two passes over the features, and TensorFlow, unlike the converters
 of the other formats, fuses neither these nor the addition of a Keras bias with the
-convolution.
+convolution. For those converters, the layers stay Keras' own; they then need not
+compute with kernels.
 """
 
 from __future__ import annotations
@@ -113,14 +114,14 @@ def fold_batch_norm(
     copies: dict[int, Any] = {}
 
     def copy(layer: Any) -> Any:
-        if tensorflow_layers and type(layer) is keras.layers.Rescaling:
+        if not tensorflow_layers and id(layer) not in followers:
+            return layer
+        if type(layer) is keras.layers.Rescaling:
             return _Rescaling.from_config(layer.get_config())
-        if tensorflow_layers and _is_swish(layer):
+        if _is_swish(layer):
             kind = _HalvedSwish if id(layer) in halved else _Swish
             return kind.from_config(layer.get_config())
         if not _is_convolution(layer):
-            return layer
-        if not tensorflow_layers and id(layer) not in followers:
             return layer
         if id(layer) not in copies:
             kind = _FUSED[type(layer)] if tensorflow_layers else type(layer)

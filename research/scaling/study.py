@@ -220,12 +220,16 @@ def _keep_runs(
     root: pathlib.Path,
 ) -> None:
     """Trains each network with seed 0, in a run folder named after its scaling."""
-    for line, networks in lines.items():
-        for label, s in networks:
-            if line not in (*SINGLE, COMPOUND):
-                label = f"{label}_d={s.depth:g}_r={s.resolution:g}"
-            trial = _trial(options, "", config, s, 0)
-            trials.train(trial, root / label, scores_only=False)
+    named = {
+        label
+        if line in (*SINGLE, COMPOUND)
+        else f"{label}_d={s.depth:g}_r={s.resolution:g}": s
+        for line, networks in lines.items()
+        for label, s in networks
+    }
+    for name, s in named.items():
+        trial = _trial(options, "", config, s, 0)
+        trials.train(trial, root / name, scores_only=False)
 
 
 def _cost(job: trials.Trial, classes: int) -> tuple[int, int]:

@@ -3,11 +3,11 @@ import functools
 import keras
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 
 from export.formats import tflite
 from export.quantization import recipes
 from export.quantization.tflite_graph import Graph, Kind
+from tests.support.litert import run
 
 KERNEL = np.arange(6, dtype=np.float32).reshape(1, 1, 3, 2)
 BIAS = np.array([5, 7], np.float32)
@@ -21,14 +21,6 @@ def content():
     model = keras.Model(inputs, keras.layers.Softmax()(x))
     layer.set_weights([KERNEL, BIAS])
     return tflite.convert(model, 2)
-
-
-def run(content, image):
-    interpreter = Interpreter(model_content=content)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
 def test_constants_are_the_layers_weights():

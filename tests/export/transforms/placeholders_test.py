@@ -2,13 +2,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 
 import keras_efficientnet
 from export.formats import onnx, tflite
 from export.quantization.tflite_graph import Graph
 from export.transforms import placeholders
 from tests.support import export_run
+from tests.support.litert import run
 
 layers = keras.layers
 
@@ -27,14 +27,6 @@ def constants(content):
     graph = Graph(content)
     buffers = [graph.model.buffers[tensor.buffer].data for tensor in graph.tensors]
     return [bytes(np.asarray(x, np.uint8)) for x in buffers if x is not None]
-
-
-def run(content, images):
-    interpreter = Interpreter(model_content=content)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], images)
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 
 
 def check_outputs(model, side):
