@@ -1,10 +1,12 @@
-"""Artefacts of the tiny run's network, each written once per process."""
+"""Artefacts of the tiny run's network, each written once per process; runs .tflite files."""
 
 import atexit
 import functools
 import pathlib
 import shutil
 import tempfile
+
+from ai_edge_litert.interpreter import Interpreter
 
 from export.formats.export_inputs import ExportInputs
 from keras_efficientnet.preprocessing import EvalPreprocessing
@@ -25,3 +27,12 @@ def written(write, name):
     folder = pathlib.Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
     return folder / name, write(source(), folder / name)
+
+
+def run_tflite(content, images):
+    """Returns the first output of a .tflite file for a batch of images."""
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], images)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])

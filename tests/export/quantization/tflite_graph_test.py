@@ -7,7 +7,7 @@ import pytest
 from export.formats import tflite
 from export.quantization import recipes
 from export.quantization.tflite_graph import Graph, Kind
-from tests.support.litert import run
+from tests.support.artefacts import run_tflite
 
 KERNEL = np.arange(6, dtype=np.float32).reshape(1, 1, 3, 2)
 BIAS = np.array([5, 7], np.float32)
@@ -35,14 +35,14 @@ def test_constants_are_the_layers_weights():
 def test_packing_does_not_change_outputs():
     image = np.random.default_rng(0).uniform(0, 1, (1, 2, 2, 3)).astype(np.float32)
     packed = Graph(content()).pack()
-    assert run(packed, image).tolist() == run(content(), image).tolist()
+    assert run_tflite(packed, image).tolist() == run_tflite(content(), image).tolist()
 
 
 def test_changed_bias_changes_outputs():
     graph = Graph(content())
     (layer,) = graph.layers()
     graph.set_constant(layer, 2, np.log([3.0, 1.0]))
-    scores = run(graph.pack(), np.zeros((1, 2, 2, 3), np.float32))
+    scores = run_tflite(graph.pack(), np.zeros((1, 2, 2, 3), np.float32))
     np.testing.assert_allclose(scores, [[0.75, 0.25]], rtol=1e-6)
 
 

@@ -8,7 +8,7 @@ from export.formats import onnx, tflite
 from export.quantization.tflite_graph import Graph
 from export.transforms import placeholders
 from tests.support import export_run
-from tests.support.litert import run
+from tests.support.artefacts import run_tflite
 
 layers = keras.layers
 
@@ -34,7 +34,7 @@ def check_outputs(model, side):
     images = rng.uniform(0, 255, (1, side, side, 3)).astype(np.float32)
     for weight in model.weights:
         weight.assign(rng.uniform(-0.5, 0.9, weight.shape))
-    found = run(tflite.convert(model, side), images)
+    found = run_tflite(tflite.convert(model, side), images)
     expected = np.asarray(model(images, training=False))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
