@@ -1,4 +1,4 @@
-"""Artefacts of the tiny run's network, each written once per process; runs .tflite files."""
+"""Artefacts of the tiny run's network, each written once per process."""
 
 import atexit
 import functools
