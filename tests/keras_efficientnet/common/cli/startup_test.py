@@ -47,6 +47,35 @@ def test_name_of_a_program_in_a_checkout_and_installed():
     )
 
 
+COLLECTIONS = """
+import gc, sys
+sys.argv[0] = sys.argv[1]
+if sys.argv[2] == "disabled":
+    gc.disable()
+before = sum(generation["collections"] for generation in gc.get_stats())
+from keras_efficientnet.common.cli import startup
+in_import = sum(generation["collections"] for generation in gc.get_stats()) - before
+print(gc.isenabled(), gc.get_freeze_count() > 100_000, in_import)
+"""
+
+
+def garbage_collection(program, state="enabled"):
+    command = [sys.executable, "-c", COLLECTIONS, program, state]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_commands_leave_modules_out_of_garbage_collection():
+    enabled, is_frozen, collections = garbage_collection("efficientnet-predict")
+    assert (enabled, is_frozen) == ("True", "True")
+    assert int(collections) < 100  # with it enabled, 900
+
+
+def test_imports_leave_garbage_collection_as_it_was():
+    assert garbage_collection("notebook")[:2] == ["True", "False"]
+    assert garbage_collection("notebook", "disabled")[:2] == ["False", "False"]
+
+
 IMPORTS = """
 import sys
 sys.argv[0] = sys.argv[1]
