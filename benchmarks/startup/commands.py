@@ -28,7 +28,7 @@ BAR = 0.75  # highest ratio to the earlier version
 TENSORFLOW = ["-c", "import tensorflow"]
 _SAVE = (
     "import sys, keras_efficientnet; "
-    "keras_efficientnet.EfficientNetLite0(weights=None).save(sys.argv[1])"
+    "keras_efficientnet.EfficientNetLite0(weights='imagenet').save(sys.argv[1])"
 )
 # As the installed command, which has no flag for this.
 _TRAIN = """
