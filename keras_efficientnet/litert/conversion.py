@@ -7,7 +7,7 @@ import keras
 from ..common.cli.quiet import quiet_stderr
 
 # When a copy replaces its model.
-MIN_IMAGES = 500  # fewer are classified sooner than a model is converted
+MIN_IMAGES = 1000  # fewer are classified sooner than a model is converted
 COMPARED_IMAGES = 16  # the first ones, whose answers are compared with the model's
 MAX_DIFFERENCE = 1e-4  # of a probability
 
