@@ -53,9 +53,9 @@ sys.argv[0] = sys.argv[1]
 if sys.argv[2] == "disabled":
     gc.disable()
 before = sum(generation["collections"] for generation in gc.get_stats())
-from keras_efficientnet.common.cli import startup
-in_import = sum(generation["collections"] for generation in gc.get_stats()) - before
-print(gc.isenabled(), gc.get_freeze_count() > 100_000, in_import)
+import keras_efficientnet
+after = sum(generation["collections"] for generation in gc.get_stats())
+print(gc.isenabled(), gc.get_freeze_count() > 100_000, after - before)
 """
 
 
