@@ -12,7 +12,8 @@ class Environment:
         self.folder = folder / "empty"
         self.folder.mkdir()
         self._root = folder / "env"
-        _uv("venv", "--python", sys.executable, self._root)
+        self._cache = folder / "cache"
+        self._uv("venv", "--python", sys.executable, self._root)
         if requirements:
             self.install(*requirements)
 
@@ -20,14 +21,18 @@ class Environment:
         """Installs requirements and removes every other package.
 
         The result does not depend on what was installed before. uv keeps packages of
-        the right version, and links files to its cache.
+        the right version, and links files to its cache. An index that forbids caching
+        has them downloaded again; `prune` deletes the copies that were replaced, which
+        would fill the disk.
         """
         options = ["--exact", "--upgrade", "--python", self._root]
-        _uv("pip", "install", *options, *requirements)
+        self._uv("pip", "install", *options, *requirements)
+        self._uv("cache", "prune")
 
     def resolve(self, requirement):
         """Returns uv's list of the packages that a requirement would install."""
-        return _uv("pip", "install", "--dry-run", "--python", self._root, requirement)
+        options = ["--dry-run", "--python", self._root]
+        return self._uv("pip", "install", *options, requirement)
 
     def run(self, command, *arguments, fails=False, **variables):
         """Runs an installed command; returns its output."""
@@ -42,9 +47,8 @@ class Environment:
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-
-def _uv(*arguments):
-    command = [sys.executable, "-m", "uv", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+    def _uv(self, *arguments):
+        command = [sys.executable, "-m", "uv", "--cache-dir", self._cache, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
