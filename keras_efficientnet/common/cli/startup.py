@@ -7,6 +7,9 @@ import importlib
 import os
 import pathlib
 import sys
+from contextlib import nullcontext
+
+from .startup_lines import hidden_startup_lines
 
 # Installed command -> module of its program.
 PROGRAMS = {
@@ -22,6 +25,7 @@ PROGRAMS = {
     "efficientnet-convert": "weights.convert",
 }
 _PACKAGE = "keras_efficientnet."
+_ROOT = pathlib.Path(__file__).parents[3]  # of a checkout or an installation
 _ERRORS_ONLY = "2"
 # Keras imports these if they are installed, for functions that no command calls.
 _UNUSED_BY_COMMANDS = ("cv2", "matplotlib", "sklearn")
@@ -54,8 +58,10 @@ def import_keras() -> None:
         sys.modules[name] = None  # type: ignore[assignment]
     was_enabled = gc.isenabled()
     gc.disable()
+    lines = hidden_startup_lines() if is_command or is_part else nullcontext()
     try:
-        importlib.import_module("keras")
+        with lines:
+            importlib.import_module("keras")
     finally:
         for name in hidden:
             del sys.modules[name]
@@ -98,4 +104,12 @@ def started_program(orig_argv: list[str], argv: list[str]) -> str | None:
             next(options, None)  # the option's value
         elif option == "-c" or not option.startswith("-"):
             break  # what follows are arguments of the program
-    return PROGRAMS.get(pathlib.Path(argv[0]).stem) if argv else None
+    path = pathlib.Path(argv[0] if argv else "")
+    if path.stem in PROGRAMS:
+        return PROGRAMS[path.stem]
+    if not path.is_relative_to(_ROOT):
+        return None
+    # Processes that multiprocessing starts have the path of the program's module.
+    parts = path.relative_to(_ROOT).with_suffix("").parts
+    module = ".".join(parts).removeprefix(_PACKAGE)
+    return module if module in PROGRAMS.values() else None

@@ -76,7 +76,8 @@ def test_forward_equals_keras_on_a_branching_network(tiny):
 
 
 @pytest.mark.parametrize("family", ["v2", "edgetpu"])
-def test_fused_blocks_train_alike_with_and_without_recomputing(family):
+def test_fused_blocks_train_alike_with_and_without_recomputing(family, policy):
+    policy("float64")  # rounding of float32 grows through the batch statistics
     net = keras_efficientnet.EfficientNet(
         0.25, 0.3, 32, classes=3, family=family, classifier_activation=None
     )
@@ -84,7 +85,7 @@ def test_fused_blocks_train_alike_with_and_without_recomputing(family):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
     images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3))
-    images, start = tf.constant(images.astype(np.float32)), net.get_weights()
+    images, start = tf.constant(images), net.get_weights()
 
     def gradients(compute):
         net.set_weights(start)
@@ -100,4 +101,4 @@ def test_fused_blocks_train_alike_with_and_without_recomputing(family):
             # Kernels before batch normalisation have gradients near zero.
             largest = max(np.abs(other).max() for other in theirs)
             for one, other in zip(ours, theirs, strict=True):
-                np.testing.assert_allclose(one, other, atol=1e-4 * largest)
+                np.testing.assert_allclose(one, other, atol=1e-9 * largest)

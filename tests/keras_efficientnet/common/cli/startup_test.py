@@ -4,6 +4,10 @@ import sys
 import pytest
 
 from keras_efficientnet.common.cli import startup
+from tests.support.paths import ROOT
+
+SPAWN = "from multiprocessing.spawn import spawn_main"
+BATCH_PREDICT = ROOT / "export" / "batch_predict.py"
 
 
 @pytest.mark.parametrize(
@@ -17,6 +21,7 @@ from keras_efficientnet.common.cli import startup
         (["python", "/env/bin/efficientnet-train"], ["/env/bin/efficientnet-train"]),
         (["python", "efficientnet-export", "-model=-m"], ["efficientnet-export"]),
         (["python", "efficientnet-study.exe"], ["efficientnet-study.exe"]),
+        (["python", "-c", SPAWN, "--multiprocessing-fork"], [str(BATCH_PREDICT)]),
     ],
 )
 def test_commands_are_recognized(orig_argv, argv):
@@ -32,6 +37,7 @@ def test_commands_are_recognized(orig_argv, argv):
         (["python", "-c", "import keras_efficientnet"], ["-c"]),
         (["python"], [""]),
         (["embedded"], []),
+        (["python", "-c", SPAWN, "--multiprocessing-fork"], ["/export/main.py"]),
     ],
 )
 def test_other_programs_are_not_commands(orig_argv, argv):
