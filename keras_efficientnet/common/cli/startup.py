@@ -26,7 +26,7 @@ PROGRAMS = {
 }
 _PACKAGE = "keras_efficientnet."
 _ROOT = pathlib.Path(__file__).parents[3]  # of a checkout or an installation
-_ERRORS_ONLY = "2"
+_LOG_LEVEL, _ERRORS_ONLY = "TF_CPP_MIN_LOG_LEVEL", "2"
 # Keras imports these if they are installed, for functions that no command calls.
 _UNUSED_BY_COMMANDS = ("cv2", "matplotlib", "sklearn")
 _STARTED_BY_COMMANDS = "export.latency"
@@ -40,7 +40,7 @@ def hide_startup_lines() -> None:
     precedence.
     """
     if started_program(sys.orig_argv, sys.argv) is not None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _ERRORS_ONLY)
+        os.environ.setdefault(_LOG_LEVEL, _ERRORS_ONLY)
 
 
 def import_keras() -> None:
@@ -50,22 +50,22 @@ def import_keras() -> None:
     Afterwards the packages can be imported as usual. Garbage collection, which finds
     nothing in modules but takes a fifth of the time, waits until they are imported.
     """
-    is_command = started_program(sys.orig_argv, sys.argv) is not None
-    is_part = any(x.endswith(_STARTED_BY_COMMANDS) for x in sys.orig_argv)
-    names = _UNUSED_BY_COMMANDS if is_command or is_part else ()
+    is_command = any(x.endswith(_STARTED_BY_COMMANDS) for x in sys.orig_argv)
+    is_command |= started_program(sys.orig_argv, sys.argv) is not None
+    names = _UNUSED_BY_COMMANDS if is_command else ()
     hidden = [name for name in names if name not in sys.modules]
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]
     was_enabled = gc.isenabled()
     gc.disable()
-    lines = hidden_startup_lines() if is_command or is_part else nullcontext()
+    hides = is_command and os.environ.get(_LOG_LEVEL) != "0"
     try:
-        with lines:
+        with hidden_startup_lines() if hides else nullcontext():
             importlib.import_module("keras")
     finally:
         for name in hidden:
             del sys.modules[name]
-        if is_command or is_part:
+        if is_command:
             gc.freeze()  # leaves the modules out of all later collections
         if was_enabled:
             gc.enable()

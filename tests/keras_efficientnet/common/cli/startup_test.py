@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
@@ -101,6 +102,19 @@ def imported_packages(program):
 
 def test_commands_import_keras_without_packages_for_drawing():
     assert imported_packages("efficientnet-predict") == []
+
+
+@pytest.mark.parametrize(("level", "times"), [("2", 1), ("0", 0)])
+def test_level_0_shows_all_startup_lines(monkeypatch, level, times):
+    hidden = []
+    monkeypatch.setattr(startup, "started_program", lambda *_: "export.main")
+    monkeypatch.setattr(startup.gc, "freeze", lambda: None)
+    monkeypatch.setattr(
+        startup, "hidden_startup_lines", lambda: hidden.append(1) or nullcontext()
+    )
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    startup.import_keras()
+    assert len(hidden) == times
 
 
 @pytest.mark.slow
