@@ -28,16 +28,17 @@ def hidden_startup_lines() -> Iterator[None]:
     and have not read the log level yet. A process filters the standard error stream
     meanwhile, so that everything else passes, also the last words of a crash.
     """
+    command = [sys.executable, "-I", "-S", "-c", _FILTER]
     try:
         stream = os.dup(2)
-    except OSError:  # this process has no standard error stream
+        # In a session of its own, Ctrl-C does not reach it.
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, start_new_session=True
+        )
+    except OSError:  # there is no standard error stream, or no process can start
         yield
         return
-    command = [sys.executable, "-I", "-S", "-c", _FILTER]
-    # In a session of its own, Ctrl-C does not reach it.
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, start_new_session=True
-    ) as process:
+    with process:
         filtered = cast(IO[bytes], process.stdin)
         os.dup2(filtered.fileno(), 2)
         filtered.close()

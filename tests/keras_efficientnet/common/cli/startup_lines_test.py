@@ -53,3 +53,12 @@ def test_last_words_of_a_crash_pass():
 def test_a_process_needs_no_standard_error_stream():
     done = run("os.close(2)", "with lines.hidden_startup_lines(): print('imported')")
     assert (done.returncode, done.stdout) == (0, "imported\n")
+
+
+def test_without_a_filter_everything_is_printed():
+    done = run(
+        "sys.executable = '/does/not/exist'",
+        "with lines.hidden_startup_lines():",
+        f"    {lines(ONEDNN)}",
+    )
+    assert (done.returncode, done.stderr.splitlines()) == (0, [ONEDNN])
