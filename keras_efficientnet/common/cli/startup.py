@@ -9,7 +9,7 @@ import pathlib
 import sys
 from contextlib import nullcontext
 
-from .startup_lines import hidden_startup_lines
+from .quiet import hidden_startup_lines
 
 # Installed command -> module of its program.
 PROGRAMS = {
@@ -50,8 +50,8 @@ def import_keras() -> None:
     Afterwards the packages can be imported as usual. Garbage collection, which finds
     nothing in modules but takes a fifth of the time, waits until they are imported.
     """
-    is_command = any(x.endswith(_STARTED_BY_COMMANDS) for x in sys.orig_argv)
-    is_command |= started_program(sys.orig_argv, sys.argv) is not None
+    is_part = any(x.endswith(_STARTED_BY_COMMANDS) for x in sys.orig_argv)
+    is_command = is_part or started_program(sys.orig_argv, sys.argv) is not None
     names = _UNUSED_BY_COMMANDS if is_command else ()
     hidden = [name for name in names if name not in sys.modules]
     for name in hidden:
