@@ -112,7 +112,7 @@ def base_config(options: TrainingOptions) -> trainer.config.TrainConfig:
     Raises:
         ValueError: An option is invalid.
     """
-    config = trainer.config.load(options.recipe) if options.recipe else _small()
+    config = trainer.config.load(options.recipe) if options.recipe else small_config()
     if not options.recipe and options.data == "digits":
         config.epochs = DIGITS_EPOCHS
     row = _base_row(options.base) if options.base else trainer.variant_of(config)
@@ -180,7 +180,8 @@ def describe_training(config: trainer.config.TrainConfig) -> str:
     )
 
 
-def _small() -> trainer.config.TrainConfig:
+def small_config() -> trainer.config.TrainConfig:
+    """Returns the default training configuration of studies, for small images."""
     return trainer.config.TrainConfig(
         model=trainer.config.ANY_SCALING,
         stages=format_stages(SMALL),
@@ -209,7 +210,7 @@ def _small() -> trainer.config.TrainConfig:
 
 def _base_row(base: str) -> Variant:
     if pathlib.Path(base).expanduser().is_file():
-        small = _small()
+        small = small_config()
         size = (1.0, 1.0, small.resolution, 0.2, False)
         return Variant(*size, read_stages(base), small.stem_filters, small.head_filters)
     try:

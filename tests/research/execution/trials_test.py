@@ -120,6 +120,23 @@ def test_options_override_the_recipe_of_the_base(tmp_path):
     assert str(tmp_path) not in config.to_json()
 
 
+def test_recipe_file_may_change_the_default_configuration(tmp_path):
+    (tmp_path / "lamb.py").write_text(
+        "import dataclasses\n"
+        "from research.base_network import small_config\n"
+        "def get_config():\n"
+        "    return dataclasses.replace(small_config(), optimizer='lamb')\n"
+    )
+    options = base_network.TrainingOptions(data="digits", lr_per_256=0.03)
+    mine = dataclasses.replace(options, recipe=str(tmp_path / "lamb.py"))
+    config = base_network.base_config(mine)
+    assert (config.optimizer, config.lr_per_256) == ("lamb", 0.03)
+    assert config.epochs == base_network.small_config().epochs
+    default = base_network.base_config(options)
+    assert config.stage_table == default.stage_table
+    assert config.image_size == default.image_size
+
+
 def test_variant_replaces_the_network_of_the_recipe():
     config = base_network.base_config(
         base_network.TrainingOptions(data="digits", recipe="imagenet:b1", base="b0")
