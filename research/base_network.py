@@ -172,9 +172,10 @@ def describe(config: trainer.config.TrainConfig) -> str:
 
 def describe_training(config: trainer.config.TrainConfig) -> str:
     """Describes data, image size and training, to complete a sentence."""
+    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs:g} epochs"
     return (
         f"on `{config.data}` at {config.image_size} pixels. Each network is trained "
-        f"for {config.epochs:g} epochs with batch size {config.batch_size}, "
+        f"for {epochs} with batch size {config.batch_size}, "
         f"{config.optimizer} and a {config.schedule} schedule, with a peak learning "
         f"rate of {config.peak_lr:g}."
     )
