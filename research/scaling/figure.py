@@ -96,7 +96,9 @@ def line(
         marker=drawing.MARKERS[style % len(drawing.MARKERS)],
         capsize=3,
     )
-    for point, at_x, at_y in zip(points, x, y, strict=True) if labels else ():
+    for i, point in enumerate(points if labels else ()):
+        falls = i + 1 < len(y) and y[i + 1] < y[i]
+        offset = 6, 6 if falls else -12  # beside the line, not on it
         axes.annotate(
-            point.label, (at_x, at_y), xytext=(6, -12), textcoords="offset points"
+            point.label, (x[i], y[i]), xytext=offset, textcoords="offset points"
         )
