@@ -143,6 +143,16 @@ def test_draws_a_line_in_the_order_of_cost():
     assert list(axes.lines[0].get_xdata() * 1e6) == pytest.approx([1, 2, 8])
 
 
+def test_labels_stand_beside_the_line_whether_it_rises_or_falls():
+    axes = figure.drawing.new_figure().subplots()
+    scores = {"base": 0.5, "w=2": 0.8, "w=3": 0.6}
+    points = enumerate(scores.items(), start=1)
+    line = [study.Point(label, Scaling(), x, 1, (y,)) for x, (label, y) in points]
+    figure.line(axes, line, "width", 0, labels=True)
+    above = {text.get_text(): text.get_position()[1] > 0 for text in axes.texts}
+    assert above == {"base": False, "w=2": True, "w=3": False}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -197,6 +207,7 @@ def test_trains_a_baseline_of_table_3(tmp_path):
     assert (
         "MobileNetV2 with 0.25 times the channels and 0.25 times the blocks" in report
     )
+    assert "Each network is trained for 1 epoch with" in report
     (row,) = folder.ResultsTable(
         tmp_path / "results.csv",
         study.ScalingRow,
