@@ -60,8 +60,8 @@ class TrainingOptions(ParallelOptions):
 
     data: str = option(
         "",
-        "Data source, as for training. By default fashion_mnist if it is installed, "
-        "otherwise digits.",
+        "Data source, as for training. By default the recipe's, or if it has none, "
+        "fashion_mnist if that is installed, otherwise digits.",
     )
     recipe: str = option(
         "",
@@ -88,16 +88,20 @@ class TrainingOptions(ParallelOptions):
 
 
 def resolve_data(options: Any) -> Any:
-    """Replaces an empty data source by the default one.
+    """Replaces an empty data source by the recipe's, or by a small one.
 
     Args:
         options: Options of a study.
+
+    Raises:
+        ValueError: There is no such recipe.
     """
     if options.data:
         return options
+    data = trainer.config.load(options.recipe).data if options.recipe else None
     installed = trainer.sources.FASHION_MNIST.is_dir()
-    data = "fashion_mnist" if installed else "digits"
-    return dataclasses.replace(options, data=data)
+    small = "fashion_mnist" if installed else "digits"
+    return dataclasses.replace(options, data=data or small)
 
 
 def base_config(options: TrainingOptions) -> trainer.config.TrainConfig:

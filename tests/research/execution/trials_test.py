@@ -164,3 +164,9 @@ def test_default_data_depends_on_what_is_installed(
         base_network.resolve_data(base_network.TrainingOptions(data="digits")).data
         == "digits"
     )
+
+
+def test_default_data_is_that_of_the_recipe():
+    options = base_network.TrainingOptions(recipe="imagenet:b0")
+    imagenet = base_network.trainer.config.load("imagenet:b0").data
+    assert base_network.resolve_data(options).data == imagenet == "tfds:imagenet2012"
